@@ -1,0 +1,75 @@
+# Every target makes what it needs: a clean clone with nothing but Python 3.11+ and make is enough.
+#
+#   make demo                      the main job, on real input
+#   make test ARGS='-k stream'     the test suite, or a part of it
+#   make test VENV=.venv-3.13 PYTHON=python3.13      on another Python, in a venv of its own
+#
+# pip takes its settings (index, proxy, certificates) from the environment and its own configuration.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+SOURCES := $(wildcard src tests examples benches docs)
+
+# A starting actor imports the package. Where byte code may not be written it would be compiled anew in each.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format bench bench-smoke docs news clean
+
+help:
+	@echo 'make demo | test | check | bench | bench-smoke | docs | format | news | clean'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The three stamps: what running, developing and the documentation need.
+$(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.stamp-run $@
+
+$(VENV)/.stamp-docs: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[docs]'
+	@touch $(VENV)/.stamp-run $@
+
+venv: $(VENV)/.stamp-dev
+
+demo: $(VENV)/.stamp-run
+	$(BIN)/python -m tractor.demo $(ARGS)
+
+test: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.stamp-dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(filter-out docs,$(SOURCES))
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(VENV)/.stamp-dev
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: $(VENV)/.stamp-dev
+	$(BIN)/python -m benches $(ARGS)
+
+bench-smoke: $(VENV)/.stamp-dev
+	$(BIN)/python -m benches --smoke $(ARGS)
+
+docs: $(VENV)/.stamp-docs
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
+news: $(VENV)/.stamp-dev
+	$(BIN)/towncrier build --draft --version next
+
+clean:
+	rm -rf $(VENV) docs/_build docs/api build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests examples benches docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,36 @@
+"""Sphinx configuration.  The pages under `api/` are written from `reference.py` at each build."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
+
+import reference  # noqa: E402  (found through the line above)
+
+_project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+
+project = _project["name"]
+version = release = _project["version"]
+author = "the tractor contributors"
+copyright = "the tractor contributors, MIT OR Apache-2.0"
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"{project} {release}"
+html_copy_source = False
+pygments_style = "friendly"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+
+
+def setup(app: Any) -> None:
+    app.connect("builder-inited", lambda app: reference.write(HERE / "api"))

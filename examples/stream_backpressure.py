@@ -1,0 +1,70 @@
+"""A slow reader and a fast sender: with back pressure the sender waits.
+
+What to learn:
+
+- Without it, a sender that gets a whole buffer ahead of its reader ends the dialog with
+  `StreamOverrun`: nothing is ever dropped silently.
+- `open_stream(backpressure=True)` makes `send()` wait instead. Either side may ask for it. The
+  sender starts with credit for 64 messages and gets new credit as they are read, so memory stays
+  bounded too.
+- `stream.statistics()` tells how a stream is doing.
+"""
+
+import trio
+
+import tractor
+
+AMOUNT = 300
+CREDIT = 64
+
+sent = 0
+"""In the child: messages that `send()` has taken."""
+
+
+@tractor.context
+async def firehose(ctx: tractor.Context, amount: int) -> None:
+    """Run in the child: send as fast as the reader allows."""
+    global sent
+    await ctx.started()
+    async with ctx.open_stream(backpressure=True) as stream:
+        for number in range(amount):
+            await stream.send(number)
+            sent += 1
+
+
+async def how_far() -> int:
+    """Run in the child, beside the firehose."""
+    return sent
+
+
+async def main() -> None:
+    """Do not read for a while; then read slowly."""
+    async with tractor.open_nursery() as an:
+        portal = await an.start_actor("firehose", enable_modules=[__name__])
+
+        async with (
+            portal.open_context(firehose, amount=AMOUNT) as (ctx, _),
+            ctx.open_stream(backpressure=True) as stream,
+        ):
+            while await portal.run(how_far) < CREDIT:
+                await trio.sleep(0.01)
+            await trio.sleep(0.2)
+            ahead = await portal.run(how_far)
+            assert ahead == CREDIT
+            print(f"nobody reads: the sender waits after {ahead} of {AMOUNT} messages")
+            print(f"  {stream.statistics()}")
+
+            received = []
+            async for number in stream:
+                received.append(number)
+                await trio.sleep(0.001)
+
+            assert received == list(range(AMOUNT))
+            print(f"all {len(received)} values arrived in order, none was dropped")
+            print(f"  {stream.statistics()}")
+
+        await portal.cancel_actor()
+
+
+if __name__ == "__main__":
+    trio.run(main)

@@ -1,0 +1,151 @@
+"""Structured concurrency across processes and hosts: a trio nursery whose tasks are processes.
+
+Every public name is loaded when it is first used, so that importing the package costs little.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tractor import discovery as discovery
+    from tractor import ipc as ipc
+    from tractor import log as log
+    from tractor import msg as msg
+    from tractor import spawn as spawn
+    from tractor import testing as testing
+    from tractor import trionics as trionics
+    from tractor._clustering import open_actor_cluster as open_actor_cluster
+    from tractor._exceptions import ActorFailure as ActorFailure
+    from tractor._exceptions import ActorTooSlowError as ActorTooSlowError
+    from tractor._exceptions import AsyncioCancelled as AsyncioCancelled
+    from tractor._exceptions import AsyncioRuntimeTranslationError as AsyncioRuntimeTranslationError
+    from tractor._exceptions import AsyncioTaskExited as AsyncioTaskExited
+    from tractor._exceptions import ContextCancelled as ContextCancelled
+    from tractor._exceptions import DebugRequestError as DebugRequestError
+    from tractor._exceptions import DebugStateError as DebugStateError
+    from tractor._exceptions import InternalError as InternalError
+    from tractor._exceptions import MessagingError as MessagingError
+    from tractor._exceptions import ModuleNotExposed as ModuleNotExposed
+    from tractor._exceptions import MsgTypeError as MsgTypeError
+    from tractor._exceptions import NoResult as NoResult
+    from tractor._exceptions import NoRuntime as NoRuntime
+    from tractor._exceptions import RemoteActorError as RemoteActorError
+    from tractor._exceptions import RuntimeFailure as RuntimeFailure
+    from tractor._exceptions import StreamOverrun as StreamOverrun
+    from tractor._exceptions import TransportClosed as TransportClosed
+    from tractor._exceptions import TrioCancelled as TrioCancelled
+    from tractor._exceptions import TrioTaskExited as TrioTaskExited
+    from tractor._exceptions import get_err_type as get_err_type
+    from tractor._exceptions import pack_error as pack_error
+    from tractor._exceptions import reg_err_types as reg_err_types
+    from tractor._exceptions import unpack_error as unpack_error
+    from tractor._root import open_nursery as open_nursery
+    from tractor._root import open_root_actor as open_root_actor
+    from tractor._root import run_daemon as run_daemon
+    from tractor.discovery._lookup import find_actor as find_actor
+    from tractor.discovery._lookup import get_arbiter as get_arbiter
+    from tractor.discovery._lookup import get_registry as get_registry
+    from tractor.discovery._lookup import query_actor as query_actor
+    from tractor.discovery._lookup import wait_for_actor as wait_for_actor
+    from tractor.discovery._registrar import Registrar as Arbiter
+    from tractor.discovery._registrar import Registrar as Registrar
+    from tractor.ipc._chan import Channel as Channel
+    from tractor.runtime._actor import Actor as Actor
+    from tractor.runtime._context import Context as Context
+    from tractor._proto.dialog import ContextState as ContextState
+    from tractor.runtime._endpoints import context as context
+    from tractor.runtime._endpoints import stream as stream
+    from tractor.runtime._portal import LocalPortal as LocalPortal
+    from tractor.runtime._portal import Portal as Portal
+    from tractor.runtime._state import current_actor as current_actor
+    from tractor.runtime._state import current_ipc_ctx as current_ipc_ctx
+    from tractor.runtime._state import debug_mode as debug_mode
+    from tractor.runtime._state import is_root_process as is_root_process
+    from tractor.runtime._stream import MsgStream as MsgStream
+    from tractor.runtime._vars import RuntimeVars as RuntimeVars
+    from tractor.runtime._vars import get_runtime_vars as get_runtime_vars
+    from tractor.supervise._nursery import ActorNursery as ActorNursery
+
+_SUBMODULES = ("discovery", "ipc", "log", "msg", "spawn", "testing", "trionics")
+
+# Where each name lives; ``module:name`` where it has another name there.
+_HOMES: dict[str, tuple[str, ...]] = {
+    "_root": ("open_nursery", "open_root_actor", "run_daemon"),
+    "_clustering": ("open_actor_cluster",),
+    "_exceptions": (
+        "ActorFailure",
+        "ActorTooSlowError",
+        "AsyncioCancelled",
+        "AsyncioRuntimeTranslationError",
+        "AsyncioTaskExited",
+        "ContextCancelled",
+        "DebugRequestError",
+        "DebugStateError",
+        "InternalError",
+        "MessagingError",
+        "ModuleNotExposed",
+        "MsgTypeError",
+        "NoResult",
+        "NoRuntime",
+        "RemoteActorError",
+        "RuntimeFailure",
+        "StreamOverrun",
+        "TransportClosed",
+        "TrioCancelled",
+        "TrioTaskExited",
+        "get_err_type",
+        "pack_error",
+        "reg_err_types",
+        "unpack_error",
+    ),
+    "discovery._lookup": (
+        "find_actor",
+        "get_arbiter",
+        "get_registry",
+        "query_actor",
+        "wait_for_actor",
+    ),
+    "discovery._registrar": ("Registrar",),
+    "ipc._chan": ("Channel",),
+    "_proto.dialog": ("ContextState",),
+    "runtime._actor": ("Actor",),
+    "runtime._context": ("Context",),
+    "runtime._endpoints": ("context", "stream"),
+    "runtime._portal": ("LocalPortal", "Portal"),
+    "runtime._state": (
+        "current_actor",
+        "current_ipc_ctx",
+        "debug_mode",
+        "is_root_process",
+    ),
+    "runtime._stream": ("MsgStream",),
+    "runtime._vars": ("RuntimeVars", "get_runtime_vars"),
+    "supervise._nursery": ("ActorNursery",),
+}
+_ALIASES = {"Arbiter": ("discovery._registrar", "Registrar")}
+_LAZY: dict[str, tuple[str, str]] = {
+    **{name: (home, name) for home, names in _HOMES.items() for name in names},
+    **_ALIASES,
+}
+
+__all__ = [*_SUBMODULES, *_LAZY]  # noqa: PLE0604  # every entry is a string
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        home, original = _LAZY[name]
+        value = getattr(importlib.import_module(f"tractor.{home}"), original)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"tractor.{name}")
+    elif name == "_testing":
+        value = importlib.import_module("tractor.testing")
+    else:
+        raise AttributeError(f"module 'tractor' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,533 @@
+"""The error types of the package, their data in typed attributes.
+
+All of them are public as ``tractor.<name>``, and can be pickled and copied.
+:mod:`tractor._exceptions` is the stable path to them and to the functions that box and unbox them.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+import trio
+
+from ._error_registry import ErrType, find_err_type, public_error
+
+Uid = tuple[str, str]
+
+STDERR_TAIL_BYTES = 16 * 1024
+"""How much of a dead subactor's stderr an :class:`ActorFailure` keeps, in bytes."""
+
+UNKNOWN_TYPE = "<unknown>"
+"""The type name shown by an error that carries no message of a peer."""
+
+_LEVELS: Mapping[str, int] = {"transport": 5, "runtime": 15, "devx": 17, "io": 21, "cancel": 22}
+_log = logging.getLogger("tractor")
+
+
+@public_error
+class RuntimeFailure(RuntimeError):
+    """The runtime cannot do what was asked."""
+
+
+@public_error
+class ActorFailure(RuntimeFailure):
+    """A subactor's process died before it was usable, or later without a word.
+
+    Args:
+        uid: the subactor's ``(name, uuid)``.
+        returncode: its exit status; negative is the number of the signal that killed it; ``None``:
+            not known.
+        stderr_tail: the last that it wrote to stderr; the last 16 KiB of that are kept, and are in
+            the message.
+        message: replaces the default first line of the text.
+    """
+
+    uid: Uid | None = None
+    returncode: int | None = None
+    stderr_tail: str = ""
+
+    def __init__(
+        self,
+        uid: Uid | None = None,
+        returncode: int | None = None,
+        stderr_tail: str = "",
+        *,
+        message: str = "",
+    ) -> None:
+        tail = stderr_tail.encode("utf-8", "backslashreplace")[-STDERR_TAIL_BYTES:]
+        self.uid = uid
+        self.returncode = returncode
+        self.stderr_tail = tail.decode("utf-8", "ignore")
+        text = message or f"subactor {uid} died: {describe_exit(returncode)}"
+        if self.stderr_tail:
+            text = f"{text}\nits stderr ended with:\n{self.stderr_tail}"
+        super().__init__(text)
+
+
+def describe_exit(returncode: int | None) -> str:
+    """A process's exit status for people: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
+    if returncode is None:
+        return "exit status unknown"
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        return f"killed by signal {-returncode}"
+    return f"killed by {name} (signal {-returncode})"
+
+
+@public_error
+class ActorTooSlowError(RuntimeFailure):
+    """An actor did not acknowledge a cancel request in time."""
+
+
+@public_error
+class InternalError(RuntimeError):
+    """An invariant of the runtime is broken."""
+
+
+@public_error
+class NoRuntime(RuntimeError):
+    """There is no actor in this process."""
+
+
+@public_error
+class NoResult(RuntimeError):
+    """The portal's actor has no main task whose result could be had."""
+
+
+@public_error
+class MessagingError(Exception):
+    """A message that the dialog's state does not allow, or a frame over the limit."""
+
+
+@public_error
+class ModuleNotExposed(ModuleNotFoundError):
+    """The requested endpoint's module is not enabled for peers in the actor that was asked."""
+
+
+@public_error
+class AsyncioCancelled(Exception):
+    """The ``asyncio`` task of a link was cancelled, not at the request of the ``trio`` side."""
+
+
+@public_error
+class AsyncioTaskExited(Exception):
+    """The ``asyncio`` task of a link returned while the ``trio`` side still needed it."""
+
+
+@public_error
+class TrioCancelled(Exception):
+    """For the ``asyncio`` task of a link: its ``trio`` side was cancelled or failed (the cause)."""
+
+
+@public_error
+class TrioTaskExited(Exception):
+    """For the ``asyncio`` task of a link: the ``trio`` side left its block while the task ran."""
+
+
+@public_error
+class AsyncioRuntimeTranslationError(RuntimeError):
+    """The ``asyncio`` and the ``trio`` loop of one actor did not end in the order they must."""
+
+
+@public_error
+class DebugRequestError(RuntimeError):
+    """The debugger's lock could not be had."""
+
+
+@public_error
+class DebugStateError(InternalError):
+    """The debugger's state is impossible."""
+
+
+@public_error
+class TransportClosed(Exception):
+    """The connection to a peer is gone.  Whether a request in flight was carried out is not known.
+
+    Args:
+        message: says which peer, and how it was lost.
+        loglevel: name of the level at which :meth:`report_n_maybe_raise` logs.
+        src_exc: the transport's own exception, if that is where the loss was seen.
+        raise_on_report: make :meth:`report_n_maybe_raise` raise this error, too.
+    """
+
+    loglevel: str = "transport"
+    src_exc: BaseException | None = None
+    raise_on_report: bool = False
+
+    def __init__(
+        self,
+        message: str = "",
+        loglevel: str = "transport",
+        src_exc: BaseException | None = None,
+        raise_on_report: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.loglevel = loglevel
+        self.src_exc = src_exc
+        self.raise_on_report = raise_on_report
+        if src_exc is not None:
+            self.__cause__ = src_exc
+
+    @classmethod
+    def from_src_exc(
+        cls,
+        src_exc: BaseException,
+        message: str = "",
+        loglevel: str = "transport",
+        raise_on_report: bool = False,
+    ) -> TransportClosed:
+        """The error for a loss seen as ``src_exc``, whose type and text follow ``message``."""
+        message = message or "peer IPC channel closed abruptly?"
+        text = f"{message} ({type(src_exc).__name__}: {safe_str(src_exc)})"
+        return cls(text, loglevel, src_exc, raise_on_report)
+
+    def report_n_maybe_raise(self, message: str = "") -> None:
+        """Log this error, after ``message``, at its level.
+
+        Raises:
+            TransportClosed: this error itself, if it was built with ``raise_on_report``.
+        """
+        level = _LEVELS.get(self.loglevel.lower()) or logging.getLevelName(self.loglevel.upper())
+        # An unknown level's name must not hide the loss itself.
+        _log.log(level if isinstance(level, int) else logging.WARNING, "%s", f"{message}\n{self}")
+        if self.raise_on_report:
+            raise self
+
+
+class ErrorMsg(Protocol):
+    """What an error needs of the ``Error`` message that it was unpacked from."""
+
+    src_uid: Uid
+    src_type_str: str
+    boxed_type_str: str
+    src_type_path: str
+    boxed_type_path: str
+    relay_path: list[Uid]
+    message: str
+    tb_str: str
+    canceller: Uid | None
+    sender: Uid | None
+    cid: int | None
+
+
+@public_error
+class RemoteActorError(Exception):
+    """An exception that was raised in another actor.
+
+    Built by :func:`tractor._exceptions.unpack_error` from an ``Error`` message.  Where it arrives
+    over several actors (:meth:`is_inception`), the type, uid and text of the source stay as they
+    were.
+
+    Args:
+        message: the text; default: the one of ``ipc_msg``.
+        ipc_msg: the ``Error`` message; ``None`` for an error that this actor raises itself.
+        boxed_type: the type that ``ipc_msg`` names as boxed; default: looked up by that name.
+        fields: values for the attributes ``src_type, src_uid, relay_path, sender, canceller,
+            tb_str, cid`` that differ from those of ``ipc_msg``; ``None`` is the same as not given.
+
+    Raises:
+        TypeError: a field of another name.
+    """
+
+    ipc_msg: ErrorMsg | None = None
+    _given: Mapping[str, Any] = {}
+    _fields: ClassVar[frozenset[str]] = frozenset(
+        ("src_type", "src_uid", "relay_path", "sender", "canceller", "tb_str", "cid")
+    )
+
+    def __init__(
+        self,
+        message: str = "",
+        ipc_msg: ErrorMsg | None = None,
+        boxed_type: ErrType | None = None,
+        **fields: Any,
+    ) -> None:
+        if unknown := fields.keys() - self._fields:
+            raise TypeError(f"{type(self).__name__}() has no field {', '.join(sorted(unknown))}")
+        if not message and ipc_msg is not None:
+            message = ipc_msg.message
+        super().__init__(message)
+        self.ipc_msg = ipc_msg
+        given = {"boxed_type": boxed_type, **fields}
+        self._given = {name: value for name, value in given.items() if value is not None}
+
+    def _field(self, name: str, default: Any = None) -> Any:
+        value = self._given.get(name)
+        if value is None and self.ipc_msg is not None:
+            value = getattr(self.ipc_msg, name, None)
+        return default if value is None else value
+
+    def _own_type(self) -> ErrType | None:
+        """The type to show when this actor raised the error itself."""
+        return None
+
+    @property
+    def message(self) -> str:
+        """The source's text."""
+        return safe_str(self.args[0]) if self.args else ""
+
+    @property
+    def tb_str(self) -> str:
+        """The source's traceback as text; empty without one."""
+        return str(self._field("tb_str", ""))
+
+    @property
+    def boxed_type(self) -> ErrType | None:
+        """The type that the last sender raised, or ``None`` where it is not known here."""
+        given: ErrType | None = self._given.get("boxed_type")
+        if given is None and self.ipc_msg is not None:
+            return find_err_type(self.ipc_msg.boxed_type_str, self.ipc_msg.boxed_type_path)
+        return given or self._own_type()
+
+    @property
+    def boxed_type_str(self) -> str:
+        """The name of :attr:`boxed_type`, also where the type is not known here."""
+        if self.ipc_msg is not None:
+            return self.ipc_msg.boxed_type_str
+        return _type_name(self.boxed_type)
+
+    @property
+    def src_type(self) -> ErrType | None:
+        """The type that the source raised, or ``None`` where it is not known here."""
+        given: ErrType | None = self._given.get("src_type")
+        if given is None and self.ipc_msg is not None:
+            return find_err_type(self.ipc_msg.src_type_str, self.ipc_msg.src_type_path)
+        return given or self.boxed_type
+
+    @property
+    def src_type_str(self) -> str:
+        """The name of :attr:`src_type`, also where the type is not known here."""
+        return self.ipc_msg.src_type_str if self.ipc_msg is not None else _type_name(self.src_type)
+
+    @property
+    def src_uid(self) -> Uid | None:
+        """The actor that raised the error in the first place."""
+        return _as_uid(self._field("src_uid"))
+
+    @property
+    def relay_path(self) -> list[Uid]:
+        """The actors that the error came through: the source first, the last sender last."""
+        path: Sequence[Any] = self._field("relay_path", ())
+        uids = [uid for uid in map(_as_uid, path) if uid is not None]
+        return uids or ([self.src_uid] if self.src_uid is not None else [])
+
+    @property
+    def relay_uid(self) -> Uid | None:
+        """The actor that sent the error here last; of an error of one hop the source."""
+        path = self.relay_path
+        return path[-1] if path else None
+
+    @property
+    def sender(self) -> Uid | None:
+        """The actor that sent the message behind this error."""
+        return _as_uid(self._field("sender"))
+
+    @property
+    def canceller(self) -> Uid | None:
+        """The actor that asked for the cancellation, where the source was cancelled."""
+        return _as_uid(self._field("canceller"))
+
+    @property
+    def msgdata(self) -> dict[str, Any]:
+        """The fields of the ``Error`` message; empty without one."""
+        message: Any = self.ipc_msg
+        return msgspec.structs.asdict(message) if isinstance(message, msgspec.Struct) else {}
+
+    def is_inception(self) -> bool:
+        """Did the error reach this actor through an actor that is not its source?"""
+        if self.ipc_msg is None:
+            return len(self.relay_path) > 1
+        source = (self.ipc_msg.src_type_path, self.ipc_msg.src_type_str)
+        boxed = (self.ipc_msg.boxed_type_path, self.ipc_msg.boxed_type_str)
+        return source != boxed or len(self.relay_path) > 1
+
+    def unwrap(self) -> BaseException:
+        """An instance of the source's type, caused by this error.
+
+        Where that type is not known here, or cannot be built from a text, it is a ``RuntimeError``
+        with the type's name and the traceback text.
+        """
+        exc = self._rebuild_source()
+        if exc is None:
+            exc = RuntimeError(f"{self.src_type_str}: {self.message}\n{self.tb_str}".rstrip())
+        exc.__cause__ = self
+        return exc
+
+    def _rebuild_source(self) -> BaseException | None:
+        src_type = self.src_type
+        if src_type is None:
+            return None
+        try:
+            if issubclass(src_type, RemoteActorError):
+                return src_type(self.message, ipc_msg=self.ipc_msg, boxed_type=src_type)
+            if issubclass(src_type, ActorFailure):
+                return src_type(message=self.message)
+            exc = src_type(self.message)
+        except Exception:
+            return None
+        return exc if isinstance(exc, src_type) else None
+
+    def reprol(self) -> str:
+        """This error on one line."""
+        lines = self.message.splitlines()
+        return (
+            f"{type(self).__name__}({self.src_type_str!r} from {self.src_uid}, "
+            f"path={self.relay_path}, {lines[0] if lines else ''!r})"
+        )
+
+    def pformat(self, with_type_header: bool = True) -> str:
+        """This error for people, on several lines: type, text, way, and the source's traceback in a
+        box.
+
+        Args:
+            with_type_header: begin with a line that names the error's own type.
+        """
+        lines = [f"{type(self).__module__}.{type(self).__qualname__}:"] if with_type_header else []
+        if self.ipc_msg is None and not self._given.get("boxed_type"):
+            name = _type_name(self.src_type or type(self))
+            lines.append(f"{self.message} ({name})" if self.message else name)
+        else:
+            lines.append(f"remote task raised a {self.src_type_str!r}")
+            lines += [self.message] if self.message else []
+        if len(self.relay_path) > 1:
+            lines.append("relayed: " + " -> ".join(map(str, self.relay_path)))
+        canceller = self._field("canceller")
+        if canceller is not None:
+            lines.append(f"canceller: {_as_uid(canceller)}")
+        if self.tb_str:
+            lines.append(_box(f"{self.relay_uid}", self.tb_str))
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.pformat(with_type_header=False)
+
+    def __repr__(self) -> str:
+        return self.reprol()
+
+
+@public_error
+class ContextCancelled(RemoteActorError):
+    """A context's task was cancelled on request; :attr:`canceller` says whose."""
+
+    def _own_type(self) -> ErrType | None:
+        return trio.Cancelled
+
+    @property
+    def canceller(self) -> Uid | None:
+        """The actor that asked for the cancellation.
+
+        ``None`` where the peer ended without saying so; a warning is logged then.
+        """
+        uid = _as_uid(self._field("canceller"))
+        if uid is None:
+            _log.warning("context was cancelled, its canceller is unknown: %s", self.reprol())
+        return uid
+
+
+@public_error
+class MsgTypeError(RemoteActorError):
+    """A payload or a message violates the type that was declared for it.
+
+    Further fields: ``bad_msg``, ``bad_msg_as_dict``, ``expected_msg_type``.
+    """
+
+    _fields = RemoteActorError._fields | {"bad_msg", "bad_msg_as_dict", "expected_msg_type"}
+
+    @classmethod
+    def from_decode(
+        cls,
+        message: str,
+        bad_msg: Any = None,
+        *,
+        bad_msg_as_dict: dict[str, Any] | None = None,
+        expected_msg_type: type | None = None,
+        cid: int | None = None,
+        src_exc: BaseException | None = None,
+    ) -> MsgTypeError:
+        """The error for a message that this actor could not decode or must not send.
+
+        Args:
+            message: says which message, with which value, and what was declared.
+            bad_msg: the message, its payload as it came.
+            bad_msg_as_dict: the same as a dict; default: made from ``bad_msg``.
+            expected_msg_type: the class of the message; default: that of ``bad_msg``.
+            cid: its dialog; default: that of ``bad_msg``.
+            src_exc: the codec's own error, which becomes the cause.
+        """
+        exc = cls(
+            message,
+            bad_msg=bad_msg,
+            bad_msg_as_dict=bad_msg_as_dict,
+            expected_msg_type=expected_msg_type,
+            cid=cid,
+        )
+        exc.__cause__ = src_exc
+        return exc
+
+    def _own_type(self) -> ErrType | None:
+        return MsgTypeError
+
+    @property
+    def bad_msg(self) -> Any:
+        """The message, or ``None`` where it cannot be had here."""
+        return self._given.get("bad_msg")
+
+    @property
+    def bad_msg_as_dict(self) -> dict[str, Any] | None:
+        """The message as a dict, its class named by ``msg_type``, or ``None`` where it cannot be
+        had.
+        """
+        given: dict[str, Any] | None = self._given.get("bad_msg_as_dict")
+        if given is None and isinstance(self.bad_msg, msgspec.Struct):
+            return {"msg_type": type(self.bad_msg).__name__, **msgspec.structs.asdict(self.bad_msg)}
+        return given
+
+    @property
+    def expected_msg_type(self) -> type | None:
+        """The class of the message."""
+        given: type | None = self._given.get("expected_msg_type")
+        return type(self.bad_msg) if given is None and self.bad_msg is not None else given
+
+    @property
+    def cid(self) -> int | None:
+        """The dialog that the message belongs to."""
+        cid: int | None = self._field("cid")
+        return getattr(self.bad_msg, "cid", None) if cid is None else cid
+
+
+@public_error
+class StreamOverrun(RemoteActorError, trio.TooSlowError):
+    """A receiver's buffer was full; :attr:`sender` is the actor that sent too fast."""
+
+    def _own_type(self) -> ErrType | None:
+        return StreamOverrun
+
+
+def safe_str(value: object) -> str:
+    """``str(value)``, also where that fails."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} object, its str() failed>"
+
+
+def _type_name(cls: type | None) -> str:
+    return UNKNOWN_TYPE if cls is None else cls.__name__
+
+
+def _as_uid(value: Any) -> Uid | None:
+    return None if value is None else (value[0], value[1])
+
+
+def _box(title: str, text: str) -> str:
+    """``text`` in a box that is open to the right, so that it can be of any width."""
+    lines = text.rstrip().splitlines()
+    return "\n".join((f"+-- {title}", *(f"| {line}".rstrip() for line in lines), "+--"))

@@ -1,0 +1,256 @@
+"""Who may talk here: the opening exchange of a connection, before any message is decoded.
+
+Version 1 of the exchange, integers little-endian:
+
+============  =====  ==========================================================================
+field         bytes  content
+============  =====  ==========================================================================
+hello         6      ``MAGIC`` (4), protocol version (2); sent at once, by both, in every mode
+nonce         32     random, from a side that has a key
+proof         32     HMAC-SHA256, keyed with the tree's key, over hello, role byte, connector's
+                     nonce, acceptor's nonce
+============  =====  ==========================================================================
+
+With a key (TCP): ``connect`` sends hello and nonce; ``accept`` sends hello, and once it has the
+peer's nonce, nonce and proof; ``connect`` checks that, sends its proof, and may send messages right
+behind it. Without a key (UDS, in-memory: the kernel has spoken) the hello is all, and messages may
+follow it at once, so no time is lost.
+
+The role is part of what is proven, so a proof that is sent back proves nothing. The fields that a
+peer sends are the same for both roles and of fixed size: `FIELDS` is the whole grammar.
+"""
+
+from __future__ import annotations
+
+import enum
+import hmac
+import struct
+from typing import Final, Literal, NamedTuple, NoReturn
+
+PROTOCOL_VERSION: Final = 1
+MAGIC: Final = b"\xb0TRC"
+NONCE_SIZE: Final = 32
+MIN_KEY_SIZE: Final = 16
+
+_HELLO: Final = struct.Struct("<4sH")
+_ROLE_BYTE: Final = {"connect": b"C", "accept": b"A"}
+_PROOF_SIZE: Final = 32
+
+Role = Literal["connect", "accept"]
+
+
+class State(enum.Enum):
+    """What a side waits for."""
+
+    NEW = "not started"
+    HELLO = "awaiting hello"
+    NONCE = "awaiting nonce"
+    PROOF = "awaiting proof"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Event(enum.Enum):
+    """What can happen to a side."""
+
+    START = "start"
+    BYTES = "bytes"
+    EOF = "end of file"
+    DEADLINE = "deadline"
+
+
+# (awaited field, is there a key?) -> (its size in bytes, what is awaited next)
+FIELDS: Final[dict[tuple[State, bool], tuple[int, State]]] = {
+    (State.HELLO, False): (_HELLO.size, State.DONE),
+    (State.HELLO, True): (_HELLO.size, State.NONCE),
+    (State.NONCE, True): (NONCE_SIZE, State.PROOF),
+    (State.PROOF, True): (_PROOF_SIZE, State.DONE),
+}
+
+_WAITING: Final = (State.HELLO, State.NONCE, State.PROOF)
+
+# Which events a state allows, and the state after them; BYTES may go on as FIELDS says, or fail.
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    (State.NEW, Event.START): State.HELLO,
+    **{(state, Event.BYTES): state for state in _WAITING},
+    **{(state, Event.EOF): State.FAILED for state in _WAITING},
+    **{(state, Event.DEADLINE): State.FAILED for state in _WAITING},
+}
+
+
+class HandshakeError(Exception):
+    """The peer may not talk here: close the connection, and tell the reason to the local log only.
+
+    Attributes:
+        reason: for people.
+        own_version, peer_version: protocol versions; the peer's is ``None`` where none came.
+    """
+
+    def __init__(self, reason: str, peer_version: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.own_version = PROTOCOL_VERSION
+        self.peer_version = peer_version
+
+
+class IllegalEvent(RuntimeError):
+    """The driver fed an event that the state does not allow: a bug of the runtime."""
+
+    def __init__(self, machine: Handshake, event: Event) -> None:
+        past = " > ".join(f"{s.value}: {e.value}" for s, e in machine.history) or "(nothing yet)"
+        super().__init__(
+            f"{event.value!r} can't happen to a {machine.role!r} handshake that is "
+            f"{machine.state.value!r}; its history: {past}"
+        )
+        self.state = machine.state
+        self.event = event
+
+
+class Step(NamedTuple):
+    """What to do after bytes came.
+
+    Attributes:
+        send: bytes to send now, possibly none.
+        done: the peer has passed; messages may be sent behind `send` and decoded from `rest` on.
+        rest: bytes that came behind the handshake and belong to the framing; empty until `done`.
+    """
+
+    send: bytes
+    done: bool
+    rest: bytes
+
+
+class Handshake:
+    """One side of the opening exchange.
+
+    After an error of any method the state is `State.FAILED` (`HandshakeError`) or unchanged
+    (`IllegalEvent`). Never more than one incomplete field is kept of what an unproven peer sends.
+
+    Args:
+        role: ``"connect"`` or ``"accept"``.
+        key: the tree's key, at least 16 bytes; ``None`` where the kernel vouches for the peer.
+        nonce: 32 random bytes, fresh for each connection; not used without a key.
+
+    Raises:
+        ValueError: unknown role, or a key or nonce of the wrong size.
+    """
+
+    __slots__ = ("_buffer", "_key", "_nonce", "_peer_nonce", "history", "role", "state")
+
+    def __init__(self, role: Role, key: bytes | None, nonce: bytes) -> None:
+        if role not in _ROLE_BYTE:
+            raise ValueError(f"handshake role must be 'connect' or 'accept', not {role!r}")
+        if key is not None and len(key) < MIN_KEY_SIZE:
+            raise ValueError(
+                f"a key must have at least {MIN_KEY_SIZE} bytes, this one has {len(key)}"
+            )
+        if key is not None and len(nonce) != NONCE_SIZE:
+            raise ValueError(f"a nonce must have {NONCE_SIZE} bytes, this one has {len(nonce)}")
+        self.role: Role = role
+        self.state = State.NEW
+        # Byte events that change nothing are left out: a peer that trickles does not make it grow.
+        self.history: list[tuple[State, Event]] = []
+        self._key = key
+        self._nonce = nonce
+        self._peer_nonce = b""
+        self._buffer = b""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a key has to be proven; without one, messages may follow `start()` at once."""
+        return self._key is not None
+
+    def start(self) -> bytes:
+        """Begin; returns the bytes to send at once. `IllegalEvent` the second time."""
+        self._move(Event.START)
+        hello = _HELLO.pack(MAGIC, PROTOCOL_VERSION)
+        return hello + self._nonce if self.keyed and self.role == "connect" else hello
+
+    def receive(self, data: bytes) -> Step:
+        """Take bytes from the peer, cut in any way.
+
+        Raises:
+            HandshakeError: they are not what a peer that may talk here sends.
+            IllegalEvent: not started, done or failed.
+        """
+        self._check(Event.BYTES)
+        self._buffer += data
+        send = b""
+        while self.state is not State.DONE:
+            size, following = FIELDS[self.state, self.keyed]
+            field = self._buffer[:size]
+            if self.state is State.HELLO and not MAGIC.startswith(field[: len(MAGIC)]):
+                self._fail(Event.BYTES, f"it does not speak this protocol: it began with {field!r}")
+            if len(field) < size:
+                return Step(send, False, b"")
+            self._buffer = self._buffer[size:]
+            send += self._take(field)
+            self.history.append((self.state, Event.BYTES))
+            self.state = following
+        rest, self._buffer = self._buffer, b""
+        return Step(send, True, rest)
+
+    def receive_eof(self) -> NoReturn:
+        """The peer closed before the end; always raises.
+
+        Raises:
+            HandshakeError: in every waiting state. A peer that refuses this side looks like that,
+                too.
+            IllegalEvent: not started, done or failed.
+        """
+        self._check(Event.EOF)
+        self._fail(Event.EOF, f"the peer closed the connection while {self.state.value}")
+
+    def deadline(self) -> NoReturn:
+        """The time for the exchange is over; always raises.
+
+        Raises:
+            HandshakeError: in every waiting state.
+            IllegalEvent: not started, done or failed.
+        """
+        self._check(Event.DEADLINE)
+        self._fail(Event.DEADLINE, f"the peer took too long: still {self.state.value}")
+
+    def _take(self, field: bytes) -> bytes:
+        """Judge one whole field; returns what to send in answer."""
+        if self.state is State.HELLO:
+            _, version = _HELLO.unpack(field)
+            if version != PROTOCOL_VERSION:
+                self._fail(
+                    Event.BYTES,
+                    f"protocol version mismatch: the peer speaks version {version}, "
+                    f"this side version {PROTOCOL_VERSION}; use the same tractor on both",
+                    version,
+                )
+            return b""
+        if self.state is State.NONCE:
+            self._peer_nonce = field
+            return self._nonce + self._proof(self.role) if self.role == "accept" else b""
+        peer_role: Role = "accept" if self.role == "connect" else "connect"
+        if not hmac.compare_digest(field, self._proof(peer_role)):
+            self._fail(Event.BYTES, "the peer does not hold this tree's key (see authkey)")
+        return self._proof(self.role) if self.role == "connect" else b""
+
+    def _proof(self, role: Role) -> bytes:
+        assert self._key is not None
+        nonces = (self._nonce, self._peer_nonce)
+        first, second = nonces if self.role == "connect" else nonces[::-1]
+        text = _HELLO.pack(MAGIC, PROTOCOL_VERSION) + _ROLE_BYTE[role] + first + second
+        return hmac.digest(self._key, text, "sha256")
+
+    def _check(self, event: Event) -> State:
+        try:
+            return TRANSITIONS[self.state, event]
+        except KeyError:
+            raise IllegalEvent(self, event) from None
+
+    def _move(self, event: Event) -> None:
+        following = self._check(event)
+        self.history.append((self.state, event))
+        self.state = following
+
+    def _fail(self, event: Event, reason: str, version: int | None = None) -> NoReturn:
+        self.history.append((self.state, event))
+        self.state = State.FAILED
+        self._buffer = b""
+        raise HandshakeError(reason, version)

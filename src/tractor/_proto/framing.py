@@ -1,0 +1,105 @@
+"""Frames: a 4-byte little-endian unsigned length, then that many bytes of msgpack.
+
+Pure: bytes in, whole frames out.  The length is checked against the maximum before anything is kept for it, so
+a peer that lies about a length costs its own connection and no memory.
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = ["DEFAULT_MAX_FRAME_SIZE", "HEADER", "FrameBuffer", "FrameTooLarge"]
+
+HEADER = struct.Struct("<I")
+DEFAULT_MAX_FRAME_SIZE = 2**30
+"""Bytes; the bound for one message on the wire, both ways."""
+
+COPY_BELOW = 65_536
+"""Frames smaller than this are copied out of their chunk, so that a small message kept for long does not keep a
+whole chunk alive; larger ones are views."""
+
+
+class FrameTooLarge(ValueError):
+    """A frame's announced length is over the limit; the byte stream is unusable from here on."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a frame of {size} bytes is over the limit of {limit} bytes")
+        self.size = size
+        self.limit = limit
+
+
+class FrameBuffer:
+    """Cuts whole frames out of a byte stream that arrives in chunks of any size.
+
+    Args:
+        max_frame_size: bytes; a longer frame is refused.
+
+    After :meth:`feed` has raised, the buffer must not be fed again.
+    """
+
+    __slots__ = ("_have", "_parts", "max_frame_size")
+
+    def __init__(self, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE) -> None:
+        self.max_frame_size = max_frame_size
+        self._parts: list[bytes] = []
+        self._have = 0
+
+    @property
+    def pending(self) -> int:
+        """Bytes received that do not make a whole frame yet."""
+        return self._have
+
+    def missing(self) -> int:
+        """Bytes still to come for the frame in progress; 0 when its length is not known yet."""
+        if self._have < 4:
+            return 0
+        head = self._parts[0] if len(self._parts[0]) >= 4 else b"".join(self._parts)[:4]
+        size: int = HEADER.unpack_from(head)[0]
+        return 4 + size - self._have
+
+    def feed(self, data: bytes) -> list[bytes | memoryview]:
+        """Take a chunk; return the frames that it completes, in order, without their headers.
+
+        Raises:
+            FrameTooLarge: a header announces more than ``max_frame_size`` bytes.
+        """
+        if self._have:
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < 4 or (self.missing() > 0):
+                self._check_head()
+                return []
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._have = 0
+        frames: list[bytes | memoryview] = []
+        view: memoryview | None = None
+        pos = 0
+        end = len(data)
+        limit = self.max_frame_size
+        unpack = HEADER.unpack_from
+        while end - pos >= 4:
+            size = unpack(data, pos)[0]
+            if size > limit:
+                raise FrameTooLarge(size, limit)
+            stop = pos + 4 + size
+            if stop > end:
+                break
+            if size < COPY_BELOW:
+                frames.append(data[pos + 4 : stop])
+            else:
+                if view is None:
+                    view = memoryview(data)
+                frames.append(view[pos + 4 : stop])
+            pos = stop
+        if pos < end:
+            self._parts.append(data[pos:] if pos else data)
+            self._have = end - pos
+        return frames
+
+    def _check_head(self) -> None:
+        """Refuse an oversized frame as soon as its header is whole."""
+        if self._have >= 4:
+            size = self.missing() + self._have - 4
+            if size > self.max_frame_size:
+                raise FrameTooLarge(size, self.max_frame_size)

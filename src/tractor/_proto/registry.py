@@ -1,0 +1,103 @@
+"""The registrar's table of names and addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeAlias, TypeVar
+
+Uid: TypeAlias = tuple[str, str]
+AddrT = TypeVar("AddrT", bound=Hashable)
+TokenT = TypeVar("TokenT", bound=Hashable)
+
+
+class RegistryTable(Generic[AddrT, TokenT]):
+    """Who listens where: ``(name, uuid)`` to addresses, in order of registration.
+
+    True between any two calls: each address has one owner; each entry has an address; no waiter
+    waits for a name that has an entry. Addresses are unwrapped pairs, tokens whatever the driver
+    wakes its waiters with.
+    """
+
+    __slots__ = ("_by_name", "_entries", "_owners", "_waiters")
+
+    def __init__(self) -> None:
+        # Dicts keep the order of insertion: it is the order of registration.
+        self._entries: dict[Uid, dict[AddrT, None]] = {}
+        self._by_name: dict[str, dict[Uid, None]] = {}
+        self._owners: dict[AddrT, Uid] = {}
+        self._waiters: dict[str, dict[TokenT, None]] = {}
+
+    def register(self, uid: Uid, addr: AddrT) -> list[TokenT]:
+        """Enter an address of an actor, taking it from the actor that had it before.
+
+        An actor keeps its place in the order with its later addresses; registering one again
+        changes nothing.
+
+        Returns:
+            The tokens of those that waited for the actor's name, oldest first; they wait no more.
+        """
+        owner = self._owners.get(addr)
+        if owner != uid:
+            if owner is not None:
+                self._drop(owner, addr)
+            self._entries.setdefault(uid, {})[addr] = None
+            self._by_name.setdefault(uid[0], {})[uid] = None
+            self._owners[addr] = uid
+        return list(self._waiters.pop(uid[0], ()))
+
+    def unregister(self, uid: Uid) -> list[AddrT]:
+        """Remove an actor; returns the addresses it had, none if it is not in the table."""
+        addrs = list(self._entries.get(uid, ()))
+        for addr in addrs:
+            self._drop(uid, addr)
+        return addrs
+
+    def delete_addr(self, addr: AddrT) -> Uid | None:
+        """Remove one address; returns its owner's uid, ``None`` if it is not in the table."""
+        owner = self._owners.get(addr)
+        if owner is not None:
+            self._drop(owner, addr)
+        return owner
+
+    def find(self, name: str) -> list[AddrT] | None:
+        """The addresses of the newest actor of that name, oldest first; ``None`` without one."""
+        uids = self._by_name.get(name)
+        return list(self._entries[next(reversed(uids))]) if uids else None
+
+    def get_registry(self) -> dict[str, list[AddrT]]:
+        """A copy of the table: ``"name.uuid"`` to addresses, in order of registration."""
+        return {".".join(uid): list(addrs) for uid, addrs in self._entries.items()}
+
+    def add_waiter(self, name: str, token: TokenT) -> list[AddrT] | None:
+        """Wait for an actor of that name.
+
+        Returns:
+            Its addresses where one is registered already: the token is not kept. Else ``None``, and
+            a later `register()` returns the token.
+        """
+        addrs = self.find(name)
+        if addrs is None:
+            self._waiters.setdefault(name, {})[token] = None
+        return addrs
+
+    def drop_waiter(self, name: str, token: TokenT) -> bool:
+        """Forget a waiter; returns whether it was still waiting."""
+        tokens = self._waiters.get(name, {})
+        if token not in tokens:
+            return False
+        del tokens[token]
+        if not tokens:
+            del self._waiters[name]
+        return True
+
+    def _drop(self, uid: Uid, addr: AddrT) -> None:
+        addrs = self._entries[uid]
+        del addrs[addr]
+        del self._owners[addr]
+        if addrs:
+            return
+        del self._entries[uid]
+        namesakes = self._by_name[uid[0]]
+        del namesakes[uid]
+        if not namesakes:
+            del self._by_name[uid[0]]

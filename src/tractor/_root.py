@@ -1,0 +1,435 @@
+"""Booting a root actor, and the nursery that does it by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import RuntimeFailure
+from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._util._groups import is_multi_cancelled
+from tractor.discovery._probe import Probe, probe_all
+from tractor.discovery._registrar import Registrar
+from tractor.discovery._registration import Registration
+from tractor.ipc._addr import (
+    HAS_UDS,
+    Address,
+    UnwrappedAddress,
+    default_lo_addrs,
+    get_address_cls,
+    mk_uuid,
+    wrap_address,
+)
+from tractor.ipc._authkey import load_authkey
+from tractor.ipc._server import Endpoint, bind_endpoints
+from tractor.ipc._settings import WireSettings, reset_wire_settings, set_wire_settings
+from tractor.msg.types import Aid
+from tractor.runtime._actor import Actor
+from tractor.runtime._lifecycle import open_runtime
+from tractor.runtime._state import current_actor
+from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
+from tractor.spawn._contract import get_backend, selected_start_method, try_set_start_method
+from tractor.supervise._nursery import ActorNursery, open_actor_nursery
+
+__all__ = ["open_nursery", "open_root_actor", "run_daemon"]
+
+log = _log.get_logger()
+
+Addr = UnwrappedAddress | Address | str
+ELECTION_TRIES = 5
+"""How often a root that loses the race for its registry address looks again who won."""
+
+DEBUG_BACKENDS = ("trio", "main_thread_forkserver")
+
+
+def skip_cancellations(exc: BaseException) -> bool:
+    """The default ``debug_filter``: whether ``exc`` is more than cancellations."""
+    return not is_multi_cancelled(exc)
+
+
+def _transports(
+    enabled: Sequence[str] | None, registry: Sequence[Address], bind: Sequence[Address]
+) -> list[str]:
+    """The transports of a root, checked against its addresses.
+
+    Raises:
+        NotImplementedError: a transport that this platform does not have.
+        ValueError: an address of a transport that is not enabled.
+    """
+    if enabled is None:
+        implied = list(dict.fromkeys(a.proto_key for a in [*registry, *bind]))
+        return implied or (["uds"] if HAS_UDS else ["tcp"])
+    keys = [enabled] if isinstance(enabled, str) else list(dict.fromkeys(enabled))
+    if not keys:
+        raise ValueError("`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out")
+    for key in keys:
+        get_address_cls(key)
+    strays = [a.unwrap() for a in [*registry, *bind] if a.proto_key not in keys]
+    if strays:
+        raise ValueError(
+            f"addresses {strays} are of a transport that is not enabled: "
+            f"registry_addrs={[a.unwrap() for a in registry]}, enable_transports={keys}"
+        )
+    return keys
+
+
+async def _elect(
+    addrs: list[UnwrappedAddress],
+    bind: Sequence[Address],
+    keys: list[str],
+    aid: Callable[[bool], Aid],
+    ensure_registry: bool,
+) -> tuple[bool, list[Endpoint], list[UnwrappedAddress]]:
+    """Decide whether this root is the registrar, and listen accordingly.
+
+    Returns:
+        Whether it is, the endpoints that listen, and the registry addresses to use.
+
+    Raises:
+        RuntimeError: an address is taken by something that is no registrar, or a registrar is there that must not be.
+    """
+    for _ in range(ELECTION_TRIES):
+        probes = await probe_all(addrs)
+        present = [addr for addr, probe in probes.items() if probe is Probe.REGISTRAR]
+        taken = [addr for addr, probe in probes.items() if probe is Probe.OCCUPIED]
+        if present:
+            if ensure_registry:
+                raise RuntimeError(
+                    f"a registrar is present at {present}, and `ensure_registry` wants this actor to be the one"
+                )
+            own = list(bind) or _random_addrs(keys, present, aid(False))
+            return False, await bind_endpoints([a.unwrap() for a in own]), present
+        if taken:
+            raise RuntimeError(
+                f"the registry addresses {taken} are taken by something that is no registrar "
+                "(or holds another key); free them, or choose other `registry_addrs`"
+            )
+        wanted = list(dict.fromkeys([*addrs, *(a.unwrap() for a in bind)]))
+        try:
+            return True, await bind_endpoints(wanted), addrs
+        except OSError as exc:
+            if not isinstance(exc, ConnectionError) and exc.errno != errno.EADDRINUSE:
+                raise
+            log.transport("another root was faster at %s: %r", wanted, exc)
+    raise RuntimeError(f"the addresses {addrs} and {list(bind)} are in use by another process")
+
+
+def _random_addrs(
+    keys: list[str], registry: Sequence[UnwrappedAddress], aid: Aid
+) -> list[Address]:
+    """A random address for each transport, beside the registrar where it has that transport."""
+    spaces = {a.proto_key: a.bindspace for a in map(wrap_address, registry)}
+    return [
+        get_address_cls(key).get_random(spaces.get(key), name=aid.name, pid=aid.pid, uuid=aid.uuid)
+        for key in keys
+    ]
+
+
+def _environment(loglevel: str | None, start_method: str | None) -> tuple[str | None, str]:
+    """Log level and backend, where the environment beats the arguments."""
+    env_level = os.environ.get("TRACTOR_LOGLEVEL")
+    env_method = os.environ.get("TRACTOR_SPAWN_METHOD")
+    for name, given, env in (
+        ("TRACTOR_LOGLEVEL", loglevel, env_level),
+        ("TRACTOR_SPAWN_METHOD", start_method, env_method),
+    ):
+        if env and given and env != given:
+            log.warning("%s=%r in the environment beats the argument %r", name, env, given)
+    return env_level or loglevel, env_method or start_method or "trio"
+
+
+def _frame_limit(given: int) -> int:
+    env = os.environ.get("TRACTOR_MAX_FRAME_SIZE")
+    limit = given
+    if env:
+        try:
+            limit = int(env)
+        except ValueError:
+            raise ValueError(f"TRACTOR_MAX_FRAME_SIZE={env!r} is no number of bytes") from None
+    if not 1024 <= limit < 2**32:
+        raise ValueError(f"max_frame_size={limit} bytes is not between 1024 and {2**32 - 1}")
+    return limit
+
+
+def _refuse_second_root() -> None:
+    actor = current_actor(err_on_no_runtime=False)
+    if actor is not None:
+        raise RuntimeFailure(
+            f"this process already is the actor {actor.aid.reprol()}; a second root can't be opened in it, "
+            "use `tractor.open_nursery()` under the running one"
+        )
+
+
+@asynccontextmanager
+async def open_root_actor(
+    *,
+    tpt_bind_addrs: Sequence[Addr] | None = None,
+    registry_addrs: Sequence[Addr] | None = None,
+    enable_transports: Sequence[str] | None = None,
+    name: str = "root",
+    start_method: str | None = None,
+    debug_mode: bool = False,
+    maybe_enable_greenback: bool = True,
+    enable_stack_on_sig: bool = False,
+    loglevel: str | None = None,
+    enable_modules: Sequence[str] | None = None,
+    ensure_registry: bool = False,
+    max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+    authkey: bytes | None = None,
+    tls: Any = None,
+    hide_tb: bool = True,
+    debug_filter: Callable[[BaseException], bool] = skip_cancellations,
+    arbiter_addr: Addr | None = None,
+    rpc_module_paths: Sequence[str] | None = None,
+) -> AsyncIterator[Actor]:
+    """Make this process the root of an actor tree, for the length of the block.
+
+    Args:
+        tpt_bind_addrs: addresses to listen on; default: the registry addresses as the registrar, else a random
+            one for each transport.
+        registry_addrs: where registrars are, or are to be; default: one for each transport.
+        enable_transports: ``'tcp'``, ``'uds'``, or both; default: those that the addresses imply, else ``'uds'`` on
+            POSIX and ``'tcp'`` elsewhere.
+        name: the actor's name.
+        start_method: spawn backend key; default ``'trio'``.
+        debug_mode: arm the tree-wide debugger.
+        maybe_enable_greenback: support sync pauses in debug mode, where greenback is installed.
+        enable_stack_on_sig: dump the task tree on SIGUSR1.
+        loglevel: level name for this actor and, unless overridden, its children; default ``'error'``.
+        enable_modules: names of the modules that peers may call into on this actor.
+        ensure_registry: fail unless this actor becomes the registrar.
+        max_frame_size: bytes; bound for one message, both ways, inherited by children.
+        authkey: at least 16 bytes that TCP peers must hold; default: ``TRACTOR_AUTHKEY_FILE``, else the user's key.
+        tls: for TCP; not part of this release.
+        hide_tb: whether runtime frames are hidden in tracebacks.
+        debug_filter: whether an exception enters the crash REPL.
+
+    Yields:
+        The root :class:`Actor`.
+
+    Raises:
+        RuntimeFailure: this process is an actor already; or an address beyond loopback without an explicit key.
+        RuntimeError: a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
+            backend that does not support it.
+        ValueError: an unknown backend, a bad address, or one of a transport that is not enabled.
+        NotImplementedError: an unknown transport.
+        BaseException: what the block raised, as itself.
+    """
+    _refuse_second_root()
+    if tls is not None:
+        raise NotImplementedError("`tls` is not part of this release; use `authkey` on a trusted network")
+    if arbiter_addr is not None:
+        warnings.warn("`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3)
+        registry_addrs = registry_addrs or [arbiter_addr]
+    if rpc_module_paths is not None:
+        warnings.warn("`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=3)
+        enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+    level, method = _environment(loglevel, start_method)
+    backend = get_backend(method)
+    if debug_mode and backend.key not in DEBUG_BACKENDS:
+        raise RuntimeError(f"`debug_mode` is not supported on {backend.key!r}; supported: {list(DEBUG_BACKENDS)}")
+    registry = [wrap_address(a) for a in registry_addrs or ()]
+    bind = [wrap_address(a) for a in tpt_bind_addrs or ()]
+    keys = _transports(enable_transports, registry, bind)
+    limit = _frame_limit(max_frame_size)
+    addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
+    with contextlib.ExitStack() as undo:
+        if level is not None:
+            undo.enter_context(_console(level))
+        _use_key(undo, authkey, "tcp" in keys, limit)
+        undo.callback(try_set_start_method, selected_start_method())
+        try_set_start_method(method)
+        uuid = mk_uuid()
+
+        def aid(is_registrar: bool) -> Aid:
+            return Aid(name, uuid, os.getpid(), is_registrar)
+
+        elected, endpoints, known = await _elect(addrs, bind, keys, aid, ensure_registry)
+        undo.callback(_close_all, endpoints)
+        for module in enable_modules or ():
+            importlib.import_module(module)
+        cls = Registrar if elected else Actor
+        actor = cls(aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known)
+        undo.callback(reset_runtime_vars)
+        own = [e.addr.unwrap() for e in endpoints]
+        set_runtime_vars(
+            {
+                "_is_root": True,
+                "_root_mailbox": own[0],
+                "_root_addrs": own,
+                "_enable_tpts": keys,
+                "_registry_addrs": list(known),
+                "_debug_mode": debug_mode,
+                "_max_frame_size": limit,
+            }
+        )
+        registration = Registration(actor)
+        undo.enter_context(_sigterm_cancels(actor))
+        async with open_runtime(actor, registration.stop):
+            actor.ipc_server.serve_endpoints(endpoints)
+            await registration.start()
+            try:
+                yield actor
+            except BaseException as exc:
+                if not is_multi_cancelled(exc):
+                    await actor.hooks.on_crash(exc)
+                raise
+            finally:
+                log.info("Closing down root actor")
+    log.info("Root actor terminated")
+
+
+def _close_all(endpoints: list[Endpoint]) -> None:
+    for endpoint in endpoints:
+        endpoint.close_listener()
+
+
+@contextmanager
+def _console(level: str) -> Iterator[None]:
+    """Print the package's log at ``level`` for the length of the block."""
+    logger = _log.get_logger(mk_sublog=False).logger
+    before, handlers = logger.level, list(logger.handlers)
+    _log.get_console_log(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        for handler in list(logger.handlers):
+            if handler not in handlers:
+                logger.removeHandler(handler)
+
+
+def _use_key(undo: contextlib.ExitStack, authkey: bytes | None, needed: bool, limit: int) -> None:
+    """Put the tree's key and frame limit in force."""
+    settings = WireSettings(max_frame_size=limit)
+    if authkey is not None or needed or os.environ.get("TRACTOR_AUTHKEY_FILE"):
+        settings.authkey, settings.key_is_explicit = load_authkey(authkey)
+    undo.callback(reset_wire_settings)
+    set_wire_settings(settings)
+
+
+@contextmanager
+def _sigterm_cancels(actor: Actor) -> Iterator[None]:
+    """SIGTERM cancels the tree; afterwards the process ends as that signal would have ended it.
+
+    Only in the main thread, and only where the program has left the signal alone.
+    """
+    usable = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not usable:
+        yield
+        return
+    token = trio.lowlevel.current_trio_token()
+    got = False
+
+    def on_sigterm(_number: int, _frame: Any) -> None:
+        nonlocal got
+        got = True
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(actor.cancel_soon)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if got:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@asynccontextmanager
+async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[ActorNursery]:
+    """A nursery whose tasks are processes.  Boots a root actor if this process is no actor yet.
+
+    When the block has been left, by whatever route, every process started below it has exited.
+
+    Args:
+        hide_tb: whether runtime frames are hidden in tracebacks.
+        root_kwargs: for :func:`open_root_actor`; without effect under a running runtime.
+
+    Yields:
+        An :class:`ActorNursery`.
+
+    Raises:
+        BaseException: the body's error or the one failed child's, bare; a ``BaseExceptionGroup`` of several.
+        RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
+    """
+    actor = current_actor(err_on_no_runtime=False)
+    if actor is not None:
+        _warn_of_ignored(actor, root_kwargs)
+        async with open_actor_nursery(actor) as an:
+            yield an
+        return
+    async with open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor:
+        async with open_actor_nursery(actor) as an:
+            yield an
+    log.info("Actor-runtime-shutdown")
+
+
+def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
+    """Log the arguments that differ from the running runtime."""
+    in_force: dict[str, Any] = {
+        "name": actor.name,
+        "loglevel": actor.loglevel,
+        "debug_mode": runtime_vars()._debug_mode,
+        "enable_transports": runtime_vars()._enable_tpts,
+        "registry_addrs": list(actor.reg_addrs),
+        "start_method": selected_start_method(),
+    }
+    for key, value in kwargs.items():
+        if key == "registry_addrs" and value is not None:
+            value = [wrap_address(a).unwrap() for a in value]
+        if value is not None and in_force.get(key) != value:
+            log.warning("the runtime is open already: %s=%r has no effect (%r is in force)", key, value, in_force.get(key))
+
+
+def run_daemon(
+    enable_modules: Sequence[str],
+    name: str = "root",
+    registry_addrs: Sequence[Addr] | None = None,
+    start_method: str | None = None,
+    debug_mode: bool = False,
+    **root_kwargs: Any,
+) -> None:
+    """Serve modules as a root actor until cancelled; blocks in ``trio.run()``.
+
+    Args:
+        enable_modules: names of the modules that peers may call into; imported first.
+        name, registry_addrs, start_method, debug_mode, root_kwargs: for :func:`open_root_actor`.
+
+    Raises:
+        ImportError: a module can't be imported; nothing was booted.
+        RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
+        KeyboardInterrupt: ctrl-c.
+    """
+    for module in enable_modules:
+        importlib.import_module(module)
+
+    async def serve() -> None:
+        async with open_root_actor(
+            registry_addrs=registry_addrs,
+            name=name,
+            start_method=start_method,
+            debug_mode=debug_mode,
+            enable_modules=enable_modules,
+            **root_kwargs,
+        ):
+            await trio.sleep_forever()
+
+    trio.run(serve)

@@ -1,0 +1,1 @@
+"""Small helpers on plain trio that every layer may use."""

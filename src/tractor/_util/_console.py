@@ -1,0 +1,148 @@
+"""The console side of logging: which actor and task a record comes from, and how it is printed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+
+DATE_FORMAT = "%b %d %H:%M:%S"
+LOG_FORMAT = (
+    "%(log_color)s%(asctime)s (%(actor_field)s, %(pid_field)s, %(task_field)s) "
+    "%(bold_log_color)s[%(levelname)s]%(reset)s%(log_color)s "
+    "%(name)s %(filename)s:%(lineno)d%(reset)s %(message)s"
+)
+"""`%` style; the ``*_field`` names are filled in by :class:`ContextFilter`."""
+
+ID_TAIL = 6
+"""Digits of a uuid or of an object's id that are printed."""
+
+_actor_uid: Callable[[], tuple[str, str] | None] | None = None
+
+
+def set_context_provider(provider: Callable[[], tuple[str, str] | None] | None) -> None:
+    """Tell log records where to find the running actor.
+
+    Args:
+        provider: gives the actor's ``(name, uuid)``, or ``None`` while there is none; it is called
+            for each record that is printed, in any thread.  ``None`` takes the provider away.
+    """
+    global _actor_uid
+    _actor_uid = provider
+
+
+def actor_field() -> str:
+    """``name[uuid6]`` of the running actor."""
+    uid = None if _actor_uid is None else _actor_uid()
+    return "no actor context" if uid is None else f"{uid[0]}[{uid[1][:ID_TAIL]}]"
+
+
+def task_field() -> str:
+    """``name[id tail]`` of the running trio or asyncio task, or of a side thread."""
+    running = _trio_task() or _asyncio_task() or _side_thread()
+    if running is None:
+        return "no task context"
+    name, number = running
+    return f"{name}[{str(number)[-ID_TAIL:]}]"
+
+
+def _trio_task() -> tuple[str, int] | None:
+    # What was never imported runs nothing: neither library is loaded for the sake of a log line.
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return None
+    try:
+        task = trio.lowlevel.current_task()
+    except (RuntimeError, AttributeError):
+        # No run in this thread, or trio is only half imported.
+        return None
+    return task.name, id(task)
+
+
+def _asyncio_task() -> tuple[str, int] | None:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
+    try:
+        task = asyncio.current_task()
+    except (RuntimeError, AttributeError):
+        return None
+    return None if task is None else (task.get_name(), id(task))
+
+
+def _side_thread() -> tuple[str, int] | None:
+    threading = sys.modules["threading"]
+    thread = threading.current_thread()
+    if thread is threading.main_thread():
+        return None
+    return thread.name, thread.ident or 0
+
+
+class ContextFilter(logging.Filter):
+    """Fills in the fields of :data:`LOG_FORMAT`, and lets each record pass only once.
+
+    A logger and its parent may both have a console handler; the record would be printed twice.
+    """
+
+    def __init__(self, level_names: Mapping[int, str]) -> None:
+        super().__init__()
+        self._level_names = level_names
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "on_console", False):
+            return False
+        record.on_console = True
+        record.levelname = self._level_names.get(record.levelno, record.levelname)
+        record.actor_field = actor_field()
+        record.pid_field = record.process or "no pid context"
+        record.task_field = task_field()
+        return True
+
+
+class _CurrentStderr:
+    """What a formatter asks whether to colour: the stderr of now, which tests and REPLs replace."""
+
+    @staticmethod
+    def isatty() -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+
+class ConsoleHandler(logging.Handler):
+    """Writes to what ``sys.stderr`` is at the time, coloured if that is a terminal."""
+
+    def __init__(
+        self,
+        level_names: Mapping[int, str],
+        palette: Mapping[str, str],
+        secondary: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        import colorlog
+
+        super().__init__()
+        self.addFilter(ContextFilter(level_names))
+        self.setFormatter(
+            colorlog.ColoredFormatter(
+                LOG_FORMAT,
+                DATE_FORMAT,
+                log_colors=palette,
+                secondary_log_colors=secondary,
+                stream=_CurrentStderr(),  # type: ignore[arg-type]
+            )
+        )
+
+    @property
+    def stream(self) -> object:
+        """The current ``sys.stderr``."""
+        return sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            stream = sys.stderr
+            if stream is None:
+                return
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+        except RecursionError:
+            raise
+        except Exception:
+            self.handleError(record)

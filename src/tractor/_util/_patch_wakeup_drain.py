@@ -1,0 +1,90 @@
+"""``WakeupSocketpair.drain()`` of trio never returns at the end of its stream.
+
+The drain reads until ``BlockingIOError``.  When all copies of the writing end have been closed,
+as happens to a run whose descriptors were closed under it around a fork, ``recv()`` gives ``b""``
+at once, for ever: the whole run spins there, and neither a cancellation nor a deadline is looked at
+again.  The fix ends the drain at ``b""``.  Such a run still polls its dead pair, but between other
+tasks, so it can be cancelled and end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any, Final
+
+from trio._core import _wakeup_socketpair
+
+NAME: Final = "wakeup_socketpair_drain"
+
+READS_BEFORE_GIVING_UP = 8
+
+_marker = "_tractor_drain_ends"
+
+
+class _Spinning(Exception):
+    """The drain went on reading after the end of the stream."""
+
+
+class _CountedReads:
+    """A socket's reading side that gives up on a reader that does not stop at the end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._empty_reads = 0
+
+    def recv(self, size: int) -> bytes:
+        data = self._sock.recv(size)
+        if not data:
+            self._empty_reads += 1
+            if self._empty_reads >= READS_BEFORE_GIVING_UP:
+                raise _Spinning
+        return data
+
+
+def _pair_class() -> Any:
+    """trio's class, or ``None`` if this trio has none with a drain that we know."""
+    cls = getattr(_wakeup_socketpair, "WakeupSocketpair", None)
+    return cls if cls is not None and hasattr(cls, "drain") else None
+
+
+def repro() -> bool:
+    """Drain a pair whose writing end is closed: ``True`` if that would never end."""
+    cls = _pair_class()
+    if cls is None:
+        return False
+    reading, writing = socket.socketpair()
+    try:
+        reading.setblocking(False)
+        writing.close()
+        pair = cls.__new__(cls)
+        pair.wakeup_sock = _CountedReads(reading)
+        pair.drain()
+    except _Spinning:
+        return True
+    except Exception:
+        # Another implementation, of which this probe can say nothing.
+        return False
+    finally:
+        reading.close()
+        writing.close()
+    return False
+
+
+def is_needed() -> bool:
+    """Whether the bug shows."""
+    return repro()
+
+
+def _drain(self: Any) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while self.wakeup_sock.recv(2**16):
+            pass
+
+
+def apply() -> None:
+    """Replace the drain by one that ends; idempotent."""
+    cls = _pair_class()
+    if cls is not None and not hasattr(cls, _marker):
+        setattr(cls, _marker, True)
+        cls.drain = _drain

@@ -1,0 +1,27 @@
+"""Names and addresses: registrars, look-ups, and the forms that an address may have."""
+
+from __future__ import annotations
+
+from tractor.discovery._lookup import find_actor as find_actor
+from tractor.discovery._lookup import get_arbiter as get_arbiter
+from tractor.discovery._lookup import get_peer_by_name as get_peer_by_name
+from tractor.discovery._lookup import get_registry as get_registry
+from tractor.discovery._lookup import get_root as get_root
+from tractor.discovery._lookup import maybe_open_portal as maybe_open_portal
+from tractor.discovery._lookup import open_portal as open_portal
+from tractor.discovery._lookup import query_actor as query_actor
+from tractor.discovery._lookup import wait_for_actor as wait_for_actor
+from tractor.discovery._registrar import Registrar as Registrar
+from tractor.ipc._addr import Address as Address
+from tractor.ipc._addr import TCPAddress as TCPAddress
+from tractor.ipc._addr import UDSAddress as UDSAddress
+from tractor.ipc._addr import UnwrappedAddress as UnwrappedAddress
+from tractor.ipc._addr import default_lo_addrs as default_lo_addrs
+from tractor.ipc._addr import get_address_cls as get_address_cls
+from tractor.ipc._addr import is_wrapped_addr as is_wrapped_addr
+from tractor.ipc._addr import mk_uuid as mk_uuid
+from tractor.ipc._addr import prefer_addr as prefer_addr
+from tractor.ipc._addr import wrap_address as wrap_address
+from tractor.ipc._maddr import mk_maddr as mk_maddr
+from tractor.ipc._maddr import parse_endpoints as parse_endpoints
+from tractor.ipc._maddr import parse_maddr as parse_maddr

@@ -1,0 +1,311 @@
+"""One connection to one peer actor, carrying many dialogs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import TransportClosed
+from tractor._proto.auth import Handshake
+from tractor.ipc import _tcp, _uds
+from tractor.ipc._addr import HAS_UDS, Address, TCPAddress, UDSAddress, UnwrappedAddress, wrap_address
+from tractor.ipc._settings import wire_settings
+from tractor.ipc._transport import MsgpackTransport, MsgTransport
+from tractor.msg.types import Aid, CancelAck, Credit, Error, MsgType, Return, StartAck, Started, Stop, Uid, Yield
+
+log = _log.get_logger()
+
+__all__ = ["Channel", "DialogEnd", "connect_chan", "transport_from_addr", "transport_from_stream"]
+
+Role = Literal["connect", "accept"]
+
+
+class DialogEnd(Protocol):
+    """One side of one dialog, as its channel sees it.  All are called by the channel's reader and never block."""
+
+    def on_start_ack(self, msg: StartAck) -> None: ...
+    def on_started(self, msg: Started[Any]) -> None: ...
+    def on_yield(self, msg: Yield[Any]) -> None: ...
+    def on_stop(self, msg: Stop) -> None: ...
+    def on_return(self, msg: Return[Any]) -> None: ...
+    def on_cancel_ack(self, msg: CancelAck) -> None: ...
+    def on_credit(self, msg: Credit) -> None: ...
+    def on_error(self, msg: Error) -> None: ...
+    def on_lost(self, exc: TransportClosed) -> None: ...
+
+
+class Channel:
+    """One connection to one peer actor.
+
+    Not built by users: see :meth:`from_addr` and :func:`connect_chan`.  A dialog's id is an integer, unique on
+    its channel: odd from the side that connected, even from the side that accepted.
+    """
+
+    def __init__(self, transport: MsgpackTransport, role: Role) -> None:
+        self._transport = transport
+        self._role: Role = role
+        self._last_cid = -1 if role == "connect" else 0
+        self.aid: Aid | None = None
+        # This side's identity as the peer knows it; every request carries it.
+        self.local_uid: Uid = ("", "")
+        self.dialogs: dict[int, DialogEnd] = {}
+        self.cancel_called = False
+        self._closed = False
+        # A channel that only keeps a registration alive is no reason to wait for its peer.
+        self.is_registration = False
+        # Messages for dialogs that have ended; normal after a cancel, worth a look when many.
+        self.late_messages = 0
+
+    @classmethod
+    async def from_addr(cls, addr: UnwrappedAddress | Address | str, **_ignored: Any) -> Channel:
+        """Connect, and prove the key where the transport asks for it; the identity handshake is not done.
+
+        Raises:
+            OSError: nothing accepts there.
+            TransportClosed: the peer failed the opening exchange.
+            TypeError, ValueError: no address.
+        """
+        chan = cls(await transport_from_addr(addr), "connect")
+        try:
+            await chan.transport.authenticate(_machine(chan.transport, "connect"))
+            await chan.transport.flush()
+        except BaseException:
+            chan.transport.abort()
+            raise
+        return chan
+
+    @classmethod
+    def from_stream(cls, stream: trio.SocketStream) -> Channel:
+        """A channel over a connected socket stream, which is used up.  Raises NotImplementedError."""
+        return cls(transport_from_stream(stream), "accept")
+
+    # -- what it is -----------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> MsgpackTransport:
+        """The transport below."""
+        return self._transport
+
+    @property
+    def role(self) -> Role:
+        """Which side of the connection this is."""
+        return self._role
+
+    @property
+    def laddr(self) -> Address:
+        """The local address."""
+        return self._transport.laddr
+
+    @property
+    def raddr(self) -> Address:
+        """The peer's address."""
+        return self._transport.raddr
+
+    @property
+    def maddr(self) -> str:
+        """The peer's address as a multiaddr string."""
+        return self._transport.maddr
+
+    def connected(self) -> bool:
+        """Whether both directions are believed to be open."""
+        return self._transport.connected()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed the channel."""
+        return self._closed
+
+    @property
+    def peer(self) -> str:
+        """The peer for people: its name and pid, or its address before the handshake."""
+        return self.aid.reprol(sin_uuid=False) if self.aid else str(self.raddr)
+
+    def pformat(self) -> str:
+        """One line for people."""
+        state = "closed" if self._closed else "open" if self.connected() else "lost"
+        return f"<Channel to {self.peer} over {self.raddr.proto_key}: {state}, {len(self.dialogs)} dialogs>"
+
+    __repr__ = pformat
+
+    def statistics(self) -> ChannelStatistics:
+        """A frozen record of plain values."""
+        return ChannelStatistics(
+            dialogs=len(self.dialogs),
+            sent=self._transport.sent,
+            received=self._transport.received,
+            unsent_bytes=self._transport.unsent,
+            late_messages=self.late_messages,
+        )
+
+    # -- messages -------------------------------------------------------------------------------------
+
+    def new_cid(self) -> int:
+        """A dialog id that was never used on this channel."""
+        self._last_cid += 2
+        return self._last_cid
+
+    async def send(self, msg: MsgType) -> None:
+        """Send one message.
+
+        Raises:
+            TransportClosed: the connection is gone.
+            MessagingError: the message is over the frame limit; nothing was written.
+            TypeError: the message can't be encoded; nothing was written.
+        """
+        await self._transport.send(msg)
+
+    async def recv(self) -> MsgType:
+        """The next message.  Raises TransportClosed at the end, however it came."""
+        return await self._transport.recv()
+
+    async def __aiter__(self) -> AsyncIterator[MsgType]:
+        async for msg in self._transport:
+            yield msg
+
+    async def handshake(self, aid: Aid, key: bytes | None = None) -> Aid:
+        """Prove the key where the transport asks for it, then exchange identities: send ours, read the peer's.
+
+        Args:
+            aid: this actor's identity.
+            key: used instead of the process's own, for tests.
+
+        Returns:
+            The peer's identity, also kept as :attr:`aid`.
+
+        Raises:
+            TransportClosed: the peer failed, sent something else first, or left.
+        """
+        self.local_uid = aid.uid
+        machine = _machine(self._transport, self._role, key)
+        await self._transport.authenticate(machine, early=aid)
+        first = await self._transport.recv()
+        if not isinstance(first, Aid):
+            self._transport.abort()
+            raise TransportClosed(
+                f"the peer at {self.raddr} began with a {type(first).__name__!r} message instead of its identity"
+            )
+        self.aid = first
+        return first
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Flush what waits to leave (at most 0.2 s), then close; idempotent."""
+        self._closed = True
+        await self._transport.aclose()
+
+    async def send_eof(self) -> None:
+        """Send what waits to leave, then say that nothing follows; the peer answers by closing."""
+        try:
+            await self._transport.flush()
+            self._transport.io.send_eof()
+        except (TransportClosed, OSError) as exc:
+            log.transport("the end could not be told to %s: %r", self.peer, exc)
+
+    def abort(self) -> None:
+        """Close at once, without flushing; idempotent."""
+        self._closed = True
+        self._transport.abort()
+
+    def lose_dialogs(self, exc: TransportClosed) -> None:
+        """End every dialog, because the connection is gone."""
+        while self.dialogs:
+            _, dialog = self.dialogs.popitem()
+            dialog.on_lost(exc)
+
+    async def __aenter__(self) -> Channel:
+        return self
+
+    async def __aexit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class ChannelStatistics(msgspec.Struct, frozen=True):
+    """Counters of one channel."""
+
+    dialogs: int
+    sent: int
+    received: int
+    unsent_bytes: int
+    late_messages: int
+
+
+def _machine(transport: MsgTransport, role: Role, key: bytes | None = None) -> Handshake:
+    """The opening exchange for a transport: a proof of the key on TCP, only the version elsewhere."""
+    if transport.address_type.proto_key == "tcp" and not _is_memory(transport):
+        return Handshake(role, key if key is not None else wire_settings().key(), os.urandom(32))
+    return Handshake(role, None, b"")
+
+
+def _is_memory(transport: MsgTransport) -> bool:
+    return getattr(transport, "in_memory", False)
+
+
+async def transport_from_addr(addr: UnwrappedAddress | Address | str) -> MsgpackTransport:
+    """Connect to an address.
+
+    Raises:
+        OSError: nothing accepts there.
+        TypeError, ValueError: no address, or one that can't be connected to.
+        NotImplementedError: a transport that this platform does not have.
+    """
+    target = wrap_address(addr)
+    limit = wire_settings().max_frame_size
+    if isinstance(target, TCPAddress):
+        return await _tcp.connect_tcp(target, max_frame_size=limit)
+    if isinstance(target, UDSAddress) and HAS_UDS:
+        return await _uds.connect_uds(target, max_frame_size=limit)
+    raise NotImplementedError(f"no transport for {target!r} on this platform")
+
+
+def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
+    """A transport over a connected socket stream, which is used up.
+
+    Raises:
+        NotImplementedError: the stream's kind is not one that tractor can frame.
+    """
+    sock = getattr(stream, "socket", None)
+    family = getattr(sock, "family", None)
+    limit = wire_settings().max_frame_size
+    if sock is not None and family in (socket.AF_INET, socket.AF_INET6):
+        return _tcp.tcp_from_socket(socket.socket(fileno=sock.detach()), max_frame_size=limit)
+    if sock is not None and HAS_UDS and family == socket.AF_UNIX:
+        laddr, _ = _uds.MsgpackUDSStream.get_stream_addrs(stream)
+        plain = socket.socket(fileno=sock.detach())
+        return _uds.uds_from_socket(plain, laddr, max_frame_size=limit)
+    raise NotImplementedError(f"no transport for a {type(stream).__name__!r} ({family!r})")
+
+
+@asynccontextmanager
+async def connect_chan(
+    addr: UnwrappedAddress | Address | str, close_timeout: float | None = None
+) -> AsyncIterator[Channel]:
+    """Connect for the length of the block; the identity handshake is not done.
+
+    Args:
+        addr: where to connect to.
+        close_timeout: seconds that the close may take; ``None``: its own bound of 0.2.
+
+    Raises:
+        OSError: nothing accepts there.
+        TransportClosed: the peer failed the opening exchange.
+    """
+    chan = await Channel.from_addr(addr)
+    try:
+        yield chan
+    finally:
+        with trio.CancelScope(shield=True) as scope:
+            if close_timeout is not None:
+                scope.deadline = trio.current_time() + close_timeout
+            await chan.aclose()
+        chan.abort()

@@ -1,0 +1,97 @@
+"""Where tractor keeps its runtime files, and the checks that keep other users out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from pathlib import Path, PurePath
+
+
+def runtime_dir_path() -> Path:
+    """The path of the runtime directory; nothing is created or checked.
+
+    On Linux ``$XDG_RUNTIME_DIR/tractor``; without that variable (or where it is no absolute path,
+    which the XDG standard says to ignore) and on other POSIX systems ``/tmp/tractor-<uid>``; on
+    Windows ``tractor`` in the user's local application data.
+    """
+    if os.name == "nt":
+        import platformdirs
+
+        return platformdirs.user_data_path("tractor", appauthor=False)
+    if sys.platform == "linux":
+        base = os.environ.get("XDG_RUNTIME_DIR", "")
+        if base.startswith("/"):
+            return Path(base, "tractor")
+    return Path(f"/tmp/tractor-{os.getuid()}")
+
+
+def get_runtime_dir(subdir: str | PurePath | None = None) -> Path:
+    """The runtime directory, or ``subdir`` of it, made where it is missing.
+
+    Args:
+        subdir: a relative path without ``..``.
+
+    Returns:
+        A path that is a real directory of the own user with mode 0700; so is each level of
+        ``subdir``.
+
+    Raises:
+        ValueError: ``subdir`` is absolute, has ``..`` in it, or holds a NUL byte.
+        PermissionError: a directory on the way is not the own user's, is a symlink or no directory,
+            or is open to other users.
+        OSError: a directory could not be made.
+    """
+    parts = _checked_parts(subdir)
+    path = runtime_dir_path()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ensure_private_dir(path)
+    for part in parts:
+        path = path / part
+        ensure_private_dir(path)
+    return path
+
+
+def _checked_parts(subdir: str | PurePath | None) -> tuple[str, ...]:
+    if subdir is None:
+        return ()
+    pure = PurePath(subdir)
+    if pure.is_absolute() or pure.drive or pure.root or ".." in pure.parts or "\0" in str(subdir):
+        raise ValueError(
+            f"runtime subdirectory {str(subdir)!r} leads out of the runtime directory: "
+            "give a relative path without '..'"
+        )
+    return pure.parts
+
+
+def ensure_private_dir(path: Path) -> None:
+    """Make the directory ``path`` with mode 0700, or check that the one there is as good.
+
+    The parent must exist. What is there is never changed: an open directory may already hold what
+    another user has put into it.
+
+    Raises:
+        PermissionError: ``path`` is a symlink, is no directory, belongs to another user, or can be
+            entered by one.
+        OSError: it could not be made.
+    """
+    # Whoever made it, even in a race just now: what is there is judged, not how it came to be.
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode):
+        raise PermissionError(f"runtime directory {str(path)!r} is a symlink or a file: remove it")
+    if os.name == "nt":
+        return
+    if info.st_uid != os.getuid():
+        raise PermissionError(
+            f"runtime directory {str(path)!r} belongs to uid {info.st_uid}, not to the own uid "
+            f"{os.getuid()}: remove it, or set XDG_RUNTIME_DIR to a directory of your own"
+        )
+    mode = stat.S_IMODE(info.st_mode)
+    if mode & 0o077:
+        raise PermissionError(
+            f"runtime directory {str(path)!r} has mode {mode:04o}, which lets others in: "
+            "run chmod 700 on it"
+        )

@@ -1,0 +1,477 @@
+"""The listening server of an actor: its endpoints, and the peers that connected to them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import TransportClosed
+from tractor.ipc import _tcp, _uds
+from tractor.ipc._addr import (
+    Address,
+    TCPAddress,
+    UDSAddress,
+    UnwrappedAddress,
+    require_bindable,
+    wrap_address,
+)
+from tractor.ipc._authkey import check_bind_allowed
+from tractor.ipc._chan import Channel
+from tractor.ipc._dirs import get_runtime_dir, runtime_dir_path
+from tractor.ipc._settings import wire_settings
+from tractor.ipc._transport import MsgpackTransport
+from tractor.msg.types import Aid, Uid
+
+__all__ = ["Endpoint", "IPCServer", "Server", "open_ipc_server"]
+
+log = _log.get_logger()
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds that a peer has for the key's proof and its identity together."""
+
+ACCEPT_RETRY = 0.1
+"""Seconds until the next try when the process is out of descriptors or memory."""
+
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+PeerHandler = Callable[[Channel], Awaitable[None]]
+
+
+class Endpoint:
+    """One bound address and its listener."""
+
+    def __init__(self, addr: Address) -> None:
+        self.addr = addr
+        self.peer_tpts: dict[Address, MsgpackTransport] = {}
+        self._listener: socket.socket | None = None
+        self._inode: int | None = None
+
+    async def start_listener(self) -> socket.socket:
+        """Bind and listen; :attr:`addr` becomes the bound address.
+
+        Raises:
+            ConnectionError: a socket file that another process listens on.
+            OSError: the address is in use or can't be bound.
+        """
+        addr = self.addr
+        if isinstance(addr, UDSAddress):
+            if addr.bindspace == runtime_dir_path():
+                get_runtime_dir()
+            self._listener = _uds.bind_uds(addr)
+            self._inode = os.stat(addr.sockpath).st_ino
+        elif isinstance(addr, TCPAddress):
+            self._listener = await _tcp.bind_tcp(addr)
+            self.addr = TCPAddress(*self._listener.getsockname()[:2])
+        else:
+            raise NotImplementedError(f"no listener for {addr!r}")
+        return self._listener
+
+    def close_listener(self) -> None:
+        """Stop listening; a socket file that is still ours is removed.  Idempotent."""
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        if isinstance(self.addr, UDSAddress):
+            # Unlinked before closing: after the close another process may replace a file that looks stale.
+            with contextlib.suppress(OSError):
+                if os.stat(self.addr.sockpath).st_ino == self._inode:
+                    os.unlink(self.addr.sockpath)
+        if trio.lowlevel.in_trio_run():
+            trio.lowlevel.notify_closing(listener)
+        listener.close()
+
+    def wrap(self, sock: socket.socket) -> MsgpackTransport:
+        """A transport over an accepted socket.  Raises OSError, TransportClosed."""
+        limit = wire_settings().max_frame_size
+        if isinstance(self.addr, UDSAddress):
+            return _uds.uds_from_socket(sock, self.addr, max_frame_size=limit)
+        return _tcp.tcp_from_socket(sock, max_frame_size=limit)
+
+    async def accept(self) -> socket.socket | None:
+        """The next connection; ``None`` when the listener was closed."""
+        while True:
+            listener = self._listener
+            if listener is None:
+                return None
+            try:
+                await trio.lowlevel.wait_readable(listener)
+                return listener.accept()[0]
+            except trio.ClosedResourceError:
+                return None
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                continue
+            except OSError as exc:
+                if self._listener is None:
+                    return None
+                if exc.errno not in _OUT_OF_RESOURCES:
+                    log.warning("can't accept at %s: %r", self.addr, exc)
+                await trio.sleep(ACCEPT_RETRY)
+
+    def pformat(self) -> str:
+        """One line for people."""
+        state = "listening" if self._listener is not None else "closed"
+        return f"<Endpoint {self.addr}: {state}, {len(self.peer_tpts)} peers>"
+
+    __repr__ = pformat
+
+
+async def bind_endpoints(addrs: Sequence[UnwrappedAddress | Address | str]) -> list[Endpoint]:
+    """Bind and listen on addresses; all of them, or none.
+
+    Raises:
+        RuntimeFailure: an address beyond loopback without an explicit key or TLS.
+        ValueError: an address that can't be listened on.
+        ConnectionError: a socket file that another process listens on.
+        OSError: an address is in use, or is none of this host's.
+    """
+    bound: list[Endpoint] = []
+    try:
+        for addr in [wrap_address(a) for a in addrs]:
+            require_bindable(addr)
+            check_bind_allowed(addr, wire_settings().key_is_explicit, False)
+            endpoint = Endpoint(addr)
+            await endpoint.start_listener()
+            bound.append(endpoint)
+    except BaseException:
+        for endpoint in bound:
+            endpoint.close_listener()
+        raise
+    return bound
+
+
+class ServerStatistics(msgspec.Struct, frozen=True):
+    """Counters of a server."""
+
+    endpoints: int
+    peers: int
+    accepted: int
+    refused: int
+
+
+class Server:
+    """Accepts peers on any number of endpoints.
+
+    Args:
+        aid: gives this actor's identity.
+        handler: runs one peer's channel from after the handshake to its end.
+        listener_nursery: hosts the accept loops.
+        handler_nursery: hosts one task for each connection.
+    """
+
+    def __init__(
+        self,
+        aid: Callable[[], Aid],
+        handler: PeerHandler,
+        listener_nursery: trio.Nursery,
+        handler_nursery: trio.Nursery,
+    ) -> None:
+        self._aid = aid
+        self._handler = handler
+        self._listener_nursery = listener_nursery
+        self._handler_nursery = handler_nursery
+        self._endpoints: list[Endpoint] = []
+        self._peers: dict[Uid, list[Channel]] = {}
+        self._arrivals: dict[Uid, trio.Event] = {}
+        self._departures = trio.lowlevel.ParkingLot()
+        self._shutdown = trio.Event()
+        self._shutting_down = False
+        self._accepted = 0
+        self._refused = 0
+
+    # -- listening ------------------------------------------------------------------------------------
+
+    async def listen_on(
+        self,
+        *,
+        accept_addrs: Sequence[UnwrappedAddress | Address | str] | None = None,
+        stream_handler_nursery: trio.Nursery | None = None,
+    ) -> list[Endpoint]:
+        """Bind and serve addresses; all of them, or none.
+
+        Args:
+            accept_addrs: where to listen; ``None``: one random loopback TCP port.
+            stream_handler_nursery: hosts these endpoints' connection tasks instead of the server's own.
+
+        Returns:
+            The new endpoints, in the order of the addresses; each tells the address that was really bound.
+
+        Raises:
+            RuntimeError: the server was shut down.
+            RuntimeFailure: an address beyond loopback without an explicit key or TLS.
+            ConnectionError: a socket file that another process listens on.
+            OSError: an address can't be bound.
+        """
+        if self._shutting_down:
+            raise RuntimeError("this IPC server was shut down; it can't listen again")
+        endpoints = await bind_endpoints(accept_addrs or [("127.0.0.1", 0)])
+        self.serve_endpoints(endpoints, stream_handler_nursery)
+        return endpoints
+
+    def serve_endpoints(
+        self, endpoints: Sequence[Endpoint], handlers: trio.Nursery | None = None
+    ) -> None:
+        """Accept peers on endpoints that are bound already."""
+        for endpoint in endpoints:
+            self._endpoints.append(endpoint)
+            self._listener_nursery.start_soon(
+                self._serve, endpoint, handlers or self._handler_nursery
+            )
+
+    async def _serve(self, endpoint: Endpoint, handlers: trio.Nursery) -> None:
+        try:
+            while (sock := await endpoint.accept()) is not None:
+                self._accepted += 1
+                handlers.start_soon(self._receive_peer, endpoint, sock)
+        finally:
+            endpoint.close_listener()
+            if endpoint in self._endpoints:
+                self._endpoints.remove(endpoint)
+            if self._shutting_down and not self._endpoints:
+                self._shutdown.set()
+
+    async def _receive_peer(self, endpoint: Endpoint, sock: socket.socket) -> None:
+        """One connection's task: wrap, authenticate, identify, then the handler until the end."""
+        try:
+            transport = endpoint.wrap(sock)
+        except (OSError, TransportClosed) as exc:
+            sock.close()
+            self._refuse(endpoint, exc)
+            return
+        chan = Channel(transport, "accept")
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT):
+                aid = await chan.handshake(self._aid())
+        except trio.TooSlowError:
+            chan.abort()
+            self._refuse(endpoint, f"no identity within {HANDSHAKE_TIMEOUT} s")
+            return
+        except TransportClosed as exc:
+            chan.abort()
+            self._refuse(endpoint, exc)
+            return
+        except BaseException:
+            chan.abort()
+            raise
+        if aid.is_probe:
+            await chan.aclose()
+            return
+        endpoint.peer_tpts[transport.raddr] = transport
+        try:
+            await self._handler(chan)
+        finally:
+            endpoint.peer_tpts.pop(transport.raddr, None)
+
+    def _refuse(self, endpoint: Endpoint, why: object) -> None:
+        self._refused += 1
+        log.transport("a connection at %s did not become a peer: %s", endpoint.addr, why)
+
+    def cancel(self) -> bool:
+        """Stop listening on every endpoint and remove socket files; peers stay connected.
+
+        Returns:
+            Whether there was anything to stop.  Idempotent.
+        """
+        had = bool(self._endpoints)
+        self._shutting_down = True
+        for endpoint in self._endpoints:
+            endpoint.close_listener()
+        if not self._endpoints:
+            self._shutdown.set()
+        return had
+
+    async def wait_for_shutdown(self) -> None:
+        """Wait until every listener of a cancelled server has ended."""
+        await self._shutdown.wait()
+
+    def is_shutdown(self) -> bool:
+        """Whether the server was cancelled and every listener has ended."""
+        return self._shutdown.is_set()
+
+    # -- peers ----------------------------------------------------------------------------------------
+
+    def add_peer(self, chan: Channel) -> None:
+        """Count a channel whose handshake is done as a peer; wakes who waits for it."""
+        assert chan.aid is not None
+        uid = chan.aid.uid
+        known = self._peers.setdefault(uid, [])
+        if any(other.connected() and not other.is_registration for other in known):
+            log.transport("%s connected a second time", chan.peer)
+        known.append(chan)
+        arrival = self._arrivals.pop(uid, None)
+        if arrival is not None:
+            arrival.set()
+
+    def remove_peer(self, chan: Channel) -> None:
+        """Forget a channel; wakes who waits for peers to leave."""
+        assert chan.aid is not None
+        chans = self._peers.get(chan.aid.uid)
+        if chans and chan in chans:
+            chans.remove(chan)
+            if not chans:
+                del self._peers[chan.aid.uid]
+        self.note_departure()
+
+    def note_departure(self) -> None:
+        """Let who waits for peers to leave look again."""
+        self._departures.unpark_all()
+
+    def peer_channels(self) -> list[Channel]:
+        """Every connected peer's channels."""
+        return [chan for chans in self._peers.values() for chan in chans]
+
+    async def wait_for_peer(self, uid: Uid) -> tuple[trio.Event, Channel]:
+        """Wait until the actor ``uid`` has connected.
+
+        Returns:
+            The event of its arrival and its newest channel.
+        """
+        while not (chans := self._peers.get(uid)):
+            await self._arrivals.setdefault(uid, trio.Event()).wait()
+        event = trio.Event()
+        event.set()
+        await trio.lowlevel.checkpoint()
+        return event, chans[-1]
+
+    def forget_arrival(self, uid: Uid) -> None:
+        """Nobody waits for ``uid`` any more."""
+        self._arrivals.pop(uid, None)
+
+    def _counted(self) -> list[Channel]:
+        return [
+            c for c in self.peer_channels() if c.role == "accept" and not c.is_registration
+        ]
+
+    async def wait_for_no_more_peers(self) -> None:
+        """Wait until no peer is connected; channels that only keep a registration do not count."""
+        await trio.lowlevel.checkpoint()
+        while self._counted():
+            await self._departures.park()
+
+    async def wait_for_departure(self, chan: Channel) -> None:
+        """Wait until a peer's channel has ended and all that came over it was delivered."""
+        await trio.lowlevel.checkpoint()
+        while chan in self.peer_channels():
+            await self._departures.park()
+
+    async def wait_for_no_more_peers_but(self, chan: Channel | None) -> None:
+        """As :meth:`wait_for_no_more_peers`, not counting ``chan``."""
+        await trio.lowlevel.checkpoint()
+        while any(c is not chan for c in self._counted()):
+            await self._departures.park()
+
+    def has_peers(self, check_chans: bool = False) -> bool:
+        """Whether a peer is connected; with ``check_chans`` only channels believed to be open count."""
+        return any(c.connected() for c in self._counted()) if check_chans else bool(self._counted())
+
+    def len_peers(self) -> int:
+        """How many peers are connected."""
+        return len({c.aid.uid for c in self._counted() if c.aid is not None})
+
+    # -- what it is -----------------------------------------------------------------------------------
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints that listen."""
+        return list(self._endpoints)
+
+    @property
+    def addrs(self) -> list[Address]:
+        """The bound addresses."""
+        return [endpoint.addr for endpoint in self._endpoints]
+
+    @property
+    def accept_addrs(self) -> list[UnwrappedAddress]:
+        """The bound addresses, unwrapped."""
+        return [endpoint.addr.unwrap() for endpoint in self._endpoints]
+
+    @property
+    def proto_keys(self) -> list[str]:
+        """The transports that are listened on."""
+        return [endpoint.addr.proto_key for endpoint in self._endpoints]
+
+    def epsdict(self) -> dict[Address, Endpoint]:
+        """The endpoints by bound address."""
+        return {endpoint.addr: endpoint for endpoint in self._endpoints}
+
+    @property
+    def repr_state(self) -> str:
+        """One word for people."""
+        if self.is_shutdown():
+            return "shutdown"
+        if self._shutting_down:
+            return "shutting-down"
+        return "listening" if self._endpoints else "idle"
+
+    def statistics(self) -> ServerStatistics:
+        """A frozen record of plain values."""
+        return ServerStatistics(
+            endpoints=len(self._endpoints),
+            peers=self.len_peers(),
+            accepted=self._accepted,
+            refused=self._refused,
+        )
+
+    def pformat(self) -> str:
+        """One line for people."""
+        where = ", ".join(str(a) for a in self.addrs)
+        return f"<Server {self.repr_state} on [{where}], {self.len_peers()} peers>"
+
+    __repr__ = pformat
+
+
+IPCServer = Server
+
+
+async def _echo_nothing(chan: Channel) -> None:
+    """The default handler: keep the channel until the peer leaves."""
+    try:
+        async for _ in chan:
+            pass
+    except TransportClosed:
+        pass
+    finally:
+        chan.abort()
+
+
+@asynccontextmanager
+async def open_ipc_server(
+    parent_tn: trio.Nursery | None = None,
+    stream_handler_tn: trio.Nursery | None = None,
+    *,
+    aid: Callable[[], Aid] | None = None,
+    handler: PeerHandler | None = None,
+) -> AsyncIterator[Server]:
+    """A server for the length of the block; it listens nowhere until ``listen_on``.
+
+    Args:
+        parent_tn: hosts the accept loops; ``None``: a nursery of the block's own.
+        stream_handler_tn: hosts the connection tasks; ``None``: ``parent_tn``.
+        aid: gives the identity for handshakes; ``None``: an anonymous one.
+        handler: runs each peer's channel; ``None``: what arrives is dropped.
+    """
+    anonymous = Aid("server", os.urandom(16).hex(), os.getpid())
+    async with contextlib.AsyncExitStack() as stack:
+        own = parent_tn is None
+        tn = parent_tn or await stack.enter_async_context(trio.open_nursery())
+        server = Server(
+            aid or (lambda: anonymous),
+            handler or _echo_nothing,
+            tn,
+            stream_handler_tn or tn,
+        )
+        try:
+            yield server
+        finally:
+            server.cancel()
+            with trio.CancelScope(shield=True):
+                await server.wait_for_shutdown()
+            if own:
+                tn.cancel_scope.cancel()

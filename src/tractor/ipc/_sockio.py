@@ -1,0 +1,80 @@
+"""A connected stream socket as a :class:`~tractor.ipc._transport.ByteIO`."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+__all__ = ["SocketIO", "connect_socket"]
+
+MAX_BUFFERS = 64
+"""Buffers handed to one ``sendmsg``; well below every platform's IOV_MAX."""
+
+
+class SocketIO:
+    """Non-blocking I/O on a connected socket that this object owns from now on."""
+
+    __slots__ = ("_sock",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket; closed with this object."""
+        return self._sock
+
+    def recv_nowait(self, max_bytes: int) -> bytes | None:
+        """What is there; ``b''`` at the end; ``None`` when it would block.  Raises OSError."""
+        try:
+            return self._sock.recv(max_bytes)
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    def send_nowait(self, buffers: list[bytes | bytearray | memoryview]) -> int:
+        """Write a prefix of the joined buffers; the bytes taken, 0 when it would block.  Raises OSError."""
+        try:
+            if len(buffers) == 1:
+                return self._sock.send(buffers[0])
+            if not hasattr(self._sock, "sendmsg"):
+                return self._sock.send(buffers[0])
+            return self._sock.sendmsg(buffers[:MAX_BUFFERS])
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    async def wait_readable(self) -> None:
+        """Wait until ``recv_nowait`` would not block.  Raises trio.ClosedResourceError after ``close``."""
+        if self._sock.fileno() < 0:
+            raise trio.ClosedResourceError("the socket was closed on this side")
+        await trio.lowlevel.wait_readable(self._sock)
+
+    async def wait_writable(self) -> None:
+        """Wait until ``send_nowait`` would not block.  Raises trio.ClosedResourceError after ``close``."""
+        if self._sock.fileno() < 0:
+            raise trio.ClosedResourceError("the socket was closed on this side")
+        await trio.lowlevel.wait_writable(self._sock)
+
+    def send_eof(self) -> None:
+        """Close the sending half.  Raises OSError."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close at once; a task that waits on the socket gets trio.ClosedResourceError.  Idempotent."""
+        if self._sock.fileno() >= 0:
+            # Outside of a trio run (interpreter exit) nobody can be waiting.
+            if trio.lowlevel.in_trio_run():
+                trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+
+async def connect_socket(family: int, address: object) -> socket.socket:
+    """A connected stream socket, non-blocking and close-on-exec.
+
+    Raises:
+        OSError: nothing accepts there.
+    """
+    with trio.socket.socket(family, socket.SOCK_STREAM) as sock:
+        await sock.connect(address)
+        return socket.socket(fileno=sock.detach())

@@ -1,0 +1,168 @@
+"""Unix domain sockets: the road between actors of one host and one user."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import trio
+
+if sys.platform != "win32":
+    import fcntl
+
+from tractor._errors import TransportClosed
+from tractor.ipc._addr import UDSAddress
+from tractor.ipc._sockio import SocketIO, connect_socket
+from tractor.ipc._transport import MsgpackTransport
+
+__all__ = ["MsgpackUDSStream", "bind_uds", "connect_uds", "peer_credentials", "uds_from_socket"]
+
+BACKLOG = 128
+
+_UCRED = struct.Struct("3i")
+
+
+class MsgpackUDSStream(MsgpackTransport):
+    """msgpack over a Unix domain socket."""
+
+    address_type: ClassVar[type[UDSAddress]] = UDSAddress
+
+    @classmethod
+    async def connect_to(cls, addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStream:
+        """Connect; see :func:`connect_uds`."""
+        return await connect_uds(addr, max_frame_size=max_frame_size)
+
+    @classmethod
+    def get_stream_addrs(cls, stream: trio.SocketStream) -> tuple[UDSAddress, UDSAddress]:
+        """The local and the peer's address of a connected stream; the peer's pid comes from the kernel."""
+        sock = stream.socket
+        path = sock.getsockname() or sock.getpeername()
+        addr = UDSAddress.from_addr((str(Path(path).parent), Path(path).name))
+        pid, _ = peer_credentials(sock)
+        return (
+            UDSAddress(addr.filedir, addr.filename, os.getpid()),
+            UDSAddress(addr.filedir, addr.filename, pid),
+        )
+
+
+def peer_credentials(sock: socket.socket | trio.socket.SocketType) -> tuple[int | None, int | None]:
+    """The peer's ``(pid, uid)`` by the kernel's word; ``None`` for what the platform does not tell."""
+    if sys.platform == "linux":
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, uid, _gid = _UCRED.unpack(raw)
+        return pid, uid
+    if sys.platform == "darwin":
+        # <sys/un.h>: level SOL_LOCAL is 0; LOCAL_PEERCRED gives a struct xucred (version, uid, ...).
+        xucred = sock.getsockopt(0, 0x001, 76)
+        uid = struct.unpack_from("2i", xucred)[1]
+        pid = struct.unpack("i", sock.getsockopt(0, 0x002, 4))[0]
+        return pid, uid
+    return None, None
+
+
+def check_peer_uid(sock: socket.socket) -> None:
+    """Refuse a peer that is another user; root may connect to anyone.
+
+    Raises:
+        TransportClosed: the kernel says that the peer is somebody else.
+    """
+    _, uid = peer_credentials(sock)
+    if uid is not None and uid not in (0, os.geteuid()):
+        raise TransportClosed(f"the peer runs as uid {uid}, this actor as uid {os.geteuid()}: refused")
+
+
+def uds_from_socket(sock: socket.socket, addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStream:
+    """A transport over a connected socket; ``addr`` is the listener's address.
+
+    Raises:
+        TransportClosed: the peer is another user.
+    """
+    check_peer_uid(sock)
+    pid, _ = peer_credentials(sock)
+    return MsgpackUDSStream(
+        SocketIO(sock),
+        UDSAddress(addr.filedir, addr.filename, os.getpid()),
+        UDSAddress(addr.filedir, addr.filename, pid),
+        max_frame_size=max_frame_size,
+    )
+
+
+async def connect_uds(addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStream:
+    """Connect to a listening socket file.
+
+    Raises:
+        OSError: no such file, or nothing accepts there.
+        TransportClosed: the listener is another user.
+    """
+    sock = await connect_socket(socket.AF_UNIX, str(addr.sockpath))
+    try:
+        return uds_from_socket(sock, addr, max_frame_size=max_frame_size)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def bind_uds(addr: UDSAddress) -> socket.socket:
+    """A listening, non-blocking socket at the address; a stale socket file there is replaced.
+
+    All of it happens under a lock on the directory, so of processes that race for one address exactly one wins.
+
+    Raises:
+        ConnectionError: something listens there already.
+        OSError: the directory does not exist or can't be written.
+    """
+    path = str(addr.sockpath)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        with _PathLock(addr):
+            try:
+                sock.bind(path)
+            except OSError as exc:
+                if exc.errno != errno.EADDRINUSE:
+                    raise
+                if _answers(path):
+                    raise ConnectionError(
+                        f"the socket file {path!r} is in use by another process; choose another address"
+                    ) from exc
+                os.unlink(path)
+                sock.bind(path)
+            # Within the lock: a bound socket that does not listen yet looks stale to others.
+            sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _answers(path: str) -> bool:
+    """Whether something accepts (or is too busy to) at a socket file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class _PathLock:
+    """An advisory lock on the socket's directory, held for the moment of binding."""
+
+    def __init__(self, addr: UDSAddress) -> None:
+        self._dir = str(Path(addr.sockpath).parent)
+        self._fd = -1
+
+    def __enter__(self) -> None:
+        self._fd = os.open(self._dir, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_exc: object) -> None:
+        os.close(self._fd)

@@ -1,0 +1,206 @@
+"""Exceptions into :class:`~tractor.msg.types.Error` messages and back."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import trio
+
+from .._error_registry import find_err_type, type_path
+from .._errors import (
+    UNKNOWN_TYPE,
+    ContextCancelled,
+    ErrorMsg,
+    MsgTypeError,
+    RemoteActorError,
+    StreamOverrun,
+    safe_str,
+)
+from .types import Error, MsgType, Uid, __msg_types__
+
+NO_UID: Uid = ("", "")
+"""The source of an error that was packed without saying by which actor."""
+
+BAD_MSG_BYTES = 64 * 1024
+"""A larger offending message is not sent back with the error about it, in bytes."""
+
+_envelope: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(MsgType)
+_msg_types = {cls.__name__: cls for cls in __msg_types__}
+
+_AS_THEMSELVES: dict[type[BaseException] | None, type[RemoteActorError]] = {
+    trio.Cancelled: ContextCancelled,
+    ContextCancelled: ContextCancelled,
+    MsgTypeError: MsgTypeError,
+    StreamOverrun: StreamOverrun,
+}
+
+
+def pack_error(
+    exc: BaseException,
+    cid: int | None = None,
+    src_uid: Uid | None = None,
+    tb: TracebackType | None = None,
+    tb_str: str = "",
+    message: str = "",
+    *,
+    canceller: Uid | None = None,
+) -> Error:
+    """The message that tells a peer of ``exc``.  It never fails, whatever ``exc`` is.
+
+    An error that came from another actor is relayed: type, uid and text of its source stay, and
+    this actor is appended to its path.
+
+    Args:
+        exc: the exception.
+        cid: the dialog that it ends; ``None``: the whole channel is meant.
+        src_uid: the actor that packs it, the own one; default: a pair of empty strings.
+        tb: the traceback to show; default: the exception's own.
+        tb_str: the traceback as text, instead of ``tb``.
+        message: the text, instead of ``str(exc)``.
+        canceller: who asked for the cancellation, if ``exc`` is one; default: as ``exc`` itself has
+            it.
+    """
+    own_uid = src_uid or NO_UID
+    if isinstance(exc, RemoteActorError) and exc.ipc_msg is not None:
+        return _relay(exc, exc.ipc_msg, cid, own_uid, canceller)
+    # A ctxc that this actor raises itself stands for the cancellation of its own task.
+    boxed = trio.Cancelled if isinstance(exc, ContextCancelled) else type(exc)
+    name, path = _names(boxed)
+    error = Error(
+        src_uid=own_uid,
+        src_type_str=name,
+        boxed_type_str=name,
+        src_type_path=path,
+        boxed_type_path=path,
+        relay_path=[own_uid],
+        message=_encodable(message or _message_of(exc)),
+        tb_str=_encodable(tb_str or _format_traceback(exc, tb)),
+        canceller=canceller,
+        sender=own_uid,
+        cid=cid,
+    )
+    if isinstance(exc, RemoteActorError):
+        error.canceller = canceller or exc._field("canceller")
+        error.sender = exc.sender or own_uid
+    if isinstance(exc, MsgTypeError):
+        error._bad_msg, error._bad_msg_as_dict = _bad_msg_fields(exc)
+    return error
+
+
+def _relay(
+    exc: RemoteActorError, source: ErrorMsg, cid: int | None, own_uid: Uid, canceller: Uid | None
+) -> Error:
+    """The message for an error that is none of our own.
+
+    Who sent too fast is part of an overrun's data and stays; any other error is now sent by this
+    actor.
+    """
+    return Error(
+        src_uid=source.src_uid,
+        src_type_str=source.src_type_str,
+        boxed_type_str="RemoteActorError",
+        src_type_path=source.src_type_path,
+        boxed_type_path=type_path(RemoteActorError),
+        relay_path=[*exc.relay_path, own_uid],
+        message=source.message,
+        tb_str=source.tb_str,
+        canceller=source.canceller or canceller,
+        sender=source.sender if source.src_type_path == type_path(StreamOverrun) else own_uid,
+        cid=cid,
+        _bad_msg=getattr(source, "_bad_msg", None),
+        _bad_msg_as_dict=getattr(source, "_bad_msg_as_dict", None),
+    )
+
+
+def unpack_error(
+    msg: object, chan: Any = None, *, enabled_modules: Collection[str] = ()
+) -> RemoteActorError | None:
+    """The exception to raise for an ``Error`` message, or ``None`` if ``msg`` is another one.
+
+    ``ContextCancelled``, ``MsgTypeError`` and ``StreamOverrun`` come as themselves, anything else,
+    and these when they were relayed, as :class:`~tractor.RemoteActorError`.
+
+    Args:
+        msg: the message.
+        chan: the channel that it came over; its peer is the sender where the message names none.
+        enabled_modules: names of the modules, enabled in this actor, whose exception types may be
+            found.
+    """
+    if not isinstance(msg, Error):
+        return None
+    boxed_type = find_err_type(msg.boxed_type_str, msg.boxed_type_path, enabled_modules)
+    fields: dict[str, Any] = {
+        "src_type": find_err_type(msg.src_type_str, msg.src_type_path, enabled_modules)
+    }
+    if msg.sender is None and chan is not None:
+        fields["sender"] = getattr(getattr(chan, "aid", None), "uid", None)
+    cls = _AS_THEMSELVES.get(boxed_type, RemoteActorError)
+    if cls is MsgTypeError:
+        fields |= _unpack_bad_msg(msg)
+    return cls("", ipc_msg=msg, boxed_type=boxed_type, **fields)
+
+
+def _names(cls: type[BaseException]) -> tuple[str, str]:
+    try:
+        return _encodable(cls.__name__), _encodable(type_path(cls))
+    except Exception:
+        # A metaclass may answer for these names, and may fail.
+        return UNKNOWN_TYPE, ""
+
+
+def _message_of(exc: BaseException) -> str:
+    return exc.message if isinstance(exc, RemoteActorError) else safe_str(exc)
+
+
+def _format_traceback(exc: BaseException, tb: TracebackType | None) -> str:
+    try:
+        lines = traceback.format_exception(type(exc), exc, tb or exc.__traceback__)
+    except Exception as failure:
+        lines = [
+            *traceback.format_tb(tb or exc.__traceback__),
+            f"{type(exc).__name__}: {safe_str(exc)}\n",
+            f"(the full traceback could not be formatted: {type(failure).__name__})\n",
+        ]
+    return "".join(lines)
+
+
+def _encodable(text: str) -> str:
+    """``text`` without lone surrogates, which the wire cannot carry, and as a plain ``str``."""
+    return str.encode(text, "utf-8", "backslashreplace").decode()
+
+
+def _bad_msg_fields(exc: MsgTypeError) -> tuple[bytes | None, dict[str, Any] | None]:
+    """The offending message as bytes and as a dict, as far as it can be sent back."""
+    as_dict = exc.bad_msg_as_dict
+    try:
+        raw = msgspec.msgpack.encode(exc.bad_msg)
+        plain: Any = msgspec.msgpack.decode(msgspec.msgpack.encode(as_dict))
+    except Exception:
+        raw = b""
+        plain = as_dict and {str(key): _plain(value) for key, value in as_dict.items()}
+    if len(raw) > BAD_MSG_BYTES:
+        return None, None
+    return (raw if exc.bad_msg is not None and raw else None), plain
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (bool, int, type(None))):
+        return value
+    return _encodable(safe_str(value))[:BAD_MSG_BYTES]
+
+
+def _unpack_bad_msg(msg: Error) -> dict[str, Any]:
+    as_dict = msg._bad_msg_as_dict
+    fields: dict[str, Any] = {"bad_msg_as_dict": as_dict}
+    if as_dict is not None:
+        fields["expected_msg_type"] = _msg_types.get(str(as_dict.get("msg_type")))
+    if msg._bad_msg is not None:
+        try:
+            fields["bad_msg"] = _envelope.decode(msg._bad_msg)
+        except msgspec.MsgspecError:
+            return fields
+    return fields

@@ -1,0 +1,118 @@
+"""Unions of types as lists of names, so that a peer can be told which payloads are expected."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import types as pytypes
+import typing
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from . import types as msg_types
+
+_SPECIAL: dict[str, Any] = {
+    "Any": Any,
+    "None": type(None),
+    "NoneType": type(None),
+    "Raw": msgspec.Raw,
+}
+
+
+def union_members(spec: Any) -> tuple[Any, ...]:
+    """The members of a union, or ``spec`` alone."""
+    if typing.get_origin(spec) in (typing.Union, pytypes.UnionType):
+        return typing.get_args(spec)
+    return (spec,)
+
+
+def join_union(members: Iterable[Any]) -> Any:
+    """The union of ``members``, of which there is at least one."""
+    return reduce(or_, (type(None) if member is None else member for member in members))
+
+
+def type_text(member: Any) -> str:
+    """A type's name as :func:`dec_type_union` reads it."""
+    if member is None or member is type(None):
+        return "NoneType"
+    if member is Any:
+        return "Any"
+    if isinstance(member, type) and not typing.get_args(member):
+        return member.__qualname__
+    origin, args = typing.get_origin(member), typing.get_args(member)
+    if origin in (typing.Union, pytypes.UnionType):
+        return " | ".join(map(type_text, args))
+    if isinstance(origin, type) and all(arg is ... or _is_type_like(arg) for arg in args):
+        inner = ", ".join("..." if arg is ... else type_text(arg) for arg in args)
+        return f"{origin.__qualname__}[{inner}]"
+    return str(member).replace("typing.", "")
+
+
+def _is_type_like(arg: object) -> bool:
+    return arg is None or arg is Any or isinstance(arg, type) or typing.get_origin(arg) is not None
+
+
+def spec_text(spec: Any) -> str:
+    """A payload spec for people: ``'str | None'``."""
+    names = (type_text(member) for member in union_members(spec))
+    return " | ".join("None" if name == "NoneType" else name for name in names)
+
+
+def enc_type_union(T: Any) -> list[str]:
+    """The names of a union's members, or of a single type, in order."""
+    return [type_text(member) for member in union_members(T)]
+
+
+def dec_type_union(names: Iterable[str], mods: Iterable[ModuleType] = ()) -> Any:
+    """The union of the types called ``names``; of one name, the type itself.
+
+    A name is looked up in ``mods``, then in :mod:`builtins`, then among the messages.  Parametrised
+    generics (``'dict[str, int]'``) and nested classes (``'Outer.Inner'``) can be written as in
+    source code.
+
+    Raises:
+        TypeError: a name is no type that is found there; ``names`` is empty.
+    """
+    names = list(names)
+    if not names:
+        raise TypeError("dec_type_union() needs at least one name of a type")
+    spaces = [vars(mod) for mod in (*mods, builtins, msg_types)]
+    return join_union([_decode(name, [*spaces, _SPECIAL]) for name in names])
+
+
+def _decode(name: str, spaces: list[dict[str, Any]]) -> Any:
+    try:
+        found = _resolve(ast.parse(name.strip(), mode="eval").body, spaces)
+    except (SyntaxError, LookupError, AttributeError, ValueError) as exc:
+        raise TypeError(f"{name!r} names no type known here; pass its module in `mods`") from exc
+    if not (isinstance(found, type) or found is Any or typing.get_origin(found) is not None):
+        raise TypeError(f"{name!r} names {found!r}, which is no type")
+    return found
+
+
+def _resolve(node: ast.expr, spaces: list[dict[str, Any]]) -> Any:
+    """The type that an expression of names, attributes, ``[...]`` and ``|`` stands for."""
+    match node:
+        case ast.Name(id=name):
+            return next(space[name] for space in (*spaces, {}) if name in space or not space)
+        case ast.Attribute(value=value, attr=attr):
+            outer = _resolve(value, spaces)
+            if not isinstance(outer, type):
+                raise LookupError(f"{outer!r} is no class")
+            return vars(outer)[attr]
+        case ast.Subscript(value=value, slice=ast.Tuple(elts=elts)):
+            return _resolve(value, spaces)[tuple(_resolve(elt, spaces) for elt in elts)]
+        case ast.Subscript(value=value, slice=index):
+            return _resolve(value, spaces)[_resolve(index, spaces)]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _resolve(left, spaces) | _resolve(right, spaces)
+        case ast.Constant(value=None):
+            return type(None)
+        case ast.Constant(value=value) if value is ...:
+            return ...
+    raise LookupError(ast.dump(node))

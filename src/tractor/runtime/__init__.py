@@ -1,0 +1,1 @@
+"""The runtime of one actor: message loop, RPC, portals, contexts and streams."""

@@ -1,0 +1,511 @@
+"""The actor that this process is: its identity, its peers, and the requests that it serves."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import MessagingError, TransportClosed
+from tractor._proto.flow import BUFFER_SIZE
+from tractor.ipc._addr import Address, UnwrappedAddress, wrap_address
+from tractor.ipc._chan import Channel
+from tractor.ipc._server import Server
+from tractor.msg.types import (
+    Aid,
+    CancelAck,
+    Credit,
+    Error,
+    Return,
+    Start,
+    StartAck,
+    Started,
+    Stop,
+    Uid,
+    Yield,
+)
+from tractor.runtime._calls import request
+from tractor.runtime._context import Context
+from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
+from tractor.runtime._hooks import RuntimeHooks
+from tractor.runtime._portal import Portal
+from tractor.runtime._serve import (
+    ServedCall,
+    ServedStream,
+    ServedTask,
+    ctxc_error,
+    put_ack,
+    put_error,
+    put_return,
+    relay_error,
+)
+from tractor.runtime._vars import runtime_vars
+
+__all__ = ["Actor", "ActorStatistics", "ChildRecord"]
+
+log = _log.get_logger()
+
+_METHODS: dict[type, str] = {
+    StartAck: "on_start_ack",
+    Started: "on_started",
+    Yield: "on_yield",
+    Stop: "on_stop",
+    Return: "on_return",
+    CancelAck: "on_cancel_ack",
+    Credit: "on_credit",
+    Error: "on_error",
+}
+
+PEERS_TIMEOUT = 3.0
+"""Seconds that an ending actor waits for its peers to disconnect."""
+
+Served = ServedTask | Context
+
+
+class ChildRecord(Protocol):
+    """What a nursery keeps of a subactor, as far as the messages of that subactor need it."""
+
+    def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
+        """The child is configured and serves."""
+
+    def on_goodbye(self) -> None:
+        """The child ends because it was cancelled."""
+
+    def on_boot_error(self, error: Error) -> None:
+        """The child could not be configured."""
+
+    def on_progress(self) -> None:
+        """The child still works down its own subactors."""
+
+    def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
+        """Processes below the child have started or ended."""
+
+
+class ActorStatistics(msgspec.Struct, frozen=True):
+    """Counters of an actor."""
+
+    peers: int
+    serving: int
+    children: int
+
+
+class Actor:
+    """The actor of this process.  Not built by users: see :func:`tractor.current_actor`.
+
+    Attributes:
+        aid: its identity.
+        lifetime_stack: closed when the actor ends; push what must not outlive it.
+        cancel_called: whether a cancellation of the whole actor was asked for.
+        cancel_caller: who asked.
+        cancel_complete: whether that has ended every task that the actor served.
+        msg_buffer_size: messages; the default bound of what a stream holds unread.
+    """
+
+    msg_buffer_size: int = BUFFER_SIZE
+    is_registrar: bool = False
+
+    def __init__(
+        self,
+        aid: Aid,
+        *,
+        enable_modules: Iterable[str] = (),
+        loglevel: str | None = None,
+        reg_addrs: Iterable[UnwrappedAddress] = (),
+    ) -> None:
+        self.aid = aid
+        self.loglevel = loglevel
+        self.enabled: set[str] = {canonical(name) for name in enable_modules}
+        self.lifetime_stack = ExitStack()
+        self.hooks = RuntimeHooks()
+        self.cancel_called = False
+        self.cancel_caller: Aid | None = None
+        self.cancel_complete = False
+        self.children: dict[Uid, ChildRecord] = {}
+        self.served: set[Served] = set()
+        self.none_served = trio.lowlevel.ParkingLot()
+        self.main_scope = trio.CancelScope()
+        self.parent_chan: Channel | None = None
+        self._reg_addrs: list[UnwrappedAddress] = list(reg_addrs)
+        self._server: Server | None = None
+        self._service_nursery: trio.Nursery | None = None
+        self._io_nursery: trio.Nursery | None = None
+        self._cancel_done = trio.Event()
+        self._requests: dict[str, Callable[[Channel, int, dict[str, Any]], None]] = {
+            "cancel": self._request_cancel,
+            "_cancel_task": self._request_cancel_task,
+            "_ready": self._request_ready,
+            "_goodbye": self._request_goodbye,
+            "_progress": self._request_progress,
+            "_descendants": self._request_descendants,
+        }
+
+    # -- what it is -----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Its name; need not be unique."""
+        return self.aid.name
+
+    @property
+    def pid(self) -> int | None:
+        """The process id."""
+        return self.aid.pid
+
+    @property
+    def uid(self) -> Uid:
+        """The outdated name of ``aid.uid``."""
+        warnings.warn("`Actor.uid` is outdated; use `aid.uid`", DeprecationWarning, stacklevel=2)
+        return self.aid.uid
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it is the root of the tree."""
+        return runtime_vars()._is_root
+
+    @property
+    def is_arbiter(self) -> bool:
+        """The outdated name of ``is_registrar``."""
+        warnings.warn("`Actor.is_arbiter` is outdated; use `is_registrar`", DeprecationWarning, stacklevel=2)
+        return self.is_registrar
+
+    def is_infected_aio(self) -> bool:
+        """Whether its trio runs as a guest of an asyncio loop."""
+        return runtime_vars()._is_infected_aio
+
+    @property
+    def enable_modules(self) -> list[str]:
+        """The modules that peers may call into."""
+        return sorted(self.enabled)
+
+    @property
+    def ipc_server(self) -> Server:
+        """The server that listens for peers."""
+        assert self._server is not None, "the runtime is not open"
+        return self._server
+
+    @property
+    def service_nursery(self) -> trio.Nursery:
+        """Hosts a task for each request that is served."""
+        assert self._service_nursery is not None, "the runtime is not open"
+        return self._service_nursery
+
+    @property
+    def io_nursery(self) -> trio.Nursery:
+        """Hosts the channels' tasks; the last to end."""
+        assert self._io_nursery is not None, "the runtime is not open"
+        return self._io_nursery
+
+    def attach(self, server: Server, service: trio.Nursery, io: trio.Nursery) -> None:
+        """Give the actor what its open runtime consists of."""
+        self._server = server
+        self._service_nursery = service
+        self._io_nursery = io
+
+    @property
+    def accept_addrs(self) -> list[UnwrappedAddress]:
+        """The addresses that it listens on, unwrapped."""
+        return self.ipc_server.accept_addrs
+
+    @property
+    def accept_addr(self) -> UnwrappedAddress:
+        """The first of :attr:`accept_addrs`."""
+        return self.accept_addrs[0]
+
+    @property
+    def reg_addrs(self) -> list[UnwrappedAddress]:
+        """Its registrars' addresses, unwrapped; may be set."""
+        return self._reg_addrs
+
+    @reg_addrs.setter
+    def reg_addrs(self, addrs: Iterable[UnwrappedAddress | Address | str]) -> None:
+        self._reg_addrs = [wrap_address(a).unwrap() for a in addrs]
+
+    @property
+    def registry_addrs(self) -> list[Address]:
+        """Its registrars' addresses, wrapped."""
+        return [wrap_address(a) for a in self._reg_addrs]
+
+    def get_parent(self) -> Portal:
+        """A portal to the actor that started this one.  Raises RuntimeError in a root."""
+        if self.parent_chan is None:
+            raise RuntimeError(f"{self.aid.reprol()} is a root; it has no parent")
+        return Portal(self.parent_chan, self)
+
+    def statistics(self) -> ActorStatistics:
+        """A frozen record of plain values."""
+        peers = self._server.len_peers() if self._server is not None else 0
+        return ActorStatistics(peers=peers, serving=len(self.served), children=len(self.children))
+
+    def pformat(self) -> str:
+        """One line for people."""
+        state = "cancelled" if self.cancel_called else "running"
+        kind = type(self).__name__
+        return f"<{kind} {self.aid.reprol(sin_uuid=False)}: {state}, serving {len(self.served)} requests>"
+
+    __repr__ = pformat
+
+    # -- channels -------------------------------------------------------------------------------------
+
+    async def serve_channel(
+        self, chan: Channel, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Read a peer's channel and hand each message to its dialog, until the channel ends.
+
+        What is true afterwards: the channel is closed, every dialog on it has ended, and the tasks that the peer
+        had started here are cancelled.
+        """
+        server = self.ipc_server
+        server.add_peer(chan)
+        lost = TransportClosed(f"the channel to {chan.peer} was closed on this side")
+        try:
+            async with trio.open_nursery() as tn:
+                tn.start_soon(chan.transport.run_flusher, name=f"flusher of {chan.peer}")
+                task_status.started()
+                try:
+                    await self._read(chan)
+                except TransportClosed as exc:
+                    lost = exc
+                tn.cancel_scope.cancel()
+        except Exception as exc:
+            # A bug of the runtime costs this channel, not the actor.
+            log.exception("the channel to %s is given up", chan.peer)
+            lost = TransportClosed(f"the channel to {chan.peer} failed here: {exc!r}", src_exc=exc)
+        finally:
+            self._drop(chan, lost)
+
+    def _drop(self, chan: Channel, lost: TransportClosed) -> None:
+        level = log.transport
+        if chan.dialogs and not (chan.cancel_called or self.cancel_called):
+            level = log.cancel
+        level("the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost)
+        chan.abort()
+        chan.lose_dialogs(lost)
+        self.ipc_server.remove_peer(chan)
+        self.on_channel_lost(chan)
+        if chan is self.parent_chan and not self.cancel_called:
+            log.cancel("the parent %s is gone", chan.peer)
+            self.start_cancel(chan.aid)
+
+    def on_channel_lost(self, chan: Channel) -> None:
+        """A peer's channel has ended; a registrar drops that peer's entries."""
+
+    async def _read(self, chan: Channel) -> None:
+        dialogs = chan.dialogs
+        recv_batch = chan.transport.recv_batch
+        methods = _METHODS
+        while True:
+            for msg in await recv_batch():
+                kind = type(msg)
+                if kind is Start:
+                    self._on_start(chan, msg)
+                    continue
+                method = methods.get(kind)
+                if method is None:
+                    raise _protocol_error(chan, f"a {kind.__name__!r} message does not belong here")
+                dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
+                if dialog is not None:
+                    getattr(dialog, method)(msg)
+                elif msg.cid == 0 and kind is Error:  # type: ignore[union-attr]
+                    self._on_boot_error(chan, msg)
+                else:
+                    chan.late_messages += 1
+
+    def _on_start(self, chan: Channel, msg: Start) -> None:
+        """Serve a request: in a task of its own, or at once where it is one to the runtime."""
+        aid = chan.aid
+        cid = msg.cid
+        if aid is None or msg.uid != aid.uid:
+            raise _protocol_error(chan, f"a request came under the identity {msg.uid}")
+        if cid in chan.dialogs or (cid & 1) == (chan.role == "connect"):
+            raise _protocol_error(chan, f"a request came under the dialog id {cid}, which is not the peer's to use")
+        if msg.ns == "self":
+            self._on_runtime_request(chan, msg)
+            return
+        if self.cancel_called:
+            canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
+            put_error(chan, ctxc_error(self, chan, cid, canceller, f"{msg.ns}:{msg.func}"))
+            return
+        try:
+            endpoint = find_endpoint(self.enabled, msg.ns, msg.func, msg.kind)
+        except Exception as exc:
+            relay_error(self, chan, cid, exc)
+            return
+        self._serve(chan, msg, endpoint)
+
+    def _serve(self, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
+        start = self.service_nursery.start_soon
+        if endpoint.kind is Kind.CONTEXT:
+            chan.transport.put(StartAck(msg.cid, "context"))
+            ctx = Context(self, chan, msg.cid, "child", endpoint.name, endpoint.spec)
+            self.served.add(ctx)
+            start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
+            return
+        cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
+        start(cls(self, chan, msg, endpoint).run, name=endpoint.name)
+
+    def note_served(self, task: Served) -> None:
+        """A request's task has ended."""
+        self.served.discard(task)
+        if not self.served:
+            self.none_served.unpark_all()
+
+    # -- requests to the runtime ----------------------------------------------------------------------
+
+    def _on_runtime_request(self, chan: Channel, msg: Start) -> None:
+        handler = self._requests.get(msg.func)
+        if handler is None:
+            exc = AttributeError(
+                f"{msg.func!r} is no request that {self.aid.reprol()} serves in the namespace 'self'; "
+                f"there are {sorted(self._requests)}"
+            )
+            relay_error(self, chan, msg.cid, exc)
+            return
+        try:
+            handler(chan, msg.cid, msg.kwargs)
+        except TransportClosed:
+            raise
+        except Exception as exc:
+            relay_error(self, chan, msg.cid, exc)
+
+    def add_async_request(self, name: str, fn: Callable[..., Any]) -> None:
+        """Serve ``self:name`` by an async function, in a task of its own; for registrars."""
+        endpoint = Endpoint(fn, Kind.CALL, f"self:{name}")
+
+        def serve(chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+            msg = Start(cid, "self", name, kwargs, chan.local_uid)
+            self.service_nursery.start_soon(ServedCall(self, chan, msg, endpoint).run)
+
+        self._requests[name] = serve
+
+    def add_request(self, name: str, fn: Callable[..., Any]) -> None:
+        """Serve ``self:name`` at once by ``fn(chan, **kwargs)``, whose value is returned; for registrars."""
+
+        def serve(chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+            put_return(chan, cid, fn(chan, **kwargs))
+
+        self._requests[name] = serve
+
+    def _request_cancel(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        put_ack(chan, cid)
+        self.start_cancel(chan.aid)
+
+    def _request_cancel_task(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        target = chan.dialogs.get(kwargs["cid"])
+        if isinstance(target, ServedTask) or (isinstance(target, Context) and target.side == "child"):
+            assert chan.aid is not None
+            target.take_cancel(chan.aid.uid, cid)
+        else:
+            put_ack(chan, cid)
+
+    def _child(self, chan: Channel) -> ChildRecord:
+        record = self.children.get(chan.aid.uid) if chan.aid else None
+        if record is None:
+            raise MessagingError(f"{chan.peer} is no child of {self.aid.reprol()}")
+        return record
+
+    def _request_ready(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        addrs = [wrap_address(a).unwrap() for a in kwargs["accept_addrs"]]
+        self._child(chan).on_ready(chan, addrs)
+        put_return(chan, cid, None)
+
+    def _request_goodbye(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        self._child(chan).on_goodbye()
+        put_return(chan, cid, None)
+
+    def _request_progress(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        self._child(chan).on_progress()
+        put_return(chan, cid, None)
+
+    def _request_descendants(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        up = [(int(pid), start) for pid, start in kwargs["up"]]
+        gone = [int(pid) for pid in kwargs["gone"]]
+        self._child(chan).on_descendants(up, gone)
+        self.report_descendants(up, gone)
+        put_return(chan, cid, None)
+
+    def _on_boot_error(self, chan: Channel, msg: Any) -> None:
+        self._child(chan).on_boot_error(msg)
+
+    def note_to_parent(self, func: str, **kwargs: Any) -> None:
+        """Send the parent a note that needs no answer; a root, or one whose parent is gone, sends none."""
+        if self.parent_chan is not None and self.parent_chan.connected():
+            try:
+                request(self.parent_chan, func, **kwargs)
+            except TransportClosed as exc:
+                log.transport("the parent could not be told %r: %s", func, exc)
+
+    def report_descendants(
+        self, up: Iterable[tuple[int, float | None]] = (), gone: Iterable[int] = ()
+    ) -> None:
+        """Tell the parent which processes below this one have started or ended."""
+        self.note_to_parent("_descendants", up=list(up), gone=list(gone))
+
+    # -- cancellation ---------------------------------------------------------------------------------
+
+    def cancel_soon(self) -> None:
+        """Begin to cancel this actor's own runtime; returns at once."""
+        self.start_cancel(self.aid)
+
+    async def cancel(self, req_chan: Channel | None = None) -> bool:
+        """Cancel this actor's runtime and wait until every task that it served has ended.
+
+        Args:
+            req_chan: the channel of the actor that asked; ``None``: this actor itself.
+
+        Returns:
+            ``True``.
+        """
+        self.start_cancel(req_chan.aid if req_chan is not None else self.aid)
+        await self._cancel_done.wait()
+        return True
+
+    def start_cancel(self, caller: Aid | None) -> None:
+        """Begin the cancellation of the runtime on behalf of ``caller``; the first caller stays."""
+        if self.cancel_called:
+            return
+        self.cancel_called = True
+        self.cancel_caller = caller
+        log.cancel("%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None)
+        self.note_to_parent("_goodbye")
+        self.io_nursery.start_soon(self._cancel_all, name="actor cancel")
+
+    async def _cancel_all(self) -> None:
+        await self.hooks.wait_for_repl()
+        canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
+        for task in list(self.served):
+            task.take_cancel(canceller, by_actor=True)
+        # The main task is unwound beside them: a root's block may be what they wait for.
+        self.main_scope.cancel()
+        while self.served:
+            await self.none_served.park()
+        self.ipc_server.cancel()
+        self.service_nursery.cancel_scope.cancel()
+        self.cancel_complete = True
+        self._cancel_done.set()
+
+    async def part_from_peers(self) -> None:
+        """Tell every peer that nothing follows, and wait, at most 3 s, until they have disconnected."""
+        server = self.ipc_server
+        server.cancel()
+        waiting = [c for c in server.peer_channels() if c is not self.parent_chan]
+        with trio.move_on_after(PEERS_TIMEOUT) as bound:
+            for chan in waiting:
+                await chan.send_eof()
+            await server.wait_for_no_more_peers_but(self.parent_chan)
+        if bound.cancelled_caught:
+            who = ", ".join(c.peer for c in server.peer_channels())
+            log.warning("peers did not disconnect within %s s: %s", PEERS_TIMEOUT, who)
+
+
+def _protocol_error(chan: Channel, what: str) -> TransportClosed:
+    """Close a channel whose peer broke the protocol; the error that every dialog on it ends with."""
+    exc = MessagingError(f"{what}; the channel to {chan.peer} is closed")
+    log.warning("%s", exc)
+    return TransportClosed(str(exc), src_exc=exc)
+
+

@@ -1,0 +1,293 @@
+"""The caller's side of dialogs that are not contexts: a call, a runtime request, a one-way stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import MessagingError, TransportClosed
+from tractor.ipc._chan import Channel
+from tractor.ipc._transport import HIGH_WATER
+from tractor.msg._boxing import unpack_error
+from tractor.msg._payload import unencodable_error
+from tractor.msg.types import (
+    CancelAck,
+    Credit,
+    Error,
+    MsgType,
+    Return,
+    Start,
+    StartAck,
+    Started,
+    Stop,
+    Yield,
+)
+from tractor.runtime._port import StreamPort
+
+if TYPE_CHECKING:
+    from tractor.runtime._actor import Actor
+
+__all__ = ["OneWayReceiver", "PendingCall", "call", "put_start"]
+
+log = _log.get_logger()
+
+CANCEL_TIMEOUT = 0.616
+"""Seconds that a cancelled caller waits for the end of the remote task."""
+
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class PendingCall:
+    """A request whose one reply is awaited by one task, or by nobody."""
+
+    __slots__ = ("_task", "chan", "cid", "reply", "what")
+
+    def __init__(self, chan: Channel, what: str) -> None:
+        self.chan = chan
+        self.cid = chan.new_cid()
+        self.what = what
+        self.reply: MsgType | BaseException | None = None
+        self._task: trio.lowlevel.Task | None = None
+        chan.dialogs[self.cid] = self
+
+    async def wait(self) -> MsgType | BaseException:
+        """The reply, or the reason why none comes."""
+        if self.reply is None:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            assert self.reply is not None
+        else:
+            await trio.lowlevel.checkpoint()
+        return self.reply
+
+    def _abort(self, _raise_cancel: Any) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _end(self, reply: MsgType | BaseException) -> None:
+        self.chan.dialogs.pop(self.cid, None)
+        if self.reply is None:
+            self.reply = reply
+            if self._task is not None:
+                trio.lowlevel.reschedule(self._task)
+                self._task = None
+
+    def on_return(self, msg: Return[Any]) -> None:
+        self._end(msg)
+
+    def on_cancel_ack(self, msg: CancelAck) -> None:
+        self._end(msg)
+
+    def on_error(self, msg: Error) -> None:
+        self._end(msg)
+
+    def on_lost(self, exc: TransportClosed) -> None:
+        self._end(lost(self.chan, self.what, exc))
+
+    def on_start_ack(self, msg: StartAck) -> None:
+        # The peer took the request for another kind of dialog: stop that task, its end is of no interest.
+        self._end(
+            TypeError(f"{self.what} is no plain async function at the peer: it began a {msg.functype!r} dialog")
+        )
+        request_cancel(self.chan, self.cid)
+
+    def _out_of_grammar(self, msg: MsgType) -> None:
+        self._end(MessagingError(f"a {type(msg).__name__!r} message is no reply to the call of {self.what}"))
+
+    def on_started(self, msg: Started[Any]) -> None:
+        self._out_of_grammar(msg)
+
+    def on_yield(self, msg: Yield[Any]) -> None:
+        self._out_of_grammar(msg)
+
+    def on_stop(self, msg: Stop) -> None:
+        self._out_of_grammar(msg)
+
+    def on_credit(self, msg: Credit) -> None:
+        self._out_of_grammar(msg)
+
+
+def lost(chan: Channel, what: str, exc: TransportClosed) -> TransportClosed:
+    """The error of a dialog whose channel is gone."""
+    return TransportClosed(
+        f"peer IPC channel closed abruptly? {chan.peer} is gone, whether {what} ran is unknown: {exc}",
+        src_exc=exc.src_exc,
+    )
+
+
+def put_start(
+    chan: Channel,
+    cid: int,
+    ns: str,
+    func: str,
+    kwargs: dict[str, Any],
+    kind: Any = "call",
+    spec: str | None = None,
+    encoder: msgspec.msgpack.Encoder | None = None,
+) -> None:
+    """Send a request; on failure its dialog is forgotten.
+
+    Raises:
+        MsgTypeError: an argument can't be encoded; nothing was sent.
+        MessagingError: the request is over the frame limit; nothing was sent.
+        TransportClosed: the connection is gone.
+    """
+    try:
+        chan.transport.put(Start(cid, ns, func, kwargs, chan.local_uid, spec, kind), encoder)
+    except TypeError as exc:
+        chan.dialogs.pop(cid, None)
+        raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
+    except TransportClosed as exc:
+        chan.dialogs.pop(cid, None)
+        raise lost(chan, f"{ns}:{func}", exc) from exc
+    except BaseException:
+        chan.dialogs.pop(cid, None)
+        raise
+
+
+def request(chan: Channel, func: str, **kwargs: Any) -> PendingCall:
+    """Send a runtime request; who wants its reply waits for it.  Raises TransportClosed."""
+    pending = PendingCall(chan, f"self:{func}")
+    put_start(chan, pending.cid, "self", func, kwargs)
+    return pending
+
+
+def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
+    """Ask the peer to cancel the task of a dialog; ``None`` when the peer is gone."""
+    try:
+        return request(chan, "_cancel_task", cid=cid)
+    except TransportClosed:
+        return None
+
+
+async def call(
+    chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str, Any]
+) -> Any:
+    """Run ``ns:func`` in the peer and return its value.
+
+    A caller that is cancelled asks for the remote task's cancellation, waits at most 0.616 s for its end, and
+    then goes on with its own cancellation; a value that comes meanwhile is dropped.
+
+    Raises:
+        RemoteActorError: the function raised, or could not be found or called.
+        ContextCancelled: somebody else cancelled the remote task.
+        TransportClosed: the peer is gone; whether the function ran is unknown.
+        MsgTypeError, MessagingError: the request can't be sent.
+    """
+    pending = PendingCall(chan, f"{ns}:{func}")
+    put_start(chan, pending.cid, ns, func, kwargs)
+    if chan.transport.unsent > HIGH_WATER:
+        await chan.transport.wait_below_mark()
+    try:
+        reply = await pending.wait()
+    except trio.Cancelled:
+        await _cancel_call(pending)
+        raise
+    return result_of(reply, chan, actor)
+
+
+async def _cancel_call(pending: PendingCall) -> None:
+    """Have the remote task cancelled and wait, bounded, for its end."""
+    if pending.reply is not None:
+        return
+    request_cancel(pending.chan, pending.cid)
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT) as bound:
+        await pending.wait()
+    if bound.cancelled_caught:
+        log.warning(
+            "%s of %s did not end within %s s of its cancellation",
+            pending.what,
+            pending.chan.peer,
+            CANCEL_TIMEOUT,
+        )
+        pending.chan.dialogs.pop(pending.cid, None)
+
+
+def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> Any:
+    """The value of a reply, or its error raised."""
+    if isinstance(reply, Return):
+        return _decode(reply.pld)
+    if isinstance(reply, CancelAck):
+        return reply.pld
+    if isinstance(reply, BaseException):
+        raise reply
+    raise boxed(reply, chan, actor)
+
+
+def boxed(msg: Any, chan: Channel, actor: Actor) -> BaseException:
+    """The exception that an ``Error`` message carries."""
+    exc = unpack_error(msg, chan, enabled_modules=actor.enabled)
+    assert exc is not None
+    return exc
+
+
+class OneWayReceiver:
+    """The caller's side of a one-way stream; its port always uses credit."""
+
+    def __init__(self, chan: Channel, actor: Actor, what: str) -> None:
+        self.chan = chan
+        self.actor = actor
+        self.cid = chan.new_cid()
+        self.what = what
+        self.port = StreamPort(chan, self.cid, actor.msg_buffer_size, limited=True)
+        self.acked = trio.Event()
+        self.over = trio.Event()
+        chan.dialogs[self.cid] = self
+
+    def _end(self, error: BaseException | None) -> None:
+        self.chan.dialogs.pop(self.cid, None)
+        self.port.ended = True
+        if error is not None:
+            self.port.error = error
+        self.port.wake()
+        self.acked.set()
+        self.over.set()
+
+    def on_start_ack(self, msg: StartAck) -> None:
+        if msg.functype == "asyncgen":
+            self.acked.set()
+            self.port.announce()
+        else:
+            self._out_of_grammar(msg)
+
+    def on_yield(self, msg: Yield[Any]) -> None:
+        self.port.push(msg.pld)
+
+    def on_stop(self, msg: Stop) -> None:
+        self._end(None)
+
+    def on_return(self, msg: Return[Any]) -> None:
+        self._out_of_grammar(msg)
+
+    def on_error(self, msg: Error) -> None:
+        self._end(boxed(msg, self.chan, self.actor))
+
+    def on_lost(self, exc: TransportClosed) -> None:
+        self._end(lost(self.chan, self.what, exc))
+
+    def _out_of_grammar(self, msg: MsgType) -> None:
+        self._end(MessagingError(f"a {type(msg).__name__!r} message does not belong in the stream {self.what}"))
+        request_cancel(self.chan, self.cid)
+
+    def on_started(self, msg: Started[Any]) -> None:
+        self._out_of_grammar(msg)
+
+    def on_cancel_ack(self, msg: CancelAck) -> None:
+        self._out_of_grammar(msg)
+
+    def on_credit(self, msg: Credit) -> None:
+        self._out_of_grammar(msg)
+
+    async def stop(self) -> None:
+        """Cancel the remote generator, if it still runs, and wait (at most 0.616 s, shielded) for its end."""
+        if self.over.is_set():
+            return
+        request_cancel(self.chan, self.cid)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT) as bound:
+            await self.over.wait()
+        if bound.cancelled_caught:
+            log.warning("%s of %s did not end within %s s", self.what, self.chan.peer, CANCEL_TIMEOUT)
+            self.chan.dialogs.pop(self.cid, None)

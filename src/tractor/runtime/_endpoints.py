@@ -1,0 +1,270 @@
+"""What makes a function an endpoint, and finding one by name.
+
+A function's kind, its context parameter and its payload spec are worked out once and kept.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, overload
+
+import msgspec
+
+from tractor._errors import ModuleNotExposed
+
+if TYPE_CHECKING:
+    from tractor.runtime._context import Context
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+__all__ = ["ContextSpec", "Endpoint", "Kind", "context", "find_endpoint", "kind_of", "stream"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONTEXT_MARK = "__tractor_context__"
+STREAM_MARK = "__tractor_stream__"
+
+
+class Kind(enum.Enum):
+    """The kind of dialog that a function serves."""
+
+    CALL = "call"
+    ASYNCGEN = "asyncgen"
+    STREAM = "stream"
+    CONTEXT = "context"
+
+    __hash__ = object.__hash__
+
+    @property
+    def wire(self) -> str:
+        """The name of the dialog's kind on the wire; both one-way streams are of one kind there."""
+        return "asyncgen" if self is Kind.STREAM else self.value
+
+
+class ContextSpec(msgspec.Struct, frozen=True):
+    """What ``@context`` was told."""
+
+    param: str
+    pld_spec: Any = Any
+    dec_hook: Callable[..., Any] | None = None
+    enc_hook: Callable[..., Any] | None = None
+    ext_types: tuple[Any, ...] | None = None
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """An async function that peers may run."""
+
+    fn: Callable[..., Any]
+    kind: Kind
+    name: str
+    param: str | None = None
+    spec: ContextSpec | None = None
+
+
+@overload
+def context(func: F) -> F: ...
+@overload
+def context(
+    func: None = None,
+    *,
+    pld_spec: Any = Any,
+    dec_hook: Callable[..., Any] | None = None,
+    enc_hook: Callable[..., Any] | None = None,
+    ext_types: list[Any] | None = None,
+) -> Callable[[F], F]: ...
+def context(
+    func: F | None = None,
+    *,
+    pld_spec: Any = Any,
+    dec_hook: Callable[..., Any] | None = None,
+    enc_hook: Callable[..., Any] | None = None,
+    ext_types: list[Any] | None = None,
+) -> F | Callable[[F], F]:
+    """Mark an async function as the endpoint of a two-way context.
+
+    One of its parameters, of any name, must be annotated ``tractor.Context`` (a union with ``None`` will do).
+
+    Args:
+        func: the function, when used without arguments.
+        pld_spec: the type that every payload of the context must have: what is started, streamed and returned.
+        dec_hook: turns what msgpack carried into one of ``ext_types``; see ``msgspec``.
+        enc_hook: turns one of ``ext_types`` into what msgpack carries.
+        ext_types: the types that the hooks handle; default: the members of ``pld_spec`` that msgspec does not know.
+
+    Raises:
+        TypeError: no parameter is annotated so, ``func`` is not an async function, or a hook has no types to handle.
+    """
+
+    def mark(fn: F) -> F:
+        if not inspect.iscoroutinefunction(fn):
+            raise TypeError(f"a context endpoint must be an async function, and {fn!r} is none")
+        exts = tuple(ext_types) if ext_types is not None else _custom_members(pld_spec)
+        if (dec_hook or enc_hook) and not exts:
+            raise TypeError(
+                f"{fn.__qualname__!r} was given an `enc_hook` or `dec_hook` but no `ext_types` for it to handle"
+            )
+        spec = ContextSpec(_context_param(fn), pld_spec, dec_hook, enc_hook, exts or None)
+        setattr(fn, CONTEXT_MARK, spec)
+        return fn
+
+    return mark if func is None else mark(func)
+
+
+def stream(func: F) -> F:
+    """Mark an async function as a legacy one-way stream endpoint; it sends with ``stream.send()``.
+
+    Raises:
+        TypeError: it has no parameter ``stream`` (or ``ctx``, or ``to_trio``).
+    """
+    params = inspect.signature(func).parameters
+    for name in ("stream", "ctx", "to_trio"):
+        if name in params:
+            setattr(func, STREAM_MARK, name)
+            return func
+    raise TypeError(
+        f"the first argument of the stream function {func.__name__!r} must be `stream: tractor.MsgStream`"
+    )
+
+
+def _annotations(fn: Callable[..., Any]) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):
+        return annotationlib.get_annotations(fn, format=annotationlib.Format.FORWARDREF)
+    return dict(getattr(fn, "__annotations__", {}))
+
+
+def _context_param(fn: Callable[..., Any]) -> str:
+    scope = getattr(inspect.unwrap(fn), "__globals__", {})
+    for name, hint in _annotations(inspect.unwrap(fn)).items():
+        if name != "return" and _names_context(hint, scope):
+            return name
+    raise TypeError(
+        f"the context endpoint {fn.__qualname__!r} needs one parameter annotated as in `ctx: tractor.Context`"
+    )
+
+
+def _names_context(hint: Any, scope: dict[str, Any]) -> bool:
+    """Whether an annotation, evaluated or not, is ``tractor.Context`` or a union with it."""
+    text = hint if isinstance(hint, str) else getattr(hint, "__forward_arg__", None)
+    if isinstance(text, str):
+        return any(_text_names_context(part, scope) for part in _union_parts(text))
+    origin = get_origin(hint)
+    if origin is Union or isinstance(hint, _UNION_TYPE):
+        return any(_names_context(arg, scope) for arg in get_args(hint))
+    return getattr(origin or hint, "__tractor_context_class__", False) is True
+
+
+_UNION_TYPE = type(int | None)
+
+
+def _union_parts(text: str) -> list[str]:
+    text = text.strip().strip("'\"")
+    for prefix in ("Optional[", "typing.Optional[", "Union[", "typing.Union["):
+        if text.startswith(prefix) and text.endswith("]"):
+            return [part.strip() for part in text[len(prefix) : -1].split(",")]
+    return [part.strip() for part in text.split("|")]
+
+
+def _text_names_context(text: str, scope: dict[str, Any]) -> bool:
+    base = text.split("[", 1)[0].strip("'\" ")
+    value: Any = scope.get(base.split(".", 1)[0])
+    for attr in base.split(".")[1:]:
+        value = getattr(value, attr, None)
+    if value is not None:
+        return getattr(value, "__tractor_context_class__", False) is True
+    # Imported for type checking only, or defined in a function: the name has to do.
+    return base.rsplit(".", 1)[-1] == "Context"
+
+
+def _custom_members(spec: Any) -> tuple[Any, ...]:
+    """The members of a payload spec that msgspec does not know."""
+    members = get_args(spec) if get_origin(spec) is Union or isinstance(spec, _UNION_TYPE) else (spec,)
+    custom = []
+    for member in members:
+        if isinstance(member, type):
+            try:
+                kind = msgspec.inspect.type_info(member)
+            except Exception:
+                continue
+            if isinstance(kind, msgspec.inspect.CustomType):
+                custom.append(member)
+    return tuple(custom)
+
+
+def kind_of(fn: Any) -> Kind | None:
+    """The kind of dialog that ``fn`` serves; ``None`` when it is no endpoint."""
+    if getattr(fn, CONTEXT_MARK, None) is not None:
+        return Kind.CONTEXT
+    if getattr(fn, STREAM_MARK, None) is not None:
+        return Kind.STREAM
+    if inspect.isasyncgenfunction(fn):
+        return Kind.ASYNCGEN
+    if inspect.iscoroutinefunction(fn):
+        return Kind.CALL
+    return None
+
+
+_known: dict[Any, Endpoint] = {}
+
+
+def describe(fn: Any, name: str) -> Endpoint | None:
+    """The endpoint that ``fn`` is; ``None`` when it is none.  Kept by function object."""
+    known = _known.get(fn)
+    if known is not None:
+        return known
+    kind = kind_of(fn)
+    if kind is None:
+        return None
+    spec: ContextSpec | None = getattr(fn, CONTEXT_MARK, None)
+    param = spec.param if spec else getattr(fn, STREAM_MARK, None)
+    found = Endpoint(fn, kind, name, param, spec)
+    _known[fn] = found
+    return found
+
+
+def canonical(ns: str) -> str:
+    """The script that the root was started with has two names; requests may use either."""
+    return "__main__" if ns == "__mp_main__" else ns
+
+
+def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
+    """The endpoint ``ns:func``, which must be in an enabled module and of the kind that was asked for.
+
+    Args:
+        enabled: canonical names of the modules that peers may call into.
+        ns: module name.
+        func: function name, or ``Class.name`` for a method.
+        kind: the dialog's kind on the wire.
+
+    Raises:
+        ModuleNotExposed: the module is not enabled.
+        AttributeError: it has no such function.
+        TypeError: that is no async function, or one of another kind.
+    """
+    if canonical(ns) not in enabled or (module := _loaded(ns)) is None:
+        raise ModuleNotExposed(
+            f"module {ns!r} is not exposed by this actor (asked for {ns}:{func}); "
+            f"add it to `enable_modules`, which now has {sorted(enabled)}"
+        )
+    target: Any = module
+    for part in func.split("."):
+        target = getattr(target, part)
+    found = describe(target, f"{ns}:{func}")
+    if found is None:
+        raise TypeError(f"{ns}:{func} must be an async function, and is a {type(target).__name__!r}")
+    if found.kind.wire != kind:
+        raise TypeError(
+            f"{ns}:{func} must be an async function of the kind {kind!r} to be used so; "
+            f"it is of the kind {found.kind.value!r}"
+        )
+    return found
+
+
+def _loaded(ns: str) -> Any:
+    modules = sys.modules
+    if canonical(ns) == "__main__":
+        return modules.get("__mp_main__") or modules.get("__main__")
+    return modules.get(ns)

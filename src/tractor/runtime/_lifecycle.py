@@ -1,0 +1,98 @@
+"""Opening and closing the runtime of this process's actor."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from tractor import log as _log
+from tractor.ipc._server import Server
+from tractor.runtime._actor import Actor
+from tractor.runtime._state import set_current_actor
+
+__all__ = ["open_runtime"]
+
+log = _log.get_logger()
+
+
+async def _host_nursery(
+    task_status: trio.TaskStatus[trio.Nursery] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """A nursery in a task of its own, out of reach of scopes around the user's block; ends when cancelled."""
+    async with trio.open_nursery() as tn:
+        tn.cancel_scope.shield = True
+        task_status.started(tn)
+        await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def open_runtime(
+    actor: Actor, farewell: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Run the actor's channels, listeners and served tasks for the length of the block.
+
+    The block itself runs in the caller's task, under ``actor.main_scope``.  Channels and served tasks are out of
+    reach of the scopes around it: when the block is cancelled from outside they live on until the end of the
+    teardown, which is always carried out, shielded.
+
+    Args:
+        actor: the actor to bring to life.
+        farewell: awaited once the block has ended and every served task too, before peers are left.
+
+    Raises:
+        BaseException: what the block raised, as itself; else what a served task or the runtime raised.
+    """
+    block_exc: BaseException | None = None
+    try:
+        async with trio.open_nursery() as outer:
+            io_tn: trio.Nursery = await outer.start(_host_nursery, name="channels")
+            service_tn: trio.Nursery = await outer.start(_host_nursery, name="service")
+            server = Server(lambda: actor.aid, actor.serve_channel, io_tn, io_tn)
+            actor.attach(server, service_tn, io_tn)
+            set_current_actor(actor)
+            try:
+                with actor.main_scope:
+                    yield
+            except BaseException as exc:
+                block_exc = exc
+            # In a task of its own: a second KeyboardInterrupt hits the main task, which only waits.
+            outer.start_soon(_close_runtime, actor, service_tn, io_tn, farewell, name="teardown")
+    except BaseExceptionGroup as group:
+        crashes = group if block_exc is None else None
+        if crashes is not None:
+            raise _bare(crashes) from None
+        log.error("the runtime failed beside the block: %r", group)
+    finally:
+        set_current_actor(None)
+    if block_exc is not None:
+        raise block_exc
+
+
+async def _close_runtime(
+    actor: Actor,
+    service_tn: trio.Nursery,
+    io_tn: trio.Nursery,
+    farewell: Callable[[], Awaitable[None]],
+) -> None:
+    with trio.CancelScope(shield=True):
+        try:
+            actor.start_cancel(actor.aid)
+            while not actor.cancel_complete:
+                await actor.cancel(None)
+            actor.lifetime_stack.close()
+            await farewell()
+            await actor.part_from_peers()
+            await actor.ipc_server.wait_for_shutdown()
+        finally:
+            service_tn.cancel_scope.cancel()
+            io_tn.cancel_scope.cancel()
+
+
+def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error in a group of one, at any depth; else the group."""
+    exc: BaseException = group
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc

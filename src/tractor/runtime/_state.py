@@ -1,0 +1,88 @@
+"""Which actor this process is, and which context the running task is in."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal, overload
+
+from tractor import log
+from tractor._errors import InternalError, NoRuntime
+from tractor.runtime._vars import runtime_vars
+
+if TYPE_CHECKING:
+    from tractor.runtime._actor import Actor
+    from tractor.runtime._context import Context
+
+__all__ = [
+    "current_actor",
+    "current_ipc_ctx",
+    "debug_mode",
+    "is_root_process",
+    "set_current_actor",
+]
+
+_actor: Actor | None = None
+_last_uid: tuple[str, str] | None = None
+
+ipc_ctx: ContextVar[Context | None] = ContextVar("tractor_ipc_ctx", default=None)
+"""The innermost open context of a task; inherited by the tasks that it starts."""
+
+
+@overload
+def current_actor(err_on_no_runtime: Literal[True] = True) -> Actor: ...
+@overload
+def current_actor(err_on_no_runtime: bool) -> Actor | None: ...
+def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
+    """The actor that this process is.
+
+    Args:
+        err_on_no_runtime: raise when no runtime is open; else return ``None``.
+
+    Raises:
+        NoRuntime: no runtime is open in this process.
+    """
+    if _actor is None and err_on_no_runtime:
+        was = f"; the last one here was {_last_uid}" if _last_uid else ""
+        raise NoRuntime(
+            f"no actor runtime is open in this process{was}: "
+            "enter `tractor.open_root_actor()` or `tractor.open_nursery()` first"
+        )
+    return _actor
+
+
+def set_current_actor(actor: Actor | None) -> None:
+    """Make ``actor`` (or nobody) this process's actor."""
+    global _actor, _last_uid
+    if actor is None and _actor is not None:
+        _last_uid = _actor.aid.uid
+    _actor = actor
+    log.set_context_provider(None if actor is None else (lambda: actor.aid.uid))
+
+
+@overload
+def current_ipc_ctx(error_on_not_set: Literal[True]) -> Context: ...
+@overload
+def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None: ...
+def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None:
+    """The innermost context that is open in the calling task.
+
+    Args:
+        error_on_not_set: raise when there is none; else return ``None``.
+
+    Raises:
+        InternalError: no context is open in this task.
+    """
+    ctx = ipc_ctx.get()
+    if ctx is None and error_on_not_set:
+        raise InternalError("no IPC context is open in this task")
+    return ctx
+
+
+def is_root_process() -> bool:
+    """Whether this process is the root of the actor tree."""
+    return runtime_vars()._is_root
+
+
+def debug_mode() -> bool:
+    """Whether the multi-process debugger is armed in this actor."""
+    return runtime_vars()._debug_mode

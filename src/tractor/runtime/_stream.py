@@ -1,0 +1,226 @@
+"""The two-way message flow inside a context, and the receiving end of a one-way stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import InternalError
+from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
+from tractor.ipc._chan import Channel
+from tractor.runtime._port import StreamPort
+
+if TYPE_CHECKING:
+    from tractor.runtime._context import Context
+
+__all__ = ["MsgStream", "StreamStatistics"]
+
+log = _log.get_logger()
+
+
+class StreamStatistics(msgspec.Struct, frozen=True):
+    """Counters of one side of a stream.
+
+    Attributes:
+        buffered: messages received that nobody has read.
+        buffer_size: messages that may be held unread.
+        overflowed: messages that were held beyond the buffer.
+        sent, received: messages.
+        discarded: messages that came after this side had closed.
+        credit: messages that may still be sent without a grant; ``None`` without back pressure.
+        closed: this side has closed the stream.
+    """
+
+    buffered: int
+    buffer_size: int
+    overflowed: int
+    sent: int
+    received: int
+    discarded: int
+    credit: int | None
+    closed: bool
+
+
+def port_statistics(port: StreamPort) -> StreamStatistics:
+    """The counters of a port, frozen."""
+    return StreamStatistics(
+        buffered=len(port.buffer),
+        buffer_size=port.recv.size,
+        overflowed=port.overflowed,
+        sent=port.send.sent,
+        received=port.received,
+        discarded=port.discarded,
+        credit=port.send.credit if port.send.limited else None,
+        closed=port.closed,
+    )
+
+
+class MsgStream(trio.abc.Channel[Any]):
+    """One side of a stream.  One-shot: once closed it stays closed.
+
+    Not built by users: see :meth:`Context.open_stream` and :meth:`Portal.open_stream_from`.
+    """
+
+    def __init__(
+        self,
+        port: StreamPort,
+        decode: Callable[[Any], Any],
+        close: Callable[[], None],
+        ctx: Context | None = None,
+        *,
+        receive_only: bool = False,
+    ) -> None:
+        self._port = port
+        self._decode = decode
+        self._close = close
+        self._ctx = ctx
+        self._receive_only = receive_only
+        self._broadcaster: BroadcastReceiver[Any] | None = None
+
+    @property
+    def ctx(self) -> Context:
+        """The context that the stream belongs to.  Raises InternalError for a one-way stream."""
+        if self._ctx is None:
+            raise InternalError("a one-way stream has no context")
+        return self._ctx
+
+    @property
+    def chan(self) -> Channel:
+        """The channel below."""
+        return self._port.chan
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed the stream."""
+        return self._port.closed
+
+    async def send(self, value: Any) -> None:
+        """Send one message to the peer.
+
+        With back pressure it waits while the peer has not read enough; it always waits while the connection can't
+        take more.  Cancelled while it waits, it has sent nothing.
+
+        Raises:
+            MsgTypeError: the value can't be encoded; nothing was sent.
+            MessagingError: it is over the frame limit; nothing was sent.
+            trio.ClosedResourceError: this side has closed the stream.
+            trio.EndOfChannel: the peer has closed it, and this side has read that.
+            RemoteActorError: the peer's task has failed, or was cancelled.
+            TransportClosed: the connection is gone.
+        """
+        if self._receive_only:
+            raise trio.ClosedResourceError("a one-way stream can't be sent on from its receiving end")
+        await self._port.put(value)
+
+    async def receive(self) -> Any:
+        """The next message.
+
+        Raises:
+            trio.EndOfChannel: the peer closed the stream, and all that it sent was read.
+            trio.ClosedResourceError: this side has closed the stream.
+            MsgTypeError: the message is not of the payload spec; the dialog is over.
+            RemoteActorError: the peer's task has failed, or was cancelled.
+            TransportClosed: the connection is gone.
+        """
+        if self._broadcaster is not None:
+            return await self._broadcaster.receive()
+        return self._decode(await self._port.get())
+
+    async def _receive_direct(self) -> Any:
+        return self._decode(await self._port.get())
+
+    def receive_nowait(self) -> Any:
+        """The next message, if it is there.  Raises as :meth:`receive`, and trio.WouldBlock."""
+        if self._broadcaster is not None:
+            return self._broadcaster.receive_nowait()
+        return self._decode(self._port.get_nowait())
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> list[Any]:
+        """Close this side: the peer's ``receive()`` ends, and so do ours.  Shielded and idempotent.
+
+        Returns:
+            The messages that had arrived and that nobody read.
+        """
+        undelivered: list[Any] = []
+        port = self._port
+        while port.buffer and not port.closed:
+            raw = port.buffer.popleft()
+            try:
+                undelivered.append(self._decode(raw))
+            except Exception:
+                undelivered.append(raw)
+        if undelivered:
+            log.cancel("a stream was closed with %d unread messages", len(undelivered))
+        self._close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return undelivered
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[BroadcastReceiver[Any]]:
+        """A receiver of its own for another local task: every subscriber gets every message.
+
+        From the first call on, all reading of this stream in this actor goes through one broadcaster, whose
+        buffer is as large as the stream's.  A subscriber that falls behind gets ``Lagged``.  What it yields can
+        also ``send()``.
+        """
+        if self._broadcaster is None:
+            self._broadcaster = broadcast_receiver(
+                self, max(1, self._port.recv.size), receive_afunc=self._receive_direct
+            )
+        async with self._broadcaster.subscribe() as receiver:
+            receiver.send = self.send  # type: ignore[attr-defined]
+            yield receiver
+
+    def statistics(self) -> StreamStatistics:
+        """A frozen record of plain values."""
+        return port_statistics(self._port)
+
+    def pformat(self) -> str:
+        """One line for people."""
+        state = "closed" if self.closed else "open"
+        return f"<MsgStream {state}, dialog {self._port.cid} with {self._port.chan.peer}>"
+
+    __repr__ = pformat
+
+
+class OpenStream:
+    """The block of :meth:`Context.open_stream`."""
+
+    def __init__(self, ctx: Context, size: int | None, overruns: bool, back_pressure: bool) -> None:
+        self._ctx = ctx
+        self._size = size
+        self._overruns = overruns
+        self._back_pressure = back_pressure
+        self._stream: MsgStream | None = None
+
+    async def __aenter__(self) -> MsgStream:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._stream = self._ctx.begin_stream(self._size, self._overruns, self._back_pressure)
+        return self._stream
+
+    async def __aexit__(
+        self,
+        etype: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        stream = self._stream
+        assert stream is not None
+        if exc is None or isinstance(exc, trio.EndOfChannel):
+            await stream.aclose()
+            return True
+        # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
+        self._ctx.abandon_stream()
+        return False

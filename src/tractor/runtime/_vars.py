@@ -1,0 +1,71 @@
+"""The small record of settings that a parent hands down to each child."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+
+__all__ = ["RuntimeVars", "get_runtime_vars", "reset_runtime_vars", "set_runtime_vars"]
+
+
+class RuntimeVars(msgspec.Struct):
+    """Settings of this actor's runtime; see ``semantics.md`` §8 for each."""
+
+    _is_root: bool = False
+    _root_mailbox: tuple[str | None, str | int | None] = (None, None)
+    _root_addrs: list[tuple[str, str | int]] = []
+    _enable_tpts: list[str] = []
+    _registry_addrs: list[tuple[str, str | int]] = []
+    _debug_mode: bool = False
+    repl_fixture: Any = False
+    use_greenback: bool = False
+    use_stackscope: bool = False
+    _is_infected_aio: bool = False
+    _max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {name: getattr(self, name) for name in self.__struct_fields__}
+
+    def for_child(self) -> dict[str, Any]:
+        """What a child gets: everything but what is local to this actor."""
+        handed = self.to_dict()
+        handed.pop("repl_fixture")
+        handed["_is_root"] = False
+        return handed
+
+
+_vars = RuntimeVars()
+
+
+def get_runtime_vars(
+    as_dict: bool = True, clear_values: bool = False
+) -> dict[str, Any] | RuntimeVars:
+    """A copy of this actor's runtime vars.
+
+    Args:
+        as_dict: as a dict by name, else as a :class:`RuntimeVars`.
+        clear_values: give the defaults instead of the values in force.
+    """
+    now = RuntimeVars() if clear_values else RuntimeVars(**_vars.to_dict())
+    return now.to_dict() if as_dict else now
+
+
+def runtime_vars() -> RuntimeVars:
+    """The vars in force; the runtime's own code may change them."""
+    return _vars
+
+
+def set_runtime_vars(values: dict[str, Any]) -> None:
+    """Put values in force; names that this version does not know are ignored."""
+    for name in RuntimeVars.__struct_fields__:
+        if name in values:
+            setattr(_vars, name, values[name])
+
+
+def reset_runtime_vars() -> None:
+    """Back to the defaults."""
+    set_runtime_vars(RuntimeVars().to_dict())

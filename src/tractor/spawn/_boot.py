@@ -1,0 +1,198 @@
+"""The boot pipe: what a child must have before it can connect, and its lifeline ever after.
+
+The parent writes one record (4 bytes little-endian length, then msgpack) *before* it starts the
+child, so that no write can fail or block once a process exists.  It then keeps the write end, and
+never writes again: the end of file on the child's side means that the parent is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import struct
+import sys
+import time
+
+import msgspec
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = [
+    "BootError",
+    "BootRecord",
+    "LifelineEnd",
+    "dup_above_stdio",
+    "open_boot_pipe",
+    "read_boot_record",
+    "release_all_lifelines",
+    "restore_stderr",
+]
+
+MAX_RECORD = 4096 - 4
+"""Bytes.  With its header a record fits the smallest pipe of any kernel, so it never blocks."""
+
+_HEADER = struct.Struct("<I")
+
+
+class BootError(RuntimeError):
+    """A child found no usable boot record, so it cannot know whose child it is."""
+
+
+class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a parent hands its child over the boot pipe."""
+
+    authkey: bytes | None = None
+    stderr_fd: int | None = None
+    """The child's duplicate of the real stderr; ``None`` where fd 2 is the real one already."""
+    parent_pid: int = 0
+
+    def __repr__(self) -> str:
+        # The key must not reach a log or a traceback.
+        return f"<BootRecord stderr_fd={self.stderr_fd} parent_pid={self.parent_pid}>"
+
+
+class LifelineEnd:
+    """The parent's end of one child's boot pipe."""
+
+    __slots__ = ("__weakref__",)
+
+    def release(self) -> None:
+        """Close it: the child sees its parent gone.  Idempotent, callable from any thread."""
+        fd = _open_ends.pop(self, None)
+        if fd is not None:
+            _close(fd)
+
+
+# Whoever takes an entry out (one atomic dict operation, so no lock that a signal handler could
+# deadlock on) is the one to close its descriptor; nobody closes a number that was reused since.
+_open_ends: dict[LifelineEnd, int] = {}
+_fork_hook_installed = False
+
+
+def release_all_lifelines() -> None:
+    """Close every lifeline end of this process.  Callable from any thread or signal handler."""
+    while True:
+        try:
+            _, fd = _open_ends.popitem()
+        except KeyError:
+            return
+        _close(fd)
+
+
+def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
+    """Make a pipe that holds ``record`` already.
+
+    Returns:
+        The read end (close-on-exec, owned by the caller, to be inherited by the child alone) and
+        the write end.
+
+    Raises:
+        ValueError: The record is too large, which only an overlong key can cause.
+        OSError: Out of descriptors.
+    """
+    global _fork_hook_installed
+    data = msgspec.msgpack.encode(record)
+    if len(data) > MAX_RECORD:
+        raise ValueError(
+            f"boot record of {len(data)} bytes is over the limit of {MAX_RECORD};"
+            " use a shorter authkey"
+        )
+    if not _fork_hook_installed and hasattr(os, "register_at_fork"):
+        # A child that user code forks off would otherwise keep our subactors' lifelines open after
+        # our death.
+        os.register_at_fork(after_in_child=release_all_lifelines)
+        _fork_hook_installed = True
+    read_fd, write_fd = os.pipe()
+    try:
+        read_fd = _move_above_stdio(read_fd)
+        write_fd = _move_above_stdio(write_fd)
+        os.write(write_fd, _HEADER.pack(len(data)) + data)
+    except BaseException:
+        _close(read_fd)
+        _close(write_fd)
+        raise
+    end = LifelineEnd()
+    _open_ends[end] = write_fd
+    return read_fd, end
+
+
+def read_boot_record(fd: int, *, timeout: float = 10.0) -> BootRecord:
+    """Read the boot record, in the child.
+
+    The descriptor stays open, to be watched by a :class:`~tractor.spawn._lifeline.Lifeline`, and is
+    no longer inherited by this process's own children; nor is the record's ``stderr_fd``.
+
+    Args:
+        fd: The boot pipe's read end.
+        timeout: Seconds to wait for the record.
+
+    Raises:
+        BootError: ``fd`` is not open, the parent is gone, the record is late or malformed.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        os.set_inheritable(fd, False)
+        (size,) = _HEADER.unpack(_read_exactly(fd, _HEADER.size, deadline))
+        if size > MAX_RECORD:
+            raise BootError(f"boot pipe fd {fd}: a record of {size} bytes is over {MAX_RECORD}")
+        data = _read_exactly(fd, size, deadline)
+        record = msgspec.msgpack.decode(data, type=BootRecord)
+        if record.stderr_fd is not None:
+            os.set_inheritable(record.stderr_fd, False)
+    except OSError as exc:
+        raise BootError(
+            f"boot pipe fd {fd} cannot be read ({exc}); subactors are started by a parent actor,"
+            " never by hand"
+        ) from exc
+    except msgspec.DecodeError as exc:
+        raise BootError(f"boot pipe fd {fd} held no boot record: {exc}") from exc
+    return record
+
+
+def restore_stderr(record: BootRecord) -> None:
+    """Make fd 2 the real stderr; the parent's capture ends here.  Call once, in the child."""
+    fd = record.stderr_fd
+    if fd is None:
+        return
+    if sys.stderr is not None:
+        # A stream that user code closed or replaced is no reason not to hand over.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def dup_above_stdio(fd: int) -> int:
+    """A close-on-exec duplicate whose number is none of 0, 1, 2."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _move_above_stdio(fd: int) -> int:
+    # In a process whose standard streams are closed a pipe may take their numbers, which mean
+    # something else in the child.
+    if fd > 2:
+        return fd
+    moved = dup_above_stdio(fd)
+    os.close(fd)
+    return moved
+
+
+def _read_exactly(fd: int, size: int, deadline: float) -> bytes:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    data = b""
+    while len(data) < size:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise BootError(f"boot pipe fd {fd}: no boot record came in time")
+        chunk = os.read(fd, size - len(data))
+        if not chunk:
+            raise BootError(f"boot pipe fd {fd}: the parent closed it before the boot record")
+        data += chunk
+    return data
+
+
+def _close(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(fd)

@@ -1,0 +1,115 @@
+"""The child's watch on its parent, which a blocked event loop cannot miss."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from ._boot import release_all_lifelines
+
+__all__ = ["Lifeline"]
+
+_RELEASE_INTERVAL = 0.1
+
+
+class Lifeline:
+    """Watches the boot pipe from a daemon thread; its other end closes when the parent dies.
+
+    On loss, in this order: the lifelines of the own subactors are released, so that all levels of
+    a tree run in parallel; ``on_lost`` is called; after ``grace`` the process is left by force,
+    unless it ended by itself before.
+
+    Args:
+        fd: The boot pipe's read end, after the boot record was read.  Owned by the lifeline.
+        on_lost: Called once, in the watching thread.  What it raises is dropped.
+        grace: Seconds between the loss and the forced exit.
+        exit_code: Status of the forced exit.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        on_lost: Callable[[], None],
+        grace: float = 1.0,
+        *,
+        exit_code: int = 1,
+    ) -> None:
+        self._fd = fd
+        self._on_lost = on_lost
+        self._grace = grace
+        self._exit_code = exit_code
+        # Decides between a loss and a stop() that come together: the first to take it wins.
+        self._lock = threading.Lock()
+        self._lost = False
+        self._stopped = False
+        # Closing the write end wakes the thread.
+        self._wake_r, self._wake_w = os.pipe()
+        self._thread = threading.Thread(target=self._watch, name="tractor-lifeline", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+            raise
+
+    @property
+    def lost(self) -> bool:
+        """Whether the parent is known to be gone."""
+        return self._lost
+
+    def stop(self) -> None:
+        """End the watch and close its descriptors.  Idempotent.
+
+        After a loss this does nothing: the forced exit stays armed, so that a hang on the way out
+        ends too.
+        """
+        with self._lock:
+            if self._lost or self._stopped:
+                return
+            self._stopped = True
+        os.close(self._wake_w)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # Signals are the main thread's: one taken here would not interrupt its system calls.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._wait_for_end()
+        with self._lock:
+            if not self._stopped:
+                self._lost = True
+        if not self._lost:
+            os.close(self._wake_r)
+            os.close(self._fd)
+            return
+        release_all_lifelines()
+        deadline = time.monotonic() + self._grace
+        with contextlib.suppress(Exception):
+            self._on_lost()
+        while (left := deadline - time.monotonic()) > 0:
+            # Again and again, for a start that was under way when the parent was lost.
+            release_all_lifelines()
+            time.sleep(min(left, _RELEASE_INTERVAL))
+        os._exit(self._exit_code)
+
+    def _wait_for_end(self) -> None:
+        """Return at the pipe's end of file, or when woken by :meth:`stop`."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        poll.register(self._wake_r, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self._wake_r in ready:
+                return
+            try:
+                if not os.read(self._fd, 512):
+                    return
+            except OSError:
+                # A descriptor that cannot be read can never report the parent's death.
+                return

@@ -1,0 +1,45 @@
+"""Waiting for processes that are not our children, such as those of a subactor that was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from ._exit_watch import ExitWatch
+from ._proc_stat import pid_alive as pid_alive
+from ._proc_stat import process_start_time as process_start_time
+
+__all__ = ["pid_alive", "process_start_time", "wait_pids_gone"]
+
+
+async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> set[int]:
+    """Wait until none of these processes runs.
+
+    Args:
+        pids: Process ids, each with its :func:`process_start_time` or ``None`` where unknown.
+        timeout: Seconds to wait at most.
+
+    Returns:
+        Those that still run; empty when all are gone.
+
+    Raises:
+        ValueError: A pid is not positive.
+    """
+    alive = {pid for pid, start_time in pids.items() if pid_alive(pid, start_time)}
+
+    async def wait_one(pid: int) -> None:
+        watch = ExitWatch(pid)
+        try:
+            # Looked at again with the watch open: what it watches is the process meant.
+            if pid_alive(pid, pids[pid]):
+                await watch.wait()
+            alive.discard(pid)
+        finally:
+            watch.close()
+
+    with trio.move_on_after(timeout):
+        async with trio.open_nursery() as nursery:
+            for pid in tuple(alive):
+                nursery.start_soon(wait_one, pid)
+    return alive

@@ -1,0 +1,1 @@
+"""Nurseries of actors, and how they take their children down."""

@@ -1,0 +1,270 @@
+"""What a nursery keeps of one subactor, and the carrying out of its teardown ladder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import TransportClosed
+from tractor._proto.ladder import Do, Event, Ladder, Rung
+from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
+from tractor.ipc._chan import Channel
+from tractor.msg.types import Aid, Error, Uid
+from tractor.runtime._calls import PendingCall, request
+from tractor.spawn._contract import ChildProcess
+from tractor.spawn._proc_stat import process_start_time
+from tractor.spawn._reap import wait_pids_gone
+
+if TYPE_CHECKING:
+    from tractor.runtime._actor import Actor
+    from tractor.runtime._portal import Portal
+
+__all__ = ["Child", "ChildInfo"]
+
+log = _log.get_logger()
+
+DELIVERY_TIMEOUT = 0.5
+"""Seconds in which what a dead child had sent is still read and delivered."""
+
+DESCENDANTS_TIMEOUT = 3.0
+"""Seconds in which the descendants of a killed child must have noticed its death."""
+
+
+class ChildInfo(msgspec.Struct, frozen=True):
+    """A subactor, as ``ActorNursery.children`` shows it."""
+
+    aid: Aid
+    pid: int | None
+    portal: Portal | None
+    state: str
+
+
+class Child:
+    """One subactor of a nursery.
+
+    Attributes:
+        ladder: where it stands on its way down; ``None`` until it is asked to go.
+        exited: set when the process is reaped and all that it sent was delivered.
+        settled: set when it serves, has failed to, or has died.
+        asked_to_go: this actor has asked it to cancel, so its end is no failure.
+        goodbye: it has said that it ends because somebody cancelled it.
+    """
+
+    def __init__(self, actor: Actor, aid: Aid, bind_addrs: list[UnwrappedAddress] | None) -> None:
+        self.actor = actor
+        self.aid = aid
+        self.bind_addrs = bind_addrs
+        self.process: ChildProcess | None = None
+        self.portal: Portal | None = None
+        self.chan: Channel | None = None
+        self.ladder: Ladder | None = None
+        self.ready = False
+        self.settled = trio.Event()
+        self.exited = trio.Event()
+        self.boot_error: Error | None = None
+        self.returncode: int | None = None
+        self.asked_to_go = False
+        self.goodbye = False
+        self.one_shot = False
+        self.descendants: dict[int, float | None] = {}
+        self.accept_addrs: list[UnwrappedAddress] = []
+        self._events: list[Event] = []
+        self._signal = trio.Event()
+
+    @property
+    def uid(self) -> Uid:
+        """The child's ``(name, uuid)``."""
+        return self.aid.uid
+
+    @property
+    def state(self) -> str:
+        """One word for people and statistics."""
+        if self.exited.is_set():
+            return "exited"
+        if self.ladder is not None:
+            return "cancelling"
+        return "running" if self.ready else "booting"
+
+    def info(self) -> ChildInfo:
+        """A frozen record."""
+        pid = self.process.pid if self.process is not None else None
+        return ChildInfo(self.aid, pid, self.portal, self.state)
+
+    # -- told by the child's messages -----------------------------------------------------------------
+
+    def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
+        """The child is configured and serves."""
+        self.chan = chan
+        self.accept_addrs = accept_addrs
+        self.ready = True
+        self.settled.set()
+        self.feed(Event.BOOTED)
+
+    def on_boot_error(self, error: Error) -> None:
+        """The child could not be configured."""
+        self.boot_error = error
+        self.settled.set()
+
+    def on_progress(self) -> None:
+        """The child still works down its own subactors."""
+        self.feed(Event.PROGRESS)
+
+    def note_cancel_request(self) -> None:
+        """A portal of this actor asks the child to cancel, so its end is no failure."""
+        self.asked_to_go = True
+
+    def on_goodbye(self) -> None:
+        """The child ends because it was cancelled."""
+        self.goodbye = True
+
+    def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
+        """Processes below the child have started or ended."""
+        self.descendants.update(up)
+        for pid in gone:
+            self.descendants.pop(pid, None)
+
+    # -- the way down ---------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Tell the ladder of an event, if the child is on its way down."""
+        if self.ladder is not None:
+            self._events.append(event)
+            self._signal.set()
+
+    async def take_down(self, hard_kill: bool) -> None:
+        """Make the child go, by the ladder; returns when the process is reaped.
+
+        Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.
+        """
+        if self.ladder is not None:
+            if hard_kill:
+                self.feed(Event.HARD_KILL)
+            await self._wait_exited()
+            return
+        self.asked_to_go = True
+        self.ladder = ladder = Ladder(hard_kill=hard_kill, booting=not self.ready)
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as tn:
+                self._watch_repl(ladder)
+                self._carry_out([i.do for i in ladder.start(trio.current_time())], tn)
+                while ladder.rung is not Rung.GONE:
+                    await self._next_event(ladder, tn)
+                tn.cancel_scope.cancel()
+
+    async def _wait_exited(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self.exited.wait()
+
+    async def _next_event(self, ladder: Ladder, tn: trio.Nursery) -> None:
+        """Wait for what comes next, an event or the limit, and do what follows from it."""
+        with trio.move_on_at(ladder.deadline):
+            await self._signal.wait()
+        self._signal = trio.Event()
+        events, self._events = self._events, []
+        self._watch_repl(ladder)
+        for event in events:
+            if ladder.rung is not Rung.GONE:
+                self._carry_out([i.do for i in ladder.handle(event, trio.current_time())], tn)
+        if ladder.rung is not Rung.GONE:
+            left = ladder.rung
+            todo = [i.do for i in ladder.tick(trio.current_time())]
+            if ladder.rung is not left:
+                log.warning(
+                    "%s is still %r after its limit; escalating to %r",
+                    self.aid.reprol(),
+                    left.value,
+                    ladder.rung.value,
+                )
+            self._carry_out(todo, tn)
+
+    def _watch_repl(self, ladder: Ladder) -> None:
+        held = self.actor.hooks.repl_below()
+        if held is not ladder.held:
+            ladder.handle(Event.REPL_HELD if held else Event.REPL_RELEASED, trio.current_time())
+
+    def _carry_out(self, todo: list[Do], tn: trio.Nursery) -> None:
+        process = self.process
+        for do in todo:
+            if do is Do.SEND_CANCEL:
+                self._send_cancel(tn)
+            elif do is Do.SIGTERM and process is not None:
+                process.terminate()
+            elif do is Do.SIGKILL and process is not None:
+                log.error(
+                    "#T-800 deployed to collect zombie B0: %s, pid %s: %s",
+                    self.aid.reprol(sin_uuid=False),
+                    process.pid,
+                    process.cmdline,
+                )
+                process.kill()
+
+    def _send_cancel(self, tn: trio.Nursery) -> None:
+        if self.chan is None:
+            return
+        self.chan.cancel_called = True
+        try:
+            pending = request(self.chan, "cancel")
+        except TransportClosed:
+            # The child has left already, or can't be reached: the limits decide.
+            return
+        tn.start_soon(self._await_ack, pending)
+
+    async def _await_ack(self, pending: PendingCall) -> None:
+        reply = await pending.wait()
+        if not isinstance(reply, BaseException):
+            self.feed(Event.ACK)
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    async def reap(self) -> None:
+        """Wait for the process's end, deliver what it had sent, and clean up behind it.  Shielded."""
+        process = self.process
+        assert process is not None
+        with trio.CancelScope(shield=True):
+            self.returncode = await process.wait()
+            if self.chan is not None:
+                with trio.move_on_after(DELIVERY_TIMEOUT):
+                    await self.actor.ipc_server.wait_for_departure(self.chan)
+            if not self.ready:
+                await process.drain_stderr()
+            if self.returncode != 0:
+                self._remove_files()
+            if self.descendants and self.returncode != 0:
+                await self._reap_descendants()
+            await process.aclose()
+        self.actor.report_descendants(gone=[process.pid])
+        log.runtime("%s ended with status %s", self.aid.reprol(), self.returncode)
+        self.settled.set()
+        self.exited.set()
+        self.feed(Event.EXITED)
+
+    async def _reap_descendants(self) -> None:
+        """A child that did not end by itself could not wait for its own: they end by the loss of their parent."""
+        left = await wait_pids_gone(self.descendants, DESCENDANTS_TIMEOUT)
+        for pid in left:
+            if process_start_time(pid) == self.descendants[pid]:
+                log.error("#T-800 deployed to collect zombie B0: pid %s, below %s", pid, self.aid.reprol())
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+        if left:
+            await wait_pids_gone({pid: self.descendants[pid] for pid in left}, DESCENDANTS_TIMEOUT)
+
+    def _remove_files(self) -> None:
+        """Remove the socket files that the process could not remove itself."""
+        if not HAS_UDS or self.process is None:
+            return
+        addrs = [wrap_address(a) for a in self.accept_addrs or self.bind_addrs or []]
+        paths = [a.sockpath for a in addrs if isinstance(a, UDSAddress)]
+        if not addrs:
+            spare = UDSAddress.def_bindspace
+            paths = [Path(spare) / UDSAddress.get_sockname(self.aid.name, self.process.pid, spare)]
+        for path in paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)

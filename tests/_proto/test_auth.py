@@ -1,0 +1,264 @@
+"""The opening exchange: every cell, every way to cut the bytes, every liar."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tractor._proto.auth import (
+    FIELDS,
+    MAGIC,
+    PROTOCOL_VERSION,
+    Event,
+    Handshake,
+    HandshakeError,
+    IllegalEvent,
+    Role,
+    State,
+)
+
+KEY = b"k" * 32
+NONCES: dict[str, bytes] = {"connect": b"c" * 32, "accept": b"a" * 32}
+HELLO = MAGIC + PROTOCOL_VERSION.to_bytes(2, "little")
+ROLES: tuple[Role, ...] = ("connect", "accept")
+
+
+def make(role: Role, key: bytes | None = KEY) -> Handshake:
+    return Handshake(role, key, NONCES[role])
+
+
+def proof(role: Role, key: bytes = KEY) -> bytes:
+    text = HELLO + {"connect": b"C", "accept": b"A"}[role] + NONCES["connect"] + NONCES["accept"]
+    return hmac.new(key, text, hashlib.sha256).digest()
+
+
+def peer_of(role: Role) -> Role:
+    return "accept" if role == "connect" else "connect"
+
+
+def opening(role: Role, key: bytes = KEY) -> bytes:
+    """All that an honest peer with that role sends."""
+    return HELLO + NONCES[role] + proof(role, key)
+
+
+def at(role: Role, state: State) -> Handshake:
+    machine = make(role)
+    if state is State.NEW:
+        return machine
+    machine.start()
+    whole = opening(peer_of(role))
+    if state is State.FAILED:
+        with pytest.raises(HandshakeError):
+            machine.receive(b"GET /")
+    else:
+        machine.receive(
+            whole[: {State.HELLO: 0, State.NONCE: 6, State.PROOF: 38, State.DONE: 70}[state]]
+        )
+    assert machine.state is state
+    return machine
+
+
+def feed(machine: Handshake, event: Event) -> None:
+    if event is Event.START:
+        machine.start()
+    elif event is Event.BYTES:
+        machine.receive(b"")
+    elif event is Event.EOF:
+        machine.receive_eof()
+    else:
+        machine.deadline()
+
+
+WAITING = (State.HELLO, State.NONCE, State.PROOF)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("state", list(State))
+def test_cell(role: Role, state: State, event: Event) -> None:
+    machine = at(role, state)
+    history = list(machine.history)
+    if (state is State.NEW) is (event is Event.START) and state in (State.NEW, *WAITING):
+        if event in (Event.START, Event.BYTES):
+            feed(machine, event)
+            assert machine.state is (State.HELLO if event is Event.START else state)
+        else:
+            with pytest.raises(HandshakeError, match=state.value):
+                feed(machine, event)
+            assert machine.state is State.FAILED
+        return
+    with pytest.raises(IllegalEvent) as caught:
+        feed(machine, event)
+    assert (machine.state, machine.history) == (state, history)
+    text = str(caught.value)
+    for part in (state.value, event.value, role, *(past.value for _, past in history)):
+        assert part in text
+
+
+def test_the_grammar_covers_every_waiting_state() -> None:
+    assert {state for state, keyed in FIELDS if keyed} == set(WAITING)
+    assert sum(size for (_, keyed), (size, _) in FIELDS.items() if keyed) == len(opening("connect"))
+
+
+def test_the_exchange_with_a_key() -> None:
+    connect, accept = make("connect"), make("accept")
+    assert accept.start() == HELLO
+    first = connect.start()
+    assert first == HELLO + NONCES["connect"]
+    answer = accept.receive(first)
+    assert answer == (NONCES["accept"] + proof("accept"), False, b"")
+    last = connect.receive(HELLO + answer.send)
+    assert last == (proof("connect"), True, b"")
+    # The connector's first messages may ride along with its proof.
+    assert accept.receive(last.send + b"frames") == (b"", True, b"frames")
+
+
+def test_without_a_key_the_hello_is_all() -> None:
+    for role in ROLES:
+        machine = Handshake(role, None, b"")
+        assert not machine.keyed
+        assert machine.start() == HELLO
+        assert machine.receive(HELLO + b"frames") == (b"", True, b"frames")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_wrong_key_fails(role: Role) -> None:
+    machine = make(role)
+    machine.start()
+    with pytest.raises(HandshakeError, match="key"):
+        machine.receive(opening(peer_of(role), b"x" * 32))
+    assert machine.state is State.FAILED
+
+
+def test_a_connector_that_is_not_answered_honestly_proves_nothing() -> None:
+    connect = make("connect")
+    connect.start()
+    with pytest.raises(HandshakeError):
+        connect.receive(HELLO + NONCES["accept"] + b"\0" * 32)
+
+
+def test_a_proof_cannot_be_reflected() -> None:
+    """A peer without the key sends back the nonce and the proof of this side."""
+    accept = make("accept")
+    accept.start()
+    own = accept.receive(HELLO + NONCES["accept"]).send
+    assert own[:32] == NONCES["accept"]
+    with pytest.raises(HandshakeError, match="key"):
+        accept.receive(own[32:])
+
+
+def test_a_proof_cannot_be_replayed_on_another_connection() -> None:
+    accept = Handshake("accept", KEY, b"n" * 32)
+    accept.start()
+    with pytest.raises(HandshakeError, match="key"):
+        accept.receive(opening("connect"))
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_version_mismatch_names_both_on_both_sides(role: Role, key: bytes | None) -> None:
+    machine = make(role, key)
+    # What the peer needs to say the same is out before anything has come in.
+    assert machine.start()[:6] == HELLO
+    with pytest.raises(
+        HandshakeError, match=rf"version 77\b.*version {PROTOCOL_VERSION}\b"
+    ) as caught:
+        machine.receive(MAGIC + (77).to_bytes(2, "little"))
+    assert (caught.value.own_version, caught.value.peer_version) == (PROTOCOL_VERSION, 77)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [(0, b"GET / HTTP/1.1\r\n"), (0, b"\0"), (1, b"\x16"), (3, b"x")]
+)
+def test_garbage_fails_at_its_first_wrong_byte(good: int, bad: bytes) -> None:
+    accept = make("accept")
+    accept.start()
+    for i in range(good):
+        assert accept.receive(MAGIC[i : i + 1]) == (b"", False, b"")
+    with pytest.raises(HandshakeError, match="protocol") as caught:
+        accept.receive(bad[:1])
+    assert caught.value.peer_version is None
+
+
+@given(st.binary(max_size=200), st.sampled_from(ROLES))
+def test_no_garbage_passes(data: bytes, role: Role) -> None:
+    machine = make(role)
+    machine.start()
+    try:
+        step = machine.receive(HELLO + data)
+    except HandshakeError:
+        assert len(data) >= 64
+    else:
+        assert not step.done
+        assert step.rest == b""
+        assert len(data) < 64
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(c % (len(data) + 1) for c in cuts), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
+
+
+CUTS = st.lists(st.integers(0, 10_000), max_size=80)
+
+
+@given(st.sampled_from(ROLES), CUTS, st.binary(max_size=40), st.sampled_from([KEY, None]))
+def test_the_cutting_of_the_bytes_does_not_matter(
+    role: Role, cuts: list[int], tail: bytes, key: bytes | None
+) -> None:
+    machine = make(role, key)
+    whole = opening(peer_of(role)) if key else HELLO
+    machine.start()
+    sent = rest = b""
+    done = False
+    for chunk in cut(whole + tail, cuts):
+        if done:
+            rest += chunk
+            continue
+        step = machine.receive(chunk)
+        sent += step.send
+        done = step.done
+        rest += step.rest
+    expected = (
+        {"connect": proof("connect"), "accept": NONCES["accept"] + proof("accept")}[role]
+        if key
+        else b""
+    )
+    assert (sent, done, rest) == (expected, True, tail)
+
+
+def test_trickled_bytes_leave_a_bounded_history() -> None:
+    accept = make("accept")
+    accept.start()
+    for byte in opening("connect"):
+        accept.receive(bytes([byte]))
+    assert len(accept.history) == 4
+
+
+def test_constructor_refuses_what_cannot_work() -> None:
+    with pytest.raises(ValueError, match="role"):
+        Handshake("listen", None, b"")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="16"):
+        Handshake("connect", b"short", b"n" * 32)
+    with pytest.raises(ValueError, match="32"):
+        Handshake("connect", KEY, b"n")
+
+
+def test_proofs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[bytes, bytes]] = []
+
+    def compare(a: bytes, b: bytes) -> bool:
+        calls.append((a, b))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    accept = make("accept")
+    accept.start()
+    with pytest.raises(HandshakeError):
+        accept.receive(opening("connect"))
+    assert calls == [(proof("connect"), proof("connect"))]

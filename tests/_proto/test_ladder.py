@@ -1,0 +1,248 @@
+"""The teardown ladder: every cell of its table, then the ways down it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tractor._proto.ladder import (
+    ACK_TIMEOUT,
+    BOOT_GRACE,
+    EXIT_TIMEOUT,
+    TERM_TIMEOUT,
+    Do,
+    Escalation,
+    Event,
+    IllegalEvent,
+    Instruction,
+    Ladder,
+    Rung,
+)
+
+# How to get to each rung, with a clock that stands at 0 before the first deadline.
+ROUTES: dict[Rung, tuple[bool, tuple[Event, ...]]] = {
+    Rung.STARTING: (True, ()),
+    Rung.RUNNING: (False, ()),
+    Rung.BOOT: (True, (Event.CANCEL,)),
+    Rung.REQUEST: (False, (Event.CANCEL,)),
+    Rung.EXIT: (False, (Event.CANCEL, Event.ACK)),
+    Rung.TERM: (False, (Event.HARD_KILL,)),
+    Rung.KILL: (False, (Event.HARD_KILL, Event.DEADLINE)),
+    Rung.GONE: (False, (Event.CANCEL, Event.ACK, Event.EXITED)),
+}
+
+B, R, X, T, K, G = Rung.BOOT, Rung.REQUEST, Rung.EXIT, Rung.TERM, Rung.KILL, Rung.GONE
+S, U = Rung.STARTING, Rung.RUNNING
+COLUMNS = (S, U, B, R, X, T, K, G)
+
+# Written out from the specification, not derived from the code: the rung after each event, None
+# for "cannot happen".
+EXPECTED: dict[Event, tuple[Rung | None, ...]] = {
+    Event.BOOTED: (U, None, R, None, None, T, K, G),
+    Event.CANCEL: (B, R, B, R, X, T, K, G),
+    Event.HARD_KILL: (T, T, T, T, T, T, K, G),
+    Event.ACK: (None, None, None, X, X, T, K, G),
+    Event.PROGRESS: (S, U, B, R, X, T, K, G),
+    Event.DEADLINE: (None, None, T, X, T, K, None, None),
+    Event.REPL_HELD: (S, U, B, R, X, T, K, G),
+    Event.REPL_RELEASED: (S, U, B, R, X, T, K, G),
+    Event.EXITED: (G, G, G, G, G, G, G, None),
+}
+
+# The instruction that entering a rung brings, beside the wait.
+ENTRY = {R: Do.SEND_CANCEL, T: Do.SIGTERM, K: Do.SIGKILL, G: Do.DONE}
+
+
+def at(rung: Rung) -> Ladder:
+    booting, events = ROUTES[rung]
+    ladder = Ladder(booting=booting)
+    for event in events:
+        ladder.handle(event, ladder.deadline if event is Event.DEADLINE else 0.0)
+    assert ladder.rung is rung
+    return ladder
+
+
+def wait(until: float) -> Instruction:
+    return Instruction(Do.WAIT, until)
+
+
+CELLS = [(rung, event, EXPECTED[event][i]) for event in Event for i, rung in enumerate(COLUMNS)]
+
+
+def test_the_expectation_covers_every_cell() -> None:
+    assert {(rung, event) for rung, event, _ in CELLS} == {(r, e) for r in Rung for e in Event}
+
+
+@pytest.mark.parametrize(("rung", "event", "following"), CELLS)
+def test_cell(rung: Rung, event: Event, following: Rung | None) -> None:
+    ladder = at(rung)
+    now = 10.0
+    if following is None:
+        before = (ladder.rung, ladder.deadline, list(ladder.history))
+        with pytest.raises(IllegalEvent) as caught:
+            ladder.handle(event, now)
+        assert (ladder.rung, ladder.deadline, ladder.history) == before
+        text = str(caught.value)
+        assert event.value in text
+        assert rung.value in text
+        assert all(past.value in text for past in ladder.history)
+        assert (caught.value.rung, caught.value.event) == (rung, event)
+        return
+    done = [i.do for i in ladder.handle(event, now) if i.do is not Do.WAIT]
+    assert ladder.rung is following
+    assert done == ([ENTRY[following]] if following is not rung and following in ENTRY else [])
+
+
+def test_the_whole_way_down() -> None:
+    ladder = Ladder()
+    assert ladder.start(100.0) == [Instruction(Do.SEND_CANCEL), wait(100.0 + ACK_TIMEOUT)]
+    assert ladder.tick(101.0) == [wait(101.0 + EXIT_TIMEOUT)]
+    assert ladder.tick(103.0) == [Instruction(Do.SIGTERM), wait(103.0 + TERM_TIMEOUT)]
+    assert ladder.tick(104.0) == [Instruction(Do.SIGKILL), wait(math.inf)]
+    assert ladder.escalations == [
+        Escalation(Rung.REQUEST, Rung.EXIT, 101.0),
+        Escalation(Rung.EXIT, Rung.TERM, 103.0),
+        Escalation(Rung.TERM, Rung.KILL, 104.0),
+    ]
+    assert ladder.tick(1e9) == []
+    assert ladder.handle(Event.EXITED, 105.0) == [Instruction(Do.DONE)]
+
+
+def test_a_child_that_obeys_causes_no_escalation() -> None:
+    ladder = Ladder()
+    ladder.start(0.0)
+    assert ladder.handle(Event.ACK, 0.1) == [wait(0.1 + EXIT_TIMEOUT)]
+    assert ladder.handle(Event.EXITED, 0.2) == [Instruction(Do.DONE), wait(math.inf)]
+    assert ladder.escalations == []
+
+
+def test_hard_kill_starts_at_the_signals() -> None:
+    ladder = Ladder(hard_kill=True)
+    assert ladder.start(0.0) == [Instruction(Do.SIGTERM), wait(TERM_TIMEOUT)]
+    assert ladder.escalations == []
+
+
+def test_a_second_cancel_moves_no_deadline() -> None:
+    ladder = at(Rung.REQUEST)
+    before = ladder.deadline
+    assert ladder.handle(Event.CANCEL, 0.3) == []
+    assert ladder.deadline == before
+
+
+def test_a_booting_child_is_asked_once_it_can_be() -> None:
+    ladder = Ladder(booting=True)
+    assert ladder.start(0.0) == [wait(BOOT_GRACE)]
+    assert ladder.handle(Event.BOOTED, 0.2) == [
+        Instruction(Do.SEND_CANCEL),
+        wait(0.2 + ACK_TIMEOUT),
+    ]
+
+
+def test_a_child_that_never_boots_is_signalled_without_having_been_asked() -> None:
+    ladder = Ladder(booting=True)
+    ladder.start(0.0)
+    assert ladder.tick(BOOT_GRACE) == [Instruction(Do.SIGTERM), wait(BOOT_GRACE + TERM_TIMEOUT)]
+    assert ladder.handle(Event.BOOTED, BOOT_GRACE) == []
+
+
+def test_progress_restarts_the_wait_for_the_exit_only() -> None:
+    ladder = at(Rung.EXIT)
+    assert ladder.handle(Event.PROGRESS, 1.5) == [wait(1.5 + EXIT_TIMEOUT)]
+    # The timer for the old deadline goes off in the meantime.
+    assert ladder.tick(EXIT_TIMEOUT) == []
+    assert ladder.rung is Rung.EXIT
+    for rung in (Rung.BOOT, Rung.REQUEST, Rung.TERM):
+        other = at(rung)
+        before = other.deadline
+        assert other.handle(Event.PROGRESS, 0.1) == []
+        assert other.deadline == before
+
+
+def test_a_deadline_before_its_time_is_illegal() -> None:
+    with pytest.raises(IllegalEvent):
+        at(Rung.EXIT).handle(Event.DEADLINE, EXIT_TIMEOUT / 2)
+
+
+@pytest.mark.parametrize(
+    ("rung", "limit"),
+    [
+        (Rung.BOOT, BOOT_GRACE),
+        (Rung.REQUEST, ACK_TIMEOUT),
+        (Rung.EXIT, EXIT_TIMEOUT),
+        (Rung.TERM, TERM_TIMEOUT),
+    ],
+)
+def test_a_held_repl_stops_the_limit_and_its_release_restarts_it(rung: Rung, limit: float) -> None:
+    ladder = at(rung)
+    assert ladder.handle(Event.REPL_HELD, 0.1) == [wait(math.inf)]
+    assert ladder.handle(Event.REPL_HELD, 0.2) == []
+    assert ladder.tick(1e9) == []
+    assert ladder.handle(Event.REPL_RELEASED, 500.0) == [wait(500.0 + limit)]
+    assert ladder.escalations == []
+
+
+def test_a_hard_kill_waits_for_the_repl() -> None:
+    for rung in (Rung.STARTING, Rung.RUNNING, Rung.BOOT, Rung.REQUEST, Rung.EXIT):
+        ladder = at(rung)
+        ladder.handle(Event.REPL_HELD, 0.1)
+        assert ladder.handle(Event.HARD_KILL, 0.2) == []
+        assert ladder.handle(Event.HARD_KILL, 0.3) == []
+        assert ladder.rung is rung
+        assert ladder.handle(Event.REPL_RELEASED, 9.0) == [
+            Instruction(Do.SIGTERM),
+            wait(9.0 + TERM_TIMEOUT),
+        ]
+
+
+def test_a_request_and_an_ack_go_on_while_a_repl_is_held() -> None:
+    ladder = Ladder()
+    ladder.handle(Event.REPL_HELD, 0.0)
+    assert ladder.start(0.0) == [Instruction(Do.SEND_CANCEL)]
+    assert ladder.handle(Event.ACK, 0.1) == []
+    assert (ladder.rung, ladder.deadline) == (Rung.EXIT, math.inf)
+    assert ladder.handle(Event.EXITED, 0.2) == [Instruction(Do.DONE)]
+
+
+def test_a_release_without_a_hold_moves_no_deadline() -> None:
+    ladder = at(Rung.EXIT)
+    assert ladder.handle(Event.REPL_RELEASED, 1.0) == []
+    assert ladder.deadline == EXIT_TIMEOUT
+
+
+EVENTS = st.lists(st.tuples(st.sampled_from(Event), st.floats(0, 1)), max_size=40)
+
+
+@given(st.booleans(), EVENTS)
+def test_no_order_of_events_signals_a_held_child_or_goes_back_up(
+    booting: bool, events: list[tuple[Event, float]]
+) -> None:
+    ladder, now, order, did = Ladder(booting=booting), 0.0, list(Rung), []
+    for event, pause in events:
+        now += pause
+        before, held = ladder.rung, ladder.held
+        try:
+            steps = ladder.handle(event, now)
+        except IllegalEvent:
+            assert ladder.rung is before
+            continue
+        assert order.index(ladder.rung) >= order.index(before)
+        did += [step.do for step in steps if step.do is not Do.WAIT]
+        if held and ladder.held:
+            assert not {Do.SIGTERM, Do.SIGKILL} & {step.do for step in steps}
+        assert [step.until for step in steps if step.do is Do.WAIT] in ([], [ladder.deadline])
+    assert len(did) == len(set(did))
+
+
+@given(st.booleans(), st.booleans(), st.floats(0, 1e6))
+def test_left_alone_it_always_gets_to_sigkill(booting: bool, hard: bool, now: float) -> None:
+    ladder = Ladder(hard_kill=hard, booting=booting)
+    begun = now
+    steps = ladder.start(now)
+    while math.isfinite(ladder.deadline):
+        now = ladder.deadline
+        steps = ladder.tick(now)
+    assert steps[0] == Instruction(Do.SIGKILL)
+    assert now - begun <= 3.0

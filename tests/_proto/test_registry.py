@@ -1,0 +1,176 @@
+"""The registrar's table, by example and against a model that is too simple to be wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tractor._proto.registry import RegistryTable
+
+A1, A2, B1 = ("a", "1"), ("a", "2"), ("b", "1")
+
+
+def table() -> RegistryTable[str, int]:
+    return RegistryTable()
+
+
+def test_find_gives_all_addresses_of_the_newest_actor_of_the_name() -> None:
+    t = table()
+    t.register(A1, "x")
+    t.register(A2, "y")
+    t.register(A1, "z")
+    assert t.find("a") == ["y"]
+    t.unregister(A2)
+    assert t.find("a") == ["x", "z"]
+
+
+def test_names_are_no_uuids() -> None:
+    t = table()
+    t.register(A1, "x")
+    assert t.find("1") is None
+    assert t.find("a.1") is None
+
+
+def test_a_new_uid_takes_an_address_from_its_former_owner() -> None:
+    t = table()
+    t.register(A1, "x")
+    t.register(A1, "y")
+    t.register(B1, "x")
+    assert t.get_registry() == {"a.1": ["y"], "b.1": ["x"]}
+
+
+def test_an_entry_without_addresses_is_removed() -> None:
+    t = table()
+    t.register(A1, "x")
+    t.register(B1, "x")
+    assert t.find("a") is None
+    assert t.get_registry() == {"b.1": ["x"]}
+    assert t.delete_addr("x") == B1
+    assert t.get_registry() == {}
+    assert t.delete_addr("x") is None
+
+
+def test_registering_again_changes_no_order() -> None:
+    t = table()
+    t.register(A1, "x")
+    t.register(A1, "y")
+    t.register(A2, "z")
+    t.register(A1, "x")
+    assert t.find("a") == ["z"]
+    assert t.get_registry() == {"a.1": ["x", "y"], "a.2": ["z"]}
+
+
+def test_coming_back_makes_an_actor_the_newest() -> None:
+    t = table()
+    t.register(A1, "x")
+    t.register(A2, "y")
+    assert t.unregister(A1) == ["x"]
+    t.register(A1, "x")
+    assert t.find("a") == ["x"]
+
+
+def test_unregistering_a_stranger_does_nothing() -> None:
+    t = table()
+    t.register(A1, "x")
+    assert t.unregister(B1) == []
+    assert t.find("a") == ["x"]
+
+
+def test_results_are_copies() -> None:
+    t = table()
+    t.register(A1, "x")
+    found = t.find("a")
+    assert found is not None
+    found.clear()
+    t.get_registry()["a.1"].clear()
+    assert t.find("a") == ["x"]
+
+
+def test_waiters_wake_once_on_the_first_registration_of_their_name() -> None:
+    t = table()
+    assert t.add_waiter("a", 1) is None
+    assert t.add_waiter("a", 2) is None
+    assert t.add_waiter("b", 3) is None
+    assert t.register(A1, "x") == [1, 2]
+    assert t.register(A2, "y") == []
+
+
+def test_a_waiter_that_finds_its_name_is_not_kept() -> None:
+    t = table()
+    t.register(A1, "x")
+    assert t.add_waiter("a", 1) == ["x"]
+    assert t.register(A2, "y") == []
+
+
+def test_a_dropped_waiter_is_not_woken() -> None:
+    t = table()
+    t.add_waiter("a", 1)
+    t.add_waiter("a", 2)
+    assert t.drop_waiter("a", 1)
+    assert not t.drop_waiter("a", 1)
+    assert not t.drop_waiter("nobody", 1)
+    assert t.register(A1, "x") == [2]
+
+
+class Model:
+    """A list of ``(uid, addr)`` in order of registration."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[tuple[str, str], str]] = []
+        self.order: list[tuple[str, str]] = []
+
+    def settle(self) -> None:
+        self.order = [uid for uid in self.order if any(row[0] == uid for row in self.rows)]
+
+    def register(self, uid: tuple[str, str], addr: str) -> None:
+        if (uid, addr) not in self.rows:
+            self.rows = [row for row in self.rows if row[1] != addr]
+            self.rows.append((uid, addr))
+        if uid not in self.order:
+            self.order.append(uid)
+
+    def addrs(self, uid: tuple[str, str]) -> list[str]:
+        return [addr for owner, addr in self.rows if owner == uid]
+
+
+UIDS = st.tuples(st.sampled_from("ab"), st.sampled_from("12"))
+ADDRS = st.sampled_from("wxyz")
+OPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("register"), UIDS, ADDRS),
+        st.tuples(st.just("unregister"), UIDS, ADDRS),
+        st.tuples(st.just("delete_addr"), UIDS, ADDRS),
+    ),
+    max_size=30,
+)
+
+
+@given(OPS)
+def test_against_a_model(ops: list[tuple[str, tuple[str, str], str]]) -> None:
+    t, model = table(), Model()
+    for op, uid, addr in ops:
+        if op == "register":
+            t.register(uid, addr)
+            model.register(uid, addr)
+        elif op == "unregister":
+            assert t.unregister(uid) == model.addrs(uid)
+            model.rows = [row for row in model.rows if row[0] != uid]
+        else:
+            owner = next((row[0] for row in model.rows if row[1] == addr), None)
+            assert t.delete_addr(addr) == owner
+            model.rows = [row for row in model.rows if row[1] != addr]
+        model.settle()
+        assert list(t.get_registry().items()) == [
+            (".".join(u), model.addrs(u)) for u in model.order
+        ]
+        for name in "ab":
+            newest = [u for u in model.order if u[0] == name][-1:]
+            assert t.find(name) == (model.addrs(newest[0]) if newest else None)
+
+
+@pytest.mark.parametrize("addr", [("127.0.0.1", 1616), ("/run/x", "a@1.sock")])
+def test_takes_unwrapped_addresses(addr: tuple[str, object]) -> None:
+    t: RegistryTable[tuple[str, object], int] = RegistryTable()
+    t.register(A1, addr)
+    assert t.find("a") == [addr]

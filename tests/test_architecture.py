@@ -1,0 +1,435 @@
+"""Imports go down: the layer table of ARCHITECTURE.md, checked on the syntax trees of src/tractor.
+
+A module imports only from its own or a lower layer, at the top of the file, and no two modules
+import each other.  Imports under `if TYPE_CHECKING:` may close a circle within a layer, but go up
+no more than others do.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "tractor"
+
+LAYERS: dict[str, int] = {
+    # The longest prefix decides; `x.__init__` is the package file alone.
+    "_errors": 0,
+    "_error_registry": 0,
+    "log": 0,
+    "_util": 0,
+    "msg": 1,
+    "_proto": 1,
+    "_exceptions": 1,
+    "ipc": 2,
+    "ipc.__init__": 3,
+    "ipc._chan": 3,
+    "ipc._server": 3,
+    "runtime": 4,
+    "spawn": 5,
+    "supervise": 6,
+    "discovery": 7,
+    "_root": 8,
+    "_child": 8,
+    "_clustering": 8,
+    "trionics": 9,
+    "to_asyncio": 9,
+    "devx": 9,
+    "experimental": 9,
+    "testing": 9,
+    "_testing": 9,
+    "demo": 9,
+    "cli": 9,
+    "__main__": 9,
+    "__init__": 9,
+}
+
+MAY_BE_IMPORTED_LATE = {
+    # Optional, or too slow for `import tractor` and the start of every actor.
+    "argparse",
+    "asyncio",
+    "colorlog",
+    "greenback",
+    "multiaddr",
+    "multiprocessing",
+    "numpy",
+    "pdbp",
+    "platformdirs",
+    "psutil",
+    "pytest",
+    "runpy",
+    "setproctitle",
+    "stackscope",
+}
+
+NOT_IN_PROTO = {"asyncio", "datetime", "select", "socket", "ssl", "subprocess", "time", "trio"}
+"""What a pure protocol machine has no use for: it has no socket, no clock and never waits."""
+
+
+# -- the checker --
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One import statement's target, a module of the package or a top-level name from outside."""
+
+    target: str
+    line: int
+    late: bool
+    """It stands inside a function."""
+    type_only: bool
+    """It stands under `if TYPE_CHECKING:`."""
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str
+    """Dotted; a package's own file ends in `.__init__`, so that every file has its own name."""
+    edges: tuple[Edge, ...]
+
+
+class _Imports(ast.NodeVisitor):
+    def __init__(self, name: str, known: frozenset[str]) -> None:
+        self.name = name
+        self.known = known
+        self.edges: list[Edge] = []
+        self._functions: list[str] = []
+        self._type_only = False
+        self._is_package = name.endswith(".__init__")
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self._functions.append(node.name)
+        self.generic_visit(node)
+        self._functions.pop()
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.visit_FunctionDef(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        if ast.unparse(node.test) not in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            self.generic_visit(node)
+            return
+        before, self._type_only = self._type_only, True
+        for statement in node.body:
+            self.visit(statement)
+        self._type_only = before
+        for statement in node.orelse:
+            self.visit(statement)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self._add(alias.name, node.lineno)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        base = node.module or ""
+        if node.level:
+            above = self.name.removesuffix(".__init__").split(".")
+            keep = len(above) - node.level + self._is_package
+            base = ".".join([*above[:keep], *([base] if base else [])])
+        for alias in node.names:
+            submodule = f"{base}.{alias.name}"
+            self._add(submodule if self._file_of(submodule) else base, node.lineno)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        # An import by name is an import, too, where the name can be read.
+        called = ast.unparse(node.func)
+        if called in ("import_module", "importlib.import_module", "__import__") and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                self._add(name.value, node.lineno)
+        self.generic_visit(node)
+
+    def _file_of(self, dotted: str) -> str | None:
+        return next((n for n in (dotted, f"{dotted}.__init__") if n in self.known), None)
+
+    def _add(self, dotted: str, line: int) -> None:
+        if dotted.split(".")[0] == PACKAGE:
+            target = self._file_of(dotted) or dotted
+        else:
+            target = dotted.split(".")[0]
+        # A package's `__getattr__` is how a facade is lazy (PEP 562): the package needs none of it.
+        if self._is_package and self._functions[:1] == ["__getattr__"]:
+            return
+        self.edges.append(Edge(target, line, bool(self._functions), self._type_only))
+
+
+def parse(sources: dict[str, str]) -> list[Module]:
+    """The modules of *sources*, which maps full dotted names to source text."""
+    known = frozenset(sources)
+    modules = []
+    for name, text in sorted(sources.items()):
+        visitor = _Imports(name, known)
+        visitor.visit(ast.parse(text))
+        modules.append(Module(name, tuple(visitor.edges)))
+    return modules
+
+
+def layer_of(name: str) -> int | None:
+    """The layer of a module's full dotted name, or `None` if the table has no place for it."""
+    parts = name.split(".")[1:] or ["__init__"]
+    for length in range(len(parts), 0, -1):
+        layer = LAYERS.get(".".join(parts[:length]))
+        if layer is not None:
+            return layer
+    return None
+
+
+def is_ours(target: str) -> bool:
+    return target.split(".")[0] == PACKAGE
+
+
+def without_layer(modules: Iterable[Module]) -> Iterator[str]:
+    for module in modules:
+        if layer_of(module.name) is None:
+            yield f"{module.name}: has no layer; add it to LAYERS and to ARCHITECTURE.md"
+
+
+def upward(modules: Iterable[Module]) -> Iterator[str]:
+    for module in modules:
+        own = layer_of(module.name)
+        for edge in module.edges:
+            other = layer_of(edge.target) if is_ours(edge.target) else None
+            if own is not None and other is not None and other > own:
+                yield (
+                    f"{module.name}:{edge.line}: layer {own} imports {edge.target} of layer {other}"
+                )
+
+
+def late(modules: Iterable[Module]) -> Iterator[str]:
+    for module in modules:
+        for edge in module.edges:
+            if edge.late and edge.target not in MAY_BE_IMPORTED_LATE:
+                yield f"{module.name}:{edge.line}: imports {edge.target} inside a function"
+
+
+def cycles(modules: Iterable[Module]) -> Iterator[str]:
+    graph = {
+        module.name: sorted(
+            {e.target for e in module.edges if is_ours(e.target) and not (e.late or e.type_only)}
+        )
+        for module in modules
+    }
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> Iterator[str]:
+        if name in path:
+            circle = path[path.index(name) :]
+            first = circle.index(min(circle))
+            yield " -> ".join([*circle[first:], *circle[:first], circle[first]])
+        elif name not in done:
+            for target in graph.get(name, ()):
+                yield from walk(target, [*path, name])
+            done.add(name)
+
+    for name in graph:
+        yield from walk(name, [])
+
+
+def impure(sources: dict[str, str]) -> Iterator[str]:
+    """Clocks, sockets and waiting in `_proto`."""
+    pure = {name: text for name, text in sources.items() if "._proto." in name}
+    for module in parse(pure):
+        for edge in module.edges:
+            if edge.target in NOT_IN_PROTO and not edge.type_only:
+                yield f"{module.name}:{edge.line}: a pure machine imports {edge.target}"
+    for name, text in pure.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor):
+                yield f"{name}:{node.lineno}: a pure machine waits"
+
+
+# -- the package --
+
+
+def read_package() -> dict[str, str]:
+    source = ROOT / "src"
+    return {
+        ".".join(path.relative_to(source).with_suffix("").parts): path.read_text()
+        for path in sorted((source / PACKAGE).rglob("*.py"))
+    }
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    found = read_package()
+    assert len(found) > 10
+    return found
+
+
+@pytest.fixture(scope="module")
+def modules(sources: dict[str, str]) -> list[Module]:
+    return parse(sources)
+
+
+def report(violations: Iterable[str]) -> None:
+    found = list(violations)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_every_module_has_a_layer(modules: list[Module]) -> None:
+    report(without_layer(modules))
+
+
+def test_no_import_goes_up(modules: list[Module]) -> None:
+    report(upward(modules))
+
+
+def test_no_modules_import_each_other(modules: list[Module]) -> None:
+    report(cycles(modules))
+
+
+def test_no_import_inside_a_function(modules: list[Module]) -> None:
+    report(late(modules))
+
+
+def test_protocol_machines_are_pure(sources: dict[str, str]) -> None:
+    report(impure(sources))
+
+
+def test_the_table_is_the_one_in_architecture_md() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", text, re.MULTILINE)
+    told = {
+        place.removesuffix("/").removesuffix(".py").replace("/", "."): int(layer)
+        for layer, places in rows
+        for place in re.findall(r"`([^`]+)`", places)
+    }
+    assert len(told) > 15
+    wrong = {place: layer for place, layer in told.items() if layer_of(f"tractor.{place}") != layer}
+    assert not wrong, "ARCHITECTURE.md and LAYERS differ"
+
+
+@pytest.mark.parametrize("folder", ["examples", "benches", "docs"])
+def test_what_users_read_imports_only_public_names(folder: str) -> None:
+    private = re.compile(
+        r"^\s*(?:from|import) tractor(?:\.\w+)*\._(?!exceptions\b)\w+", re.MULTILINE
+    )
+    report(
+        f"{path.relative_to(ROOT)}: {found.strip()}"
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".py", ".rst", ".md") and "_build" not in path.parts
+        for found in private.findall(path.read_text())
+    )
+
+
+# -- the checker catches what it is there to catch --
+
+GOOD = {
+    "tractor.__init__": (
+        "def __getattr__(name):\n    import_module('tractor.devx')\n    from . import _root\n"
+    ),
+    "tractor._errors": "import enum",
+    "tractor.msg.__init__": "from tractor.msg.types import Start",
+    "tractor.msg.types": "from .._errors import X\nimport msgspec",
+    "tractor._proto.__init__": "",
+    "tractor._proto.flow": "from tractor.msg import types",
+    "tractor.ipc.__init__": "from tractor.ipc._chan import Channel",
+    "tractor.ipc._chan": "from . import _tcp",
+    "tractor.ipc._tcp": "import socket",
+    "tractor._root": "import tractor.ipc",
+    "tractor.devx.__init__": "from tractor import _root\ndef f():\n    import greenback",
+}
+
+
+def violations(**changed: str) -> list[str]:
+    """Everything wrong with the good package after some of its modules (`__` for a dot) changed."""
+    changes = {f"tractor.{name.replace('__', '.')}": text for name, text in changed.items()}
+    package = {**GOOD, **changes}
+    found = parse(package)
+    return [
+        *without_layer(found),
+        *upward(found),
+        *cycles(found),
+        *late(found),
+        *impure(package),
+    ]
+
+
+def test_a_good_package_passes() -> None:
+    assert violations() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tractor._root import x",
+        "from .._root import x",
+        "from .. import _root",
+        "from tractor import _root",
+        "import tractor._root",
+        "import tractor._root as r",
+        "if TYPE_CHECKING:\n    from tractor._root import x",
+        "try:\n    import tractor._root\nexcept ImportError:\n    pass",
+        "m = importlib.import_module('tractor._root')",
+        "class C:\n    import tractor._root",
+    ],
+)
+def test_an_upward_import_is_caught(line: str) -> None:
+    (found,) = violations(msg__types=line)
+    assert "layer 1 imports tractor._root of layer 8" in found
+    assert found.startswith("tractor.msg.types:")
+
+
+@pytest.mark.parametrize("line", ["import tractor", "from tractor import Context"])
+def test_the_facade_is_not_for_the_package_itself(line: str) -> None:
+    (found,) = violations(ipc___tcp=line)
+    assert "layer 2 imports tractor.__init__ of layer 9" in found
+
+
+def test_a_package_file_may_have_a_layer_of_its_own() -> None:
+    (found, *_) = violations(ipc___tcp="from tractor.ipc import Channel")
+    assert found == "tractor.ipc._tcp:1: layer 2 imports tractor.ipc.__init__ of layer 3"
+
+
+def test_a_cycle_is_caught_and_named() -> None:
+    found = violations(msg__types="from . import codec", msg__codec="from tractor.msg import types")
+    assert "tractor.msg.codec -> tractor.msg.types -> tractor.msg.codec" in found
+
+
+def test_a_cycle_through_a_package_file_is_caught() -> None:
+    (found,) = violations(msg__types="from tractor.msg import Start")
+    assert found == "tractor.msg.__init__ -> tractor.msg.types -> tractor.msg.__init__"
+
+
+def test_a_type_only_import_makes_no_cycle() -> None:
+    circle = "if TYPE_CHECKING:\n    from . import codec\nelse:\n    import enum"
+    assert violations(msg__types=circle, msg__codec="from . import types") == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f():\n    import json",
+        "async def f():\n    from json import loads",
+        "class C:\n    def f(self):\n        if x:\n            import json",
+        "def f():\n    return importlib.import_module('json')",
+        "def __getattr__(name):\n    import json",
+    ],
+)
+def test_an_import_inside_a_function_is_caught(source: str) -> None:
+    (found,) = violations(msg__types=source)
+    assert "imports json inside a function" in found
+
+
+def test_a_module_without_a_layer_is_caught() -> None:
+    (found,) = violations(surprise="")
+    assert found.startswith("tractor.surprise: has no layer")
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("import trio", "imports trio"),
+        ("from time import monotonic", "imports time"),
+        ("async def f(): ...", "waits"),
+    ],
+)
+def test_an_impure_machine_is_caught(source: str, fault: str) -> None:
+    (found,) = violations(_proto__flow=source)
+    assert fault in found

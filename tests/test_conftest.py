@@ -1,0 +1,161 @@
+"""The leak check and the hang report see what they are there to see."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+Stock = Callable[[], Any]
+WAIT_FOR_EOF = "import sys; sys.stdin.read()"
+ORPHAN_ONE = f"""
+import subprocess, sys
+child = subprocess.Popen(
+    [sys.executable, "-c", {WAIT_FOR_EOF!r}], stdout=subprocess.DEVNULL
+)
+print(child.pid, flush=True)
+"""
+
+
+def test_a_new_descriptor_is_seen(take_stock: Stock) -> None:
+    before = take_stock()
+    one, other = os.pipe()
+    try:
+        assert len(take_stock().more_than(before)) == 2
+    finally:
+        os.close(one)
+        os.close(other)
+    assert take_stock().more_than(before) == []
+
+
+def test_a_descriptor_that_took_over_a_number_is_seen(take_stock: Stock) -> None:
+    one, other = os.pipe()
+    before = take_stock()
+    os.close(one)
+    one = os.open(os.devnull, os.O_RDONLY)
+    try:
+        (line,) = take_stock().more_than(before)
+    finally:
+        os.close(one)
+        os.close(other)
+    assert line.startswith(f"fd {one}: ")
+
+
+def test_a_new_thread_is_seen(take_stock: Stock) -> None:
+    before, done = take_stock(), threading.Event()
+    thread = threading.Thread(target=done.wait, name="leaky")
+    thread.start()
+    try:
+        (line,) = take_stock().more_than(before)
+    finally:
+        done.set()
+        thread.join()
+    assert "leaky" in line
+    assert take_stock().more_than(before) == []
+
+
+def test_idle_worker_threads_of_trio_are_no_leak(take_stock: Stock) -> None:
+    before = take_stock()
+    trio.run(trio.to_thread.run_sync, lambda: None)
+    assert take_stock().more_than(before) == []
+
+
+def test_a_child_and_a_zombie_are_seen(take_stock: Stock) -> None:
+    before = take_stock()
+    with subprocess.Popen([sys.executable, "-c", WAIT_FOR_EOF], stdin=subprocess.PIPE) as child:
+        assert any(f"process {child.pid}" in line for line in take_stock().more_than(before))
+        assert child.stdin is not None
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert f"process {child.pid}: a zombie" in take_stock().more_than(before)
+    assert take_stock().more_than(before) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_orphaned_grandchild_is_seen(take_stock: Stock) -> None:
+    before = take_stock()
+    inherited, ours = os.pipe()
+    with open(ours, "wb"), open(inherited, "rb") as stdin:
+        middle = subprocess.run(
+            [sys.executable, "-c", ORPHAN_ONE], stdin=stdin, stdout=subprocess.PIPE, check=True
+        )
+        orphan = int(middle.stdout)
+        with_orphan = take_stock().more_than(before)
+    assert any(f"process {orphan}: " in line for line in with_orphan)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the runtime directory is private only there")
+def test_a_socket_file_is_seen(private_dir: Path, take_stock: Stock) -> None:
+    before = take_stock()
+    path = private_dir / "r" / "tractor" / "deeper" / "left.sock"
+    path.parent.mkdir(parents=True)
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path))
+    assert take_stock().more_than(before) == [f"socket file {path}"]
+    path.unlink()
+
+
+def test_a_registry_address_is_free_and_short(reg_addr: tuple[Any, Any], tpt_proto: str) -> None:
+    family = socket.AF_INET if tpt_proto == "tcp" else socket.AF_UNIX
+    address = reg_addr if tpt_proto == "tcp" else str(Path(*reg_addr))
+    with socket.socket(family) as listener:
+        listener.bind(address)
+    if tpt_proto == "uds":
+        Path(*reg_addr).unlink()
+
+
+def test_a_test_that_hangs_fails_with_its_task_tree(tmp_path: Path) -> None:
+    conftest = Path(__file__).with_name("conftest.py")
+    (tmp_path / "conftest.py").write_text(conftest.read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 1\ntimeout_method = signal\n")
+    (tmp_path / "test_hang.py").write_text(
+        "import trio\n"
+        "def test_hang():\n"
+        "    async def main():\n"
+        "        async with trio.open_nursery() as tn:\n"
+        "            tn.start_soon(trio.sleep_forever, name='the-culprit')\n"
+        "    trio.run(main)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1, run.stdout
+    assert "the-culprit: sleep_forever" in run.stdout
+    assert "Timeout" in run.stdout
+
+
+def test_a_leak_fails_the_test_and_is_cleaned_up(tmp_path: Path) -> None:
+    conftest = Path(__file__).with_name("conftest.py")
+    (tmp_path / "conftest.py").write_text(conftest.read_text().replace("GRACE = 1.0", "GRACE = 0"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_leak.py").write_text(
+        "import subprocess, sys\n"
+        "def test_leak():\n"
+        f"    global child; child = subprocess.Popen([sys.executable, '-c', {WAIT_FOR_EOF!r}],\n"
+        "        stdin=subprocess.PIPE)\n"
+        "def test_gone():\n"
+        "    assert child.wait() is not None\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "left behind:" in run.stdout
+    assert f"-c {WAIT_FOR_EOF}" in run.stdout
+    assert "2 passed, 1 error" in run.stdout

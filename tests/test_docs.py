@@ -1,0 +1,87 @@
+"""Every program in README.md and docs/ runs, prints what is said, and ends with nothing left."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.rst"))]
+PROGRAM_LIMIT = 30
+"""Seconds that a program may take."""
+
+MARKDOWN_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RST_BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?: {3}.*)?\n)+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Program:
+    page: str
+    source: str
+    prints: str | None
+    """What it must print, where the page says so."""
+
+
+def programs(page: Path) -> Iterator[Program]:
+    """The python blocks of *page* that call `trio.run`, each with the text block after it."""
+    pattern = MARKDOWN_BLOCK if page.suffix == ".md" else RST_BLOCK
+    blocks = [
+        (language, textwrap.dedent(text).rstrip() + "\n")
+        for language, text in pattern.findall(page.read_text() + "\n")
+    ]
+    for (language, text), (next_language, next_text) in zip(
+        blocks, [*blocks[1:], ("", "")], strict=True
+    ):
+        if language == "python" and "trio.run(main)" in text:
+            yield Program(page.stem, text, next_text if next_language == "text" else None)
+
+
+PROGRAMS = [program for page in PAGES for program in programs(page)]
+
+
+def test_every_page_with_python_has_a_program() -> None:
+    with_python = {
+        page.stem
+        for page in PAGES
+        if "```python" in page.read_text() or "code-block:: python" in page.read_text()
+    }
+    assert with_python == {program.page for program in PROGRAMS}
+    assert "README" in with_python
+    assert len(with_python) > 10
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.page)
+def test_a_program_runs_and_prints_what_is_said(program: Program, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(program.source)
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_LIMIT,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    if program.prints is not None:
+        assert run.stdout == program.prints, run.stderr
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    missing = [
+        f"{page.name}: {name}"
+        for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"]
+        for name in re.findall(r"\b(?:examples|tests|benches|docs)/[\w/]+\.\w+", page.read_text())
+        if not (ROOT / name).exists()
+    ]
+    assert not missing

@@ -1,0 +1,287 @@
+"""Every script of `examples/` is run as a user would run it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+TIME_LIMIT = 16
+"""Seconds that a script may take."""
+
+# Scripts of the debugger have interactive tests of their own.
+ELSEWHERE = ("debugging",)
+
+WAITS_FOR_CTRL_C = "integration/open_context_and_sleep.py"
+
+NEEDS = {"integration/mpi4py/inherit_parent_main.py": "mpi4py"}
+
+POSIX_ONLY = ("uds_transport_actor_tree.py", "multi_transport.py")
+
+PRINTS = {
+    "a_trynamic_first_scene.py": [
+        r"^Action!$",
+        r"^Hello vera, I am theo\.$",
+        r"^Hello theo, I am vera\.$",
+        r"^Cut!",
+    ],
+    "actor_spawning_and_causality.py": [r"^What a beautiful pair of words\.$"],
+    "actor_spawning_and_causality_with_daemon.py": [r"^(About six .* tons\.)\n\1$"],
+    "advanced_faults/ipc_failure_during_stream.py": [r"^parent saw .*TransportClosed; the child"],
+    "asynchronous_generators.py": [r"^0$", r"^49$", r"^stream terminated$"],
+    "full_fledged_streaming_service.py": [
+        r"^streamer_1 has sent 1000 numbers$",
+        r"^streamer_2 has sent 1000 numbers$",
+        r"^1000 numbers received, 1000 duplicates removed$",
+        r"^stream time .* total time ",
+    ],
+    "multi_transport.py": [r"^tcp .*I can hear", r"^uds .*I can hear", r"prefers uds$"],
+    "multiple_streams_one_portal.py": [r"^both got the same values$"],
+    "nested_actor_tree.py": [r"^\[1, 4, 9, 16\]$"],
+    "parallelism/concurrent_actors_primes.py": [r"^112272535095293 is prime$", r"^start .* total"],
+    "parallelism/concurrent_futures_primes.py": [r"^112272535095293 is prime$", r"total with"],
+    "parallelism/single_func.py": [r"^collected the pid \d+ "],
+    "parallelism/we_are_processes.py": [
+        r"^worker_0 lives in process \d+$",
+        r"^the root fails in 2 s$",
+        r"everything was contained",
+    ],
+    "quick_cluster.py": [r"worker_0 is \('.*worker_0', '.+'\)$", r"^the cluster was cancelled$"],
+    "remote_error_propagation.py": [r"\Aunlucky failed with a ZeroDivisionError.*\n\Z"],
+    "rpc_bidir_streaming.py": [r"^first = 11, pings = 10$"],
+    "service_daemon_discovery.py": [
+        r"^client_0 was served ACME: 42\.00$",
+        r"^no_such_service: nobody",
+        r"^shutting down quote_service\neverything is shut down$",
+    ],
+    "service_discovery.py": [
+        r"^the registrar's channel: ",
+        r"^the portal that was found: ",
+        r"^I am some_service",
+    ],
+    "stream_backpressure.py": [
+        r"^nobody reads: the sender waits after 64 of 300 messages$",
+        r"^all 300 values arrived in order",
+    ],
+    "streaming_broadcast_fanout.py": [
+        rf"^{name} has the complete list \[0, 1, 2, 3, 4\]$" for name in ("ann", "ben", "cid")
+    ],
+    "trio/lockacquire_not_unmasked.py": [
+        r"^the wait ended with Cancelled, whose context is WouldBlock$",
+        r"^plain cancellation: nothing was raised$",
+    ],
+    "trio/send_chan_aclose_masks_beg.py": [
+        r"^masked: +nothing was raised",
+        r"^unmasked: raised: could not clean up",
+    ],
+    "typed_payloads.py": [
+        r"^refused before it was sent:",
+        r"^Point\(x=2, y=2\)\nPoint\(x=4, y=8\)\nPoint\(x=6, y=18\)$",
+    ],
+    "uds_transport_actor_tree.py": [r"^protocol: +uds$", r"^the child listens on: .*\.sock in "],
+}
+"""Patterns that must be found in what a script prints, in any order."""
+
+
+def scripts() -> list[str]:
+    """The scripts, relative to `examples/`; names that begin with an underscore are none."""
+    found = (path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*.py"))
+    return sorted(
+        path.as_posix()
+        for path in found
+        if not path.name.startswith("_") and path.parts[0] not in ELSEWHERE
+    )
+
+
+def skip_reason(script: str) -> str | None:
+    needed = NEEDS.get(script)
+    if needed and importlib.util.find_spec(needed) is None:
+        return f"needs {needed}, which is not installed"
+    if script in POSIX_ONLY and os.name != "posix":
+        return "no Unix sockets on this platform"
+    return None
+
+
+def run(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+
+
+def check(done: subprocess.CompletedProcess[str]) -> None:
+    """What holds for each script."""
+    report = f"exit code {done.returncode}\n{done.stdout}\n--- stderr\n{done.stderr}"
+    assert done.returncode == 0, report
+    last_line = done.stderr.strip().rpartition("\n")[2]
+    assert "Error" not in last_line, report
+
+
+@pytest.mark.parametrize("script", [s for s in scripts() if s != WAITS_FOR_CTRL_C])
+def test_script(script: str, tmp_path: Path) -> None:
+    if reason := skip_reason(script):
+        pytest.skip(reason)
+
+    done = run(str(EXAMPLES / script), cwd=tmp_path)
+
+    check(done)
+    for pattern in PRINTS.get(script, []):
+        assert re.search(pattern, done.stdout, re.MULTILINE), f"{pattern}\nnot in\n{done.stdout}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_expectations_are_about_existing_scripts() -> None:
+    assert set(PRINTS) | {WAITS_FOR_CTRL_C, *NEEDS, *POSIX_ONLY} <= set(scripts())
+
+
+@pytest.mark.parametrize("script", scripts())
+def test_script_teaches_and_runs_main(script: str) -> None:
+    text = (EXAMPLES / script).read_text()
+
+    assert text.startswith('"""')
+    assert "What to learn" in text
+    assert text.endswith('\n\nif __name__ == "__main__":\n    trio.run(main)\n')
+
+
+def test_tree_comes_down_leaves_first(tmp_path: Path) -> None:
+    lines = run(str(EXAMPLES / "nested_actor_tree.py"), cwd=tmp_path).stdout.splitlines()
+
+    def position(start: str) -> int:
+        (found,) = [at for at, line in enumerate(lines) if line.startswith(start)]
+        return found
+
+    for team, leaves in (("team_a", (1, 2)), ("team_b", (3, 4))):
+        for number in leaves:
+            leaf = f"{team}.leaf_{number}"
+            assert position(f"{leaf} squares {number}") < position(f"{leaf} ends")
+            assert position(f"{leaf} ends") < position(f"{team} ends")
+        assert position(f"{team} ends") < position("root: the teams are gone")
+
+
+def test_leaving_a_stream_ends_its_generator_first(tmp_path: Path) -> None:
+    out = run(
+        str(EXAMPLES / "asynchronous_generators.py"), cwd=tmp_path, PYTHONUNBUFFERED="1"
+    ).stdout
+
+    assert out.index("stream terminated") < out.index("took 50 values")
+
+
+def test_copied_script_runs_by_name(tmp_path: Path) -> None:
+    # What Windows' spawn rules need: main module and script are two modules.
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    shutil.copy(EXAMPLES / "__main__.py", folder)
+    shutil.copy(EXAMPLES / "actor_spawning_and_causality.py", folder / "test_example.py")
+
+    done = run("-m", "examples", cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+
+    check(done)
+    assert done.stdout == "What a beautiful pair of words.\n"
+
+
+# -- scripts of the other folders --
+
+
+def interrupt_when(script: str, shown: str, cwd: Path) -> tuple[int, str, str]:
+    """Run a script, press ctrl-c once it has printed *shown*; exit code, stdout and stderr."""
+    with subprocess.Popen(
+        [sys.executable, str(EXAMPLES / script)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A group of its own: like a terminal's ctrl-c, the signal goes to parent and children.
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if shown in line:
+                    break
+            os.killpg(process.pid, signal.SIGINT)
+            out, err = process.communicate(timeout=TIME_LIMIT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, out, err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
+def test_sleeping_context_ends_on_ctrl_c(tmp_path: Path) -> None:
+    code, out, err = interrupt_when(WAITS_FOR_CTRL_C, "press ctrl-c", tmp_path)
+
+    assert code == 0, err
+    assert "ended by ctrl-c, the child is gone" in out
+    assert "Error" not in err.strip().rpartition("\n")[2]
+
+
+FAULT = """
+import json, sys, trio
+sys.path.insert(0, {folder!r})
+import ipc_failure_during_stream as script
+from functools import partial
+
+if __name__ == "__main__":
+    trio.run(partial(script.main, **json.loads({arguments!r})))
+"""
+
+
+BREAKERS = {"parent": (20, None), "child": (None, 20), "both": (20, 20)}
+METHODS = ("socket_close", "socket_eof")
+FAULTS = [
+    # Each pair of choices comes up on one transport or the other, each single choice on both.
+    (*choices, ("tcp", "uds")[sum(indices) % 2])
+    for choices, indices in zip(
+        itertools.product(BREAKERS, METHODS, (False, True)),
+        itertools.product(range(3), range(2), range(2)),
+        strict=True,
+    )
+]
+
+
+@pytest.mark.parametrize(("breaker", "method", "pre_close", "transport"), FAULTS)
+def test_broken_connection_ends_both_sides(
+    breaker: str, method: str, pre_close: bool, transport: str, tmp_path: Path
+) -> None:
+    if transport == "uds" and os.name != "posix":
+        pytest.skip("no Unix sockets on this platform")
+    parent_after, child_after = BREAKERS[breaker]
+    arguments = json.dumps(
+        {
+            "break_parent_after": parent_after,
+            "break_child_after": child_after,
+            "method": method,
+            "pre_close": pre_close,
+            "transport": transport,
+        }
+    )
+    script = tmp_path / "fault.py"
+    script.write_text(FAULT.format(folder=str(EXAMPLES / "advanced_faults"), arguments=arguments))
+
+    done = run(str(script), cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+
+    check(done)
+    seen = re.search(r"^parent saw (.*); the child is gone$", done.stdout, re.MULTILINE)
+    assert seen, done.stdout
+    names = seen[1].split(", then ")
+    assert names[-1] == "TransportClosed"
+    if pre_close:
+        assert names[0] in {"EndOfChannel", "ClosedResourceError"}
