@@ -22,7 +22,8 @@ async def greet(visitor: str) -> str:
 async def meet(partner: str) -> str:
     """Run in each actor: find the other one and let it greet us."""
     async with tractor.wait_for_actor(partner) as portal:
-        return await portal.run(greet, visitor=tractor.current_actor().name)
+        greeting: str = await portal.run(greet, visitor=tractor.current_actor().name)
+        return greeting
 
 
 async def main() -> None:

@@ -23,7 +23,7 @@ async def answer() -> str:
 async def look_up(name: str) -> str:
     """Run in a client that knows only the name: the protocol of the connection it was given."""
     async with tractor.find_actor(name) as portal:
-        assert portal is not None
+        assert isinstance(portal, tractor.Portal)
         protocol: str = portal.chan.raddr.proto_key
         return protocol
 

@@ -26,7 +26,8 @@ async def main() -> None:
                 await an.start_actor(f"daemon_{number}", enable_modules=[__name__])
             await an.run_in_actor(crash, name="unlucky")
     except tractor.RemoteActorError as error:
-        print(f"{error.src_uid[0]} failed with a {error.boxed_type_str}, the daemons are gone too")
+        name, _ = error.src_uid or ("nobody", "")
+        print(f"{name} failed with a {error.boxed_type_str}, the daemons are gone too")
 
 
 if __name__ == "__main__":

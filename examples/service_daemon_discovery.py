@@ -23,7 +23,8 @@ async def latest_quote(symbol: str) -> str:
 async def buy(symbol: str) -> str:
     """Run in each client."""
     async with tractor.wait_for_actor(SERVICE) as service:
-        return await service.run(latest_quote, symbol=symbol)
+        quote: str = await service.run(latest_quote, symbol=symbol)
+        return quote
 
 
 async def main() -> None:

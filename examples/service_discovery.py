@@ -18,9 +18,10 @@ async def look_up(service: str) -> str:
     async with tractor.get_registry() as registrar:
         print(f"the registrar's channel: {registrar.chan}", flush=True)
     async with tractor.find_actor(service) as portal:
-        assert portal is not None
+        assert isinstance(portal, tractor.Portal)
         print(f"the portal that was found: {portal}", flush=True)
-        return await portal.run(introduce_yourself)
+        introduction: str = await portal.run(introduce_yourself)
+        return introduction
 
 
 async def introduce_yourself() -> str:

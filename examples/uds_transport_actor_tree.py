@@ -16,7 +16,7 @@ import tractor
 from tractor.discovery import UDSAddress
 
 
-async def my_address() -> tuple[str, str]:
+async def my_address() -> tuple[str, str | int]:
     """Run in the child: where it listens."""
     return tractor.current_actor().accept_addr
 

@@ -27,6 +27,9 @@ from typing import Any, TextIO, TypeAlias
 import pytest
 import trio
 
+# Endpoints live here: a child gets `sys.path` handed down and can import them by name.
+sys.path.insert(0, str(Path(__file__).parent / "endpoints"))
+
 LEAK_GRACE = 1.0
 """Seconds that a test's last resources may take to vanish, say an exiting process."""
 

@@ -199,16 +199,17 @@ def test_copied_script_runs_by_name(tmp_path: Path) -> None:
 # -- scripts of the other folders --
 
 
-def interrupt_when(script: str, shown: str, cwd: Path) -> tuple[int, str, str]:
-    """Run a script, press ctrl-c once it has printed *shown*; exit code, stdout and stderr."""
+def interrupt_when(script: Path, shown: str, *, whole_group: bool) -> tuple[int, str, str]:
+    """Run a script, press ctrl-c once it has printed *shown*; exit code, stdout and stderr.
+
+    A terminal's ctrl-c goes to parent and children alike; without *whole_group* to the parent only.
+    """
     with subprocess.Popen(
-        [sys.executable, str(EXAMPLES / script)],
-        cwd=cwd,
+        [sys.executable, str(script)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A group of its own: like a terminal's ctrl-c, the signal goes to parent and children.
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
@@ -216,7 +217,7 @@ def interrupt_when(script: str, shown: str, cwd: Path) -> tuple[int, str, str]:
             for line in process.stdout:
                 if shown in line:
                     break
-            os.killpg(process.pid, signal.SIGINT)
+            (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
             out, err = process.communicate(timeout=TIME_LIMIT)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
@@ -225,8 +226,11 @@ def interrupt_when(script: str, shown: str, cwd: Path) -> tuple[int, str, str]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
-def test_sleeping_context_ends_on_ctrl_c(tmp_path: Path) -> None:
-    code, out, err = interrupt_when(WAITS_FOR_CTRL_C, "press ctrl-c", tmp_path)
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_sleeping_context_ends_on_ctrl_c(whole_group: bool) -> None:
+    code, out, err = interrupt_when(
+        EXAMPLES / WAITS_FOR_CTRL_C, "press ctrl-c", whole_group=whole_group
+    )
 
     assert code == 0, err
     assert "ended by ctrl-c, the child is gone" in out
@@ -257,6 +261,15 @@ FAULTS = [
 ]
 
 
+def fault_script(folder: Path, **arguments: object) -> Path:
+    """A program that runs the script's `main()` with these arguments."""
+    path = folder / "fault.py"
+    path.write_text(
+        FAULT.format(folder=str(EXAMPLES / "advanced_faults"), arguments=json.dumps(arguments))
+    )
+    return path
+
+
 @pytest.mark.parametrize(("breaker", "method", "pre_close", "transport"), FAULTS)
 def test_broken_connection_ends_both_sides(
     breaker: str, method: str, pre_close: bool, transport: str, tmp_path: Path
@@ -264,17 +277,14 @@ def test_broken_connection_ends_both_sides(
     if transport == "uds" and os.name != "posix":
         pytest.skip("no Unix sockets on this platform")
     parent_after, child_after = BREAKERS[breaker]
-    arguments = json.dumps(
-        {
-            "break_parent_after": parent_after,
-            "break_child_after": child_after,
-            "method": method,
-            "pre_close": pre_close,
-            "transport": transport,
-        }
+    script = fault_script(
+        tmp_path,
+        break_parent_after=parent_after,
+        break_child_after=child_after,
+        method=method,
+        pre_close=pre_close,
+        transport=transport,
     )
-    script = tmp_path / "fault.py"
-    script.write_text(FAULT.format(folder=str(EXAMPLES / "advanced_faults"), arguments=arguments))
 
     done = run(str(script), cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
 
@@ -283,5 +293,18 @@ def test_broken_connection_ends_both_sides(
     assert seen, done.stdout
     names = seen[1].split(", then ")
     assert names[-1] == "TransportClosed"
-    if pre_close:
-        assert names[0] in {"EndOfChannel", "ClosedResourceError"}
+    # Where both break it, the one may lose the connection before it closed its stream.
+    if pre_close and breaker != "both":
+        assert names[0] == {"parent": "ClosedResourceError", "child": "EndOfChannel"}[breaker]
+    assert re.search(r"^child saw TransportClosed$", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_endless_talk_ends_on_ctrl_c(whole_group: bool, tpt_proto: str, tmp_path: Path) -> None:
+    script = fault_script(tmp_path, break_child_after=None, transport=tpt_proto)
+
+    code, _, err = interrupt_when(script, "begins to talk", whole_group=whole_group)
+
+    assert code == -signal.SIGINT, err
+    assert err.rstrip().endswith("KeyboardInterrupt")

@@ -30,11 +30,12 @@ async def echo(ctx: tractor.Context, break_after: int | None, method: str, pre_c
             received = 0
             async for number in stream:
                 received += 1
-                await stream.send(number)
                 if received == break_after:
+                    # Instead of an answer.
                     await break_ipc(stream, method, pre_close=pre_close)
                     # The stream may be closed already; the context is what must end now.
                     await trio.sleep_forever()
+                await stream.send(number)
             end = "the end of the stream"
             await trio.sleep_forever()
     finally:
@@ -59,13 +60,14 @@ async def talk(
         ctx.open_stream() as stream,
     ):
         number = 0
+        print("the parent begins to talk", flush=True)
         try:
             while True:
                 await stream.send(number)
-                assert await stream.receive() == number
                 number += 1
                 if number == break_parent_after:
                     await break_ipc(stream, method, pre_close=pre_close)
+                assert await stream.receive() == number - 1
         except (trio.EndOfChannel, trio.ClosedResourceError) as error:
             # Closed in good order before the break, by the peer or here.
             seen.append(type(error).__name__)
@@ -84,8 +86,9 @@ async def main(
     """Break the connection, and see that everything ends.
 
     Args:
-        break_parent_after: messages after which the parent breaks it; `None`: never.
-        break_child_after: the same for the child.
+        break_parent_after: messages that the parent sends before it breaks it; `None`: never.
+        break_child_after: messages that the child gets before it breaks it; `None`: never. Where
+            both are to break it, one of them may find it broken.
         method: `'socket_close'` or `'socket_eof'`.
         pre_close: close the stream in good order first.
         debug_mode: as for `open_nursery()`.

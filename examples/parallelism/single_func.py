@@ -23,10 +23,11 @@ def burn(seconds: float) -> int:
     return rounds
 
 
-async def burn_in_child(seconds: float) -> int:
-    """Run in the child; return its pid."""
+async def burn_in_child(seconds: float) -> tuple[int, float]:
+    """Run in the child; return its pid and when it began, by the clock that all processes share."""
+    began = time.time()
     burn(seconds)
-    return os.getpid()
+    return os.getpid(), began
 
 
 async def main() -> None:
@@ -35,9 +36,11 @@ async def main() -> None:
         portal = await an.run_in_actor(burn_in_child, seconds=SECONDS)
         # Nothing is awaited here: the child's process does not need this one's loop.
         burn(SECONDS)
-        pid = await portal.wait_for_result()
+        done = time.time()
+        pid, child_began = await portal.wait_for_result()
 
     assert pid != os.getpid()
+    assert child_began < done, "one waited for the other"
     print(f"collected the pid {pid} of the child; this is {os.getpid()}")
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tractor._exceptions import pack_error as pack_error
     from tractor._exceptions import reg_err_types as reg_err_types
     from tractor._exceptions import unpack_error as unpack_error
+    from tractor._proto.dialog import ContextState as ContextState
     from tractor._root import open_nursery as open_nursery
     from tractor._root import open_root_actor as open_root_actor
     from tractor._root import run_daemon as run_daemon
@@ -49,12 +50,10 @@ if TYPE_CHECKING:
     from tractor.discovery._lookup import get_registry as get_registry
     from tractor.discovery._lookup import query_actor as query_actor
     from tractor.discovery._lookup import wait_for_actor as wait_for_actor
-    from tractor.discovery._registrar import Registrar as Arbiter
     from tractor.discovery._registrar import Registrar as Registrar
     from tractor.ipc._chan import Channel as Channel
     from tractor.runtime._actor import Actor as Actor
     from tractor.runtime._context import Context as Context
-    from tractor._proto.dialog import ContextState as ContextState
     from tractor.runtime._endpoints import context as context
     from tractor.runtime._endpoints import stream as stream
     from tractor.runtime._portal import LocalPortal as LocalPortal
@@ -67,6 +66,8 @@ if TYPE_CHECKING:
     from tractor.runtime._vars import RuntimeVars as RuntimeVars
     from tractor.runtime._vars import get_runtime_vars as get_runtime_vars
     from tractor.supervise._nursery import ActorNursery as ActorNursery
+
+    Arbiter = Registrar
 
 _SUBMODULES = ("discovery", "ipc", "log", "msg", "spawn", "testing", "trionics")
 
@@ -130,7 +131,7 @@ _LAZY: dict[str, tuple[str, str]] = {
     **_ALIASES,
 }
 
-__all__ = [*_SUBMODULES, *_LAZY]  # noqa: PLE0604  # every entry is a string
+__all__ = [*_SUBMODULES, *_LAZY]  # every entry is a string
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,9 @@ def main(argv: list[str]) -> NoReturn:
     """Run this process as a subactor; never returns."""
     args = Arguments(argv)
     record = read_boot_record(args.boot_fd)
-    set_wire_settings(WireSettings(authkey=record.authkey, key_is_explicit=record.authkey is not None))
+    set_wire_settings(
+        WireSettings(authkey=record.authkey, key_is_explicit=record.authkey is not None)
+    )
     if args.loglevel:
         _log.get_console_log(args.loglevel)
     code = 1
@@ -89,7 +91,9 @@ async def _child_main(args: Arguments, record: BootRecord) -> int:
         await chan.handshake(aid)
     spec = await chan.recv()
     if not isinstance(spec, SpawnSpec):
-        raise TransportClosed(f"the parent began with a {type(spec).__name__!r} message instead of its configuration")
+        raise TransportClosed(
+            f"the parent began with a {type(spec).__name__!r} message instead of its configuration"
+        )
     set_runtime_vars(spec._runtime_vars)
     chan.transport.set_max_frame_size(runtime_vars()._max_frame_size)
     actor = Actor(
@@ -106,7 +110,11 @@ async def _child_main(args: Arguments, record: BootRecord) -> int:
         with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(actor.cancel_soon)
 
-    lifeline = Lifeline(args.boot_fd, parent_lost)
+    def remove_files() -> None:
+        for endpoint in actor.ipc_server.endpoints:
+            endpoint.close_listener()
+
+    lifeline = Lifeline(args.boot_fd, parent_lost, last_words=remove_files)
     code = 0
     async with open_runtime(actor, registration.stop):
         await actor.io_nursery.start(actor.serve_channel, chan)

@@ -73,7 +73,9 @@ def _transports(
         return implied or (["uds"] if HAS_UDS else ["tcp"])
     keys = [enabled] if isinstance(enabled, str) else list(dict.fromkeys(enabled))
     if not keys:
-        raise ValueError("`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out")
+        raise ValueError(
+            "`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out"
+        )
     for key in keys:
         get_address_cls(key)
     strays = [a.unwrap() for a in [*registry, *bind] if a.proto_key not in keys]
@@ -126,9 +128,7 @@ async def _elect(
     raise RuntimeError(f"the addresses {addrs} and {list(bind)} are in use by another process")
 
 
-def _random_addrs(
-    keys: list[str], registry: Sequence[UnwrappedAddress], aid: Aid
-) -> list[Address]:
+def _random_addrs(keys: list[str], registry: Sequence[UnwrappedAddress], aid: Aid) -> list[Address]:
     """A random address for each transport, beside the registrar where it has that transport."""
     spaces = {a.proto_key: a.bindspace for a in map(wrap_address, registry)}
     return [
@@ -229,17 +229,25 @@ async def open_root_actor(
     """
     _refuse_second_root()
     if tls is not None:
-        raise NotImplementedError("`tls` is not part of this release; use `authkey` on a trusted network")
+        raise NotImplementedError(
+            "`tls` is not part of this release; use `authkey` on a trusted network"
+        )
     if arbiter_addr is not None:
-        warnings.warn("`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3)
+        warnings.warn(
+            "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
+        )
         registry_addrs = registry_addrs or [arbiter_addr]
     if rpc_module_paths is not None:
-        warnings.warn("`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=3)
+        warnings.warn(
+            "`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=3
+        )
         enable_modules = [*(enable_modules or ()), *rpc_module_paths]
     level, method = _environment(loglevel, start_method)
     backend = get_backend(method)
     if debug_mode and backend.key not in DEBUG_BACKENDS:
-        raise RuntimeError(f"`debug_mode` is not supported on {backend.key!r}; supported: {list(DEBUG_BACKENDS)}")
+        raise RuntimeError(
+            f"`debug_mode` is not supported on {backend.key!r}; supported: {list(DEBUG_BACKENDS)}"
+        )
     registry = [wrap_address(a) for a in registry_addrs or ()]
     bind = [wrap_address(a) for a in tpt_bind_addrs or ()]
     keys = _transports(enable_transports, registry, bind)
@@ -261,7 +269,9 @@ async def open_root_actor(
         for module in enable_modules or ():
             importlib.import_module(module)
         cls = Registrar if elected else Actor
-        actor = cls(aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known)
+        actor = cls(
+            aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known
+        )
         undo.callback(reset_runtime_vars)
         own = [e.addr.unwrap() for e in endpoints]
         set_runtime_vars(
@@ -376,9 +386,11 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
         async with open_actor_nursery(actor) as an:
             yield an
         return
-    async with open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor:
-        async with open_actor_nursery(actor) as an:
-            yield an
+    async with (
+        open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor,
+        open_actor_nursery(actor) as an,
+    ):
+        yield an
     log.info("Actor-runtime-shutdown")
 
 
@@ -396,7 +408,12 @@ def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
         if key == "registry_addrs" and value is not None:
             value = [wrap_address(a).unwrap() for a in value]
         if value is not None and in_force.get(key) != value:
-            log.warning("the runtime is open already: %s=%r has no effect (%r is in force)", key, value, in_force.get(key))
+            log.warning(
+                "the runtime is open already: %s=%r has no effect (%r is in force)",
+                key,
+                value,
+                in_force.get(key),
+            )
 
 
 def run_daemon(

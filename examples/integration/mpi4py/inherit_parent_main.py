@@ -15,7 +15,7 @@ import os
 
 import _child
 import trio
-from mpi4py import MPI
+from mpi4py import MPI  # type: ignore[import-not-found,attr-defined,unused-ignore]
 
 import tractor
 

@@ -251,7 +251,17 @@ def _parent_table() -> dict[tuple[Phase, Event], Cell]:
     table[P.STOP, E.YIELD] = (P.STOP, None, (D.DISCARD,))
     for phase in (P.FAIL, P.STOP):
         table[phase, E.BAD_PAYLOAD] = (phase, None, (D.NOTE,))
-    wire = (E.ACK, E.ACK_OTHER, E.STARTED, E.YIELD, E.STOP, E.RETURN, E.ERROR, E.CTXC_OWN, E.CTXC_OTHER)
+    wire = (
+        E.ACK,
+        E.ACK_OTHER,
+        E.STARTED,
+        E.YIELD,
+        E.STOP,
+        E.RETURN,
+        E.ERROR,
+        E.CTXC_OWN,
+        E.CTXC_OTHER,
+    )
     for event in wire:
         table[end, event] = (end, None, (D.IGNORE,))
     return table

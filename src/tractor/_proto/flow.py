@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["BUFFER_SIZE", "INITIAL_CREDIT", "OVERFLOW_SIZE", "Admission", "ReceiveWindow", "SendWindow"]
+__all__ = [
+    "BUFFER_SIZE",
+    "INITIAL_CREDIT",
+    "OVERFLOW_SIZE",
+    "Admission",
+    "ReceiveWindow",
+    "SendWindow",
+]
 
 BUFFER_SIZE = 64
 """Messages; the default bound of what a receiver holds unread."""

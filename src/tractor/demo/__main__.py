@@ -79,7 +79,8 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, str, list[st
     )
     parser.add_argument("--no-crash", action="store_true", help="end the cluster in peace")
     options = parser.parse_args(argv)
-    folder, skip = options.folder, ()
+    folder = options.folder
+    skip: tuple[str, ...] = ()
     if folder is None:
         folder, skip = sysconfig.get_path("stdlib"), SKIPPED_IN_STDLIB
     if not os.path.exists(folder):

@@ -78,13 +78,18 @@ async def run_cluster(
             registry_addrs=[registry_of_our_own(transport)],
         ) as portals:
             run.start_seconds = time.perf_counter() - began
+            uids = {}
             for name, portal in portals.items():
-                run.pids[name] = portal.chan.aid.pid
-                run.summary.add_worker(name, portal.chan.aid.pid)
+                aid = portal.chan.aid
+                assert aid is not None
+                assert aid.pid is not None
+                uids[name] = aid.uid
+                run.pids[name] = aid.pid
+                run.summary.add_worker(name, aid.pid)
             await _index_all(portals, paths, run, progress)
             if crash:
                 name, portal = next(iter(portals.items()))
-                run.victim = portal.chan.aid.uid
+                run.victim = uids[name]
                 # Nobody handles it here: it leaves the block, and so takes all the workers with it.
                 await portal.run(_workers.crash_on_purpose, message=CRASH_MESSAGE)
     except tractor.RemoteActorError as exc:

@@ -137,7 +137,9 @@ def _registrar_channel(actor: Actor) -> Channel | None:
 @asynccontextmanager
 async def get_arbiter(addr: Addr | None = None, **_kw: Any) -> AsyncIterator[Portal | LocalPortal]:
     """The outdated name of :func:`get_registry`."""
-    warnings.warn("`get_arbiter()` is outdated; use `get_registry()`", DeprecationWarning, stacklevel=3)
+    warnings.warn(
+        "`get_arbiter()` is outdated; use `get_registry()`", DeprecationWarning, stacklevel=3
+    )
     async with get_registry(addr) as portal:
         yield portal
 
@@ -254,11 +256,15 @@ async def find_actor(
         if peer is not None:
             yield Portal(peer, actor)
             return
-    asked: list[Addr | None] = list(registry_addrs) if registry_addrs is not None else _own_registrars(actor)
+    asked: list[Addr | None] = (
+        list(registry_addrs) if registry_addrs is not None else _own_registrars(actor)
+    )
     async with AsyncExitStack() as stack:
         portals = await _ask_all(stack, asked, name, enable_transports)
         if not portals and raise_on_none:
-            raise RuntimeError(f"no actor {name!r} is registered at {asked if asked != [None] else actor.reg_addrs}")
+            raise RuntimeError(
+                f"no actor {name!r} is registered at {asked if asked != [None] else actor.reg_addrs}"
+            )
         if only_first:
             yield portals[0] if portals else None
         else:

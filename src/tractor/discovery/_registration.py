@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import trio
 
 from tractor import log as _log
@@ -121,7 +120,9 @@ class Registration:
             except (TransportClosed, RemoteActorError) as exc:
                 log.transport("not unregistered at %s: %s", chan.peer, exc)
         if bound.cancelled_caught:
-            log.warning("%s did not unregister this actor within %s s", chan.peer, UNREGISTER_TIMEOUT)
+            log.warning(
+                "%s did not unregister this actor within %s s", chan.peer, UNREGISTER_TIMEOUT
+            )
         if chan is not actor.parent_chan:
             await chan.aclose()
 
@@ -138,5 +139,3 @@ def _published(addr: UnwrappedAddress, chan: Channel | None) -> UnwrappedAddress
 
 def _loopback(addr: TCPAddress) -> str:
     return "::1" if ":" in addr.host else "127.0.0.1"
-
-

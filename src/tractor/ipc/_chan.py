@@ -16,10 +16,29 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
 from tractor.ipc import _tcp, _uds
-from tractor.ipc._addr import HAS_UDS, Address, TCPAddress, UDSAddress, UnwrappedAddress, wrap_address
+from tractor.ipc._addr import (
+    HAS_UDS,
+    Address,
+    TCPAddress,
+    UDSAddress,
+    UnwrappedAddress,
+    wrap_address,
+)
 from tractor.ipc._settings import wire_settings
 from tractor.ipc._transport import MsgpackTransport, MsgTransport
-from tractor.msg.types import Aid, CancelAck, Credit, Error, MsgType, Return, StartAck, Started, Stop, Uid, Yield
+from tractor.msg.types import (
+    Aid,
+    CancelAck,
+    Credit,
+    Error,
+    MsgType,
+    Return,
+    StartAck,
+    Started,
+    Stop,
+    Uid,
+    Yield,
+)
 
 log = _log.get_logger()
 

@@ -345,9 +345,7 @@ class Server:
         self._arrivals.pop(uid, None)
 
     def _counted(self) -> list[Channel]:
-        return [
-            c for c in self.peer_channels() if c.role == "accept" and not c.is_registration
-        ]
+        return [c for c in self.peer_channels() if c.role == "accept" and not c.is_registration]
 
     async def wait_for_no_more_peers(self) -> None:
         """Wait until no peer is connected; channels that only keep a registration do not count."""
@@ -459,13 +457,16 @@ async def open_ipc_server(
     """
     anonymous = Aid("server", os.urandom(16).hex(), os.getpid())
     async with contextlib.AsyncExitStack() as stack:
-        own = parent_tn is None
-        tn = parent_tn or await stack.enter_async_context(trio.open_nursery())
+        listeners: trio.Nursery
+        if parent_tn is None:
+            listeners = await stack.enter_async_context(trio.open_nursery())
+        else:
+            listeners = parent_tn
         server = Server(
             aid or (lambda: anonymous),
             handler or _echo_nothing,
-            tn,
-            stream_handler_tn or tn,
+            listeners,
+            stream_handler_tn or listeners,
         )
         try:
             yield server
@@ -473,5 +474,5 @@ async def open_ipc_server(
             server.cancel()
             with trio.CancelScope(shield=True):
                 await server.wait_for_shutdown()
-            if own:
-                tn.cancel_scope.cancel()
+            if parent_tn is None:
+                listeners.cancel_scope.cancel()

@@ -220,7 +220,9 @@ class MsgpackTransport:
         if self._closed_by is not None:
             raise self._gone()
         # An envelope is a fixarray [tag, cid, pld]: encode it around an empty `bin` and widen that header.
-        head = self._encoder.encode(Yield(cid, b""))[:-2] + b"\xc6" + len(payload).to_bytes(4, "big")
+        head = (
+            self._encoder.encode(Yield(cid, b""))[:-2] + b"\xc6" + len(payload).to_bytes(4, "big")
+        )
         size = len(head) + len(payload)
         if size > self.max_frame_size:
             raise _too_large(Yield(cid, b""), size, self.max_frame_size)
@@ -269,7 +271,9 @@ class MsgpackTransport:
                 if not self._write_some():
                     await self._wait_writable()
 
-    async def run_flusher(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run_flusher(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Move out what is put, until cancelled or the connection is gone.  Run one for each transport."""
         task = trio.lowlevel.current_task()
         self._flusher = task
@@ -435,7 +439,9 @@ class MsgpackTransport:
         self._may_have_more = len(data) == want
         if not data:
             if self._frames.pending:
-                cut = EOFError(f"the stream ended within a frame, after {self._frames.pending} bytes")
+                cut = EOFError(
+                    f"the stream ended within a frame, after {self._frames.pending} bytes"
+                )
                 raise self._fail(str(cut), cut) from None
             raise self._fail("the peer closed the connection", None) from None
         return data

@@ -73,10 +73,14 @@ def check_peer_uid(sock: socket.socket) -> None:
     """
     _, uid = peer_credentials(sock)
     if uid is not None and uid not in (0, os.geteuid()):
-        raise TransportClosed(f"the peer runs as uid {uid}, this actor as uid {os.geteuid()}: refused")
+        raise TransportClosed(
+            f"the peer runs as uid {uid}, this actor as uid {os.geteuid()}: refused"
+        )
 
 
-def uds_from_socket(sock: socket.socket, addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStream:
+def uds_from_socket(
+    sock: socket.socket, addr: UDSAddress, *, max_frame_size: int
+) -> MsgpackUDSStream:
     """A transport over a connected socket; ``addr`` is the listener's address.
 
     Raises:

@@ -170,7 +170,9 @@ class Actor:
     @property
     def is_arbiter(self) -> bool:
         """The outdated name of ``is_registrar``."""
-        warnings.warn("`Actor.is_arbiter` is outdated; use `is_registrar`", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "`Actor.is_arbiter` is outdated; use `is_registrar`", DeprecationWarning, stacklevel=2
+        )
         return self.is_registrar
 
     def is_infected_aio(self) -> bool:
@@ -282,7 +284,9 @@ class Actor:
         level = log.transport
         if chan.dialogs and not (chan.cancel_called or self.cancel_called):
             level = log.cancel
-        level("the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost)
+        level(
+            "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
+        )
         chan.abort()
         chan.lose_dialogs(lost)
         self.ipc_server.remove_peer(chan)
@@ -302,7 +306,7 @@ class Actor:
             for msg in await recv_batch():
                 kind = type(msg)
                 if kind is Start:
-                    self._on_start(chan, msg)
+                    self._on_start(chan, msg)  # type: ignore[arg-type]
                     continue
                 method = methods.get(kind)
                 if method is None:
@@ -322,7 +326,9 @@ class Actor:
         if aid is None or msg.uid != aid.uid:
             raise _protocol_error(chan, f"a request came under the identity {msg.uid}")
         if cid in chan.dialogs or (cid & 1) == (chan.role == "connect"):
-            raise _protocol_error(chan, f"a request came under the dialog id {cid}, which is not the peer's to use")
+            raise _protocol_error(
+                chan, f"a request came under the dialog id {cid}, which is not the peer's to use"
+            )
         if msg.ns == "self":
             self._on_runtime_request(chan, msg)
             return
@@ -396,7 +402,9 @@ class Actor:
 
     def _request_cancel_task(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
         target = chan.dialogs.get(kwargs["cid"])
-        if isinstance(target, ServedTask) or (isinstance(target, Context) and target.side == "child"):
+        if isinstance(target, ServedTask) or (
+            isinstance(target, Context) and target.side == "child"
+        ):
             assert chan.aid is not None
             target.take_cancel(chan.aid.uid, cid)
         else:
@@ -470,7 +478,9 @@ class Actor:
             return
         self.cancel_called = True
         self.cancel_caller = caller
-        log.cancel("%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None)
+        log.cancel(
+            "%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None
+        )
         self.note_to_parent("_goodbye")
         self.io_nursery.start_soon(self._cancel_all, name="actor cancel")
 
@@ -507,5 +517,3 @@ def _protocol_error(chan: Channel, what: str) -> TransportClosed:
     exc = MessagingError(f"{what}; the channel to {chan.peer} is closed")
     log.warning("%s", exc)
     return TransportClosed(str(exc), src_exc=exc)
-
-

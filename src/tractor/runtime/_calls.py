@@ -90,12 +90,18 @@ class PendingCall:
     def on_start_ack(self, msg: StartAck) -> None:
         # The peer took the request for another kind of dialog: stop that task, its end is of no interest.
         self._end(
-            TypeError(f"{self.what} is no plain async function at the peer: it began a {msg.functype!r} dialog")
+            TypeError(
+                f"{self.what} is no plain async function at the peer: it began a {msg.functype!r} dialog"
+            )
         )
         request_cancel(self.chan, self.cid)
 
     def _out_of_grammar(self, msg: MsgType) -> None:
-        self._end(MessagingError(f"a {type(msg).__name__!r} message is no reply to the call of {self.what}"))
+        self._end(
+            MessagingError(
+                f"a {type(msg).__name__!r} message is no reply to the call of {self.what}"
+            )
+        )
 
     def on_started(self, msg: Started[Any]) -> None:
         self._out_of_grammar(msg)
@@ -163,9 +169,7 @@ def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
         return None
 
 
-async def call(
-    chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str, Any]
-) -> Any:
+async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str, Any]) -> Any:
     """Run ``ns:func`` in the peer and return its value.
 
     A caller that is cancelled asks for the remote task's cancellation, waits at most 0.616 s for its end, and
@@ -269,7 +273,11 @@ class OneWayReceiver:
         self._end(lost(self.chan, self.what, exc))
 
     def _out_of_grammar(self, msg: MsgType) -> None:
-        self._end(MessagingError(f"a {type(msg).__name__!r} message does not belong in the stream {self.what}"))
+        self._end(
+            MessagingError(
+                f"a {type(msg).__name__!r} message does not belong in the stream {self.what}"
+            )
+        )
         request_cancel(self.chan, self.cid)
 
     def on_started(self, msg: Started[Any]) -> None:
@@ -289,5 +297,7 @@ class OneWayReceiver:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT) as bound:
             await self.over.wait()
         if bound.cancelled_caught:
-            log.warning("%s of %s did not end within %s s", self.what, self.chan.peer, CANCEL_TIMEOUT)
+            log.warning(
+                "%s of %s did not end within %s s", self.what, self.chan.peer, CANCEL_TIMEOUT
+            )
             self.chan.dialogs.pop(self.cid, None)

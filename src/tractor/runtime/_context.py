@@ -152,10 +152,14 @@ class Context:
             self._encoder = None
         else:
             self._decoder = mk_dec(
-                spec.pld_spec, spec.dec_hook, list(spec.ext_types) if spec.ext_types and spec.dec_hook else None
+                spec.pld_spec,
+                spec.dec_hook,
+                list(spec.ext_types) if spec.ext_types and spec.dec_hook else None,
             )
             self._decode_raw = self._decoder.decode
-            self._encoder = msgspec.msgpack.Encoder(enc_hook=spec.enc_hook) if spec.enc_hook else None
+            self._encoder = (
+                msgspec.msgpack.Encoder(enc_hook=spec.enc_hook) if spec.enc_hook else None
+            )
         self._port.encoder = self._encoder
         chan.dialogs[cid] = self
 
@@ -466,7 +470,9 @@ class Context:
 
     # -- the endpoint's task --------------------------------------------------------------------------
 
-    def take_cancel(self, canceller: Uid, ack_cid: int | None = None, by_actor: bool = False) -> None:
+    def take_cancel(
+        self, canceller: Uid, ack_cid: int | None = None, by_actor: bool = False
+    ) -> None:
         """Cancel this endpoint's task on request; the first canceller stays.
 
         Args:
@@ -540,7 +546,8 @@ class Context:
             if do is Do.SEND_CTXC:
                 log.cancel("%s was cancelled by %s", self.repr_rpc, canceller)
                 put_error(
-                    self._chan, ctxc_error(self._actor, self._chan, self._cid, canceller, self._name)
+                    self._chan,
+                    ctxc_error(self._actor, self._chan, self._cid, canceller, self._name),
                 )
             elif do is Do.SEND_ERROR:
                 assert self._remote_error is not None
@@ -612,11 +619,10 @@ class Context:
             TransportClosed: the peer is gone.
         """
         self._parent_only("wait_for_result")
-        if not self._dialog.ended and self._dialog.stream is not StreamState.OPEN:
-            if self._dialog.phase is Phase.RUN:
-                self._dialog.handle(Event.LEFT)
-                self._port.discarded += len(self._port.buffer)
-                self._port.buffer.clear()
+        if self._dialog.phase is Phase.RUN and self._dialog.stream is not StreamState.OPEN:
+            self._dialog.handle(Event.LEFT)
+            self._port.discarded += len(self._port.buffer)
+            self._port.buffer.clear()
         await self._wait_end()
         if self._dialog.end is ContextState.SELF_CANCELLED:
             return self._remote_error
@@ -641,7 +647,9 @@ class Context:
     async def result(self) -> Any:
         """The outdated name of :meth:`wait_for_result`."""
         warnings.warn(
-            "`Context.result()` is outdated; use `wait_for_result()`", DeprecationWarning, stacklevel=2
+            "`Context.result()` is outdated; use `wait_for_result()`",
+            DeprecationWarning,
+            stacklevel=2,
         )
         return await self.wait_for_result()
 
@@ -715,7 +723,9 @@ class Context:
             TransportClosed: the peer is gone.
         """
         if self._dialog.side == "parent":
-            raise RuntimeError("`started()` is for the endpoint's side of a context, not for the opener's")
+            raise RuntimeError(
+                "`started()` is for the endpoint's side of a context, not for the opener's"
+            )
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._dialog.phase is not Phase.SCHED:
             raise RuntimeError(
@@ -739,7 +749,12 @@ class Context:
             decoded = self._decode_raw(raw)
         except msgspec.DecodeError as exc:
             raise payload_type_error(
-                name, value, self._decoder.spec_str, cid=self._cid, bad_msg=kind(self._cid, value), cause=exc
+                name,
+                value,
+                self._decoder.spec_str,
+                cid=self._cid,
+                bad_msg=kind(self._cid, value),
+                cause=exc,
             ) from exc
         if parity and decoded != value:
             raise payload_type_error(
@@ -797,7 +812,10 @@ class Context:
                 port.announce()
         port.ended = port.ended or self._dialog.stop_came
         self._stream = MsgStream(
-            port, _plain_decode if self._spec_is_any else self._decode_yield, self._close_stream, self
+            port,
+            _plain_decode if self._spec_is_any else self._decode_yield,
+            self._close_stream,
+            self,
         )
         return self._stream
 
@@ -815,7 +833,9 @@ class Context:
                 )
             return
         if dialog.phase is Phase.CXL:
-            raise RuntimeError(f"{self.repr_rpc} was cancelled by this side; its stream can't be opened now")
+            raise RuntimeError(
+                f"{self.repr_rpc} was cancelled by this side; its stream can't be opened now"
+            )
         if self._remote_error is not None:
             raise self._remote_error
 
@@ -826,7 +846,9 @@ class Context:
             try:
                 self._chan.transport.put(Stop(self._cid))
             except TransportClosed as exc:
-                log.transport("the end of a stream could not be told to %s: %s", self._chan.peer, exc)
+                log.transport(
+                    "the end of a stream could not be told to %s: %s", self._chan.peer, exc
+                )
         port.closed = True
         port.wake()
         if self._overrun is not None and self._remote_error is not None and not self._owner_waits:
@@ -841,7 +863,9 @@ class Context:
 
     async def send_yield(self, value: Any) -> None:
         """The outdated way to send on a one-way stream."""
-        warnings.warn("`Context.send_yield()` is outdated; use a stream", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "`Context.send_yield()` is outdated; use a stream", DeprecationWarning, stacklevel=2
+        )
         await self._port.put(value)
 
 

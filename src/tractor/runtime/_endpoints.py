@@ -16,7 +16,7 @@ import msgspec
 from tractor._errors import ModuleNotExposed
 
 if TYPE_CHECKING:
-    from tractor.runtime._context import Context
+    pass
 
 if sys.version_info >= (3, 14):
     import annotationlib
@@ -181,7 +181,9 @@ def _text_names_context(text: str, scope: dict[str, Any]) -> bool:
 
 def _custom_members(spec: Any) -> tuple[Any, ...]:
     """The members of a payload spec that msgspec does not know."""
-    members = get_args(spec) if get_origin(spec) is Union or isinstance(spec, _UNION_TYPE) else (spec,)
+    members = (
+        get_args(spec) if get_origin(spec) is Union or isinstance(spec, _UNION_TYPE) else (spec,)
+    )
     custom = []
     for member in members:
         if isinstance(member, type):
@@ -254,7 +256,9 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
         target = getattr(target, part)
     found = describe(target, f"{ns}:{func}")
     if found is None:
-        raise TypeError(f"{ns}:{func} must be an async function, and is a {type(target).__name__!r}")
+        raise TypeError(
+            f"{ns}:{func} must be an async function, and is a {type(target).__name__!r}"
+        )
     if found.kind.wire != kind:
         raise TypeError(
             f"{ns}:{func} must be an async function of the kind {kind!r} to be used so; "

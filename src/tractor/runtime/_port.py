@@ -36,8 +36,8 @@ class StreamPort:
 
     __slots__ = (
         "_readers",
-        "_sends",
         "_senders",
+        "_sends",
         "buffer",
         "chan",
         "cid",

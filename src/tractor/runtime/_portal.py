@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import inspect
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +17,6 @@ from tractor import log as _log
 from tractor._errors import (
     ActorTooSlowError,
     NoResult,
-    RemoteActorError,
     TransportClosed,
 )
 from tractor._proto.dialog import ContextState, Do, Event, Phase
@@ -28,7 +27,7 @@ from tractor.msg.types import Started
 from tractor.runtime._calls import OneWayReceiver, PendingCall, call, put_start, request, result_of
 from tractor.runtime._context import Context
 from tractor.runtime._endpoints import Kind, canonical, describe, kind_of
-from tractor.runtime._state import current_actor, ipc_ctx
+from tractor.runtime._state import ipc_ctx
 from tractor.runtime._stream import MsgStream
 
 if TYPE_CHECKING:
@@ -98,7 +97,9 @@ class Portal:
         if isinstance(fn, str):
             return await self._run_by_name(fn, *args, **kwargs)
         if args:
-            raise TypeError(f"pass the arguments of {fn!r} by keyword: {args!r} were given by position")
+            raise TypeError(
+                f"pass the arguments of {fn!r} by keyword: {args!r} were given by position"
+            )
         ns, name = endpoint_path(fn, Kind.CALL)
         return await call(self.chan, self._actor, ns, name, kwargs)
 
@@ -154,11 +155,9 @@ class Portal:
             await receiver.acked.wait()
             if not port.buffer and port.error is not None:
                 raise port.error
-            try:
+            # The end of the stream that nobody caught is the normal end of the block.
+            with contextlib.suppress(trio.EndOfChannel):
                 yield stream
-            except trio.EndOfChannel:
-                # The end of the stream that nobody caught is the normal end of the block.
-                pass
         finally:
             close()
             await receiver.stop()
@@ -237,10 +236,16 @@ class Portal:
 
     async def result(self) -> Any:
         """The outdated name of :meth:`wait_for_result`."""
-        warnings.warn("`Portal.result()` is outdated; use `wait_for_result()`", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "`Portal.result()` is outdated; use `wait_for_result()`",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return await self.wait_for_result()
 
-    async def cancel_actor(self, timeout: float | None = None, raise_on_timeout: bool = False) -> bool:
+    async def cancel_actor(
+        self, timeout: float | None = None, raise_on_timeout: bool = False
+    ) -> bool:
         """Cancel the peer's whole runtime, and its subtree.  Shielded.
 
         Args:
@@ -346,7 +351,9 @@ def endpoint_path(fn: Any, want: Kind) -> tuple[str, str]:
 class OpenContext:
     """The block of :meth:`Portal.open_context`."""
 
-    def __init__(self, portal: Portal, fn: Any, allow_overruns: bool, kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, portal: Portal, fn: Any, allow_overruns: bool, kwargs: dict[str, Any]
+    ) -> None:
         self._portal = portal
         self._where = endpoint_path(fn, Kind.CONTEXT)
         endpoint = describe(fn, ":".join(self._where))
@@ -365,7 +372,9 @@ class OpenContext:
             raise RuntimeError("Invalid Operation: an actor can't open a context to itself")
         ns, name = self._where
         spec = self._endpoint.spec
-        ctx = self._ctx = Context(actor, chan, chan.new_cid(), "parent", f"{ns}:{name}", spec, portal)
+        ctx = self._ctx = Context(
+            actor, chan, chan.new_cid(), "parent", f"{ns}:{name}", spec, portal
+        )
         ctx._task = trio.lowlevel.current_task()
         ctx._port.recv.allow_overruns = self._allow_overruns
         shown = None if spec is None or ctx._spec_is_any else ctx._decoder.spec_str
@@ -498,5 +507,3 @@ def _is_own_end(exc: BaseException, ctx: Context) -> bool:
     if isinstance(exc, BaseExceptionGroup):
         return all(_is_own_end(e, ctx) for e in exc.exceptions)
     return any(exc is e for e in own if e is not None)
-
-

@@ -88,7 +88,17 @@ class ServedTask:
     keep the end from being told.
     """
 
-    __slots__ = ("_acks", "actor", "canceller", "chan", "cid", "endpoint", "kwargs", "lost", "scope")
+    __slots__ = (
+        "_acks",
+        "actor",
+        "canceller",
+        "chan",
+        "cid",
+        "endpoint",
+        "kwargs",
+        "lost",
+        "scope",
+    )
 
     def __init__(self, actor: Actor, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
         self.actor = actor
@@ -103,7 +113,9 @@ class ServedTask:
         chan.dialogs[msg.cid] = self
         actor.served.add(self)
 
-    def take_cancel(self, canceller: Uid, ack_cid: int | None = None, by_actor: bool = False) -> None:
+    def take_cancel(
+        self, canceller: Uid, ack_cid: int | None = None, by_actor: bool = False
+    ) -> None:
         """Cancel the task; the first canceller stays.
 
         Args:
@@ -172,7 +184,9 @@ class ServedTask:
 
     def on_lost(self, exc: TransportClosed) -> None:
         self.lost = True
-        log.cancel("%s is cancelled because its caller %s is gone", self.endpoint.name, self.chan.peer)
+        log.cancel(
+            "%s is cancelled because its caller %s is gone", self.endpoint.name, self.chan.peer
+        )
         self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
 
     def on_error(self, msg: Error) -> None:
@@ -184,7 +198,9 @@ class ServedTask:
             self.actor,
             self.chan,
             self.cid,
-            MessagingError(f"a {type(msg).__name__!r} message does not belong in a {kind!r} dialog"),
+            MessagingError(
+                f"a {type(msg).__name__!r} message does not belong in a {kind!r} dialog"
+            ),
         )
         self.lost = True
         self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
@@ -308,5 +324,3 @@ class LegacySender:
         """The outdated name of :meth:`send`."""
         warnings.warn("`send_yield()` is outdated; use `send()`", DeprecationWarning, stacklevel=2)
         await self.send(value)
-
-

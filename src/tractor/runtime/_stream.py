@@ -115,7 +115,9 @@ class MsgStream(trio.abc.Channel[Any]):
             TransportClosed: the connection is gone.
         """
         if self._receive_only:
-            raise trio.ClosedResourceError("a one-way stream can't be sent on from its receiving end")
+            raise trio.ClosedResourceError(
+                "a one-way stream can't be sent on from its receiving end"
+            )
         await self._port.put(value)
 
     async def receive(self) -> Any:
@@ -147,7 +149,7 @@ class MsgStream(trio.abc.Channel[Any]):
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
 
-    async def aclose(self) -> list[Any]:
+    async def aclose(self) -> list[Any]:  # type: ignore[override]
         """Close this side: the peer's ``receive()`` ends, and so do ours.  Shielded and idempotent.
 
         Returns:

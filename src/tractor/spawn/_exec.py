@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import trio
@@ -143,9 +146,10 @@ class ExecBackend:
                     parent_pid=os.getpid(),
                 )
             )
-            popen = subprocess.Popen(
-                self._command(request, boot_fd), **_popen_kwargs(request, boot_fd, capture)
-            )
+            with _signals_blocked():
+                popen = subprocess.Popen(
+                    self._command(request, boot_fd), **_popen_kwargs(request, boot_fd, capture)
+                )
             if capture is not None:
                 capture.start(nursery)
             process = ExecProcess(popen, lifeline, capture)
@@ -175,6 +179,23 @@ class ExecBackend:
             command.append("--asyncio")
         command += ["--boot_fd", str(boot_fd)]
         return command
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Have a child begin with SIGINT and SIGTERM blocked; it unblocks them once it can handle them.
+
+    Otherwise a ctrl-c in a terminal, which reaches the whole process group, would hit a starting interpreter and
+    make it print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _interpreter_flags() -> list[str]:

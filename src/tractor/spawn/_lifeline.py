@@ -29,6 +29,7 @@ class Lifeline:
         on_lost: Called once, in the watching thread.  What it raises is dropped.
         grace: Seconds between the loss and the forced exit.
         exit_code: Status of the forced exit.
+        last_words: Called right before the forced exit.  What it raises is dropped.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Lifeline:
         grace: float = 1.0,
         *,
         exit_code: int = 1,
+        last_words: Callable[[], None] | None = None,
     ) -> None:
         self._fd = fd
         self._on_lost = on_lost
         self._grace = grace
         self._exit_code = exit_code
+        self._last_words = last_words
         # Decides between a loss and a stop() that come together: the first to take it wins.
         self._lock = threading.Lock()
         self._lost = False
@@ -96,6 +99,9 @@ class Lifeline:
             # Again and again, for a start that was under way when the parent was lost.
             release_all_lifelines()
             time.sleep(min(left, _RELEASE_INTERVAL))
+        if self._last_words is not None:
+            with contextlib.suppress(Exception):
+                self._last_words()
         os._exit(self._exit_code)
 
     def _wait_for_end(self) -> None:

@@ -250,7 +250,9 @@ class Child:
         left = await wait_pids_gone(self.descendants, DESCENDANTS_TIMEOUT)
         for pid in left:
             if process_start_time(pid) == self.descendants[pid]:
-                log.error("#T-800 deployed to collect zombie B0: pid %s, below %s", pid, self.aid.reprol())
+                log.error(
+                    "#T-800 deployed to collect zombie B0: pid %s, below %s", pid, self.aid.reprol()
+                )
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
         if left:

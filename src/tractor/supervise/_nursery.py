@@ -92,7 +92,11 @@ class ActorNursery:
     @property
     def cancelled(self) -> bool:
         """The outdated name of :attr:`cancel_called`."""
-        warnings.warn("`ActorNursery.cancelled` is outdated; use `cancel_called`", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "`ActorNursery.cancelled` is outdated; use `cancel_called`",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return self._cancel_called
 
     @property
@@ -158,7 +162,11 @@ class ActorNursery:
             TypeError, ValueError: an argument that can't be used.
         """
         if rpc_module_paths is not None:
-            warnings.warn("`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=2)
+            warnings.warn(
+                "`rpc_module_paths` is outdated; use `enable_modules`",
+                DeprecationWarning,
+                stacklevel=2,
+            )
             enable_modules = [*(enable_modules or ()), *rpc_module_paths]
         child = self._new_child(name, bind_addrs)
         spec = SpawnSpec(
@@ -166,7 +174,7 @@ class ActorNursery:
             _runtime_vars=self._child_vars(enable_transports, debug_mode, infect_asyncio),
             enable_modules=_module_files(enable_modules or ()),
             reg_addrs=list(self._actor.reg_addrs),
-            bind_addrs=child.bind_addrs,
+            bind_addrs=None if child.bind_addrs is None else [*child.bind_addrs],
         )
         req = SpawnRequest(
             name=child.aid.name,
@@ -238,7 +246,7 @@ class ActorNursery:
                 f"can't start actor {name!r}: its nursery was "
                 f"{'closed' if self._closed else 'cancelled'}"
             )
-        if not isinstance(name, str) or not name:
+        if not name or type(name) is not str:
             raise TypeError(f"an actor's name must be a non-empty string, not {name!r}")
         addrs = None if bind_addrs is None else [wrap_address(a).unwrap() for a in bind_addrs]
         return Child(self._actor, Aid(name, mk_uuid()), addrs)
@@ -258,7 +266,9 @@ class ActorNursery:
         """One of this actor's addresses, of a transport that the child uses where there is one."""
         wrapped = [wrap_address(a) for a in self._actor.accept_addrs]
         if not wrapped:
-            raise RuntimeFailure(f"{self._actor.aid.reprol()} listens nowhere; a child could not connect to it")
+            raise RuntimeFailure(
+                f"{self._actor.aid.reprol()} listens nowhere; a child could not connect to it"
+            )
         wanted = transports or runtime_vars()._enable_tpts
         usable = [a for a in wrapped if a.proto_key in wanted] or wrapped
         usable.sort(key=lambda a: a.proto_key != "uds")
@@ -311,7 +321,7 @@ class ActorNursery:
             portal.on_cancel_request = child.note_cancel_request
             child.portal = portal
             return portal
-        if child.boot_error is not None:
+        if child.boot_error is not None and child.chan is not None:
             raise boxed(child.boot_error, child.chan, self._actor)
         await child.exited.wait()
         raise self._failure_of(child)
@@ -374,7 +384,9 @@ class ActorNursery:
         """Start every child's ladder; all run in parallel, and none is interrupted."""
         for child in list(self._children.values()):
             if child.process is not None:
-                self._tn.start_soon(child.take_down, hard_kill, name=f"teardown of {child.aid.name}")
+                self._tn.start_soon(
+                    child.take_down, hard_kill, name=f"teardown of {child.aid.name}"
+                )
 
     async def cancel(self, hard_kill: bool = False) -> None:
         """Cancel every actor of this nursery and wait until all are gone.  Shielded.
@@ -457,7 +469,9 @@ def _module_files(names: Sequence[str]) -> dict[str, str | None]:
         ModuleNotFoundError: there is no such module.
     """
     if isinstance(names, str):
-        raise TypeError(f"`enable_modules` must be a list of module names, not the string {names!r}")
+        raise TypeError(
+            f"`enable_modules` must be a list of module names, not the string {names!r}"
+        )
     found: dict[str, str | None] = {}
     for name in names:
         module = sys.modules.get(name)
@@ -501,5 +515,3 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
         log.error("the nursery's own tasks failed: %r", group)
     if outcome is not None:
         raise outcome
-
-

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
 
-from tractor._errors import ContextCancelled
+from tractor._errors import ContextCancelled, TransportClosed
 from tractor._util._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ async def break_ipc(
 ) -> None:
     """Break the connection below a stream, behind the runtime's back.
 
-    Every dialog on that connection is hit, not only the stream's.
+    Every dialog on that connection is hit, not only the stream's.  A connection that is gone
+    already stays as it is.
 
     Args:
         stream: any stream over the connection.
@@ -38,8 +39,6 @@ async def break_ipc(
 
     Raises:
         RuntimeError: there is no such method.
-        TransportClosed: with ``pre_close``, the connection is gone already.
-        OSError: with ``'socket_eof'``, likewise.
     """
     chosen = def_method if method is None else method
     if chosen not in BREAK_METHODS:
@@ -49,12 +48,14 @@ async def break_ipc(
         )
     transport = stream.chan.transport
     if pre_close:
-        await stream.aclose()
-        await transport.flush()
+        with suppress(TransportClosed):
+            await stream.aclose()
+            await transport.flush()
     if chosen == "socket_close":
         transport.io.close()
     else:
-        transport.io.send_eof()
+        with suppress(OSError):
+            transport.io.send_eof()
     await trio.lowlevel.checkpoint()
 
 
