@@ -38,9 +38,14 @@ async def echo(ctx: tractor.Context, break_after: int | None, method: str, pre_c
                 await stream.send(number)
             end = "the end of the stream"
             await trio.sleep_forever()
+    except tractor.TransportClosed as error:
+        # From `send()`, which may be first to find out.
+        end = type(error).__name__
+        raise
     finally:
-        error = ctx.maybe_error
-        print(f"child saw {end if error is None else type(error).__name__}", flush=True)
+        # A task that waits is cancelled when the connection is lost; its context knows why.
+        why = ctx.maybe_error
+        print(f"child saw {end if why is None else type(why).__name__}", flush=True)
 
 
 async def talk(

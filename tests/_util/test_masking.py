@@ -134,7 +134,6 @@ def test_errors_hidden_in_a_nurserys_tasks() -> None:
     with pytest.raises(ExceptionGroup, match="hidden by cancellations") as caught:
         trio.run(main, Masked(), OSError())
     assert {type(each) for each in caught.value.exceptions} == {Masked, OSError}
-    trio.run(main)
 
 
 async def nothing(scope: trio.CancelScope) -> None:

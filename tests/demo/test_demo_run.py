@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tractor.demo import __main__ as program
@@ -99,6 +100,29 @@ def test_ctrl_c_ends_everything() -> None:
 
     assert process.returncode == 130, out + err
     assert err.strip().endswith("interrupted")
+    assert re.search(r"no process is left \(workers were: \d+, \d+\)", out)
+
+
+def test_killed_worker_fails_the_run_and_leaves_nobody() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--workers", "2"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            process.stderr.readline()  # the first line of progress: they are at work
+            victim, *_ = psutil.Process(process.pid).children()
+            victim.kill()
+            out, err = process.communicate(timeout=TIME_LIMIT)
+        except BaseException:
+            process.kill()
+            raise
+
+    assert process.returncode == 1, out + err
+    assert "killed by SIGKILL" in err
     assert re.search(r"no process is left \(workers were: \d+, \d+\)", out)
 
 

@@ -1,4 +1,4 @@
-"""Starting a peer for a test of the runtime, and two things that endpoints of such tests share.
+"""Starting a peer for a test of the runtime, and what endpoints of such tests share.
 
 Imported by the tests and by the actors that they start.
 """
@@ -10,15 +10,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
+import trio.testing
 
 import tractor
 
-LIMIT = 20.0
+LIMIT = 8.0
 """Seconds after which a test that hangs is failed by its own clock."""
+
+Uid = tuple[str, str]
 
 
 def run(main: Callable[[], Awaitable[Any]], limit: float = LIMIT) -> Any:
-    """Run a test's main task under a time limit that fails the test and never decides it."""
+    """Run a test's main task under a time limit that fails a hanging test and decides no other."""
 
     async def bounded() -> Any:
         with trio.fail_after(limit):
@@ -29,26 +32,54 @@ def run(main: Callable[[], Awaitable[Any]], limit: float = LIMIT) -> Any:
 
 @asynccontextmanager
 async def open_peer(
-    proto: str | None = None,
-    *modules: str,
-    name: str = "peer",
-    **root_kwargs: Any,
+    *modules: str, reg_addr: Any = None, name: str = "peer", **root_kwargs: Any
 ) -> AsyncIterator[tractor.Portal]:
-    """A root with one daemon that has ``modules`` enabled; both are gone afterwards."""
-    if proto is not None:
-        root_kwargs["enable_transports"] = [proto]
+    """A root with one daemon that has ``modules`` enabled; both are gone afterwards.
+
+    The transport is that of ``reg_addr``; without one it is UDS in the test session's directory.
+    """
+    if reg_addr is not None:
+        root_kwargs["registry_addrs"] = [reg_addr]
     async with tractor.open_nursery(**root_kwargs) as an:
-        portal = await an.start_actor(name, enable_modules=list(modules))
+        portal = await an.start_actor(name, enable_modules=[__name__, *modules])
         yield portal
         await portal.cancel_actor()
 
 
-def own_uid() -> tuple[str, str]:
+class Notes(dict[str, Any]):
+    """What endpoints leave for others to see, who can wait for it without keeping the actor busy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._waiting.unpark_all()
+
+    async def wait_for(self, key: str) -> Any:
+        """What is under that key, as soon as it is there."""
+        while key not in self:
+            await self._waiting.park()
+        return self[key]
+
+
+def own_uid() -> Uid:
     """The uid of the actor that this runs in."""
     return tractor.current_actor().aid.uid
 
 
-def peer_uid(portal: tractor.Portal) -> tuple[str, str]:
+def peer_uid(portal: tractor.Portal) -> Uid:
     """The uid of the actor that a portal leads to."""
     assert portal.chan.aid is not None
     return portal.chan.aid.uid
+
+
+async def settle() -> None:
+    """Return when every other task of the actor that runs this is blocked."""
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def ping() -> str:
+    """Show that an actor lives and serves."""
+    return "pong"

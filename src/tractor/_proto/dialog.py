@@ -283,7 +283,7 @@ def _child_table() -> dict[tuple[Phase, Event], Cell]:
     table: dict[tuple[Phase, Event], Cell] = {
         (P.SCHED, E.START): (P.SERVE, None, (D.SEND_STARTED,)),
         (P.SCHED, E.OPEN): (P.SCHED, None, (D.REFUSE,)),
-        (P.SCHED, E.RETURNED): (end, C.ERRORED, _VIOLATION),
+        (P.SCHED, E.RETURNED): (end, C.ERRORED, (D.SEND_ERROR,)),
         (P.SERVE, E.START): (P.SERVE, None, (D.REFUSE,)),
         (P.SERVE, E.OPEN): (P.SERVE, None, (D.NOTE,)),
         (P.SERVE, E.RETURNED): (end, C.RESULT_RETURNED, (D.SEND_RETURN,)),
@@ -319,6 +319,11 @@ def _child_table() -> dict[tuple[Phase, Event], Cell]:
         table[phase, E.FAILED] = (
             (end, C.PEER_LOST, ()) if lost else (end, C.ERRORED, (D.SEND_ERROR,))
         )
+    # What only this side may send: the phase stays, the driver feeds the violation back as Event.ERROR.
+    for event in (E.ACK, E.ACK_OTHER, E.STARTED, E.RETURN):
+        for phase in (P.SCHED, P.SERVE, *UNWINDING):
+            table[phase, event] = (phase, None, _VIOLATION)
+        table[end, event] = (end, None, (D.IGNORE,))
     for event in (E.YIELD, E.STOP, E.ERROR, E.CANCEL_REQUEST):
         table[end, event] = (end, None, (D.IGNORE,))
     for event in (E.LOST, E.CANCEL, E.ACTOR_CANCEL):
@@ -346,13 +351,14 @@ STREAM_TABLE: Final[dict[tuple[StreamState, Event], tuple[StreamState, tuple[Do,
     (S.CLOSED_THERE, E.OPEN): (S.CLOSED_THERE, (D.REFUSE,)),
     (S.CLOSED_THERE, E.YIELD): (S.CLOSED_THERE, _VIOLATION),
     (S.CLOSED_THERE, E.STOP): (S.CLOSED_THERE, _VIOLATION),
-    (S.CLOSED_THERE, E.CLOSE): (S.CLOSED, (D.SEND_STOP,)),
+    (S.CLOSED_THERE, E.CLOSE): (S.CLOSED, (D.NOTE,)),
     (S.CLOSED, E.OPEN): (S.CLOSED, (D.REFUSE,)),
-    (S.CLOSED, E.YIELD): (S.CLOSED, (D.DISCARD,)),
-    (S.CLOSED, E.STOP): (S.CLOSED, (D.NOTE,)),
+    (S.CLOSED, E.YIELD): (S.CLOSED, _VIOLATION),
+    (S.CLOSED, E.STOP): (S.CLOSED, _VIOLATION),
     (S.CLOSED, E.CLOSE): (S.CLOSED, (D.NOTE,)),
 }
-"""The stream inside a context.  A ``Stop`` that comes while idle is kept for the opening (``Dialog.stop_came``)."""
+"""The stream inside a context.  A ``Stop`` that comes while idle is kept for the opening (``Dialog.stop_came``);
+whatever comes behind it is out of grammar in every state."""
 
 _PARENT_VIEW: Final = {
     P.REQ: C.SYNCING,
@@ -423,12 +429,14 @@ class Dialog:
             self.history.append(event)
         was = self.stream
         self.stream, todo = cell
-        if event is Event.STOP and was is StreamState.IDLE:
-            if self.stop_came:
+        if was is StreamState.IDLE:
+            if event is Event.OPEN:
+                if self.stop_came:
+                    self.stream = StreamState.CLOSED_THERE
+            elif self.stop_came:
                 return _VIOLATION
-            self.stop_came = True
-        elif event is Event.OPEN and was is StreamState.IDLE and self.stop_came:
-            self.stream = StreamState.CLOSED_THERE
+            elif event is Event.STOP:
+                self.stop_came = True
         return todo
 
     @property

@@ -110,12 +110,18 @@ class ReceiveWindow:
         self.size = size
 
     def opening_grant(self) -> int:
-        """The credit to grant at once because the buffer is larger than the sender's first window."""
-        extra = self.size - self._announced
-        if not self.limited or extra <= 0:
+        """The credit to grant at once, when back pressure begins or the buffer grows.
+
+        That is what the buffer is larger than the sender's first window, and what was read before back pressure
+        began: the sender's count is down by as much, and with nothing left to read no later batch would come.
+        """
+        if not self.limited:
             return 0
+        extra = max(0, self.size - self._announced)
         self._announced += extra
-        return extra
+        grant = extra + self._ungranted
+        self._ungranted = 0
+        return grant
 
     def read(self) -> int:
         """Count one message as read; return the credit to grant now (0: gather on).

@@ -53,8 +53,7 @@ class FrameBuffer:
         """Bytes still to come for the frame in progress; 0 when its length is not known yet."""
         if self._have < 4:
             return 0
-        head = self._parts[0] if len(self._parts[0]) >= 4 else b"".join(self._parts)[:4]
-        size: int = HEADER.unpack_from(head)[0]
+        size: int = HEADER.unpack_from(self._parts[0])[0]
         return 4 + size - self._have
 
     def feed(self, data: bytes) -> list[bytes | memoryview]:
@@ -64,7 +63,11 @@ class FrameBuffer:
             FrameTooLarge: a header announces more than ``max_frame_size`` bytes.
         """
         if self._have:
-            self._parts.append(data)
+            # The first part always has all of the header that has come.
+            if self._have < 4:
+                self._parts[0] += data
+            else:
+                self._parts.append(data)
             self._have += len(data)
             if self._have < 4 or (self.missing() > 0):
                 self._check_head()

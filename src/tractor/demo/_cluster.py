@@ -131,4 +131,6 @@ async def _drive(
                 for path in islice(remaining, 1):
                     await stream.send(os.fsencode(path))
                     in_flight += 1
-        run.returned += await ctx.wait_for_result()
+        done = await ctx.wait_for_result()
+    # Not `+= await`: that reads the sum first, and loses what other drivers add meanwhile.
+    run.returned += done

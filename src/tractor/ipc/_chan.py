@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
@@ -26,6 +27,7 @@ from tractor.ipc._addr import (
 )
 from tractor.ipc._settings import wire_settings
 from tractor.ipc._transport import MsgpackTransport, MsgTransport
+from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import (
     Aid,
     CancelAck,
@@ -45,6 +47,8 @@ log = _log.get_logger()
 __all__ = ["Channel", "DialogEnd", "connect_chan", "transport_from_addr", "transport_from_stream"]
 
 Role = Literal["connect", "accept"]
+
+_plain_encoder = msgspec.msgpack.Encoder()
 
 
 class DialogEnd(Protocol):
@@ -78,13 +82,16 @@ class Channel:
         self.dialogs: dict[int, DialogEnd] = {}
         self.cancel_called = False
         self._closed = False
+        self._authenticated = False
+        # For messages sent and received by hand; dialogs have codecs of their own.
+        self._codec: MsgCodec | None = None
         # A channel that only keeps a registration alive is no reason to wait for its peer.
         self.is_registration = False
         # Messages for dialogs that have ended; normal after a cancel, worth a look when many.
         self.late_messages = 0
 
     @classmethod
-    async def from_addr(cls, addr: UnwrappedAddress | Address | str, **_ignored: Any) -> Channel:
+    async def from_addr(cls, addr: UnwrappedAddress | Address | str) -> Channel:
         """Connect, and prove the key where the transport asks for it; the identity handshake is not done.
 
         Raises:
@@ -95,7 +102,7 @@ class Channel:
         chan = cls(await transport_from_addr(addr), "connect")
         try:
             await chan.transport.authenticate(_machine(chan.transport, "connect"))
-            await chan.transport.flush()
+            chan._authenticated = True
         except BaseException:
             chan.transport.abort()
             raise
@@ -147,6 +154,20 @@ class Channel:
         """The peer for people: its name and pid, or its address before the handshake."""
         return self.aid.reprol(sin_uuid=False) if self.aid else str(self.raddr)
 
+    @property
+    def uid(self) -> Uid | None:
+        """The outdated name of ``aid.uid``; ``None`` before the handshake."""
+        warnings.warn("`Channel.uid` is outdated; use `aid.uid`", DeprecationWarning, stacklevel=2)
+        return self.aid.uid if self.aid is not None else None
+
+    @property
+    def msgstream(self) -> MsgTransport:
+        """The outdated name of ``transport``."""
+        warnings.warn(
+            "`Channel.msgstream` is outdated; use `transport`", DeprecationWarning, stacklevel=2
+        )
+        return self._transport
+
     def pformat(self) -> str:
         """One line for people."""
         state = "closed" if self._closed else "open" if self.connected() else "lost"
@@ -179,15 +200,37 @@ class Channel:
             MessagingError: the message is over the frame limit; nothing was written.
             TypeError: the message can't be encoded; nothing was written.
         """
-        await self._transport.send(msg)
+        await self._transport.send(msg, None if self._codec is None else self._codec.enc)
 
     async def recv(self) -> MsgType:
-        """The next message.  Raises TransportClosed at the end, however it came."""
-        return await self._transport.recv()
+        """The next message.
 
-    async def __aiter__(self) -> AsyncIterator[MsgType]:
-        async for msg in self._transport:
-            yield msg
+        Raises:
+            TransportClosed: the connection has ended, however that came.
+            msgspec.ValidationError: the message is not one of the applied codec's; the channel lives on.
+        """
+        return self._by_codec(await self._transport.recv())
+
+    def __aiter__(self) -> AsyncIterator[MsgType]:
+        return self
+
+    async def __anext__(self) -> MsgType:
+        return self._by_codec(await anext(self._transport))
+
+    def _by_codec(self, msg: MsgType) -> MsgType:
+        """A message as the applied codec decodes it; without one a payload stays ``msgspec.Raw``."""
+        codec = self._codec
+        return msg if codec is None else codec.decode(_plain_encoder.encode(msg))
+
+    def apply_codec(self, codec: MsgCodec) -> AbstractContextManager[MsgCodec]:
+        """Use ``codec`` for what :meth:`send` and :meth:`recv` carry, for the length of a ``with`` block.
+
+        Dialogs on the channel (calls, contexts) keep the codecs of their own.
+
+        Args:
+            codec: made by ``tractor.msg.mk_codec()``.
+        """
+        return apply_codec(codec, self)
 
     async def handshake(self, aid: Aid, key: bytes | None = None) -> Aid:
         """Prove the key where the transport asks for it, then exchange identities: send ours, read the peer's.
@@ -203,8 +246,12 @@ class Channel:
             TransportClosed: the peer failed, sent something else first, or left.
         """
         self.local_uid = aid.uid
-        machine = _machine(self._transport, self._role, key)
-        await self._transport.authenticate(machine, early=aid)
+        if self._authenticated:
+            await self._transport.send(aid)
+        else:
+            machine = _machine(self._transport, self._role, key)
+            await self._transport.authenticate(machine, early=aid)
+            self._authenticated = True
         first = await self._transport.recv()
         if not isinstance(first, Aid):
             self._transport.abort()

@@ -14,6 +14,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
+from tractor._util._groups import collapse_eg
 from tractor.ipc import _tcp, _uds
 from tractor.ipc._addr import (
     Address,
@@ -60,7 +61,10 @@ class Endpoint:
         Raises:
             ConnectionError: a socket file that another process listens on.
             OSError: the address is in use or can't be bound.
+            RuntimeError: this endpoint listens already.
         """
+        if self._listener is not None:
+            raise RuntimeError(f"the endpoint {self.addr} listens already")
         addr = self.addr
         if isinstance(addr, UDSAddress):
             if addr.bindspace == runtime_dir_path():
@@ -138,8 +142,8 @@ async def bind_endpoints(addrs: Sequence[UnwrappedAddress | Address | str]) -> l
             require_bindable(addr)
             check_bind_allowed(addr, wire_settings().key_is_explicit, False)
             endpoint = Endpoint(addr)
-            await endpoint.start_listener()
             bound.append(endpoint)
+            await endpoint.start_listener()
     except BaseException:
         for endpoint in bound:
             endpoint.close_listener()
@@ -212,6 +216,10 @@ class Server:
         if self._shutting_down:
             raise RuntimeError("this IPC server was shut down; it can't listen again")
         endpoints = await bind_endpoints(accept_addrs or [("127.0.0.1", 0)])
+        if self._shutting_down:
+            for endpoint in endpoints:
+                endpoint.close_listener()
+            raise RuntimeError("this IPC server was shut down while it was binding its addresses")
         self.serve_endpoints(endpoints, stream_handler_nursery)
         return endpoints
 
@@ -257,6 +265,12 @@ class Server:
             chan.abort()
             self._refuse(endpoint, exc)
             return
+        except Exception as exc:
+            # Whatever a stranger brings about costs its own connection only.
+            chan.abort()
+            log.exception("the handshake with %s at %s failed here", chan.raddr, endpoint.addr)
+            self._refuse(endpoint, exc)
+            return
         except BaseException:
             chan.abort()
             raise
@@ -267,7 +281,9 @@ class Server:
         try:
             await self._handler(chan)
         finally:
-            endpoint.peer_tpts.pop(transport.raddr, None)
+            # On UDS the connections of one process share an address; the newest is listed.
+            if endpoint.peer_tpts.get(transport.raddr) is transport:
+                del endpoint.peer_tpts[transport.raddr]
 
     def _refuse(self, endpoint: Endpoint, why: object) -> None:
         self._refused += 1
@@ -428,15 +444,17 @@ class Server:
 IPCServer = Server
 
 
-async def _echo_nothing(chan: Channel) -> None:
-    """The default handler: keep the channel until the peer leaves."""
+async def _drop_messages(server: Server, chan: Channel) -> None:
+    """The default handler: count the peer, and drop what it sends, until it leaves."""
+    server.add_peer(chan)
     try:
         async for _ in chan:
             pass
-    except TransportClosed:
-        pass
+    except TransportClosed as exc:
+        log.transport("%s was lost: %s", chan.peer, exc)
     finally:
         chan.abort()
+        server.remove_peer(chan)
 
 
 @asynccontextmanager
@@ -456,7 +474,12 @@ async def open_ipc_server(
         handler: runs each peer's channel; ``None``: what arrives is dropped.
     """
     anonymous = Aid("server", os.urandom(16).hex(), os.getpid())
+
+    async def drop(chan: Channel) -> None:
+        await _drop_messages(server, chan)
+
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(collapse_eg())
         listeners: trio.Nursery
         if parent_tn is None:
             listeners = await stack.enter_async_context(trio.open_nursery())
@@ -464,7 +487,7 @@ async def open_ipc_server(
             listeners = parent_tn
         server = Server(
             aid or (lambda: anonymous),
-            handler or _echo_nothing,
+            handler or drop,
             listeners,
             stream_handler_tn or listeners,
         )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import trio
 
 __all__ = ["SocketIO", "connect_socket"]
+
+RETRY_PAUSE = 0.01
+"""Seconds until the next try to connect to a Unix socket whose queue of connections is full."""
 
 MAX_BUFFERS = 64
 """Buffers handed to one ``sendmsg``; well below every platform's IOV_MAX."""
@@ -69,12 +73,36 @@ class SocketIO:
             self._sock.close()
 
 
-async def connect_socket(family: int, address: object) -> socket.socket:
+async def connect_socket(family: int, address: Any) -> socket.socket:
     """A connected stream socket, non-blocking and close-on-exec.
 
     Raises:
         OSError: nothing accepts there.
     """
+    if family == getattr(socket, "AF_UNIX", None):
+        return await _connect_unix(address)
     with trio.socket.socket(family, socket.SOCK_STREAM) as sock:
         await sock.connect(address)
         return socket.socket(fileno=sock.detach())
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    """Connect to a socket file; waits, as a blocking connect would, while the listener's queue is full.
+
+    A non-blocking connect does not begin anything then (Linux: EAGAIN): waiting for the socket to become writable
+    would take it for connected.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while True:
+            await trio.lowlevel.checkpoint()
+            try:
+                sock.connect(path)
+            except (BlockingIOError, InterruptedError):
+                await trio.sleep(RETRY_PAUSE)
+            else:
+                return sock
+    except BaseException:
+        sock.close()
+        raise

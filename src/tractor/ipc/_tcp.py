@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import trio
 
+from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._addr import TCPAddress
 from tractor.ipc._sockio import SocketIO, connect_socket
 from tractor.ipc._transport import MsgpackTransport
@@ -29,7 +30,9 @@ class MsgpackTCPStream(MsgpackTransport):
     address_type: ClassVar[type[TCPAddress]] = TCPAddress
 
     @classmethod
-    async def connect_to(cls, addr: TCPAddress, *, max_frame_size: int) -> MsgpackTCPStream:
+    async def connect_to(
+        cls, addr: TCPAddress, *, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
+    ) -> MsgpackTCPStream:
         """Connect; see :func:`connect_tcp`."""
         return await connect_tcp(addr, max_frame_size=max_frame_size)
 

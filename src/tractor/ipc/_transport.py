@@ -7,6 +7,7 @@ that many small messages leave in one system call.  Which bytes pipe is below it
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -16,7 +17,7 @@ import trio
 
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.auth import Handshake, HandshakeError, Step
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE, HEADER, FrameBuffer, FrameTooLarge
+from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE, HEADER, FrameBuffer
 from tractor.ipc._addr import Address
 from tractor.ipc._maddr import mk_maddr
 from tractor.msg.types import MsgType, Yield
@@ -36,6 +37,9 @@ CLOSE_FLUSH_TIMEOUT = 0.2
 """Seconds that a graceful close may take to get rid of what is waiting to leave."""
 
 _HEADER_ROOM = b"\0\0\0\0"
+
+_UNENCODABLE = (OverflowError, UnicodeError, RecursionError)
+"""What msgspec raises, beside TypeError, for a number, a text or a depth that msgpack can't carry."""
 
 
 class ByteIO(Protocol):
@@ -82,6 +86,18 @@ class MsgTransport(Protocol):
 
     def connected(self) -> bool:
         """Whether both directions are believed to be open."""
+
+    @classmethod
+    def key(cls) -> tuple[str, str]:
+        """``(codec, protocol)`` of this transport."""
+
+    @classmethod
+    async def connect_to(cls, addr: Any) -> MsgTransport:
+        """Connect to an address of :attr:`address_type`.  Raises OSError."""
+
+    @classmethod
+    def get_stream_addrs(cls, stream: Any) -> tuple[Address, Address]:
+        """The local and the peer's address of a connected stream."""
 
     @property
     def laddr(self) -> Address:
@@ -137,7 +153,9 @@ class MsgpackTransport:
         self._write_lock = trio.Lock()
         # Who waits for bytes to leave; woken after every write and at the end.
         self._written = trio.lowlevel.ParkingLot()
+        # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
         self._closed_by: TransportClosed | None = None
+        self._deaf = False
         self._may_have_more = False
         self.sent = 0
         self.received = 0
@@ -163,6 +181,16 @@ class MsgpackTransport:
     def key(cls) -> tuple[str, str]:
         """``(codec, protocol)`` of this transport."""
         return (cls.codec_key, cls.address_type.proto_key)
+
+    @classmethod
+    async def connect_to(cls, addr: Any) -> MsgpackTransport:
+        """Connect to an address.  Raises OSError; NotImplementedError for a kind that has none to connect to."""
+        raise NotImplementedError(f"{cls.__name__} can't connect to an address such as {addr!r}")
+
+    @classmethod
+    def get_stream_addrs(cls, stream: Any) -> tuple[Address, Address]:
+        """The local and the peer's address of a connected stream.  Raises NotImplementedError for a kind without."""
+        raise NotImplementedError(f"{cls.__name__} is not made of a stream such as {stream!r}")
 
     def connected(self) -> bool:
         """Whether both directions are believed to be open."""
@@ -199,8 +227,10 @@ class MsgpackTransport:
         out += _HEADER_ROOM
         try:
             (encoder or self._encoder).encode_into(msg, out, start + 4)
-        except BaseException:
+        except BaseException as exc:
             del out[start:]
+            if isinstance(exc, _UNENCODABLE):
+                raise TypeError(f"msgpack can't carry a value of the message: {exc}") from exc
             raise
         size = len(out) - start - 4
         if size > self.max_frame_size:
@@ -219,6 +249,8 @@ class MsgpackTransport:
         """
         if self._closed_by is not None:
             raise self._gone()
+        if len(payload) > self.max_frame_size:
+            raise _too_large(Yield(cid, b""), len(payload), self.max_frame_size)
         # An envelope is a fixarray [tag, cid, pld]: encode it around an empty `bin` and widen that header.
         head = (
             self._encoder.encode(Yield(cid, b""))[:-2] + b"\xc6" + len(payload).to_bytes(4, "big")
@@ -252,7 +284,7 @@ class MsgpackTransport:
             await self.wait_below_mark()
 
     async def wait_below_mark(self) -> None:
-        """Wait until fewer than the high-water mark of bytes wait to leave."""
+        """Wait until fewer than the high-water mark of bytes wait to leave, or the connection is gone."""
         while self.unsent > HIGH_WATER and self._closed_by is None:
             await self._written.park()
 
@@ -262,21 +294,30 @@ class MsgpackTransport:
         Raises:
             TransportClosed: the connection broke.
         """
-        while self.unsent and self._flusher is not None and self._closed_by is None:
-            await self._written.park()
-        async with self._write_lock:
-            while self.unsent:
-                if self._closed_by is not None:
-                    raise self._gone()
-                if not self._write_some():
-                    await self._wait_writable()
+        while self.unsent:
+            if self._closed_by is not None:
+                raise self._gone()
+            if self._flusher is not None:
+                await self._written.park()
+                continue
+            async with self._write_lock:
+                await self._flush_alone()
+
+    async def _flush_alone(self) -> None:
+        """Write while no flusher does; a flusher takes the lock before it begins."""
+        while self.unsent and self._closed_by is None:
+            if self._write_some():
+                self._written.unpark_all()
+            else:
+                await self._wait_writable()
 
     async def run_flusher(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Move out what is put, until cancelled or the connection is gone.  Run one for each transport."""
-        task = trio.lowlevel.current_task()
-        self._flusher = task
+        # Whoever writes now goes on to the end of the buffer: two tasks can't wait for one pipe.
+        async with self._write_lock:
+            self._flusher = trio.lowlevel.current_task()
         task_status.started()
         try:
             while self._closed_by is None:
@@ -312,7 +353,7 @@ class MsgpackTransport:
         try:
             self._write_some()
         except TransportClosed:
-            # The reader meets the same end and tells every dialog.
+            # The reader delivers what has arrived, meets the same end and tells every dialog.
             return
         self._corked = True
         self._wake_flusher()
@@ -340,7 +381,7 @@ class MsgpackTransport:
                 self._out = bytearray()
             done = taken = self.io.send_nowait(list(sealed))
         except OSError as exc:
-            raise self._fail("the connection broke while sending", exc) from exc
+            raise self._mute("the connection broke while sending", exc) from exc
         self._sealed_size -= done
         while done:
             head = sealed[0]
@@ -355,8 +396,10 @@ class MsgpackTransport:
     async def _wait_writable(self) -> None:
         try:
             await self.io.wait_writable()
-        except (OSError, trio.ClosedResourceError) as exc:
-            raise self._fail("the connection was closed while sending", exc) from exc
+        except OSError as exc:
+            raise self._mute("the connection broke while sending", exc) from exc
+        except trio.ClosedResourceError as exc:
+            raise self._fail("the connection was closed on this side", exc) from exc
 
     # -- receiving ------------------------------------------------------------------------------------
 
@@ -377,7 +420,8 @@ class MsgpackTransport:
                 frames = self._frames.feed(data)
                 decode = self._decode
                 msgs = [decode(frame) for frame in frames]
-            except (FrameTooLarge, msgspec.DecodeError) as exc:
+            except Exception as exc:
+                # Beside its own errors msgspec lets UnicodeDecodeError and RecursionError through.
                 raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
             if msgs:
                 self.received += len(msgs)
@@ -389,10 +433,10 @@ class MsgpackTransport:
         Raises:
             TransportClosed: the stream ended, broke, or carried what is no message.
         """
-        if not self._inbox:
-            self._inbox.extend(await self.recv_batch())
-        else:
+        if self._inbox:
             await trio.lowlevel.checkpoint()
+        while not self._inbox:
+            self._inbox.extend(await self.recv_batch())
         return self._inbox.popleft()
 
     def push_back(self, msgs: list[MsgType]) -> None:
@@ -405,15 +449,17 @@ class MsgpackTransport:
         self._inbox.clear()
         return msgs
 
-    async def __aiter__(self) -> AsyncIterator[MsgType]:
-        while True:
-            try:
-                msg = await self.recv()
-            except TransportClosed as exc:
-                if exc.src_exc is None:
-                    return
-                raise
-            yield msg
+    def __aiter__(self) -> AsyncIterator[MsgType]:
+        """Messages until the peer's graceful end.  No generator: leaving a loop early leaves nothing to clean up."""
+        return self
+
+    async def __anext__(self) -> MsgType:
+        try:
+            return await self.recv()
+        except TransportClosed as exc:
+            if exc.src_exc is None:
+                raise StopAsyncIteration from None
+            raise
 
     async def _recv_bytes(self) -> bytes:
         """The next chunk.
@@ -424,7 +470,8 @@ class MsgpackTransport:
         io = self.io
         try:
             if self._closed_by is not None:
-                raise self._gone()
+                await trio.lowlevel.checkpoint()
+                return self._last_bytes()
             if self._may_have_more:
                 await trio.lowlevel.checkpoint()
             else:
@@ -444,6 +491,15 @@ class MsgpackTransport:
                 )
                 raise self._fail(str(cut), cut) from None
             raise self._fail("the peer closed the connection", None) from None
+        return data
+
+    def _last_bytes(self) -> bytes:
+        """What arrived before nothing more could be sent: a peer that has gone may have answered first."""
+        data = None if self._deaf else self.io.recv_nowait(CHUNK)
+        if not data:
+            error = self._gone()
+            self.abort()
+            raise error
         return data
 
     # -- handshake ------------------------------------------------------------------------------------
@@ -484,9 +540,11 @@ class MsgpackTransport:
 
     def _take_early(self, data: bytes) -> None:
         try:
-            self._inbox.extend(self._decode(frame) for frame in self._frames.feed(data))
-        except (FrameTooLarge, msgspec.DecodeError) as exc:
+            early = [self._decode(frame) for frame in self._frames.feed(data)]
+        except Exception as exc:
             raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
+        self.received += len(early)
+        self._inbox.extend(early)
 
     # -- the end --------------------------------------------------------------------------------------
 
@@ -503,22 +561,31 @@ class MsgpackTransport:
 
     def abort(self) -> None:
         """Close at once, without flushing.  Idempotent."""
-        if self._closed_by is None:
-            self._closed_by = TransportClosed(
-                f"the connection to {self._raddr} was closed on this side",
-            )
-        self._wake_flusher()
-        self._written.unpark_all()
-        self.io.close()
+        self._fail(
+            "the connection was closed on this side",
+            trio.ClosedResourceError("this side has closed the connection"),
+        )
 
     def _fail(self, what: str, exc: BaseException | None) -> TransportClosed:
         """Note the end of the connection, close it, and return the error to raise."""
+        self._deaf = True
+        error = self._note_end(what, exc)
+        self.io.close()
+        return error
+
+    def _mute(self, what: str, exc: BaseException) -> TransportClosed:
+        """Note that nothing more can be sent, and return the error to raise; what has arrived stays readable."""
+        error = self._note_end(what, exc)
+        with contextlib.suppress(OSError):
+            self.io.send_eof()
+        return error
+
+    def _note_end(self, what: str, exc: BaseException | None) -> TransportClosed:
         error = TransportClosed(f"{what}; peer {self._raddr}", src_exc=exc)
         if self._closed_by is None:
             self._closed_by = error
         self._wake_flusher()
         self._written.unpark_all()
-        self.io.close()
         return error
 
     def _gone(self) -> TransportClosed:

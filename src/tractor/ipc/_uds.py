@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import struct
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ if sys.platform != "win32":
     import fcntl
 
 from tractor._errors import TransportClosed
+from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._addr import UDSAddress
 from tractor.ipc._sockio import SocketIO, connect_socket
 from tractor.ipc._transport import MsgpackTransport
@@ -33,7 +35,9 @@ class MsgpackUDSStream(MsgpackTransport):
     address_type: ClassVar[type[UDSAddress]] = UDSAddress
 
     @classmethod
-    async def connect_to(cls, addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStream:
+    async def connect_to(
+        cls, addr: UDSAddress, *, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
+    ) -> MsgpackUDSStream:
         """Connect; see :func:`connect_uds`."""
         return await connect_uds(addr, max_frame_size=max_frame_size)
 
@@ -130,10 +134,8 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
             except OSError as exc:
                 if exc.errno != errno.EADDRINUSE:
                     raise
-                if _answers(path):
-                    raise ConnectionError(
-                        f"the socket file {path!r} is in use by another process; choose another address"
-                    ) from exc
+                # Under the lock nobody else replaces it meanwhile.
+                _require_stale(path)
                 os.unlink(path)
                 sock.bind(path)
             # Within the lock: a bound socket that does not listen yet looks stale to others.
@@ -144,16 +146,30 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
     return sock
 
 
+def _require_stale(path: str) -> None:
+    """Check that what is at ``path`` is a socket file that nobody listens on any more.
+
+    Raises:
+        ConnectionError: somebody does, or it is no socket file at all.
+    """
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise ConnectionError(f"{path!r} is there and is no socket file; choose another address")
+    if _answers(path):
+        raise ConnectionError(
+            f"the socket file {path!r} is in use by another process; choose another address"
+        )
+
+
 def _answers(path: str) -> bool:
-    """Whether something accepts (or is too busy to) at a socket file."""
+    """Whether something accepts at a socket file, or might: only a refusal tells that nobody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
-        except BlockingIOError:
-            return True
-        except OSError:
+        except ConnectionRefusedError:
             return False
+        except OSError:
+            return True
         return True
 
 

@@ -179,10 +179,13 @@ class MsgStream(trio.abc.Channel[Any]):
         """
         if self._broadcaster is None:
             self._broadcaster = broadcast_receiver(
-                self, max(1, self._port.recv.size), receive_afunc=self._receive_direct
+                self,
+                max(1, self._port.recv.size),
+                receive_afunc=self._receive_direct,
+                receive_nowait_func=lambda: self._decode(self._port.get_nowait()),
+                send_afunc=self.send,
             )
         async with self._broadcaster.subscribe() as receiver:
-            receiver.send = self.send  # type: ignore[attr-defined]
             yield receiver
 
     def statistics(self) -> StreamStatistics:

@@ -143,6 +143,9 @@ class Child:
 
         Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.
         """
+        if self.exited.is_set():
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         if self.ladder is not None:
             if hard_kill:
                 self.feed(Event.HARD_KILL)

@@ -334,9 +334,12 @@ class ActorNursery:
         self._reaped += 1
         if child.ladder is not None:
             self._escalations += len(child.ladder.escalations)
-        if child.portal is not None and not (child.asked_to_go or child.goodbye):
-            self._fail(child.uid, self._failure_of(child))
+        failed = child.portal is not None and not (child.asked_to_go or child.goodbye)
+        if failed:
+            self._errors[child.uid] = self._failure_of(child)
         self._forget(child)
+        if failed:
+            self._fail(child.uid, self._errors[child.uid])
 
     def _failure_of(self, child: Child) -> ActorFailure:
         tail = child.process.stderr_tail() if child.process is not None else ""

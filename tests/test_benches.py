@@ -1,0 +1,103 @@
+"""The benches run, as a user would run them; what they measure is no matter of tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TIME_LIMIT = 50
+"""Seconds that a smoke run may take."""
+
+JUDGED = {
+    "call",
+    "concurrent",
+    "context",
+    "ping_pong",
+    "one_way",
+    "one_way_large",
+    "import",
+    "start",
+    "start_8",
+    "cancel_tree",
+    "memory",
+    "find_actor",
+}
+"""A row for each line of the targets that exists."""
+
+
+def bench(*args: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(
+        [sys.executable, "-m", "benches", *args],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+    )
+
+
+def test_a_smoke_run_measures_every_row_and_judges_none(tpt_proto: str, tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    done = bench("--smoke", "--transport", tpt_proto, "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(file.read_text())
+    rows: dict[str, dict[str, Any]] = {row["name"]: row for row in record["rows"]}
+    assert rows.keys() >= JUDGED
+    for name, row in rows.items():
+        assert name in done.stdout
+        assert row["error"] is None, name
+        assert row["met"] is None, name
+        assert len(row["samples"]) == 1, name
+        assert row["measured"] > 0, name
+        assert len(row["floor_samples"]) == (row["floor_is"] is not None), name
+    assert "MISSED" not in done.stdout
+    assert record["options"]["transport"] == tpt_proto
+    assert record["machine"]["PYTHONDONTWRITEBYTECODE"] == "unset"
+    assert record["machine"]["python"].endswith(".".join(map(str, sys.version_info[:3])))
+
+
+def test_rows_are_selected_and_judged(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    done = bench("import", "find_actor", "--repeat", "2", "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["name"]: row for row in json.loads(file.read_text())["rows"]}
+    assert list(rows) == ["import", "find_actor"]
+    for row in rows.values():
+        assert len(row["samples"]) == len(row["floor_samples"]) == 2
+        assert row["measured"] == min(row["samples"])
+        assert row["floor"] == min(row["floor_samples"])
+        limit = float(row["target"].split()[1])
+        assert row["met"] is (row["measured"] <= limit * row["floor"])
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("nonsense",), "no such rows: nonsense"),
+        (("--repeat", "0"), "--repeat must be at least 1, not 0"),
+    ],
+)
+def test_bad_options_are_named(args: tuple[str, ...], text: str) -> None:
+    done = bench(*args)
+    assert done.returncode == 2
+    assert text in done.stderr
+
+
+def test_peers_that_are_not_installed_are_said_to_be(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    done = bench("find_actor", "--smoke", "--peers", "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    peers = json.loads(file.read_text())["peers"]
+    assert peers.keys() == {"multiprocessing", "ray", "xoscar"}
+    assert peers["multiprocessing"].keys() >= {"call", "one_way", "start"}
+    for figures in peers.values():
+        assert figures == {"error": "not installed"} or "call" in figures

@@ -1,0 +1,128 @@
+"""Fixes for trio, applied where a probe shows the bug."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trio
+from trio._core import _wakeup_socketpair
+
+from tractor._util import _trio_patches
+from tractor.trionics import patches
+from tractor.trionics.patches import wakeup_socketpair_drain
+
+Pair = _wakeup_socketpair.WakeupSocketpair
+
+
+def spinning_drain(self: Any) -> None:
+    """The drain of the trio releases that have the bug."""
+    try:
+        while True:
+            self.wakeup_sock.recv(2**16)
+    except BlockingIOError:
+        pass
+
+
+def drain_that_ends(self: Any) -> None:
+    try:
+        while self.wakeup_sock.recv(2**16):
+            pass
+    except BlockingIOError:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def unpatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test applies is taken back."""
+    monkeypatch.setattr(_trio_patches, "_applied", set())
+    drain = Pair.drain
+    yield
+    monkeypatch.undo()
+    Pair.drain = drain  # type: ignore[method-assign]
+    if hasattr(Pair, wakeup_socketpair_drain._marker):
+        delattr(Pair, wakeup_socketpair_drain._marker)
+
+
+def test_where_the_bug_is_it_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pair, "drain", spinning_drain)
+    assert wakeup_socketpair_drain.repro()
+    assert wakeup_socketpair_drain.is_needed()
+    assert patches.apply_all() == {"wakeup_socketpair_drain": True}
+    assert not wakeup_socketpair_drain.repro()
+    fixed = Pair.drain
+    assert patches.apply_all() == {"wakeup_socketpair_drain": True}
+    wakeup_socketpair_drain.apply()
+    assert Pair.drain is fixed
+
+
+def test_where_it_is_not_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pair, "drain", drain_that_ends)
+    assert not wakeup_socketpair_drain.is_needed()
+    assert patches.apply_all() == {"wakeup_socketpair_drain": False}
+    assert Pair.drain is drain_that_ends
+
+
+def test_an_unknown_implementation_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(self: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(Pair, "drain", other)
+    assert patches.apply_all() == {"wakeup_socketpair_drain": False}
+    monkeypatch.delattr(_wakeup_socketpair, "WakeupSocketpair")
+    assert not wakeup_socketpair_drain.repro()
+    wakeup_socketpair_drain.apply()
+    assert patches.apply_all() == {"wakeup_socketpair_drain": False}
+
+
+def test_the_fixed_drain_still_drains() -> None:
+    wakeup_socketpair_drain.apply()
+    pair = Pair()
+    try:
+        for _ in range(3):
+            pair.wakeup_thread_and_signal_safe()
+        pair.drain()
+        with pytest.raises(BlockingIOError):
+            pair.wakeup_sock.recv(1)
+        pair.write_sock.close()
+        pair.drain()
+    finally:
+        pair.close()
+
+
+def test_a_fixed_trio_runs_threads_and_wakes_up() -> None:
+    wakeup_socketpair_drain.apply()
+
+    async def main() -> list[int]:
+        return [await trio.to_thread.run_sync(abs, -n) for n in range(3)]
+
+    assert trio.run(main) == [0, 1, 2]
+
+
+def test_each_is_applied_once_and_told() -> None:
+    class Fake:
+        NAME = "fake"
+        applied = 0
+
+        def is_needed(self) -> bool:
+            return True
+
+        def apply(self) -> None:
+            self.applied += 1
+
+        def repro(self) -> bool:
+            return True
+
+    fake, lines = Fake(), list[str]()
+    for _ in range(2):
+        assert patches.apply_all((fake,), lines.append) == {"fake": True}
+    assert fake.applied == 1
+    assert lines == ["trio needs the fix 'fake': applied"]
+
+
+def test_every_patch_has_its_functions() -> None:
+    for patch in patches.PATCHES:
+        assert patch.NAME
+        for name in ("is_needed", "apply", "repro"):
+            assert callable(getattr(patch, name))
