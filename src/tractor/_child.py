@@ -64,6 +64,8 @@ def main(argv: list[str]) -> NoReturn:
     )
     if args.loglevel:
         _log.get_console_log(args.loglevel)
+    # Quiet also before and after the time in which `_watch_signals` takes it.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     code = 1
     try:
         code = trio.run(_child_main, args, record, strict_exception_groups=True)
@@ -173,7 +175,7 @@ async def _watch_signals(
     with trio.open_signal_receiver(*caught) as signals:
         if hasattr(signal, "pthread_sigmask"):
             # Blocked by the parent when it started this process, so that none hits a half-made runtime.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         task_status.started()
         async for number in signals:
             log.cancel("%s got %s", actor.aid.reprol(), signal.Signals(number).name)

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from tractor._root import open_nursery
+from tractor._util._groups import collapse_eg
 from tractor.runtime._portal import Portal
 from tractor.runtime._state import current_actor
 
@@ -53,7 +54,7 @@ async def open_actor_cluster(
     portals: dict[str, Portal] = {}
     async with open_nursery(**root_kwargs) as an:
         prefix = current_actor().name
-        async with trio.open_nursery() as tn:
+        async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
 
             async def start(name: str) -> None:
                 portals[name] = await an.start_actor(name, enable_modules=modules)

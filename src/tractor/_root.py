@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import trio
 
@@ -30,6 +30,7 @@ from tractor.ipc._addr import (
     default_lo_addrs,
     get_address_cls,
     mk_uuid,
+    require_connectable,
     wrap_address,
 )
 from tractor.ipc._authkey import load_authkey
@@ -40,7 +41,12 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
-from tractor.spawn._contract import get_backend, selected_start_method, try_set_start_method
+from tractor.spawn._contract import (
+    SpawnMethodKey,
+    get_backend,
+    selected_start_method,
+    try_set_start_method,
+)
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 
 __all__ = ["open_nursery", "open_root_actor", "run_daemon"]
@@ -243,12 +249,14 @@ async def open_root_actor(
         )
         enable_modules = [*(enable_modules or ()), *rpc_module_paths]
     level, method = _environment(loglevel, start_method)
-    backend = get_backend(method)
-    if debug_mode and backend.key not in DEBUG_BACKENDS:
+    if debug_mode and method in get_args(SpawnMethodKey) and method not in DEBUG_BACKENDS:
         raise RuntimeError(
-            f"`debug_mode` is not supported on {backend.key!r}; supported: {list(DEBUG_BACKENDS)}"
+            f"`debug_mode` is not supported on {method!r}; supported: {list(DEBUG_BACKENDS)}"
         )
+    get_backend(method)
     registry = [wrap_address(a) for a in registry_addrs or ()]
+    for addr in registry:
+        require_connectable(addr)
     bind = [wrap_address(a) for a in tpt_bind_addrs or ()]
     keys = _transports(enable_transports, registry, bind)
     limit = _frame_limit(max_frame_size)

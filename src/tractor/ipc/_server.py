@@ -233,6 +233,7 @@ class Server:
                 self._serve, endpoint, handlers or self._handler_nursery
             )
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, endpoint: Endpoint, handlers: trio.Nursery) -> None:
         try:
             while (sock := await endpoint.accept()) is not None:
@@ -245,6 +246,7 @@ class Server:
             if self._shutting_down and not self._endpoints:
                 self._shutdown.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _receive_peer(self, endpoint: Endpoint, sock: socket.socket) -> None:
         """One connection's task: wrap, authenticate, identify, then the handler until the end."""
         try:

@@ -116,7 +116,12 @@ async def bind_tcp(addr: TCPAddress) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if hasattr(socket, "SO_REUSEADDR"):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(sockaddr)
+        try:
+            sock.bind(sockaddr)
+        except OSError as exc:
+            raise OSError(
+                exc.errno, f"can't listen on {addr.host}:{addr.port}: {exc.strerror}"
+            ) from exc
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()

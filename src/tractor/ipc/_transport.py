@@ -25,7 +25,11 @@ from tractor.msg.types import MsgType, Yield
 __all__ = ["ByteIO", "MsgTransport", "MsgpackTransport"]
 
 CHUNK = 262_144
-"""Bytes taken from the pipe at a time."""
+"""Bytes taken from the pipe at a time while more is waiting there."""
+
+FIRST_CHUNK = 65_536
+"""Bytes asked for while little is expected: a buffer of this size comes from the allocator's heap, while one of
+``CHUNK`` is mapped, faulted in and unmapped each time, which takes 12 us."""
 
 HIGH_WATER = 262_144
 """Bytes waiting to leave above which senders wait."""
@@ -117,8 +121,8 @@ class MsgpackTransport:
 
     Sending is split: :meth:`put` encodes into the outgoing buffer, and a *flusher* task, while one runs
     (:meth:`run_flusher`), moves the buffer out.  The first message of a burst is written at once by its sender;
-    then the transport is *corked* until the flusher has run, so what follows within the same turn of the loop
-    leaves in one system call.  Without a flusher the sender itself writes.
+    with the second one the transport is *corked* until the flusher has run, so what follows within the same turn of
+    the loop leaves in one system call.  Without a flusher the sender itself writes.
 
     A frame is never cut by a cancelled sender: what was put stays in the buffer and leaves with the next write.
     """
@@ -148,6 +152,9 @@ class MsgpackTransport:
         self._sealed_size = 0
         self._inbox: deque[MsgType] = deque()
         self._corked = False
+        # One message may leave without the flusher, which is a task switch and a turn of the loop.  Given anew by
+        # every chunk that arrives and at the end of every burst: one answer to what came is no burst.
+        self._may_write_alone = True
         self._flusher: trio.lowlevel.Task | None = None
         self._flusher_parked = False
         self._write_lock = trio.Lock()
@@ -324,6 +331,7 @@ class MsgpackTransport:
                 if not self.unsent:
                     # Nothing gathered during the last turn: the burst is over.
                     self._corked = False
+                    self._may_write_alone = True
                     await self._park_flusher()
                     continue
                 if self._write_some():
@@ -347,14 +355,18 @@ class MsgpackTransport:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _write_first(self) -> None:
-        """Write the first message of a burst right away, then cork."""
+        """Write the first message of a burst right away; cork with the next one, or when this one did not fit."""
         if self._flusher is None:
             return
-        try:
-            self._write_some()
-        except TransportClosed:
-            # The reader delivers what has arrived, meets the same end and tells every dialog.
-            return
+        if self._may_write_alone:
+            self._may_write_alone = False
+            try:
+                self._write_some()
+            except TransportClosed:
+                # The reader delivers what has arrived, meets the same end and tells every dialog.
+                return
+            if not self.unsent:
+                return
         self._corked = True
         self._wake_flusher()
 
@@ -476,7 +488,8 @@ class MsgpackTransport:
                 await trio.lowlevel.checkpoint()
             else:
                 await io.wait_readable()
-            want = max(CHUNK, min(self._frames.missing(), 16 * CHUNK))
+            want = CHUNK if self._may_have_more or self._frames.pending else FIRST_CHUNK
+            want = max(want, min(self._frames.missing(), 16 * CHUNK))
             while (data := io.recv_nowait(want)) is None:
                 await io.wait_readable()
         except OSError as exc:
@@ -484,6 +497,7 @@ class MsgpackTransport:
         except trio.ClosedResourceError as exc:
             raise self._fail("the connection was closed on this side", exc) from exc
         self._may_have_more = len(data) == want
+        self._may_write_alone = True
         if not data:
             if self._frames.pending:
                 cut = EOFError(

@@ -253,6 +253,7 @@ class Actor:
 
     # -- channels -------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def serve_channel(
         self, chan: Channel, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:

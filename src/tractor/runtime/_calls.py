@@ -12,7 +12,7 @@ from tractor._errors import MessagingError, TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg._boxing import unpack_error
-from tractor.msg._payload import unencodable_error
+from tractor.msg._payload import payload_type_error, unencodable_error
 from tractor.msg.types import (
     CancelAck,
     Credit,
@@ -36,6 +36,9 @@ log = _log.get_logger()
 
 CANCEL_TIMEOUT = 0.616
 """Seconds that a cancelled caller waits for the end of the remote task."""
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a payload decoder raises for bytes that are no value of the spec."""
 
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -213,7 +216,12 @@ async def _cancel_call(pending: PendingCall) -> None:
 def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> Any:
     """The value of a reply, or its error raised."""
     if isinstance(reply, Return):
-        return _decode(reply.pld)
+        try:
+            return _decode(reply.pld)
+        except UNDECODABLE as exc:
+            raise payload_type_error(
+                "Return", bytes(reply.pld), "Any", cid=reply.cid, cause=exc
+            ) from exc
     if isinstance(reply, CancelAck):
         return reply.pld
     if isinstance(reply, BaseException):

@@ -36,7 +36,7 @@ from tractor.msg.types import (
     Uid,
     Yield,
 )
-from tractor.runtime._calls import CANCEL_TIMEOUT, boxed, lost, request_cancel
+from tractor.runtime._calls import CANCEL_TIMEOUT, UNDECODABLE, boxed, lost, request_cancel
 from tractor.runtime._endpoints import ContextSpec, Endpoint
 from tractor.runtime._port import StreamPort
 from tractor.runtime._serve import ctxc_error, put_ack, put_error, put_return
@@ -129,6 +129,7 @@ class Context:
         self._stream: MsgStream | None = None
         self._task: trio.lowlevel.Task | None = None
         self._started_msg: Any = None
+        self._was_started = False
         self._return: Any = Unresolved
         self._result: Any = Unresolved
         self._remote_error: BaseException | None = None
@@ -309,7 +310,7 @@ class Context:
         todo = dialog.handle(Event.YIELD)
         if todo == _BUFFER and self._overrun is None:
             if dialog.phase is Phase.CXL and dialog.stream is not StreamState.OPEN:
-                self._port.discarded += 1
+                self._port.drop()
                 return
             todo = dialog.handle_stream(Event.YIELD)
             if todo == _BUFFER:
@@ -317,44 +318,49 @@ class Context:
                     self._on_overrun()
                 return
         if todo == (Do.VIOLATION,):
-            self._violated(msg)
+            self._violated(msg, self.state)
         elif todo == (Do.IGNORE,):
             self._chan.late_messages += 1
         else:
-            self._port.discarded += 1
+            self._port.drop()
 
     def on_stop(self, msg: Stop) -> None:
         todo = self._dialog.handle(Event.STOP)
+        if todo == (Do.IGNORE,):
+            self._chan.late_messages += 1
         if todo == _BUFFER:
             todo = self._dialog.handle_stream(Event.STOP)
             if todo == (Do.VIOLATION,):
-                self._violated(msg)
+                self._violated(msg, self.state)
                 return
             self._port.ended = True
             self._port.wake()
 
     def on_credit(self, msg: Credit) -> None:
         if self._dialog.ended:
+            self._chan.late_messages += 1
             return
         try:
             self._port.grant(msg.n)
         except ValueError:
-            self._violated(msg)
+            self._violated(msg, self.state)
 
     def on_start_ack(self, msg: StartAck) -> None:
         self._wire(Event.ACK if msg.functype == "context" else Event.ACK_OTHER, msg)
 
     def on_started(self, msg: Started[Any]) -> None:
-        self._started_msg = msg
+        if self._dialog.phase is Phase.REQ:
+            self._started_msg = msg
         self._wire(Event.STARTED, msg)
 
     def on_return(self, msg: Return[Any]) -> None:
-        if self._dialog.phase is not Phase.END:
+        if self._dialog.side == "parent" and not self._dialog.ended:
             self._return = msg.pld
         self._wire(Event.RETURN, msg)
 
     def on_error(self, msg: Error) -> None:
         if self._dialog.ended:
+            self._chan.late_messages += 1
             return
         exc = boxed(msg, self._chan, self._actor)
         if self._dialog.side == "child":
@@ -383,16 +389,20 @@ class Context:
         self._wire(Event.LOST, None, error)
 
     def on_cancel_ack(self, msg: CancelAck) -> None:
-        self._violated(msg)
+        if self._dialog.ended:
+            self._chan.late_messages += 1
+            return
+        self._violated(msg, self.state)
 
     def _wire(self, event: Event, msg: MsgType | None, error: BaseException | None = None) -> None:
-        """Carry out what an event from the wire asks for, on the parent side."""
+        """Carry out what an event from the wire asks for."""
+        before = self.state
         for do in self._dialog.handle(event):
             if do is Do.SET_ERROR:
                 assert error is not None
                 self._remote_error = error
             elif do is Do.VIOLATION:
-                self._violated(msg)
+                self._violated(msg, before)
             elif do is Do.CANCEL_BLOCK:
                 self._unwind_block()
             elif do is Do.IGNORE:
@@ -403,8 +413,9 @@ class Context:
                 self._scope.cancel()
         if self._dialog.ended:
             self._port.ended = True
-            if self._remote_error is not None:
-                self._set_port_error(self._remote_error)
+            error = self._remote_error or self._overrun
+            if error is not None:
+                self._set_port_error(error)
             else:
                 self._port.wake()
         self._waiting.unpark_all()
@@ -434,11 +445,11 @@ class Context:
             self._set_port_error(exc)
             self._scope.cancel()
 
-    def _violated(self, msg: MsgType | None) -> None:
+    def _violated(self, msg: MsgType | None, state: ContextState) -> None:
         """A message out of grammar: this dialog is over, no other is harmed."""
         error = MessagingError(
             f"a {type(msg).__name__!r} message is not allowed in {self.repr_rpc} with {self._chan.peer} "
-            f"while it is {self.state}"
+            f"while it is {state}"
         )
         log.error("%s", error)
         if self._dialog.side == "child":
@@ -463,6 +474,9 @@ class Context:
             f"read, in {self.repr_rpc}{opened}; read faster, or open the stream with `backpressure=True`",
             sender=sender,
         )
+        if self._dialog.side == "child":
+            # Nothing comes back to an endpoint: after what is buffered its reader gets this.
+            self._port.error = self._overrun
         put_error(self._chan, pack_error(self._overrun, self._cid, self._chan.local_uid))
 
     def _peer_uid(self) -> Uid:
@@ -515,7 +529,11 @@ class Context:
             self._finish_serving()
 
     def _report_return(self, value: Any) -> None:
-        if self._dialog.phase is Phase.SCHED:
+        if not self._was_started and self._dialog.phase not in (
+            Phase.UNWIND_PEER,
+            Phase.UNWIND_ERROR,
+            Phase.UNWIND_LOST,
+        ):
             raise MessagingError(f"{self.repr_rpc} returned without `started()` being called")
         raw = self._checked("Return", Return, value, True, False)
         put = None if self._dialog.phase is Phase.UNWIND_LOST else put_return
@@ -621,8 +639,7 @@ class Context:
         self._parent_only("wait_for_result")
         if self._dialog.phase is Phase.RUN and self._dialog.stream is not StreamState.OPEN:
             self._dialog.handle(Event.LEFT)
-            self._port.discarded += len(self._port.buffer)
-            self._port.buffer.clear()
+            self._port.drop_buffer()
         await self._wait_end()
         if self._dialog.end is ContextState.SELF_CANCELLED:
             return self._remote_error
@@ -676,7 +693,7 @@ class Context:
         """
         try:
             return self._decode_raw(raw)
-        except msgspec.DecodeError as exc:
+        except UNDECODABLE as exc:
             error = payload_type_error(
                 name,
                 raw,
@@ -691,7 +708,7 @@ class Context:
     def _decode_yield(self, raw: Any) -> Any:
         try:
             return self._decode_raw(raw)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return self._decode_payload("Yield", Yield, raw)
 
     def _on_bad_payload(self, error: MsgTypeError) -> None:
@@ -732,8 +749,14 @@ class Context:
                 f"`started()` can be called once, before the end; {self.repr_rpc} is {self.state}"
             )
         raw = self._checked("Started", Started, value, validate_pld_spec, strict_pld_parity)
+        transport = self._chan.transport
+        try:
+            transport.put(Started(self._cid, raw), self._encoder)
+        except TypeError as exc:
+            raise unencodable_error(value, "Started", exc, cid=self._cid) from exc
         self._dialog.handle(Event.START)
-        await self._chan.transport.send(Started(self._cid, raw), self._encoder)
+        self._was_started = True
+        await transport.wait_below_mark()
 
     def _checked(self, name: str, kind: type, value: Any, validate: bool, parity: bool) -> Any:
         """What to send for a value that the spec allows.  Raises MsgTypeError."""
@@ -747,7 +770,7 @@ class Context:
             return msgspec.Raw(raw)
         try:
             decoded = self._decode_raw(raw)
-        except msgspec.DecodeError as exc:
+        except UNDECODABLE as exc:
             raise payload_type_error(
                 name,
                 value,
@@ -849,6 +872,7 @@ class Context:
                 log.transport(
                     "the end of a stream could not be told to %s: %s", self._chan.peer, exc
                 )
+        port.drop_buffer()
         port.closed = True
         port.wake()
         if self._overrun is not None and self._remote_error is not None and not self._owner_waits:
@@ -858,6 +882,7 @@ class Context:
     def abandon_stream(self) -> None:
         """Close this side without telling the peer, which learns of the reason from the dialog."""
         self._dialog.handle_stream(Event.CLOSE)
+        self._port.drop_buffer()
         self._port.closed = True
         self._port.wake()
 

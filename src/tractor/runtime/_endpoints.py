@@ -251,13 +251,18 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
             f"module {ns!r} is not exposed by this actor (asked for {ns}:{func}); "
             f"add it to `enable_modules`, which now has {sorted(enabled)}"
         )
-    target: Any = module
-    for part in func.split("."):
-        target = getattr(target, part)
+    target = _attribute(module, ns, func)
     found = describe(target, f"{ns}:{func}")
     if found is None:
         raise TypeError(
             f"{ns}:{func} must be an async function, and is a {type(target).__name__!r}"
+        )
+    home = canonical(getattr(inspect.unwrap(target), "__module__", None) or "")
+    if home not in enabled:
+        # What an enabled module has merely imported is not exposed with it.
+        raise ModuleNotExposed(
+            f"{ns}:{func} is defined in module {home!r}, which is not exposed by this actor; "
+            f"add it to `enable_modules`, which now has {sorted(enabled)}"
         )
     if found.kind.wire != kind:
         raise TypeError(
@@ -265,6 +270,21 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
             f"it is of the kind {found.kind.value!r}"
         )
     return found
+
+
+def _attribute(module: Any, ns: str, func: str) -> Any:
+    """The function ``func`` of a module, or of a class in it.  Never steps through other objects.
+
+    Raises:
+        AttributeError: there is none.
+    """
+    *classes, name = func.split(".")
+    holder = module
+    for part in classes:
+        holder = getattr(holder, part)
+        if not isinstance(holder, type):
+            raise AttributeError(f"{part!r} in {ns}:{func} is no class")
+    return getattr(holder, name)
 
 
 def _loaded(ns: str) -> Any:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from tractor import log as _log
+from tractor._util._groups import is_multi_cancelled
 from tractor.ipc._server import Server
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import set_current_actor
@@ -60,9 +61,9 @@ async def open_runtime(
             # In a task of its own: a second KeyboardInterrupt hits the main task, which only waits.
             outer.start_soon(_close_runtime, actor, service_tn, io_tn, farewell, name="teardown")
     except BaseExceptionGroup as group:
-        crashes = group if block_exc is None else None
-        if crashes is not None:
-            raise _bare(crashes) from None
+        # A crash beside the block cancels it; then the crash is what has happened.
+        if block_exc is None or is_multi_cancelled(block_exc):
+            raise _bare(group) from None
         log.error("the runtime failed beside the block: %r", group)
     finally:
         set_current_actor(None)

@@ -24,6 +24,9 @@ __all__ = ["StreamPort"]
 SENDS_PER_TURN = 32
 """Messages that one port sends before it lets other tasks run; every send is a cancellation point."""
 
+RECEIVES_PER_TURN = 32
+"""Messages at hand that one port gives before it lets other tasks run; every one is a cancellation point."""
+
 
 class StreamPort:
     """Buffers, windows and waiters of one side of a stream.
@@ -35,6 +38,7 @@ class StreamPort:
     """
 
     __slots__ = (
+        "_gets",
         "_readers",
         "_senders",
         "_sends",
@@ -70,6 +74,7 @@ class StreamPort:
         self._readers: deque[trio.lowlevel.Task] = deque()
         self._senders = trio.lowlevel.ParkingLot()
         self._sends = 0
+        self._gets = 0
 
     # -- fed by the reader ----------------------------------------------------------------------------
 
@@ -86,6 +91,20 @@ class StreamPort:
         if self._readers:
             trio.lowlevel.reschedule(self._readers.popleft())
         return True
+
+    def drop(self, n: int = 1) -> None:
+        """Count messages as discarded; their credit is granted again, since nobody will read them."""
+        self.discarded += n
+        for _ in range(n):
+            grant = self.recv.read()
+            if grant:
+                self._put_credit(grant)
+
+    def drop_buffer(self) -> None:
+        """Discard what is buffered."""
+        held = len(self.buffer)
+        self.buffer.clear()
+        self.drop(held)
 
     def wake(self) -> None:
         """Let every waiting reader and sender look again."""
@@ -133,6 +152,11 @@ class StreamPort:
             trio.ClosedResourceError: this side closed it.
             BaseException: the dialog's error.
         """
+        self._gets += 1
+        if self.buffer and self._gets < RECEIVES_PER_TURN:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return self._pop()
+        self._gets = 0
         await trio.lowlevel.checkpoint()
         while not self.buffer:
             self.raise_if_over()
@@ -195,7 +219,8 @@ class StreamPort:
             await trio.lowlevel.checkpoint_if_cancelled()
         self.raise_if_unsendable()
         send = self.send
-        while send.limited and send.credit <= 0:
+        # A peer that has closed its side reads, and grants, nothing more: what is sent now it discards.
+        while send.limited and send.credit <= 0 and not self.ended:
             await self._senders.park()
             self.raise_if_unsendable()
         transport = self.chan.transport

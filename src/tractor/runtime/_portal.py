@@ -16,7 +16,9 @@ import trio
 from tractor import log as _log
 from tractor._errors import (
     ActorTooSlowError,
+    MsgTypeError,
     NoResult,
+    StreamOverrun,
     TransportClosed,
 )
 from tractor._proto.dialog import ContextState, Do, Event, Phase
@@ -24,7 +26,15 @@ from tractor._util._groups import is_multi_cancelled
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg.types import Started
-from tractor.runtime._calls import OneWayReceiver, PendingCall, call, put_start, request, result_of
+from tractor.runtime._calls import (
+    CANCEL_TIMEOUT,
+    OneWayReceiver,
+    PendingCall,
+    call,
+    put_start,
+    request,
+    result_of,
+)
 from tractor.runtime._context import Context
 from tractor.runtime._endpoints import Kind, canonical, describe, kind_of
 from tractor.runtime._state import ipc_ctx
@@ -401,7 +411,8 @@ class OpenContext:
             if dialog.end is ContextState.ERRORED:
                 ctx.maybe_raise()
             raise
-        if dialog.ended:
+        if dialog.ended and ctx._started_msg is None:
+            # An end that came in the same chunk as the first value belongs to the block, which it unwinds.
             ctx.maybe_raise()
 
     async def __aexit__(
@@ -432,6 +443,8 @@ class OpenContext:
         dialog = ctx._dialog
         if not dialog.ended:
             dialog.handle(Event.LEFT)
+            # Nobody will read these any more; a peer that waits for their credit must go on.
+            ctx._port.drop_buffer()
             try:
                 await ctx._wait_end()
             except trio.Cancelled:
@@ -445,6 +458,9 @@ class OpenContext:
         if dialog.end is ContextState.SELF_CANCELLED:
             log.cancel("%s ended cancelled, as asked", ctx.repr_rpc)
             return
+        if isinstance(error, (StreamOverrun, MsgTypeError)):
+            # Such a report may come from an endpoint that goes on: it must not outlive the block.
+            await _stop_endpoint(ctx)
         if error is None and ctx._overrun is not None:
             error = ctx._overrun
         if error is not None:
@@ -481,6 +497,14 @@ async def _stop_remote(ctx: Context, event: Event) -> None:
             dialog.handle(Event.SETTLED)
     else:
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+async def _stop_endpoint(ctx: Context) -> None:
+    """Cancel the remote task of a dialog that is over here already; wait, bounded, for the acknowledgment."""
+    pending = ctx.request_cancel()
+    if pending is not None:
+        with trio.move_on_after(CANCEL_TIMEOUT, shield=True):
+            await pending.wait()
 
 
 def _close_scope(ctx: Context, exc: BaseException | None) -> BaseException | None:

@@ -135,6 +135,8 @@ class MsgStream(trio.abc.Channel[Any]):
         return self._decode(await self._port.get())
 
     async def _receive_direct(self) -> Any:
+        # Every subscriber is to have its turn between two messages.
+        await trio.lowlevel.checkpoint()
         return self._decode(await self._port.get())
 
     def receive_nowait(self) -> Any:

@@ -146,7 +146,7 @@ class ExecBackend:
                     parent_pid=os.getpid(),
                 )
             )
-            with _signals_blocked():
+            with _sigint_blocked():
                 popen = subprocess.Popen(
                     self._command(request, boot_fd), **_popen_kwargs(request, boot_fd, capture)
                 )
@@ -182,8 +182,8 @@ class ExecBackend:
 
 
 @contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Have a child begin with SIGINT and SIGTERM blocked; it unblocks them once it can handle them.
+def _sigint_blocked() -> Iterator[None]:
+    """Have a child begin with SIGINT blocked; it unblocks it once it can handle it.
 
     Otherwise a ctrl-c in a terminal, which reaches the whole process group, would hit a starting interpreter and
     make it print a traceback.
@@ -191,7 +191,7 @@ def _signals_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ class Child:
         self.returncode: int | None = None
         self.asked_to_go = False
         self.goodbye = False
+        self.lost = False
         self.one_shot = False
         self.descendants: dict[int, float | None] = {}
         self.accept_addrs: list[UnwrappedAddress] = []
@@ -96,6 +98,13 @@ class Child:
         """A frozen record."""
         pid = self.process.pid if self.process is not None else None
         return ChildInfo(self.aid, pid, self.portal, self.state)
+
+    @property
+    def failed(self) -> bool:
+        """Whether its end, which has come, is a failure: nobody had asked for it."""
+        if self.goodbye:
+            return False
+        return not self.asked_to_go or (self.lost and self.returncode != 0)
 
     # -- told by the child's messages -----------------------------------------------------------------
 
@@ -138,19 +147,21 @@ class Child:
             self._events.append(event)
             self._signal.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def take_down(self, hard_kill: bool) -> None:
         """Make the child go, by the ladder; returns when the process is reaped.
 
         Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.
         """
         if self.exited.is_set():
-            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         if self.ladder is not None:
             if hard_kill:
                 self.feed(Event.HARD_KILL)
             await self._wait_exited()
             return
+        # A child that was lost before it was asked has died without a word.
+        self.lost = self.ready and self.chan is not None and not self.chan.connected()
         self.asked_to_go = True
         self.ladder = ladder = Ladder(hard_kill=hard_kill, booting=not self.ready)
         with trio.CancelScope(shield=True):
@@ -237,8 +248,7 @@ class Child:
                     await self.actor.ipc_server.wait_for_departure(self.chan)
             if not self.ready:
                 await process.drain_stderr()
-            if self.returncode != 0:
-                self._remove_files()
+            self._remove_files()
             if self.descendants and self.returncode != 0:
                 await self._reap_descendants()
             await process.aclose()
@@ -271,5 +281,19 @@ class Child:
             spare = UDSAddress.def_bindspace
             paths = [Path(spare) / UDSAddress.get_sockname(self.aid.name, self.process.pid, spare)]
         for path in paths:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            if _is_stale(path):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether nothing accepts at a socket file: an address that the child was given may be another actor's."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False

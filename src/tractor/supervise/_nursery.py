@@ -20,7 +20,7 @@ from tractor._errors import (
     RuntimeFailure,
     TransportClosed,
 )
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import collapse_eg, is_multi_cancelled
 from tractor.ipc._addr import Address, UnwrappedAddress, default_lo_addrs, mk_uuid, wrap_address
 from tractor.ipc._settings import wire_settings
 from tractor.msg.types import Aid, SpawnSpec, Uid
@@ -72,6 +72,8 @@ class ActorNursery:
         self._cancel_called = False
         self._cancelled_caught = False
         self._failing = False
+        # A child whose process is being started then is taken down as soon as there is one.
+        self._tearing_down = False
         self._closed = False
         self._spawned = 0
         self._reaped = 0
@@ -235,6 +237,8 @@ class ActorNursery:
         pending = PendingCall(portal.chan, f"{ns}:{fn.__qualname__}")
         put_start(portal.chan, pending.cid, ns, fn.__qualname__, fn_kwargs)
         portal.expect_main(pending)
+        # The caller may go on to compute without ever yielding: the child must not wait for that.
+        await portal.chan.transport.flush()
         if child is not None:
             child.one_shot = True
             self._tn.start_soon(self._await_main, child, portal)
@@ -290,6 +294,8 @@ class ActorNursery:
         self._spawned += 1
         self._actor.report_descendants(up=[(pid, process_start_time(pid))])
         nursery.start_soon(self._supervise, child, name=f"supervisor of {child.aid.name}")
+        if self._tearing_down:
+            self._tn.start_soon(child.take_down, False, name=f"teardown of {child.aid.name}")
         try:
             return await self._configure(child, spec)
         except BaseException:
@@ -300,7 +306,7 @@ class ActorNursery:
     async def _configure(self, child: Child, spec: SpawnSpec) -> Portal:
         """Wait until the child has connected, send its configuration, wait until it serves."""
         server = self._actor.ipc_server
-        async with trio.open_nursery() as race:
+        async with collapse_eg(add_notes=False), trio.open_nursery() as race:
 
             async def connected() -> None:
                 _, child.chan = await server.wait_for_peer(child.uid)
@@ -328,18 +334,16 @@ class ActorNursery:
 
     # -- supervision ----------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def _supervise(self, child: Child) -> None:
         """One child's task: reap its process and decide what its end means."""
         await child.reap()
         self._reaped += 1
         if child.ladder is not None:
             self._escalations += len(child.ladder.escalations)
-        failed = child.portal is not None and not (child.asked_to_go or child.goodbye)
-        if failed:
-            self._errors[child.uid] = self._failure_of(child)
+        if child.portal is not None and child.failed:
+            self._fail(child.uid, self._failure_of(child))
         self._forget(child)
-        if failed:
-            self._fail(child.uid, self._errors[child.uid])
 
     def _failure_of(self, child: Child) -> ActorFailure:
         tail = child.process.stderr_tail() if child.process is not None else ""
@@ -350,6 +354,7 @@ class ActorNursery:
         self._actor.children.pop(child.uid, None)
         self._changed.unpark_all()
 
+    @trio.lowlevel.enable_ki_protection
     async def _await_main(self, child: Child, portal: Portal) -> None:
         """A one-shot's result: keep it, note its error, then have the actor go."""
         with trio.CancelScope(shield=True):
@@ -360,7 +365,7 @@ class ActorNursery:
             # How the process ended says more, and is this child's one entry.
             with trio.CancelScope(shield=True):
                 await child.exited.wait()
-            if not (child.asked_to_go or child.goodbye) and child.uid not in self._errors:
+            if child.failed and child.uid not in self._errors:
                 self._fail(child.uid, exc)
             return
         except ContextCancelled as exc:
@@ -385,6 +390,7 @@ class ActorNursery:
 
     def _begin_teardown(self, hard_kill: bool) -> None:
         """Start every child's ladder; all run in parallel, and none is interrupted."""
+        self._tearing_down = True
         for child in list(self._children.values()):
             if child.process is not None:
                 self._tn.start_soon(
@@ -398,7 +404,8 @@ class ActorNursery:
             hard_kill: start at the signals instead of asking first.
         """
         self._cancel_called = True
-        await self._actor.hooks.wait_for_repl()
+        with trio.CancelScope(shield=True):
+            await self._actor.hooks.wait_for_repl()
         self._begin_teardown(hard_kill)
         await self._wait_all_gone(shield=True)
 
@@ -431,7 +438,7 @@ class ActorNursery:
     async def _tear_all_down(self) -> None:
         with trio.CancelScope(shield=True):
             await self._actor.hooks.wait_for_repl()
-            async with trio.open_nursery() as tn:
+            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
                 tn.start_soon(self._note_progress)
                 self._begin_teardown(hard_kill=False)
                 await self._wait_all_gone(shield=True)
@@ -477,6 +484,10 @@ def _module_files(names: Sequence[str]) -> dict[str, str | None]:
         )
     found: dict[str, str | None] = {}
     for name in names:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"`enable_modules` holds {name!r}; it must be a list of module names (str)"
+            )
         module = sys.modules.get(name)
         if module is not None or canonical(name) == "__main__":
             found[canonical(name)] = getattr(module, "__file__", None)
