@@ -97,7 +97,6 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "apply_codec",
             "current_codec",
             "limit_msg_spec",
-            "limit_plds",
             "NamespacePath",
             "Struct",
         ],

@@ -186,9 +186,7 @@ def test_at_least_level() -> None:
         at_least_level(log, "loud")
 
 
-def test_add_log_level(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_add_log_level(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "_level_names", dict(log_module._level_names))
     for table in (CUSTOM_LEVELS, STD_PALETTE, BOLD_PALETTE["bold"]):
         for name in ("CHATTY", "OTHER"):
@@ -303,9 +301,7 @@ def test_a_record_outside_of_everything(stderr: Stderr) -> None:
     )
 
 
-def test_a_record_without_a_pid(
-    stderr: Stderr, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_without_a_pid(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "logProcesses", False)
     get_console_log("io", pkg_name="con").io("x")
     assert printed(stderr)["pid"] == "no pid context"

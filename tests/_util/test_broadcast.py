@@ -559,7 +559,9 @@ def test_any_sequence_matches_the_model(size: int, operations: list[tuple[str, i
                     lost = max(0, received - model.position - size)
                     try:
                         value = (
-                            await receiver.receive() if what == "read" else receiver.receive_nowait()
+                            await receiver.receive()
+                            if what == "read"
+                            else receiver.receive_nowait()
                         )
                     except Lagged as lagged:
                         told = lagged.lost

@@ -92,7 +92,9 @@ def test_a_member_without_context_gets_none() -> None:
     assert error.__cause__ is None
 
 
-@pytest.mark.parametrize("exc", [ValueError("x"), KeyboardInterrupt(), group(ValueError(), OSError())])
+@pytest.mark.parametrize(
+    "exc", [ValueError("x"), KeyboardInterrupt(), group(ValueError(), OSError())]
+)
 def test_others_pass_unchanged(exc: BaseException) -> None:
     with pytest.raises(type(exc)) as caught:
         trio.run(leave_with, exc)

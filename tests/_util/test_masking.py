@@ -200,7 +200,9 @@ WAITS = [nothing, lock, bare_lock, condition, semaphore, limiter, channel]
 
 
 @pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)
-def test_a_plain_cancellation_stays_one(wait: Callable[[trio.CancelScope], Awaitable[None]]) -> None:
+def test_a_plain_cancellation_stays_one(
+    wait: Callable[[trio.CancelScope], Awaitable[None]],
+) -> None:
     async def main() -> None:
         with trio.CancelScope() as scope:
             async with maybe_raise_from_masking_exc() as box:

@@ -196,9 +196,7 @@ def test_all_are_entered_and_exited_at_the_same_time(own: bool) -> None:
     async def main() -> None:
         managers = Managers(4)
         async with trio.open_nursery() as nursery:
-            async with gather_contexts(
-                iter(managers.all()), None if own else nursery
-            ) as values:
+            async with gather_contexts(iter(managers.all()), None if own else nursery) as values:
                 assert values == (0, 1, 2, 3)
                 assert managers.exiting == 0
             assert managers.ends == ["normal"] * 4

@@ -437,9 +437,7 @@ USERS = st.lists(
 
 @given(users=USERS, failures=st.integers(0, 2))
 @settings(max_examples=80, deadline=None)
-def test_any_mix_of_users(
-    users: list[tuple[int, int, int | None, str]], failures: int
-) -> None:
+def test_any_mix_of_users(users: list[tuple[int, int, int | None, str]], failures: int) -> None:
     """Users come, stay, fail and are cancelled: one instance a key at a time, none left."""
 
     async def main() -> None:
