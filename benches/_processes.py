@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -147,6 +148,29 @@ def cancel_tree(options: Options) -> Series:
         f"the tree stood in {min(boots):.0f} ms (best)"
     )
     return series
+
+
+@row("kill_report", "a SIGKILLed child is reported to its parent", "ms", None, Target(200))
+def kill_report(options: Options) -> Series:
+    """From the signal to the `ActorFailure` that leaves the nursery, in a parent that waits in its block."""
+
+    async def measured() -> float:
+        killed = 0.0
+        try:
+            async with open_root(options) as an:
+                portal = await an.start_actor("victim")
+                assert portal.chan.aid is not None and portal.chan.aid.pid is not None
+                killed = time.perf_counter()
+                os.kill(portal.chan.aid.pid, signal.SIGKILL)
+                await trio.sleep_forever()
+        except tractor.ActorFailure as failure:
+            assert failure.returncode == -signal.SIGKILL
+        return (time.perf_counter() - killed) * 1e3
+
+    async def main() -> Series:
+        return await alternate(options, measured)
+
+    return run(main)
 
 
 def _exists(pid: int) -> bool:

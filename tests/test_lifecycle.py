@@ -157,7 +157,7 @@ def test_the_lifetime_stack_of_the_root_is_closed() -> None:
 def expect_quiet_interrupt(prog: Program, status: int) -> None:
     """It ended as Python ends by a ctrl-c, and no subactor said a word."""
     assert status == -signal.SIGINT, prog.stderr
-    assert "_child.py" not in prog.stderr, prog.stderr
+    assert "tractor/_child.py" not in prog.stderr, prog.stderr
     assert "Exception ignored" not in prog.stderr, prog.stderr
     lines = prog.stderr.strip().splitlines()
     assert lines[-1] == "KeyboardInterrupt", prog.stderr
@@ -212,7 +212,7 @@ def test_a_second_interrupt_while_the_tree_goes_down() -> None:
             prog.signal_group(signal.SIGINT)
             time.sleep(0.02)
         assert prog.finish() == -signal.SIGINT, prog.stderr
-        assert "_child.py" not in prog.stderr, prog.stderr
+        assert "tractor/_child.py" not in prog.stderr, prog.stderr
         assert not any(map(alive, pids))
 
 
