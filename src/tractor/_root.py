@@ -143,7 +143,7 @@ def _random_addrs(keys: list[str], registry: Sequence[UnwrappedAddress], aid: Ai
     ]
 
 
-def _environment(loglevel: str | None, start_method: str | None) -> tuple[str | None, str]:
+def _environment(loglevel: str | None, start_method: str | None) -> tuple[str, str]:
     """Log level and backend, where the environment beats the arguments."""
     env_level = os.environ.get("TRACTOR_LOGLEVEL")
     env_method = os.environ.get("TRACTOR_SPAWN_METHOD")
@@ -153,7 +153,7 @@ def _environment(loglevel: str | None, start_method: str | None) -> tuple[str | 
     ):
         if env and given and env != given:
             log.warning("%s=%r in the environment beats the argument %r", name, env, given)
-    return env_level or loglevel, env_method or start_method or "trio"
+    return env_level or loglevel or "error", env_method or start_method or "trio"
 
 
 def _frame_limit(given: int) -> int:
@@ -262,8 +262,7 @@ async def open_root_actor(
     limit = _frame_limit(max_frame_size)
     addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
     with contextlib.ExitStack() as undo:
-        if level is not None:
-            undo.enter_context(_console(level))
+        undo.enter_context(_console(level))
         _use_key(undo, authkey, "tcp" in keys, limit)
         undo.callback(try_set_start_method, selected_start_method())
         try_set_start_method(method)

@@ -116,18 +116,26 @@ class ConsoleHandler(logging.Handler):
         palette: Mapping[str, str],
         secondary: Mapping[str, Mapping[str, str]],
     ) -> None:
-        import colorlog
-
         super().__init__()
         self.addFilter(ContextFilter(level_names))
-        self.setFormatter(
-            colorlog.ColoredFormatter(
-                LOG_FORMAT,
-                DATE_FORMAT,
-                log_colors=palette,
-                secondary_log_colors=secondary,
-                stream=_CurrentStderr(),  # type: ignore[arg-type]
-            )
+        self._palette = palette
+        self._secondary = secondary
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as printed; what that needs is loaded for the first one."""
+        if self.formatter is None:
+            self.formatter = self._make_formatter()
+        return super().format(record)
+
+    def _make_formatter(self) -> logging.Formatter:
+        import colorlog
+
+        return colorlog.ColoredFormatter(
+            LOG_FORMAT,
+            DATE_FORMAT,
+            log_colors=self._palette,
+            secondary_log_colors=self._secondary,
+            stream=_CurrentStderr(),  # type: ignore[arg-type]
         )
 
     @property
