@@ -262,7 +262,9 @@ async def open_root_actor(
     limit = _frame_limit(max_frame_size)
     addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
     with contextlib.ExitStack() as undo:
-        undo.enter_context(_console(level))
+        undo.enter_context(
+            _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
+        )
         _use_key(undo, authkey, "tcp" in keys, limit)
         undo.callback(try_set_start_method, selected_start_method())
         try_set_start_method(method)
@@ -314,11 +316,14 @@ def _close_all(endpoints: list[Endpoint]) -> None:
 
 
 @contextmanager
-def _console(level: str) -> Iterator[None]:
-    """Print the package's log at ``level`` for the length of the block."""
+def _console(level: str, given: bool) -> Iterator[None]:
+    """Print the package's log at ``level`` for the length of the block.
+
+    A default level does not override one that the program has set on the logger itself.
+    """
     logger = _log.get_logger(mk_sublog=False).logger
     before, handlers = logger.level, list(logger.handlers)
-    _log.get_console_log(level)
+    _log.get_console_log(level if given or not before else None)
     try:
         yield
     finally:
