@@ -118,7 +118,7 @@ async def _elect(
                     f"a registrar is present at {present}, and `ensure_registry` wants this actor to be the one"
                 )
             own = list(bind) or _random_addrs(keys, present, aid(False))
-            return False, await bind_endpoints([a.unwrap() for a in own]), present
+            return False, await _bind([a.unwrap() for a in own]), present
         if taken:
             raise RuntimeError(
                 f"the registry addresses {taken} are taken by something that is no registrar "
@@ -129,9 +129,21 @@ async def _elect(
             return True, await bind_endpoints(wanted), addrs
         except OSError as exc:
             if not isinstance(exc, ConnectionError) and exc.errno != errno.EADDRINUSE:
-                raise
+                raise RuntimeError(
+                    f"can't listen on {wanted}: {exc}; choose other addresses"
+                ) from exc
             log.transport("another root was faster at %s: %r", wanted, exc)
     raise RuntimeError(f"the addresses {addrs} and {list(bind)} are in use by another process")
+
+
+async def _bind(addrs: list[UnwrappedAddress]) -> list[Endpoint]:
+    """Listen.  Raises RuntimeError where that can't be done."""
+    try:
+        return await bind_endpoints(addrs)
+    except OSError as exc:
+        raise RuntimeError(
+            f"can't listen on {addrs}: {exc}; choose other `tpt_bind_addrs`"
+        ) from exc
 
 
 def _random_addrs(keys: list[str], registry: Sequence[UnwrappedAddress], aid: Aid) -> list[Address]:
@@ -169,7 +181,21 @@ def _frame_limit(given: int) -> int:
     return limit
 
 
+_booting = False
+"""A root is on its way in this process, but not its actor yet."""
+
+
+def _note_booting(value: bool) -> None:
+    global _booting
+    _booting = value
+
+
 def _refuse_second_root() -> None:
+    if _booting:
+        raise RuntimeFailure(
+            "another task of this process is booting a root actor; wait for it and use "
+            "`tractor.open_nursery()` under the running one"
+        )
     actor = current_actor(err_on_no_runtime=False)
     if actor is not None:
         raise RuntimeFailure(
@@ -262,6 +288,8 @@ async def open_root_actor(
     limit = _frame_limit(max_frame_size)
     addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
     with contextlib.ExitStack() as undo:
+        _note_booting(True)
+        undo.callback(_note_booting, False)
         undo.enter_context(
             _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
         )
@@ -299,6 +327,7 @@ async def open_root_actor(
         async with open_runtime(actor, registration.stop):
             actor.ipc_server.serve_endpoints(endpoints)
             await registration.start()
+            _note_booting(False)
             try:
                 yield actor
             except BaseException as exc:
@@ -419,7 +448,7 @@ def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
     for key, value in kwargs.items():
         if key == "registry_addrs" and value is not None:
             value = [wrap_address(a).unwrap() for a in value]
-        if value is not None and in_force.get(key) != value:
+        if value is not None and key in in_force and in_force[key] != value:
             log.warning(
                 "the runtime is open already: %s=%r has no effect (%r is in force)",
                 key,

@@ -176,17 +176,18 @@ def test_the_text_has_the_cause_too() -> None:
 def test_keyboard_interrupt_is_relayed_and_raised_in_its_own_actor(
     how: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its caller gets it boxed; its own actor ends by it, and not by some cancellation."""
+    """Its caller gets it boxed; its own actor ends by it, not by some cancellation, which is a failure."""
 
     async def main() -> None:
         async with tractor.open_nursery() as an:
             portal = await an.start_actor("peer", enable_modules=["ep_errors"])
             error = await failure_of(portal, "KeyboardInterrupt", how)
             assert error.boxed_type is KeyboardInterrupt
-            while an.children:
-                await trio.sleep(0.001)
+            await trio.sleep_forever()
 
-    run(main)
+    with pytest.raises(tractor.ActorFailure) as caught:
+        run(main)
+    assert caught.value.returncode == 1
     assert "Cancelled" not in capfd.readouterr().err
 
 

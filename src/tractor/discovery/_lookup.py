@@ -38,6 +38,12 @@ __all__ = [
 log = _log.get_logger()
 
 Addr = UnwrappedAddress | Address | str
+QUERY_TIMEOUT = 3.0
+"""Seconds in which a registrar must answer."""
+
+RETRY_PAUSE = 0.1
+"""Seconds until an actor that was registered but did not answer is tried again."""
+
 CONNECT_TIMEOUT = 3.0
 """Seconds that connecting to one address, handshake included, may take."""
 
@@ -115,6 +121,10 @@ async def get_registry(addr: Addr | None = None) -> AsyncIterator[Portal | Local
         if not actor.reg_addrs:
             raise RuntimeFailure(f"{actor.aid.reprol()} knows no registrar; set `registry_addrs`")
         target = actor.reg_addrs[0]
+    for kept in actor.ipc_server.peer_channels():
+        if kept.role == "connect" and kept.is_registration and kept.raddr.unwrap() == target:
+            yield Portal(kept, actor)
+            return
     try:
         chan = await _connect(target, actor)
     except (OSError, TransportClosed) as exc:
@@ -162,9 +172,19 @@ def _lasting_peer(actor: Actor, name: str) -> Channel | None:
     """
     for chan in get_peer_by_name(name) or ():
         assert chan.aid is not None
-        if chan is actor.parent_chan or chan.is_registration or chan.aid.uid in actor.children:
+        if chan is actor.parent_chan or chan.is_registration:
+            return chan
+        # A child that is still being configured serves nobody.
+        if getattr(actor.children.get(chan.aid.uid), "ready", False):
             return chan
     return None
+
+
+def _portal_over(chan: Channel, actor: Actor) -> Portal:
+    """A portal over a lasting channel; the nursery's own for a child, so that it knows who has the child cancelled."""
+    record = actor.children.get(chan.aid.uid) if chan.aid else None
+    own: Portal | None = getattr(record, "portal", None)
+    return own or Portal(chan, actor)
 
 
 @asynccontextmanager
@@ -191,14 +211,29 @@ async def _open_best(
     registrar: Portal | LocalPortal,
     addrs: Iterable[UnwrappedAddress],
     name: str,
-) -> Portal | None:
-    """A portal over the best of the addresses; one where nothing answers is deleted at the registrar."""
+) -> tuple[Portal | None, bool]:
+    """A portal over the best of the addresses, and whether asking the registrar again could give others.
+
+    An address where nothing accepts, or another actor does, is deleted at the registrar; one that accepts but
+    does not answer in time is left alone: its actor may be busy.
+    """
+    actor = current_actor()
+    deleted = False
     for addr in rank_addrs([wrap_address(a).unwrap() for a in addrs]):
-        portal = await stack.enter_async_context(maybe_open_portal(addr, name))
-        if portal is not None:
-            return portal
+        try:
+            chan = await _connect(addr, actor)
+        except TransportClosed as exc:
+            log.transport("%r does not answer at %s: %s", name, addr, exc)
+            continue
+        except OSError as exc:
+            log.transport("nothing accepts at %s: %r", addr, exc)
+        else:
+            if chan.aid is not None and chan.aid.name == name:
+                return await stack.enter_async_context(open_portal(chan)), False
+            await chan.aclose()
         await registrar.run_from_ns("self", "delete_addr", addr=addr)
-    return None
+        deleted = True
+    return None, deleted
 
 
 def _of_transports(
@@ -210,18 +245,29 @@ def _of_transports(
 
 
 async def _find_at(
-    stack: AsyncExitStack, registrar_addr: Addr | None, name: str, transports: Sequence[str] | None
+    stack: AsyncExitStack,
+    registrar_addr: Addr | None,
+    name: str,
+    transports: Sequence[str] | None,
+    found: list[UnwrappedAddress],
 ) -> Portal | None:
-    """Ask one registrar until it gives an actor that answers, or none."""
+    """Connect to what a registrar has found; ask it again when that was stale."""
+    if not found:
+        return None
     registrar = await stack.enter_async_context(get_registry(registrar_addr))
-    while True:
-        found = await registrar.run_from_ns("self", "find_actor", name=name)
-        usable = _of_transports(found or (), transports)
-        if not usable:
-            return None
-        portal = await _open_best(stack, registrar, usable, name)
-        if portal is not None:
+    while usable := _of_transports(found, transports):
+        portal, changed = await _open_best(stack, registrar, usable, name)
+        if portal is not None or not changed:
             return portal
+        found = await _query(registrar, name)
+    return None
+
+
+async def _query(registrar: Portal | LocalPortal, name: str) -> list[UnwrappedAddress]:
+    """The addresses of the newest registration of a name.  Raises RuntimeFailure when no answer comes in time."""
+    with trio.move_on_after(QUERY_TIMEOUT):
+        return await registrar.run_from_ns("self", "find_actor", name=name) or []
+    raise RuntimeFailure(f"the registrar {registrar!r} did not answer within {QUERY_TIMEOUT} s")
 
 
 @asynccontextmanager
@@ -254,7 +300,7 @@ async def find_actor(
     if only_first and registry_addrs is None and enable_transports is None:
         peer = _lasting_peer(actor, name)
         if peer is not None:
-            yield Portal(peer, actor)
+            yield _portal_over(peer, actor)
             return
     asked: list[Addr | None] = (
         list(registry_addrs) if registry_addrs is not None else _own_registrars(actor)
@@ -272,8 +318,9 @@ async def find_actor(
 
 
 def _own_registrars(actor: Actor) -> list[Addr | None]:
-    """This actor's registrars; ``None`` stands for one that a lasting channel leads to."""
-    if actor.is_registrar or _registrar_channel(actor) is not None:
+    """This actor's registrars; ``None`` stands for itself or its parent."""
+    parent = actor.parent_chan
+    if actor.is_registrar or (parent is not None and parent.aid and parent.aid.is_registrar):
         return [None]
     return list(actor.reg_addrs) or [None]
 
@@ -284,19 +331,27 @@ async def _ask_all(
     name: str,
     transports: Sequence[str] | None,
 ) -> list[Portal]:
-    """Ask several registrars; one that does not answer is no error while another does."""
-    portals: dict[str, Portal] = {}
+    """Ask several registrars, all at once; one that does not answer is no error while another does."""
+    found: dict[int, list[UnwrappedAddress]] = {}
     failures: list[Exception] = []
-    for addr in asked:
+
+    async def ask(number: int, addr: Addr | None) -> None:
         try:
-            portal = await _find_at(stack, addr, name, transports)
+            async with get_registry(addr) as registrar:
+                found[number] = await _query(registrar, name)
         except (RuntimeFailure, TransportClosed, RemoteActorError) as exc:
             failures.append(exc)
-            continue
+
+    async with trio.open_nursery() as tn:
+        for number, addr in enumerate(asked):
+            tn.start_soon(ask, number, addr)
+    if failures and not found:
+        raise failures[0]
+    portals: dict[str, Portal] = {}
+    for number in sorted(found):
+        portal = await _find_at(stack, asked[number], name, transports, found[number])
         if portal is not None and portal.chan.aid is not None:
             portals.setdefault(portal.chan.aid.uuid, portal)
-    if failures and len(failures) == len(asked):
-        raise failures[0]
     return list(portals.values())
 
 
@@ -316,14 +371,16 @@ async def wait_for_actor(name: str, registry_addr: Addr | None = None) -> AsyncI
     actor = current_actor()
     peer = _lasting_peer(actor, name) if registry_addr is None else None
     if peer is not None:
-        yield Portal(peer, actor)
+        yield _portal_over(peer, actor)
         return
     async with AsyncExitStack() as stack:
         registrar = await stack.enter_async_context(get_registry(registry_addr))
         portal: Portal | None = None
         while portal is None:
             addrs = await registrar.run_from_ns("self", "wait_for_actor", name=name)
-            portal = await _open_best(stack, registrar, addrs, name)
+            portal, changed = await _open_best(stack, registrar, addrs, name)
+            if portal is None and not changed:
+                await trio.sleep(RETRY_PAUSE)
         yield portal
 
 

@@ -384,6 +384,10 @@ class Actor:
         endpoint = Endpoint(fn, Kind.CALL, f"self:{name}")
 
         def serve(chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+            if self.cancel_called:
+                canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
+                put_error(chan, ctxc_error(self, chan, cid, canceller, endpoint.name))
+                return
             msg = Start(cid, "self", name, kwargs, chan.local_uid)
             self.service_nursery.start_soon(ServedCall(self, chan, msg, endpoint).run)
 

@@ -186,11 +186,11 @@ async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str
     """
     pending = PendingCall(chan, f"{ns}:{func}")
     put_start(chan, pending.cid, ns, func, kwargs)
-    if chan.transport.unsent > HIGH_WATER:
-        await chan.transport.wait_below_mark()
     try:
+        if chan.transport.unsent > HIGH_WATER:
+            await chan.transport.wait_below_mark()
         reply = await pending.wait()
-    except trio.Cancelled:
+    except (trio.Cancelled, KeyboardInterrupt):
         await _cancel_call(pending)
         raise
     return result_of(reply, chan, actor)

@@ -637,9 +637,6 @@ class Context:
             TransportClosed: the peer is gone.
         """
         self._parent_only("wait_for_result")
-        if self._dialog.phase is Phase.RUN and self._dialog.stream is not StreamState.OPEN:
-            self._dialog.handle(Event.LEFT)
-            self._port.drop_buffer()
         await self._wait_end()
         if self._dialog.end is ContextState.SELF_CANCELLED:
             return self._remote_error

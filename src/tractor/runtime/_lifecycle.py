@@ -82,10 +82,12 @@ async def _close_runtime(
             actor.start_cancel(actor.aid)
             while not actor.cancel_complete:
                 await actor.cancel(None)
-            actor.lifetime_stack.close()
-            await farewell()
-            await actor.part_from_peers()
-            await actor.ipc_server.wait_for_shutdown()
+            try:
+                actor.lifetime_stack.close()
+            finally:
+                await farewell()
+                await actor.part_from_peers()
+                await actor.ipc_server.wait_for_shutdown()
         finally:
             service_tn.cancel_scope.cancel()
             io_tn.cancel_scope.cancel()

@@ -224,6 +224,9 @@ class StreamPort:
             await self._senders.park()
             self.raise_if_unsendable()
         transport = self.chan.transport
+        if transport.unsent > HIGH_WATER:
+            await transport.wait_below_mark()
+            self.raise_if_unsendable()
         if type(data) is bytes and len(data) >= NO_COPY_ABOVE:
             transport.put_bytes(self.cid, data)
         else:
@@ -232,8 +235,6 @@ class StreamPort:
             except TypeError as exc:
                 raise unencodable_error(data, "Yield", exc, cid=self.cid) from exc
         send.spend()
-        if transport.unsent > HIGH_WATER:
-            await transport.wait_below_mark()
 
     def raise_if_unsendable(self) -> None:
         """Raise the reason why nothing can be sent, if there is one."""

@@ -113,7 +113,7 @@ class Portal:
         ns, name = endpoint_path(fn, Kind.CALL)
         return await call(self.chan, self._actor, ns, name, kwargs)
 
-    async def _run_by_name(self, ns: str, name: str = "", **kwargs: Any) -> Any:
+    async def _run_by_name(self, ns: str, name: str = "", /, **kwargs: Any) -> Any:
         warnings.warn(
             "`Portal.run('mod.path', 'fn_name')` is outdated; pass the function, or use `run_from_ns()`",
             DeprecationWarning,
@@ -322,16 +322,18 @@ class LocalPortal:
         self.actor = actor
         self.chan = channel
 
-    async def run_from_ns(self, ns: str, func_name: str, **kwargs: Any) -> Any:
+    async def run_from_ns(self, namespace_path: str, function_name: str, **kwargs: Any) -> Any:
         """Run a method of the own actor.
 
         Raises:
-            ValueError: ``ns`` is not ``'self'``.
+            ValueError: ``namespace_path`` is not ``'self'``.
             AttributeError: no such request.
         """
-        if ns != "self":
-            raise ValueError(f"a local portal reaches the namespace 'self' alone, not {ns!r}")
-        return await getattr(self.actor, func_name)(**kwargs)
+        if namespace_path != "self":
+            raise ValueError(
+                f"a local portal reaches the namespace 'self' alone, not {namespace_path!r}"
+            )
+        return await getattr(self.actor, function_name)(**kwargs)
 
     def pformat(self) -> str:
         """One line for people."""
@@ -389,11 +391,13 @@ class OpenContext:
         ctx._port.recv.allow_overruns = self._allow_overruns
         shown = None if spec is None or ctx._spec_is_any else ctx._decoder.spec_str
         put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, ctx._encoder)
-        if chan.transport.unsent > HIGH_WATER:
-            await chan.transport.wait_below_mark()
         try:
             await self._wait_started(ctx)
             first = ctx._decode_payload("Started", Started, ctx._started_msg.pld)
+        except MsgTypeError:
+            await _stop_endpoint(ctx)
+            chan.dialogs.pop(ctx.cid, None)
+            raise
         except BaseException:
             chan.dialogs.pop(ctx.cid, None)
             raise
@@ -404,9 +408,11 @@ class OpenContext:
     async def _wait_started(self, ctx: Context) -> None:
         dialog = ctx._dialog
         try:
+            if ctx.chan.transport.unsent > HIGH_WATER:
+                await ctx.chan.transport.wait_below_mark()
             while dialog.phase is Phase.REQ:
                 await ctx._waiting.park()
-        except trio.Cancelled:
+        except (trio.Cancelled, KeyboardInterrupt):
             await _stop_remote(ctx, Event.INTERRUPTED)
             if dialog.end is ContextState.ERRORED:
                 ctx.maybe_raise()
@@ -447,7 +453,7 @@ class OpenContext:
             ctx._port.drop_buffer()
             try:
                 await ctx._wait_end()
-            except trio.Cancelled:
+            except (trio.Cancelled, KeyboardInterrupt):
                 await _stop_remote(ctx, Event.INTERRUPTED)
                 if dialog.end is ContextState.ERRORED:
                     ctx.maybe_raise()

@@ -45,11 +45,25 @@ def put_error(chan: Channel, error: Error) -> None:
     except TransportClosed as exc:
         log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
     except MessagingError:
-        # The text itself is over the frame limit: what it is must still arrive.
-        error.tb_str = error.tb_str[-2000:]
-        error.message = error.message[:2000]
-        error._bad_msg = error._bad_msg_as_dict = None
-        chan.transport.put(error)
+        _put_shortened(chan, error)
+
+
+def _put_shortened(chan: Channel, error: Error) -> None:
+    """Send an ``Error`` whose text is over the frame limit: what it is must still arrive."""
+    error._bad_msg = error._bad_msg_as_dict = None
+    for size in (2000, 500, 100, 0):
+        error.tb_str = error.tb_str[len(error.tb_str) - size :] if size else ""
+        error.message = error.message[:size]
+        try:
+            chan.transport.put(error)
+        except MessagingError:
+            continue
+        except TransportClosed as exc:
+            log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
+        return
+    log.error(
+        "an error can't be relayed to %s, whatever its text: %s", chan.peer, error.src_type_str
+    )
 
 
 def relay_error(actor: Actor, chan: Channel, cid: int, exc: BaseException) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,8 @@ class Child:
     def failed(self) -> bool:
         """Whether its end, which has come, is a failure: nobody had asked for it."""
         if self.goodbye:
-            return False
+            # Cancelled on request, unless its runtime crashed on the way.
+            return bool(self.returncode and self.returncode > 0) and not self.asked_to_go
         return not self.asked_to_go or (self.lost and self.returncode != 0)
 
     # -- told by the child's messages -----------------------------------------------------------------
@@ -153,7 +154,8 @@ class Child:
 
         Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.
         """
-        if self.exited.is_set():
+        if self.returncode is not None:
+            await self._wait_exited()
             return
         if self.ladder is not None:
             if hard_kill:
@@ -237,8 +239,12 @@ class Child:
 
     # -- the end --------------------------------------------------------------------------------------
 
-    async def reap(self) -> None:
-        """Wait for the process's end, deliver what it had sent, and clean up behind it.  Shielded."""
+    async def reap(self, on_death: Callable[[], None]) -> None:
+        """Wait for the process's end, deliver what it had sent, and clean up behind it.  Shielded.
+
+        Args:
+            on_death: called once the end is known and delivered, before descendants are waited for.
+        """
         process = self.process
         assert process is not None
         with trio.CancelScope(shield=True):
@@ -248,6 +254,7 @@ class Child:
                     await self.actor.ipc_server.wait_for_departure(self.chan)
             if not self.ready:
                 await process.drain_stderr()
+            on_death()
             self._remove_files()
             if self.descendants and self.returncode != 0:
                 await self._reap_descendants()

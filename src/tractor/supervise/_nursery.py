@@ -235,10 +235,16 @@ class ActorNursery:
         assert portal.chan.aid is not None
         child = self._children.get(portal.chan.aid.uid)
         pending = PendingCall(portal.chan, f"{ns}:{fn.__qualname__}")
-        put_start(portal.chan, pending.cid, ns, fn.__qualname__, fn_kwargs)
-        portal.expect_main(pending)
-        # The caller may go on to compute without ever yielding: the child must not wait for that.
-        await portal.chan.transport.flush()
+        try:
+            put_start(portal.chan, pending.cid, ns, fn.__qualname__, fn_kwargs)
+            portal.expect_main(pending)
+            # The caller may go on to compute without ever yielding: the child must not wait for that.
+            await portal.chan.transport.flush()
+        except BaseException:
+            # Without its one function it would be a daemon that nobody knows of.
+            if child is not None:
+                await child.take_down(hard_kill=False)
+            raise
         if child is not None:
             child.one_shot = True
             self._tn.start_soon(self._await_main, child, portal)
@@ -293,7 +299,14 @@ class ActorNursery:
         child.aid = Aid(child.aid.name, child.aid.uuid, pid)
         self._spawned += 1
         self._actor.report_descendants(up=[(pid, process_start_time(pid))])
-        nursery.start_soon(self._supervise, child, name=f"supervisor of {child.aid.name}")
+        title = f"supervisor of {child.aid.name}"
+        try:
+            nursery.start_soon(self._supervise, child, name=title)
+        except RuntimeError:
+            # The nursery that was given is closed: the process must be reaped all the same.
+            self._tn.start_soon(self._supervise, child, name=title)
+            await child.take_down(hard_kill=False)
+            raise
         if self._tearing_down:
             self._tn.start_soon(child.take_down, False, name=f"teardown of {child.aid.name}")
         try:
@@ -337,13 +350,16 @@ class ActorNursery:
     @trio.lowlevel.enable_ki_protection
     async def _supervise(self, child: Child) -> None:
         """One child's task: reap its process and decide what its end means."""
-        await child.reap()
+        await child.reap(lambda: self._note_death(child))
         self._reaped += 1
         if child.ladder is not None:
             self._escalations += len(child.ladder.escalations)
+        self._forget(child)
+
+    def _note_death(self, child: Child) -> None:
+        """A child's process has ended, and what it had sent is delivered: was that a failure?"""
         if child.portal is not None and child.failed:
             self._fail(child.uid, self._failure_of(child))
-        self._forget(child)
 
     def _failure_of(self, child: Child) -> ActorFailure:
         tail = child.process.stderr_tail() if child.process is not None else ""
@@ -404,10 +420,7 @@ class ActorNursery:
             hard_kill: start at the signals instead of asking first.
         """
         self._cancel_called = True
-        with trio.CancelScope(shield=True):
-            await self._actor.hooks.wait_for_repl()
-        self._begin_teardown(hard_kill)
-        await self._wait_all_gone(shield=True)
+        await self._tear_all_down(hard_kill)
 
     async def _wait_all_gone(self, shield: bool) -> None:
         with trio.CancelScope(shield=shield):
@@ -435,12 +448,13 @@ class ActorNursery:
             await self._tear_all_down()
         self._raise_collected(body_exc)
 
-    async def _tear_all_down(self) -> None:
+    async def _tear_all_down(self, hard_kill: bool = False) -> None:
+        """Take every child down, shielded, telling the parent meanwhile that this goes on."""
         with trio.CancelScope(shield=True):
             await self._actor.hooks.wait_for_repl()
             async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
                 tn.start_soon(self._note_progress)
-                self._begin_teardown(hard_kill=False)
+                self._begin_teardown(hard_kill)
                 await self._wait_all_gone(shield=True)
                 tn.cancel_scope.cancel()
 
