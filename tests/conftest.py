@@ -35,13 +35,15 @@ LEAK_GRACE = 1.0
 
 RUNTIME_VARIABLES = (
     "PYTHONBREAKPOINT",
+    # Lines of several processes on one pipe stay whole only when each is written at once.
+    "PYTHONUNBUFFERED",
     "TRACTOR_AUTHKEY_FILE",
     "TRACTOR_ENABLE_STACKSCOPE",
     "TRACTOR_LOGLEVEL",
     "TRACTOR_MAX_FRAME_SIZE",
     "TRACTOR_SPAWN_METHOD",
 )
-"""Variables that change what a runtime does: a test that wants one sets it itself."""
+"""Variables that change what a program does: a test that wants one sets it itself."""
 
 ON_LINUX = sys.platform == "linux"
 
