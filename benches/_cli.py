@@ -37,6 +37,7 @@ ORDER = (
     "start_8",
     "start_30",
     "cancel_tree",
+    "kill_report",
     "memory",
     "find_actor",
     "find_sibling",
