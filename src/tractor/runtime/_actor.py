@@ -334,8 +334,7 @@ class Actor:
             self._on_runtime_request(chan, msg)
             return
         if self.cancel_called:
-            canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
-            put_error(chan, ctxc_error(self, chan, cid, canceller, f"{msg.ns}:{msg.func}"))
+            self._refuse(chan, cid, f"{msg.ns}:{msg.func}")
             return
         try:
             endpoint = find_endpoint(self.enabled, msg.ns, msg.func, msg.kind)
@@ -343,6 +342,11 @@ class Actor:
             relay_error(self, chan, cid, exc)
             return
         self._serve(chan, msg, endpoint)
+
+    def _refuse(self, chan: Channel, cid: int, what: str) -> None:
+        """Answer a request that comes while this actor is cancelled: it ends as cancelled by the same canceller."""
+        canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
+        put_error(chan, ctxc_error(self, chan, cid, canceller, what))
 
     def _serve(self, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
         start = self.service_nursery.start_soon
@@ -385,8 +389,7 @@ class Actor:
 
         def serve(chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
             if self.cancel_called:
-                canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
-                put_error(chan, ctxc_error(self, chan, cid, canceller, endpoint.name))
+                self._refuse(chan, cid, endpoint.name)
                 return
             msg = Start(cid, "self", name, kwargs, chan.local_uid)
             self.service_nursery.start_soon(ServedCall(self, chan, msg, endpoint).run)

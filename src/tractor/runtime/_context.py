@@ -140,7 +140,6 @@ class Context:
         self._unwound = False
         self._cancelled_elsewhere = False
         self._overrun: StreamOverrun | None = None
-        self._cancel_request: PendingCall | None = None
         # Who waits for the end of the dialog, or for its first answer.
         self._waiting = trio.lowlevel.ParkingLot()
         self._owner_waits = False
@@ -601,7 +600,7 @@ class Context:
         if trio.lowlevel.current_task() is not self._task:
             self._cancelled_elsewhere = True
         if Do.SEND_CANCEL in todo:
-            self._cancel_request = request_cancel(self._chan, self._cid)
+            self.request_cancel()
         await self._wait_ack(timeout)
 
     def request_cancel(self) -> PendingCall | None:

@@ -496,7 +496,7 @@ async def _stop_remote(ctx: Context, event: Event) -> None:
         if not was_over:
             ctx._canceller = ctx.chan.local_uid
         if ctx.chan.connected():
-            ctx._cancel_request = ctx.request_cancel()
+            ctx.request_cancel()
     if Do.WAIT_ACK in todo:
         await ctx._wait_ack()
         if not dialog.ended:

@@ -74,7 +74,6 @@ class Child:
         self.asked_to_go = False
         self.goodbye = False
         self.lost = False
-        self.one_shot = False
         self.descendants: dict[int, float | None] = {}
         self.accept_addrs: list[UnwrappedAddress] = []
         self._events: list[Event] = []

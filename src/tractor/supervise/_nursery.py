@@ -246,7 +246,6 @@ class ActorNursery:
                 await child.take_down(hard_kill=False)
             raise
         if child is not None:
-            child.one_shot = True
             self._tn.start_soon(self._await_main, child, portal)
         return portal
 
