@@ -6,8 +6,8 @@ a text: a type is found if it is already loaded and this actor has a reason to k
 
 from __future__ import annotations
 
-import bdb
 import builtins
+import importlib
 import sys
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
@@ -131,7 +131,15 @@ def get_err_type(name: str) -> ErrType | None:
     bdb.
     """
     known = _by_name.get(name) or _member(builtins, name) or _public.get(name)
-    return known or _member(trio, name) or _member(bdb, name)
+    return known or _member(trio, name) or (_member(_bdb(), name) if name in _OF_BDB else None)
+
+
+_OF_BDB = ("BdbQuit",)
+"""The exceptions of `bdb`, which is loaded when one of them is first asked for."""
+
+
+def _bdb() -> object:
+    return importlib.import_module("bdb")
 
 
 def find_err_type(
@@ -175,7 +183,9 @@ def _find_known(path: str) -> ErrType | None:
     module, _, qualname = path.partition(":")
     if module == "tractor":
         return _public.get(qualname)
-    if module in ("builtins", "bdb") or module.partition(".")[0] in ("trio", "tractor"):
+    if module == "bdb":
+        return _member(_bdb(), qualname) if qualname in _OF_BDB else None
+    if module == "builtins" or module.partition(".")[0] in ("trio", "tractor"):
         return _member(sys.modules.get(module), qualname)
     return None
 

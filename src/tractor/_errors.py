@@ -512,11 +512,29 @@ class StreamOverrun(RemoteActorError, trio.TooSlowError):
 
 
 def safe_str(value: object) -> str:
-    """``str(value)``, also where that fails."""
+    """``str(value)``, also where that fails or raises what is no ``Exception``."""
     try:
         return str(value)
-    except Exception:
-        return f"<{type(value).__name__} object, its str() failed>"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return f"<{class_name(type(value))} object, its str() failed>"
+
+
+def safe_repr(value: object) -> str:
+    """``repr(value)``, also where that fails or raises what is no ``Exception``."""
+    try:
+        return repr(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        name = class_name(value if isinstance(value, type) else type(value))
+        return f"<{name} {'class' if isinstance(value, type) else 'object'}, its repr() failed>"
+
+
+def class_name(cls: type) -> str:
+    """A class's own name, whatever its metaclass answers for that."""
+    return str(type.__dict__["__name__"].__get__(cls))
 
 
 def _type_name(cls: type | None) -> str:

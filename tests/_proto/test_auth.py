@@ -107,15 +107,18 @@ def test_the_grammar_covers_every_waiting_state() -> None:
 
 def test_the_exchange_with_a_key() -> None:
     connect, accept = make("connect"), make("accept")
-    assert accept.start() == HELLO
     first = connect.start()
     assert first == HELLO + NONCES["connect"]
-    answer = accept.receive(first)
-    assert answer == (NONCES["accept"] + proof("accept"), False, b"")
-    last = connect.receive(HELLO + answer.send)
-    assert last == (proof("connect"), True, b"")
-    # The connector's first messages may ride along with its proof.
-    assert accept.receive(last.send + b"frames") == (b"", True, b"frames")
+    greeting = accept.start()
+    assert greeting == HELLO + NONCES["accept"]
+    # Who accepts gives away nothing that needs the key until the other side has proven it.
+    assert accept.receive(first) == (b"", False, b"")
+    proven = connect.receive(greeting)
+    assert proven == (proof("connect"), False, b"")
+    answer = accept.receive(proven.send)
+    assert answer == (proof("accept"), True, b"")
+    # The acceptor's first messages may ride along with its proof.
+    assert connect.receive(answer.send + b"frames") == (b"", True, b"frames")
 
 
 def test_without_a_key_the_hello_is_all() -> None:
@@ -135,28 +138,128 @@ def test_the_wrong_key_fails(role: Role) -> None:
     assert machine.state is State.FAILED
 
 
-def test_a_connector_that_is_not_answered_honestly_proves_nothing() -> None:
-    connect = make("connect")
-    connect.start()
-    with pytest.raises(HandshakeError):
-        connect.receive(HELLO + NONCES["accept"] + b"\0" * 32)
-
-
-def test_a_proof_cannot_be_reflected() -> None:
-    """A peer without the key sends back the nonce and the proof of this side."""
+@given(st.binary(max_size=200))
+def test_who_accepts_sends_a_stranger_nothing_computed_with_the_key(data: bytes) -> None:
+    """Not even something to test guesses of a weak key on."""
     accept = make("accept")
     accept.start()
-    own = accept.receive(HELLO + NONCES["accept"]).send
-    assert own[:32] == NONCES["accept"]
+    assert accept.receive(HELLO)[0] == b""
+    try:
+        assert accept.receive(data).send == b""
+    except HandshakeError:
+        assert len(data) >= 64
+
+
+@given(st.binary(min_size=64, max_size=200))
+def test_a_connector_gives_an_impostor_no_message(data: bytes) -> None:
+    """Its proof is of no use to whoever does not hold the key already; done it is not."""
+    connect = make("connect")
+    connect.start()
+    sent = connect.receive(HELLO + data[:32])
+    assert not sent.done
     with pytest.raises(HandshakeError, match="key"):
-        accept.receive(own[32:])
+        connect.receive(data[32:])
+    assert connect.state is State.FAILED
 
 
-def test_a_proof_cannot_be_replayed_on_another_connection() -> None:
-    accept = Handshake("accept", KEY, b"n" * 32)
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("nonce", ["own", "other"])
+def test_a_proof_cannot_be_reflected(role: Role, nonce: str) -> None:
+    """A peer without the key sends back the nonce (or one of its own) and the proof of this side."""
+    machine = make(role)
+    greeting = machine.start()
+    theirs = greeting[6:] if nonce == "own" else b"x" * 32
+    machine.receive(HELLO + theirs)
+    own = machine._proof(role)
+    with pytest.raises(HandshakeError, match="key"):
+        machine.receive(own)
+
+
+def test_a_connector_does_not_take_its_own_echo_for_a_peer() -> None:
+    """Everything that it sends comes back to it, as from a socket connected to itself."""
+    connect = make("connect")
+    echo = connect.start()
+    sent = connect.receive(echo).send
+    with pytest.raises(HandshakeError, match="key"):
+        connect.receive(sent)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_recorded_peer_cannot_be_replayed_on_another_connection(role: Role) -> None:
+    machine = Handshake(role, KEY, b"n" * 32)
+    machine.start()
+    with pytest.raises(HandshakeError, match="key"):
+        machine.receive(opening(peer_of(role)))
+
+
+def test_the_proof_is_bound_to_version_role_and_both_nonces() -> None:
+    """Change one thing of what was proven, and it proves nothing."""
+    c, a = NONCES["connect"], NONCES["accept"]
+    right = HELLO + b"C" + c + a
+    wrong = {
+        "magic": b"xxxx" + HELLO[4:] + b"C" + c + a,
+        "version": MAGIC + b"\0\0" + b"C" + c + a,
+        "role": HELLO + b"A" + c + a,
+        "no role": HELLO + c + a,
+        "connector's nonce": HELLO + b"C" + b"x" * 32 + a,
+        "acceptor's nonce": HELLO + b"C" + c + b"x" * 32,
+        "their order": HELLO + b"C" + a + c,
+    }
+    for what, text in {**wrong, "nothing": right}.items():
+        accept = make("accept")
+        accept.start()
+        accept.receive(HELLO + c)
+        sent = hmac.digest(KEY, text, "sha256")
+        if what == "nothing":
+            assert accept.receive(sent).done
+        else:
+            with pytest.raises(HandshakeError, match="key"):
+                accept.receive(sent)
+
+
+def test_what_comes_behind_a_wrong_proof_is_thrown_away() -> None:
+    accept = make("accept")
     accept.start()
+    with pytest.raises(HandshakeError):
+        accept.receive(HELLO + NONCES["connect"] + bytes(32) + b"messages" * 10_000)
+    assert accept._buffer == b""
+    with pytest.raises(IllegalEvent):
+        accept.receive(proof("connect"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_opening_without_a_key_never_passes_where_one_is_asked_for(role: Role) -> None:
+    """As on a Unix socket: hello, and frames right behind it."""
+    machine = make(role)
+    machine.start()
+    frames = (40).to_bytes(4, "little") + b"m" * 40
+    step = machine.receive(HELLO + frames)
+    assert (step.done, step.rest) == (False, b"")
     with pytest.raises(HandshakeError, match="key"):
-        accept.receive(opening("connect"))
+        machine.receive(frames)
+
+
+@pytest.mark.parametrize("version", [0, 2, 255, 256, 0xFFFF])
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("role", ROLES)
+def test_no_other_version_is_spoken(role: Role, key: bytes | None, version: int) -> None:
+    machine = make(role, key)
+    machine.start()
+    whole = MAGIC + version.to_bytes(2, "little") + opening(peer_of(role))[6:]
+    with pytest.raises(HandshakeError, match=f"version {version},"):
+        machine.receive(whole)
+    assert machine.state is State.FAILED
+
+
+@given(st.integers(0, 69), st.integers(0, 7), st.sampled_from(ROLES))
+def test_one_wrong_bit_anywhere_fails(at_byte: int, bit: int, role: Role) -> None:
+    whole = bytearray(opening(peer_of(role)))
+    whole[at_byte] ^= 1 << bit
+    machine = make(role)
+    machine.start()
+    with pytest.raises(HandshakeError):
+        machine.receive(bytes(whole))
+    assert machine.state is State.FAILED
 
 
 @pytest.mark.parametrize("key", [KEY, None])
@@ -224,12 +327,19 @@ def test_the_cutting_of_the_bytes_does_not_matter(
         sent += step.send
         done = step.done
         rest += step.rest
-    expected = (
-        {"connect": proof("connect"), "accept": NONCES["accept"] + proof("accept")}[role]
-        if key
-        else b""
-    )
+    expected = proof(role) if key else b""
     assert (sent, done, rest) == (expected, True, tail)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("state", WAITING)
+def test_only_a_connector_that_has_proven_is_told_to_look_at_its_key(
+    role: Role, state: State
+) -> None:
+    """By itself: a peer that refuses it says nothing."""
+    with pytest.raises(HandshakeError, match=state.value) as caught:
+        at(role, state).receive_eof()
+    assert ("authkey" in str(caught.value)) is (role == "connect" and state is State.PROOF)
 
 
 def test_trickled_bytes_leave_a_bounded_history() -> None:

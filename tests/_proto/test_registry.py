@@ -51,6 +51,18 @@ def test_an_entry_without_addresses_is_removed() -> None:
     assert t.delete_addr("x") is None
 
 
+def test_an_address_is_deleted_only_while_it_is_the_given_actors() -> None:
+    t = table()
+    t.register(A1, "x")
+    assert t.owner("x") == A1
+    t.register(A2, "x")
+    assert t.delete_addr("x", A1) is None, "it has changed hands"
+    assert t.get_registry() == {"a.2": ["x"]}
+    assert t.delete_addr("x", A2) == A2
+    assert t.delete_addr("x", A2) is None
+    assert t.owner("x") is None
+
+
 def test_registering_again_changes_no_order() -> None:
     t = table()
     t.register(A1, "x")

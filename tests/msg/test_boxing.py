@@ -205,7 +205,20 @@ def test_large_bad_message_stays_here() -> None:
     assert len(codec.encode(exc)) < _boxing.BAD_MSG_BYTES
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x93\x06", msgspec.msgpack.encode("no message")])
+TOO_DEEP = b"\x91" * 5000 + b"\x01"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xc1",
+        b"\x93\x06",
+        msgspec.msgpack.encode("no message"),
+        b"\x93\x06\x01" + TOO_DEEP,
+        b"\x96\x03\x01\xa1\xff\xa0\x80\xc0",
+    ],
+)
 def test_garbled_bad_message_does_no_harm(raw: bytes) -> None:
     message = errors.pack_error(bad_payload(1), src_uid=A)
     message._bad_msg, message._bad_msg_as_dict = raw, {"msg_type": "Nonsense"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from decimal import Decimal, InvalidOperation
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -14,7 +15,9 @@ import trio.testing
 from tractor.msg import (
     MsgCodec,
     NamespacePath,
+    PldRx,
     Return,
+    Stop,
     Yield,
     apply_codec,
     current_codec,
@@ -23,6 +26,7 @@ from tractor.msg import (
     mk_dec,
 )
 from tractor.msg._codec import unknown_types
+from tractor.msg.hooks import combine, nspath_hooks, path_hooks
 
 encode = msgspec.msgpack.encode
 
@@ -214,3 +218,29 @@ def test_limit_msg_spec() -> None:
         assert current_codec() is codec
         assert codec.pld_spec == (None | Point)
     assert current_codec() is default
+
+
+def test_a_codec_with_hooks_for_several_types() -> None:
+    hooks = combine(path_hooks(), nspath_hooks())
+    for spec in (int, None, int | None, list[int]):
+        codec = mk_codec(spec, **hooks.codec_kwargs())
+        for value in (PurePosixPath("/x"), NamespacePath("a:b")):
+            raw = codec.encode(Yield(1, value))
+            assert codec.decode(raw).pld == codec.pld_dec.decode(codec.encode(value)) == value
+        assert codec.decode(codec.encode(Stop(3))) == Stop(3)
+        with pytest.raises(msgspec.ValidationError):
+            codec.decode(codec.encode(Yield(1, "text")))
+
+
+def test_a_codec_with_hooks_alone_decodes_by_them() -> None:
+    codec = mk_codec(**combine(path_hooks(), nspath_hooks()).codec_kwargs())
+    path = PurePosixPath("/x")
+    assert isinstance(codec.decode(codec.encode(Yield(1, path))).pld, msgspec.Raw)
+    assert codec.pld_dec.decode(codec.encode(path)) == path
+    assert codec.pld_dec.decode(codec.encode({"a": 1})) == {"a": 1}
+    declared = PldRx(mk_dec(int))
+    declared.codec = codec
+    assert declared.spec is int
+    free = PldRx()
+    free.codec = codec
+    assert free.decode(codec.encode(path)) == path

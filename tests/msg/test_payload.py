@@ -11,6 +11,7 @@ import pytest
 from tractor._exceptions import MsgTypeError
 from tractor.msg import Return, Started, Yield, apply_codec, mk_codec, mk_dec, validate_payload_msg
 from tractor.msg._payload import SHOWN_CHARS, encode_payload, payload_type_error
+from tractor.msg._pld_rx import PldRx
 
 
 class Thing:
@@ -52,9 +53,11 @@ def test_violation_can_be_returned() -> None:
 
 def test_decoder_and_codec_of_a_dialog() -> None:
     codec = mk_codec(enc_hook=repr, ext_types=[Thing])
-    dialog: Any = SimpleNamespace(pld_rx=SimpleNamespace(pld_dec=mk_dec(str)), _codec=codec)
+    rx = PldRx(mk_dec(str))
+    dialog: Any = SimpleNamespace(pld_rx=rx)
+    rx.codec = codec
     assert validate_payload_msg(Started(1, Thing()), Thing(), dialog) is None
-    dialog._codec = None
+    rx.codec = None
     with pytest.raises(MsgTypeError):
         validate_payload_msg(Started(1, Thing()), Thing(), dialog)
     with apply_codec(codec):

@@ -126,6 +126,9 @@ def test_every_name_of_the_package_resolves() -> None:
     [
         ({"cid": 1}, None, ValueError, "msg_type"),
         ({"msg_type": "Nope", "cid": 1}, None, ValueError, "Nope"),
+        ({"msg_type": ["Stop"], "cid": 1}, None, ValueError, "Stop"),
+        ({"msg_type": None, "cid": 1}, None, ValueError, "msg_type"),
+        ({"msg_type": "Stop", 5: 1}, None, TypeError, "strings"),
         ({"msg_type": "Stop", "cid": 1}, types.Yield, ValueError, "Stop"),
         ({"msg_type": "Yield", "cid": 1}, None, TypeError, "pld"),
         ({"msg_type": "Stop", "cid": 1, "more": 2}, None, TypeError, "more"),
@@ -143,10 +146,46 @@ def test_pretty_variant_is_complete_too() -> None:
         {"msg_type": "Error", "src_uid": ("a", "b"), "src_type_str": "X", "boxed_type_str": "X"},
         use_pretty=True,
     )
-    assert "src_type_str: Any = 'X'" in repr(pretty).replace("typing.", "")
+    assert "src_type_str: str = 'X'" in repr(pretty)
+    assert "cid: int | None = None" in repr(pretty)
     assert "_bad_msg" not in repr(pretty)
     with pytest.raises(TypeError, match="src_uid"):
         types.from_dict_msg({"msg_type": "Error"}, use_pretty=True)
+
+
+def test_dict_of_a_message_with_a_payload_type() -> None:
+    message = types.from_dict_msg({"cid": 1, "pld": 2}, types.Yield[int])
+    assert message == types.Yield(1, 2)
+    pretty = types.from_dict_msg({"cid": 1, "pld": 2}, types.Yield, use_pretty=True)
+    assert repr(pretty) == "Yield(\n  cid: int = 1,\n  pld: Any = 2,\n)"
+
+
+def test_the_dict_stays_as_it_was() -> None:
+    fields = {"msg_type": "Stop", "cid": 1}
+    types.from_dict_msg(fields)
+    assert fields == {"msg_type": "Stop", "cid": 1}
+
+
+def test_pretty_variants_share_no_default() -> None:
+    fields = {"msg_type": "Error", "src_uid": ("a", "b"), "src_type_str": "X"}
+    one, two = (
+        types.from_dict_msg({**fields, "boxed_type_str": "X"}, use_pretty=True) for _ in range(2)
+    )
+    assert one.relay_path is not two.relay_path  # type: ignore[attr-defined]
+
+
+def test_spec_of_any_payload_is_the_default() -> None:
+    assert types.mk_msg_spec() == types.mk_msg_spec(Any)
+    codec = msg.mk_codec(Any)
+    assert codec.decode(codec.encode(types.Started(1, {"a": [None]}))).pld == {"a": [None]}
+
+
+def test_identities_in_sets() -> None:
+    aids = {types.Aid("a", "1"), types.Aid("b", "1"), types.Aid("a", "2", 5)}
+    assert len(aids) == 2
+    assert types.Aid("whatever", "2") in aids
+    with pytest.raises(AttributeError, match="immutable"):
+        types.Aid("a", "1").pid = 3  # type: ignore[misc]
 
 
 def test_aid() -> None:

@@ -43,7 +43,7 @@ def test_keywords_and_defaults() -> None:
             assert await portal.run(ep_calls.two_of, one=1) == [1, 2]
             assert await portal.run(ep_calls.two_of, one=1, two=3) == [1, 3]
             with pytest.raises(TypeError):
-                await portal.run(ep_calls.two_of, 1)
+                await portal.run(ep_calls.two_of, 1)  # type: ignore[call-overload]
 
     run(main)
 

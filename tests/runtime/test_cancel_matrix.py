@@ -634,8 +634,9 @@ def test_cancel_is_bounded_when_the_task_does_not_end(reg_addr: Any) -> None:
                 assert str(ctx.state) == "cancelling"
                 assert not ctx.has_outcome
                 await portal.run(ep_matrix.let_go, key="one")
-                result = await ctx.wait_for_result()
-                assert type(result) is tractor.ContextCancelled
+                # For a checker the endpoint returns nothing; an own cancel gives the report instead.
+                result = await ctx.wait_for_result()  # type: ignore[func-returns-value]
+                assert type(result) is tractor.ContextCancelled  # type: ignore[comparison-overlap]
                 assert ctx.cancel_acked
             assert str(ctx.state) == "self-cancelled"
 

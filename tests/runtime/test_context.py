@@ -183,7 +183,8 @@ def test_keywords_that_open_context_takes_itself_go_by_partial() -> None:
             open_peer("ep_context") as portal,
             portal.open_context(fn) as (ctx, _),
         ):
-            assert await ctx.wait_for_result() == [True, "yes"]
+            result: Any = await ctx.wait_for_result()
+            assert result == [True, "yes"]
             assert not ctx._port.recv.allow_overruns
 
     run(main)
@@ -488,7 +489,8 @@ def test_stream_after_cancel_while_no_report_has_come() -> None:
                 with pytest.raises(RuntimeError):
                     async with ctx.open_stream():
                         raise AssertionError("the block must not be entered")
-            assert type(await ctx.wait_for_result()) is tractor.ContextCancelled
+            result: Any = await ctx.wait_for_result()
+            assert type(result) is tractor.ContextCancelled
 
     run(main)
 

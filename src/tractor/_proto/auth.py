@@ -6,18 +6,20 @@ Version 1 of the exchange, integers little-endian:
 field         bytes  content
 ============  =====  ==========================================================================
 hello         6      ``MAGIC`` (4), protocol version (2); sent at once, by both, in every mode
-nonce         32     random, from a side that has a key
+nonce         32     random, fresh for this connection; sent behind the hello by a side with a key
 proof         32     HMAC-SHA256, keyed with the tree's key, over hello, role byte, connector's
                      nonce, acceptor's nonce
 ============  =====  ==========================================================================
 
-With a key (TCP): ``connect`` sends hello and nonce; ``accept`` sends hello, and once it has the
-peer's nonce, nonce and proof; ``connect`` checks that, sends its proof, and may send messages right
-behind it. Without a key (UDS, in-memory: the kernel has spoken) the hello is all, and messages may
-follow it at once, so no time is lost.
+With a key (TCP): both send hello and nonce at once. ``connect`` proves first; ``accept`` checks
+that and only then sends its own proof, with its messages right behind it. So whoever can merely
+reach a listener never gets anything computed with the key, not even something to test guesses on.
+``connect`` sends messages once it has checked the proof. Without a key (UDS, in-memory: the kernel
+has spoken) the hello is all, and messages may follow it at once, so no time is lost.
 
-The role is part of what is proven, so a proof that is sent back proves nothing. The fields that a
-peer sends are the same for both roles and of fixed size: `FIELDS` is the whole grammar.
+The role is part of what is proven, so a proof that is sent back proves nothing, and so are both
+nonces and the version, so one that was recorded proves nothing on another connection. The fields
+that a peer sends are the same for both roles and of fixed size: `FIELDS` is the whole grammar.
 """
 
 from __future__ import annotations
@@ -164,7 +166,7 @@ class Handshake:
         """Begin; returns the bytes to send at once. `IllegalEvent` the second time."""
         self._move(Event.START)
         hello = _HELLO.pack(MAGIC, PROTOCOL_VERSION)
-        return hello + self._nonce if self.keyed and self.role == "connect" else hello
+        return hello + self._nonce if self.keyed else hello
 
     def receive(self, data: bytes) -> Step:
         """Take bytes from the peer, cut in any way.
@@ -199,7 +201,10 @@ class Handshake:
             IllegalEvent: not started, done or failed.
         """
         self._check(Event.EOF)
-        self._fail(Event.EOF, f"the peer closed the connection while {self.state.value}")
+        why = f"the peer closed the connection while this side was {self.state.value}"
+        if self.state is State.PROOF and self.role == "connect":
+            why += "; one that holds another key does so (see authkey)"
+        self._fail(Event.EOF, why)
 
     def deadline(self) -> NoReturn:
         """The time for the exchange is over; always raises.
@@ -225,11 +230,11 @@ class Handshake:
             return b""
         if self.state is State.NONCE:
             self._peer_nonce = field
-            return self._nonce + self._proof(self.role) if self.role == "accept" else b""
+            return self._proof(self.role) if self.role == "connect" else b""
         peer_role: Role = "accept" if self.role == "connect" else "connect"
         if not hmac.compare_digest(field, self._proof(peer_role)):
             self._fail(Event.BYTES, "the peer does not hold this tree's key (see authkey)")
-        return self._proof(self.role) if self.role == "connect" else b""
+        return self._proof(self.role) if self.role == "accept" else b""
 
     def _proof(self, role: Role) -> bytes:
         assert self._key is not None

@@ -52,11 +52,24 @@ class RegistryTable(Generic[AddrT, TokenT]):
             self._drop(uid, addr)
         return addrs
 
-    def delete_addr(self, addr: AddrT) -> Uid | None:
-        """Remove one address; returns its owner's uid, ``None`` if it is not in the table."""
+    def owner(self, addr: AddrT) -> Uid | None:
+        """Who has registered the address; ``None`` if it is not in the table."""
+        return self._owners.get(addr)
+
+    def delete_addr(self, addr: AddrT, uid: Uid | None = None) -> Uid | None:
+        """Remove one address.
+
+        Args:
+            addr: the address.
+            uid: remove it only while it is this actor's; ``None``: whosever it is.
+
+        Returns:
+            The uid whose address it was; ``None`` if nothing was removed.
+        """
         owner = self._owners.get(addr)
-        if owner is not None:
-            self._drop(owner, addr)
+        if owner is None or uid not in (None, owner):
+            return None
+        self._drop(owner, addr)
         return owner
 
     def find(self, name: str) -> list[AddrT] | None:

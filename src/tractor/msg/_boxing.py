@@ -18,9 +18,10 @@ from .._errors import (
     MsgTypeError,
     RemoteActorError,
     StreamOverrun,
+    class_name,
     safe_str,
 )
-from .types import Error, MsgType, Uid, __msg_types__
+from .types import ENVELOPE, Error, Uid, __msg_types__
 
 NO_UID: Uid = ("", "")
 """The source of an error that was packed without saying by which actor."""
@@ -28,7 +29,7 @@ NO_UID: Uid = ("", "")
 BAD_MSG_BYTES = 64 * 1024
 """A larger offending message is not sent back with the error about it, in bytes."""
 
-_envelope: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(MsgType)
+_as_dict: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(dict[str, Any] | None)
 _msg_types = {cls.__name__: cls for cls in __msg_types__}
 
 _AS_THEMSELVES: dict[type[BaseException] | None, type[RemoteActorError]] = {
@@ -65,30 +66,60 @@ def pack_error(
             it.
     """
     own_uid = src_uid or NO_UID
-    if isinstance(exc, RemoteActorError) and exc.ipc_msg is not None:
-        return _relay(exc, exc.ipc_msg, cid, own_uid, canceller)
+    try:
+        if not isinstance(exc, RemoteActorError):
+            return _box(exc, cid, own_uid, tb, tb_str, message, canceller)
+        if exc.ipc_msg is not None:
+            error = _relay(exc, exc.ipc_msg, cid, own_uid, canceller)
+        else:
+            error = _box(exc, cid, own_uid, tb, tb_str, message, canceller)
+            _add_fields(error, exc, canceller)
+        # An application may have put anything into these: what the peer can't decode costs the whole channel.
+        ENVELOPE.decode(msgspec.msgpack.encode(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return _box(exc, cid, own_uid, tb, tb_str, message, canceller, plain=True)
+    return error
+
+
+def _box(
+    exc: BaseException,
+    cid: int | None,
+    own_uid: Uid,
+    tb: TracebackType | None,
+    tb_str: str,
+    message: str,
+    canceller: Uid | None,
+    *,
+    plain: bool = False,
+) -> Error:
+    """The message for an error of this actor's own; ``plain``: its text is its first argument."""
     # A ctxc that this actor raises itself stands for the cancellation of its own task.
     boxed = trio.Cancelled if isinstance(exc, ContextCancelled) else type(exc)
     name, path = _names(boxed)
-    error = Error(
+    text = message or (_first_arg(exc) if plain else _message_of(exc))
+    return Error(
         src_uid=own_uid,
         src_type_str=name,
         boxed_type_str=name,
         src_type_path=path,
         boxed_type_path=path,
         relay_path=[own_uid],
-        message=_encodable(message or _message_of(exc)),
+        message=_encodable(text),
         tb_str=_encodable(tb_str or _format_traceback(exc, tb)),
         canceller=canceller,
         sender=own_uid,
         cid=cid,
     )
-    if isinstance(exc, RemoteActorError):
-        error.canceller = canceller or exc._field("canceller")
-        error.sender = exc.sender or own_uid
+
+
+def _add_fields(error: Error, exc: RemoteActorError, canceller: Uid | None) -> None:
+    """What an error of this actor's own, of one of the package's types, carries besides."""
+    error.canceller = canceller or exc._field("canceller")
+    error.sender = exc.sender or error.sender
     if isinstance(exc, MsgTypeError):
         error._bad_msg, error._bad_msg_as_dict = _bad_msg_fields(exc)
-    return error
 
 
 def _relay(
@@ -138,7 +169,9 @@ def unpack_error(
     }
     if msg.sender is None and chan is not None:
         fields["sender"] = getattr(getattr(chan, "aid", None), "uid", None)
-    cls = _AS_THEMSELVES.get(boxed_type, RemoteActorError)
+    # By identity: an application's metaclass may fail to hash its classes.
+    own = (cls for known, cls in _AS_THEMSELVES.items() if known is boxed_type)
+    cls = next(own, RemoteActorError)
     if cls is MsgTypeError:
         fields |= _unpack_bad_msg(msg)
     return cls("", ipc_msg=msg, boxed_type=boxed_type, **fields)
@@ -147,7 +180,9 @@ def unpack_error(
 def _names(cls: type[BaseException]) -> tuple[str, str]:
     try:
         return _encodable(cls.__name__), _encodable(type_path(cls))
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         # A metaclass may answer for these names, and may fail.
         return UNKNOWN_TYPE, ""
 
@@ -156,14 +191,21 @@ def _message_of(exc: BaseException) -> str:
     return exc.message if isinstance(exc, RemoteActorError) else safe_str(exc)
 
 
+def _first_arg(exc: BaseException) -> str:
+    args = BaseException.args.__get__(exc)  # type: ignore[attr-defined]
+    return safe_str(args[0]) if args else ""
+
+
 def _format_traceback(exc: BaseException, tb: TracebackType | None) -> str:
     try:
         lines = traceback.format_exception(type(exc), exc, tb or exc.__traceback__)
-    except Exception as failure:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:
         lines = [
             *traceback.format_tb(tb or exc.__traceback__),
-            f"{type(exc).__name__}: {safe_str(exc)}\n",
-            f"(the full traceback could not be formatted: {type(failure).__name__})\n",
+            f"{class_name(type(exc))}: {safe_str(exc)}\n",
+            f"(the full traceback could not be formatted: {class_name(type(failure))})\n",
         ]
     return "".join(lines)
 
@@ -178,17 +220,19 @@ def _bad_msg_fields(exc: MsgTypeError) -> tuple[bytes | None, dict[str, Any] | N
     as_dict = exc.bad_msg_as_dict
     try:
         raw = msgspec.msgpack.encode(exc.bad_msg)
-        plain: Any = msgspec.msgpack.decode(msgspec.msgpack.encode(as_dict))
+        plain: Any = _as_dict.decode(msgspec.msgpack.encode(as_dict))
     except Exception:
         raw = b""
-        plain = as_dict and {str(key): _plain(value) for key, value in as_dict.items()}
+        plain = as_dict and {
+            _encodable(safe_str(key)): _plain(value) for key, value in as_dict.items()
+        }
     if len(raw) > BAD_MSG_BYTES:
         return None, None
     return (raw if exc.bad_msg is not None and raw else None), plain
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, (bool, int, type(None))):
+    if value is None or (type(value) in (int, bool) and -(2**63) <= value < 2**64):  # type: ignore[operator]
         return value
     return _encodable(safe_str(value))[:BAD_MSG_BYTES]
 
@@ -197,10 +241,12 @@ def _unpack_bad_msg(msg: Error) -> dict[str, Any]:
     as_dict = msg._bad_msg_as_dict
     fields: dict[str, Any] = {"bad_msg_as_dict": as_dict}
     if as_dict is not None:
-        fields["expected_msg_type"] = _msg_types.get(str(as_dict.get("msg_type")))
+        name = as_dict.get("msg_type")
+        fields["expected_msg_type"] = _msg_types.get(name) if isinstance(name, str) else None
     if msg._bad_msg is not None:
         try:
-            fields["bad_msg"] = _envelope.decode(msg._bad_msg)
-        except msgspec.MsgspecError:
+            fields["bad_msg"] = ENVELOPE.decode(msg._bad_msg)
+        except Exception:
+            # Beside its own errors msgspec lets UnicodeDecodeError and RecursionError through.
             return fields
     return fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, get_origin
 
 import msgspec
 from msgspec import Raw
@@ -13,7 +13,7 @@ from msgspec.inspect import CustomType, type_info
 from msgspec.msgpack import Decoder, Encoder
 
 from ._union import join_union, spec_text, union_members
-from .types import mk_msg_spec
+from .types import ENVELOPE, mk_msg_spec
 
 EncHook = Callable[[Any], Any]
 """Gives a value that msgspec can encode for one that it cannot."""
@@ -28,13 +28,43 @@ class _Decoder(Protocol):
     def decode(self, buf: Any, /) -> Any: ...
 
 
+class MsgDec(msgspec.Struct, frozen=True, eq=False):
+    """Decodes payloads.  Made by :func:`mk_dec`."""
+
+    spec: Any
+    hook: DecHook | None
+    dec: _Decoder
+
+    @property
+    def spec_str(self) -> str:
+        """:attr:`spec` for people."""
+        return spec_text(self.spec)
+
+    def decode(self, raw: Raw | bytes) -> Any:
+        """The value in ``raw``.
+
+        Raises:
+            msgspec.DecodeError: it is no msgpack.
+            msgspec.ValidationError: it is no value of :attr:`spec`.
+        """
+        return self.dec.decode(raw)
+
+
 class MsgCodec(msgspec.Struct, frozen=True, eq=False):
-    """Encodes and decodes whole messages.  Made by :func:`mk_codec`."""
+    """Encodes and decodes whole messages, and payloads by themselves.  Made by :func:`mk_codec`.
+
+    Attributes:
+        pld_spec: the type of payloads; ``Raw`` leaves those of a message undecoded for their reader.
+        msg_spec: the union of messages that :meth:`decode` takes.
+        enc, dec: the encoder and the decoder of messages.
+        pld_dec: decodes a payload by itself, for a reader; of any type where ``pld_spec`` is ``Raw``.
+    """
 
     pld_spec: Any
     msg_spec: Any
     enc: Encoder
-    dec: Decoder[Any]
+    dec: _Decoder
+    pld_dec: MsgDec
     enc_hook: EncHook | None = None
     ext_types: tuple[Any, ...] = ()
 
@@ -82,11 +112,12 @@ def mk_codec(
         libname: the library that encodes; there is ``'msgspec'`` only.
         enc_hook: encodes the types that msgspec does not know.
         ext_types: the types that the hooks handle; payloads may have them besides ``ipc_pld_spec``.
-        ext_dec: decodes them; used where payloads are decoded with the envelope.
+        ext_dec: decodes them.
 
     Raises:
         ValueError: another ``libname``.
-        TypeError: a hook without ``ext_types``, or a union that msgspec cannot decode.
+        TypeError: a hook without ``ext_types``, ``ext_types`` that is no list of types, or a union that msgspec
+            cannot decode.
     """
     if libname != "msgspec":
         raise ValueError(f"libname {libname!r} is not known; there is 'msgspec' only")
@@ -95,30 +126,21 @@ def mk_codec(
     if extra and pld_spec is not Raw:
         pld_spec = join_union((ipc_pld_spec, *extra))
     msg_spec = mk_msg_spec(pld_spec)
-    decoder: Decoder[Any] = Decoder(msg_spec, dec_hook=ext_dec)
-    return MsgCodec(pld_spec, msg_spec, Encoder(enc_hook=enc_hook), decoder, enc_hook, extra)
-
-
-class MsgDec(msgspec.Struct, frozen=True, eq=False):
-    """Decodes payloads.  Made by :func:`mk_dec`."""
-
-    spec: Any
-    hook: DecHook | None
-    dec: _Decoder
-
-    @property
-    def spec_str(self) -> str:
-        """:attr:`spec` for people."""
-        return spec_text(self.spec)
-
-    def decode(self, raw: Raw | bytes) -> Any:
-        """The value in ``raw``.
-
-        Raises:
-            msgspec.DecodeError: it is no msgpack.
-            msgspec.ValidationError: it is no value of :attr:`spec`.
-        """
-        return self.dec.decode(raw)
+    plain = pld_spec is Raw and ext_dec is None
+    pld_dec = ANY_DEC
+    if not plain:
+        spec = type(None) if ipc_pld_spec is None else ipc_pld_spec
+        spec = Any if spec is Raw else spec
+        pld_dec = mk_dec(spec, ext_dec, extra if ext_dec is not None else None)
+    decoder: _Decoder = ENVELOPE
+    if pld_spec is not Raw:
+        try:
+            decoder = Decoder(msg_spec, dec_hook=ext_dec)
+        except TypeError:
+            # Several types that msgspec does not know, which it takes by themselves only.
+            decoder = _TwoSteps(pld_dec)
+    encoder = Encoder(enc_hook=enc_hook)
+    return MsgCodec(pld_spec, msg_spec, encoder, decoder, pld_dec, enc_hook, extra)
 
 
 def mk_dec(
@@ -128,7 +150,9 @@ def mk_dec(
 
     On the wire an extension type looks like the plain value that its hook made.  Where both a plain
     type and an extension type could have been meant, the extension types are tried first, in their
-    order; a ``dec_hook`` declines a value with ``TypeError`` or ``ValueError``.
+    order: the value, decoded to plain objects, is offered to the hook as each of them.  A ``dec_hook`` declines one
+    with ``TypeError`` or ``ValueError``, without having changed it; a value without the item or attribute that the
+    hook looks for is declined, too.
 
     Args:
         spec: the type, or union of types; ``None`` together with ``ext_types``: these or ``None``.
@@ -136,7 +160,8 @@ def mk_dec(
         ext_types: those types.
 
     Raises:
-        TypeError: a hook without ``ext_types``; ``None`` without ``ext_types``; a type that msgspec
+        TypeError: a hook without ``ext_types``; ``ext_types`` that is no list of types; ``None`` without
+            ``ext_types``; a type that msgspec
             cannot decode.
     """
     extra = _checked_ext_types("mk_dec", ext_types, dec_hook=dec_hook)
@@ -157,10 +182,22 @@ def _is_custom(member: Any) -> bool:
     return member is not Any and isinstance(type_info(member), CustomType)
 
 
+def ext_type_tuple(caller: str, ext_types: Any) -> tuple[Any, ...]:
+    """``ext_types`` as given to ``caller``, as a tuple.  Raises TypeError: it is no list of types."""
+    listed = () if ext_types is None else ext_types
+    if isinstance(listed, (type, str)) or not isinstance(listed, Iterable):
+        raise TypeError(f"{caller} takes `ext_types` as a list of types, not {ext_types!r}")
+    types = tuple(listed)
+    for member in types:
+        if isinstance(member, (str, bytes, int)):
+            raise TypeError(f"{caller} got {member!r} in `ext_types`, which is no type")
+    return types
+
+
 def _checked_ext_types(
     caller: str, ext_types: Iterable[Any] | None, **hooks: object
 ) -> tuple[Any, ...]:
-    types = tuple(ext_types or ())
+    types = ext_type_tuple(caller, ext_types)
     names = [f"`{name}`" for name, hook in hooks.items() if hook is not None]
     if names and not types:
         raise TypeError(
@@ -169,23 +206,66 @@ def _checked_ext_types(
     return types
 
 
-class _FirstMatch:
-    """Tries several decoders in turn, for unions that msgspec cannot decode as one."""
+class _TwoSteps:
+    """Decodes a message, then its payload, for payload types that msgspec cannot decode along with a message."""
 
-    def __init__(self, spec: Any, decoders: list[Decoder[Any]]) -> None:
+    def __init__(self, pld_dec: MsgDec) -> None:
+        self._pld_dec = pld_dec
+
+    def decode(self, buf: Any, /) -> Any:
+        msg: Any = ENVELOPE.decode(buf)
+        if isinstance(getattr(msg, "pld", None), Raw):
+            msg.pld = self._pld_dec.decode(msg.pld)
+        return msg
+
+
+class _FirstMatch:
+    """Offers a value to the hook as each extension type in turn, then decodes it as the plain union.
+
+    For unions that msgspec cannot decode as one.  Without a hook no value is of an extension type.
+    """
+
+    def __init__(
+        self,
+        spec: Any,
+        custom: list[Any],
+        hook: DecHook | None,
+        plain: Decoder[Any] | None,
+    ) -> None:
         self._spec = spec
-        self._decoders = decoders
+        self._custom = [(member, get_origin(member) or member) for member in custom]
+        self._hook = hook
+        self._plain = plain
 
     def decode(self, buf: Any, /) -> Any:
         failures = []
-        for decoder in self._decoders:
+        hook = self._hook
+        if hook is not None:
+            # Once for all of them: a large payload is not copied for each.
+            value = _decode_any(buf)
+            for member, cls in self._custom:
+                try:
+                    made = hook(member, value)
+                except _DECLINED as exc:
+                    failures.append(f"{type(exc).__name__}: {exc}")
+                    continue
+                if isinstance(made, cls):
+                    return made
+                failures.append(f"Expected `{spec_text(member)}`, got `{type(made).__name__}`")
+        if self._plain is not None:
             try:
-                return decoder.decode(buf)
+                return self._plain.decode(buf)
             except msgspec.ValidationError as exc:
                 failures.append(str(exc))
         raise msgspec.ValidationError(
             f"Expected `{spec_text(self._spec)}`: {'; '.join(dict.fromkeys(failures))}"
         )
+
+
+_decode_any = Decoder().decode
+
+_DECLINED = (TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
+"""How a hook says that a value is of another type: on purpose, or because it is not of the shape that it looks into."""
 
 
 def _mk_decoder(spec: Any, extra: tuple[Any, ...], hook: DecHook | None) -> _Decoder:
@@ -195,9 +275,12 @@ def _mk_decoder(spec: Any, extra: tuple[Any, ...], hook: DecHook | None) -> _Dec
     alone = not plain or plain in ([None], [type(None)])
     if not custom or (len(custom) == 1 and alone):
         return Decoder(join_union(members), dec_hook=hook)
-    parts = [*custom, join_union(plain)] if plain else custom
-    return _FirstMatch(join_union(members), [Decoder(part, dec_hook=hook) for part in parts])
+    rest: Decoder[Any] | None = Decoder(join_union(plain), dec_hook=hook) if plain else None
+    return _FirstMatch(join_union(members), custom, hook, rest)
 
+
+ANY_DEC = mk_dec(Any)
+"""The decoder of payloads of any type."""
 
 _default_codec = mk_codec()
 _codec_var: ContextVar[MsgCodec] = ContextVar("tractor_codec", default=_default_codec)
@@ -208,12 +291,36 @@ class CodecHolder(Protocol):
     one.
     """
 
-    _codec: MsgCodec | None
+    @property
+    def _codec(self) -> MsgCodec | None: ...
+    @_codec.setter
+    def _codec(self, codec: MsgCodec | None) -> None: ...
 
 
 def current_codec() -> MsgCodec:
     """The codec of this task: the one that it, or the task that started it, applied last."""
     return _codec_var.get()
+
+
+_blocks: dict[int, list[list[MsgCodec | None]]] = {}
+"""By the id of each dialog in such a block: what it had before, then the codec of each block, each in a list of its
+own, which tells blocks of one codec apart.  A block keeps its dialog alive."""
+
+
+@contextmanager
+def _applied_to(ctx: CodecHolder, codec: MsgCodec) -> Iterator[None]:
+    blocks = _blocks.setdefault(id(ctx), [[ctx._codec]])
+    own: list[MsgCodec | None] = [codec]
+    blocks.append(own)
+    ctx._codec = codec
+    try:
+        yield
+    finally:
+        # Blocks of two tasks may end in any order: the last one that is still open decides.
+        blocks[:] = [block for block in blocks if block is not own]
+        ctx._codec = blocks[-1][0]
+        if len(blocks) == 1:
+            del _blocks[id(ctx)]
 
 
 @contextmanager
@@ -222,14 +329,17 @@ def apply_codec(codec: MsgCodec, ctx: CodecHolder | None = None) -> Iterator[Msg
 
     Args:
         codec: made by :func:`mk_codec`.
-        ctx: a dialog; the codec is then used for that one only, by whatever task.
+        ctx: a dialog; the codec is then used for that one only, by whatever task.  Where blocks of several tasks
+            overlap, the last one that was entered and is still open decides.
+
+    Raises:
+        TypeError: ``codec`` is no :class:`MsgCodec`.
     """
+    if not isinstance(codec, MsgCodec):
+        raise TypeError(f"apply_codec() takes a codec made by mk_codec(), not {codec!r}")
     if ctx is not None:
-        former, ctx._codec = ctx._codec, codec
-        try:
+        with _applied_to(ctx, codec):
             yield codec
-        finally:
-            ctx._codec = former
         return
     token = _codec_var.set(codec)
     try:

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import functools
+import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, get_origin
+
+_MAIN, _REPLAYED_MAIN = "__main__", "__mp_main__"
 
 
 class NamespacePath(str):
     """The name of a function, method or class as ``'module:name'``; a method's is
     ``'module:Class.name'``.
+
+    The script that the root was started with is ``__main__``, in its children, too.
     """
 
     __slots__ = ()
 
     @classmethod
     def from_ref(cls, obj: Any) -> NamespacePath:
-        """The path of a function, method or class.  Of a ``functools.partial``, the function's.
+        """The path of a function, method or class.
+
+        Of a ``functools.partial`` it is the function's, and of a method of an object that of the
+        class; arguments and object are not part of a path.
 
         Raises:
-            TypeError: ``obj`` has no name of its own.
-            ValueError: ``obj`` is local to a function, or a lambda, so that no path leads to it.
+            TypeError: ``obj`` has no name of its own, as an instance or ``list[int]`` has none.
+            ValueError: it is a lambda or local to a function, so that no path leads to it.
         """
         while isinstance(obj, functools.partial):
             obj = obj.func
-        module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
-        if isinstance(getattr(obj, "__self__", None), type):
-            # A class method of a subclass has the name of the class that it was looked up on.
-            name = f"{obj.__self__.__qualname__}.{obj.__name__}"
-            module = obj.__self__.__module__
-        if not isinstance(module, str) or not isinstance(name, str):
+        module, name = _home(obj)
+        if not isinstance(module, str) or not isinstance(name, str) or get_origin(obj) is not None:
             raise TypeError(f"{obj!r} is no function, method or class; it has no path")
+        if name.rpartition(".")[2] == "<lambda>":
+            raise ValueError(f"{obj!r} is a lambda; use a function with a name, made by `def`")
         if "<" in name:
             raise ValueError(f"{obj!r} is local to a function; move it to the top of {module!r}")
-        return cls(f"{module}:{name}")
+        return cls(f"{_MAIN if module == _REPLAYED_MAIN else module}:{name}")
 
     def to_tuple(self) -> tuple[str, str]:
         """The pair of module and name.
@@ -41,8 +47,8 @@ class NamespacePath(str):
         Raises:
             ValueError: this is not of the form ``'module:name'``.
         """
-        module, colon, name = self.partition(":")
-        if not (module and colon and name):
+        module, _, name = self.partition(":")
+        if not all(module.split(".")) or not all(map(str.isidentifier, name.split("."))):
             raise ValueError(f"{str(self)!r} is no namespace path; the form is 'module:name'")
         return module, name
 
@@ -55,4 +61,22 @@ class NamespacePath(str):
             AttributeError: it has no such member.
         """
         module, name = self.to_tuple()
-        return functools.reduce(getattr, name.split("."), import_module(module))
+        if module in (_MAIN, _REPLAYED_MAIN):
+            # While a child replays it, `__main__` is still the runtime's own entry point.
+            home = sys.modules.get(_REPLAYED_MAIN) or sys.modules[_MAIN]
+        else:
+            home = import_module(module)
+        return functools.reduce(getattr, name.split("."), home)
+
+
+def _home(obj: Any) -> tuple[Any, Any]:
+    """Module and qualified name of an object, as far as it has any."""
+    owner = getattr(obj, "__self__", None)
+    name = getattr(obj, "__name__", None)
+    if isinstance(owner, type) and isinstance(name, str):
+        # A class method of a subclass has the name of the class that it was looked up on.
+        return owner.__module__, f"{owner.__qualname__}.{name}"
+    name = getattr(obj, "__qualname__", None)
+    # Methods of classes that are written in C know their class only.
+    holder = getattr(obj, "__objclass__", obj)
+    return getattr(holder, "__module__", None), name

@@ -8,24 +8,29 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Encoder
 
-from .._errors import MsgTypeError, safe_str
-from ._codec import MsgCodec, MsgDec, current_codec
+from .._errors import MsgTypeError, class_name, safe_repr, safe_str
+from ._codec import MsgDec, current_codec
 from .types import PayloadMsg
 
 SHOWN_CHARS = 2000
 """How much of an offending value an error's text shows."""
 
 
-class _PayloadReader(Protocol):
+class PayloadRules(Protocol):
+    """What the payloads of a dialog must be: see ``PldRx``."""
+
     @property
     def pld_dec(self) -> MsgDec: ...
+
+    @property
+    def encoder(self) -> Encoder: ...
 
 
 class Dialog(Protocol):
     """A dialog, as far as a check of its payloads needs it."""
 
     @property
-    def pld_rx(self) -> _PayloadReader: ...
+    def pld_rx(self) -> PayloadRules: ...
 
 
 def payload_type_error(
@@ -52,7 +57,7 @@ def payload_type_error(
     lines = [
         f"invalid `{name}` msg payload",
         f"  {_short_repr(shown)}",
-        f"has type {type(shown)!r}",
+        f"has type {safe_repr(type(shown))}",
         f"does not match type-spec `{name}.pld: {spec_str}`",
     ]
     if cause is not None:
@@ -86,12 +91,27 @@ def unencodable_error(
     text = (
         f"invalid `{what}` msg payload\n"
         f"  {_short_repr(value)}\n"
-        f"has type {type(value)!r}\n"
-        f"that cannot be encoded: {type(cause).__name__}: {safe_str(cause)}\n"
+        f"has type {safe_repr(type(value))}\n"
+        f"that cannot be encoded: {class_name(type(cause))}: {safe_str(cause)}\n"
         "for types that msgspec does not know give an `enc_hook` (and a `dec_hook` to the reader)"
         " together with `ext_types`, the types that the hooks handle"
     )
     return MsgTypeError.from_decode(text, bad_msg, cid=cid, src_exc=cause)
+
+
+_well_formed = msgspec.msgpack.Decoder(Raw)
+
+
+def refuse_garbage(value: Raw, what: str, *, cid: int | None = None) -> None:
+    """Check a payload that the application gives as ``Raw``, which is sent as it is.
+
+    Raises:
+        MsgTypeError: it is not one msgpack value; the peer would take the whole message for garbage.
+    """
+    try:
+        _well_formed.decode(value)
+    except Exception as exc:
+        raise unencodable_error(value, what, exc, cid=cid) from exc
 
 
 def encode_payload(
@@ -131,34 +151,53 @@ def validate_payload_msg(
     Raises:
         MsgTypeError: it is not, or cannot be encoded.  Nothing was sent.
     """
-    decoder = ipc if isinstance(ipc, MsgDec) else ipc.pld_rx.pld_dec
-    codec: MsgCodec = getattr(ipc, "_codec", None) or current_codec()
-    error = _check(msg, value, decoder, codec, strict_pld_parity)
-    if error is not None and raise_mte:
-        raise error
-    return error
-
-
-def _check(
-    msg: PayloadMsg[Any], value: Any, decoder: MsgDec, codec: MsgCodec, strict_pld_parity: bool
-) -> MsgTypeError | None:
-    msg_type = type(msg)
-    name = msg_type.__name__
     try:
-        encoded = encode_payload(codec.enc, value, name, cid=msg.cid, bad_msg=msg)
-        decoded = decoder.decode(encoded)
+        if isinstance(ipc, MsgDec):
+            encode_checked(msg, value, ipc, current_codec().enc, strict_pld_parity)
+        else:
+            rules = ipc.pld_rx
+            encode_checked(msg, value, rules.pld_dec, rules.encoder, strict_pld_parity)
     except MsgTypeError as error:
+        if raise_mte:
+            raise
         return error
-    except msgspec.ValidationError as exc:
-        return payload_type_error(
-            msg_type, value, decoder.spec_str, cid=msg.cid, bad_msg=msg, cause=exc
+    return None
+
+
+def encode_checked(
+    msg: PayloadMsg[Any],
+    value: Any,
+    decoder: MsgDec,
+    encoder: Encoder,
+    strict_pld_parity: bool = False,
+) -> bytes:
+    """``value`` as msgpack, after a check that its receiver will find it to be of the payload spec.
+
+    Args:
+        msg: the message that is to carry it, for the error.
+        value: the payload.
+        decoder: the receiver's.
+        encoder: the sender's.
+        strict_pld_parity: demand also that what the receiver decodes equals ``value``.
+
+    Raises:
+        MsgTypeError: it is not of the spec, or cannot be encoded.
+    """
+    kind = type(msg)
+    encoded = encode_payload(encoder, value, kind.__name__, cid=msg.cid, bad_msg=msg)
+    try:
+        decoded = decoder.decode(encoded)
+    except Exception as exc:
+        # Not only what msgspec raises: a hook of the user's may fail in its own way.
+        raise payload_type_error(
+            kind, value, decoder.spec_str, cid=msg.cid, bad_msg=msg, cause=exc
+        ) from exc
+    if strict_pld_parity and not _equal(decoded, value):
+        parity = ValueError(f"it arrives as {_short_repr(decoded)}, which is not equal to it")
+        raise payload_type_error(
+            kind, value, decoder.spec_str, cid=msg.cid, bad_msg=msg, cause=parity
         )
-    if not strict_pld_parity or _equal(decoded, value):
-        return None
-    parity = ValueError(f"it arrives as {_short_repr(decoded)}, which is not equal to it")
-    return payload_type_error(
-        msg_type, value, decoder.spec_str, cid=msg.cid, bad_msg=msg, cause=parity
-    )
+    return encoded
 
 
 def _equal(a: object, b: object) -> bool:
@@ -169,19 +208,17 @@ def _equal(a: object, b: object) -> bool:
 
 
 def _decoded(value: Any) -> Any:
-    if not isinstance(value, Raw):
+    # Not `isinstance()`, which asks the value itself for its class.
+    if type(value) is not Raw:
         return value
     try:
         return msgspec.msgpack.decode(value)
-    except msgspec.DecodeError:
+    except Exception:
         return bytes(value)
 
 
 def _short_repr(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        return f"<{type(value).__qualname__} object, its repr() failed>"
+    text = safe_repr(value)
     if len(text) <= SHOWN_CHARS:
         return text
     return f"{text[:SHOWN_CHARS]}... ({len(text) - SHOWN_CHARS} more characters)"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import or_
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +18,7 @@ from . import types as msg_types
 
 _SPECIAL: dict[str, Any] = {
     "Any": Any,
+    "Literal": Literal,
     "None": type(None),
     "NoneType": type(None),
     "Raw": msgspec.Raw,
@@ -72,8 +73,8 @@ def dec_type_union(names: Iterable[str], mods: Iterable[ModuleType] = ()) -> Any
     """The union of the types called ``names``; of one name, the type itself.
 
     A name is looked up in ``mods``, then in :mod:`builtins`, then among the messages.  Parametrised
-    generics (``'dict[str, int]'``) and nested classes (``'Outer.Inner'``) can be written as in
-    source code.
+    generics (``'dict[str, int]'``), nested classes (``'Outer.Inner'``) and ``Literal`` can be written
+    as in source code.  Nothing is imported, and nothing run but a class's own subscription.
 
     Raises:
         TypeError: a name is no type that is found there; ``names`` is empty.
@@ -86,12 +87,17 @@ def dec_type_union(names: Iterable[str], mods: Iterable[ModuleType] = ()) -> Any
 
 
 def _decode(name: str, spaces: list[dict[str, Any]]) -> Any:
+    shown = name if len(name) <= 100 else f"{name[:100]}..."
     try:
         found = _resolve(ast.parse(name.strip(), mode="eval").body, spaces)
-    except (SyntaxError, LookupError, AttributeError, ValueError) as exc:
-        raise TypeError(f"{name!r} names no type known here; pass its module in `mods`") from exc
-    if not (isinstance(found, type) or found is Any or typing.get_origin(found) is not None):
-        raise TypeError(f"{name!r} names {found!r}, which is no type")
+    except (AttributeError, LookupError, TypeError, ValueError) as exc:
+        raise TypeError(
+            f"{shown!r} names no type that is known here: {exc}; pass its module in `mods`"
+        ) from exc
+    except (SyntaxError, RecursionError, MemoryError) as exc:
+        raise TypeError(f"{shown!r} names no type: it cannot be read as one") from exc
+    if found is ... or found is Literal:
+        raise TypeError(f"{shown!r} names no type by itself")
     return found
 
 
@@ -99,20 +105,40 @@ def _resolve(node: ast.expr, spaces: list[dict[str, Any]]) -> Any:
     """The type that an expression of names, attributes, ``[...]`` and ``|`` stands for."""
     match node:
         case ast.Name(id=name):
-            return next(space[name] for space in (*spaces, {}) if name in space or not space)
+            found = [space[name] for space in spaces if name in space]
+            if not found:
+                raise LookupError(f"there is no {name!r}")
+            return _checked_type(found[0], name)
         case ast.Attribute(value=value, attr=attr):
             outer = _resolve(value, spaces)
-            if not isinstance(outer, type):
-                raise LookupError(f"{outer!r} is no class")
-            return vars(outer)[attr]
-        case ast.Subscript(value=value, slice=ast.Tuple(elts=elts)):
-            return _resolve(value, spaces)[tuple(_resolve(elt, spaces) for elt in elts)]
+            if not isinstance(outer, type) or attr not in vars(outer):
+                raise LookupError(f"there is no {attr!r} in {outer!r}")
+            return _checked_type(vars(outer)[attr], attr)
         case ast.Subscript(value=value, slice=index):
-            return _resolve(value, spaces)[_resolve(index, spaces)]
+            outer = _resolve(value, spaces)
+            elts = index.elts if isinstance(index, ast.Tuple) else [index]
+            inner = _literal if outer is Literal else _resolve
+            args = tuple(inner(elt, spaces) for elt in elts)
+            return outer[args if isinstance(index, ast.Tuple) else args[0]]
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return _resolve(left, spaces) | _resolve(right, spaces)
         case ast.Constant(value=None):
             return type(None)
         case ast.Constant(value=value) if value is ...:
             return ...
-    raise LookupError(ast.dump(node))
+    raise LookupError(f"it has {ast.unparse(node)!r}")
+
+
+def _literal(node: ast.expr, spaces: list[dict[str, Any]]) -> Any:
+    value = ast.literal_eval(node)
+    if not isinstance(value, (str, bytes, int, bool, type(None))):
+        raise LookupError(f"{value!r} is no literal of a type")
+    return value
+
+
+def _checked_type(found: Any, name: str) -> Any:
+    # A `type X = ...` of Python 3.12 is no type, and means one.
+    means = typing.get_origin(found) is not None or hasattr(found, "__value__")
+    if not (isinstance(found, type) or found is Any or found is Literal or means):
+        raise LookupError(f"{name!r} is {type(found).__name__!r}, no type")
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import UserList
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec.structs import FieldInfo, asdict, fields, force_setattr, replace
+from msgspec.inspect import CustomType, type_info
+from msgspec.structs import FieldInfo, fields, force_setattr, replace
 
 __all__ = ["MISSING", "DiffDump", "Struct", "iter_fields", "pformat"]
 
@@ -44,13 +46,13 @@ class Struct(msgspec.Struct):
         return pformat(self, field_indent, indent)
 
     def to_dict(self, include_non_members: bool = True) -> dict[str, Any]:
-        """The fields as a dict, not converting nested structs.
+        """The fields as a dict, not converting nested structs.  A field that is unset is left out.
 
         Args:
             include_non_members: also the public properties of the class that can be read, and
                 attributes of the instance that are no fields.
         """
-        members = asdict(self)
+        members = _members(self)
         if not include_non_members:
             return members
         return {**_properties(self), **getattr(self, "__dict__", {}), **members}
@@ -60,29 +62,37 @@ class Struct(msgspec.Struct):
 
         Raises:
             TypeError: ``update`` has a key that is no field.
+            AttributeError: a field is unset.
         """
         return replace(self, **dict(update or {}))
 
     def typecast(self) -> None:
-        """Convert each field's value to the field's annotated type, as far as msgspec or the type
-        itself can.
+        """Convert each field's value to the field's annotated type, also from text: ``'7'`` to 7.
+
+        Types that msgspec does not know, such as ``Path``, and ``str`` are called with the value.
 
         Raises:
-            msgspec.ValidationError, TypeError, ValueError: a value cannot be converted; no field
-            has changed.
+            msgspec.ValidationError: a value cannot be converted; no field has changed.
+            AttributeError: a field is unset.
         """
-        cast = [(info.name, _cast(value, info.type)) for info, value in iter_fields(self)]
+        cast = [(info.name, _cast(value, info)) for info, value in iter_fields(self)]
         for name, value in cast:
             force_setattr(self, name, value)
 
     def fields_diff(self, other: msgspec.Struct | Mapping[str, Any]) -> DiffDump:
         """The fields in which this struct and ``other`` differ.
 
-        A field that one of them does not have counts as different, with :data:`MISSING` in its
-        place.
+        A field that one of them does not have, or that is unset, counts as different, with
+        :data:`MISSING` in its place.  Arrays are equal when their shapes and all their elements
+        are.
+
+        Raises:
+            TypeError: ``other`` is neither.
         """
-        own = asdict(self)
-        its = asdict(other) if isinstance(other, msgspec.Struct) else dict(other)
+        if not isinstance(other, (msgspec.Struct, Mapping)):
+            raise TypeError(f"expected a struct or a dict to compare with, not {type(other)!r}")
+        own = _members(self)
+        its = _members(other) if isinstance(other, msgspec.Struct) else dict(other)
         names = [*own, *(name for name in its if name not in own)]
         pairs = ((name, own.get(name, MISSING), its.get(name, MISSING)) for name in names)
         return DiffDump((name, a, b) for name, a, b in pairs if not _same(a, b))
@@ -94,7 +104,11 @@ class Struct(msgspec.Struct):
 
 
 def iter_fields(struct: msgspec.Struct) -> Iterator[tuple[FieldInfo, Any]]:
-    """Each field of ``struct``: what msgspec knows of it, and its value."""
+    """Each field of ``struct``: what msgspec knows of it, and its value.
+
+    Raises:
+        AttributeError: a field is unset.
+    """
     for info in fields(struct):
         yield info, getattr(struct, info.name)
 
@@ -102,37 +116,43 @@ def iter_fields(struct: msgspec.Struct) -> Iterator[tuple[FieldInfo, Any]]:
 def pformat(struct: msgspec.Struct, field_indent: int = 2, indent: int = 0) -> str:
     """``struct`` on several lines, nested ones too, without the fields that begin with ``_``.
 
-    It never raises: what it cannot render it leaves to msgspec's own ``repr``, and that failing, to
-    the type.
+    It never raises.  A value that cannot be rendered is named by its type; a struct whose fields
+    cannot be told is left to msgspec's own ``repr``, and that failing, named by its type as well.
 
     Args:
         field_indent: spaces before a field, relative to the struct.
         indent: spaces before every line.
     """
-    try:
-        text = "\n".join(_lines(struct, field_indent, ()))
-    except Exception:
-        text = _fallback(struct)
+    key = (id(struct), threading.get_ident())
+    if key in _rendering:
+        text = f"{type(struct).__qualname__}(...)"
+    else:
+        _rendering.add(key)
+        try:
+            text = "\n".join(_lines(struct, field_indent))
+        except Exception:
+            text = _fallback(struct)
+        finally:
+            _rendering.discard(key)
     pad = " " * indent
-    return "\n".join(pad + line for line in text.split("\n")) if indent else text
+    return pad + text.replace("\n", "\n" + pad)
 
 
-def _lines(struct: msgspec.Struct, field_indent: int, outer: tuple[int, ...]) -> Iterator[str]:
-    name = type(struct).__qualname__
-    if id(struct) in outer:
-        yield f"{name}(...)"
-        return
+_rendering: set[tuple[int, int]] = set()
+"""The structs that are being rendered, and by which thread: a cycle ends at one of them."""
+
+
+def _lines(struct: msgspec.Struct, field_indent: int) -> Iterator[str]:
     pad = " " * field_indent
-    yield f"{name}("
-    for info, value in iter_fields(struct):
+    yield f"{type(struct).__qualname__}("
+    for info in fields(struct):
         if info.name.startswith("_"):
             continue
-        head = f"{pad}{info.name}: {_type_text(info.type)} = "
-        if isinstance(value, Struct):
-            first, *rest = _lines(value, field_indent, (*outer, id(struct)))
-            yield head + "\n".join((first, *(pad + line for line in rest))) + ","
-        else:
-            yield f"{head}{value!r},"
+        value = _value(struct, info.name)
+        own_repr = not isinstance(value, Struct) or type(value).__repr__ is not Struct.__repr__
+        text = _render(value) if own_repr else pformat(value, field_indent)
+        text = text.replace("\n", "\n" + pad)
+        yield f"{pad}{info.name}: {_type_text(info.type)} = {text},"
     yield ")"
 
 
@@ -155,9 +175,25 @@ def _type_text(annotation: Any) -> str:
     return annotation.__qualname__ if plain else str(annotation)
 
 
+def _value(struct: msgspec.Struct, name: str) -> Any:
+    """A field's value, :data:`MISSING` if it is unset."""
+    return getattr(struct, name, MISSING)
+
+
+def _members(struct: msgspec.Struct) -> dict[str, Any]:
+    names = type(struct).__struct_fields__
+    pairs = ((name, _value(struct, name)) for name in names)
+    return {name: value for name, value in pairs if value is not MISSING}
+
+
 def _same(a: object, b: object) -> bool:
     try:
-        return a is b or bool(a == b)
+        if a is b:
+            return True
+        if getattr(a, "shape", None) != getattr(b, "shape", None):
+            return False
+        equal: Any = a == b
+        return bool(equal.all() if hasattr(equal, "all") else equal)
     except Exception:
         return False
 
@@ -174,10 +210,17 @@ def _properties(struct: msgspec.Struct) -> dict[str, Any]:
     return found
 
 
-def _cast(value: Any, annotation: Any) -> Any:
+def _cast(value: Any, info: FieldInfo) -> Any:
+    annotation = info.type
     try:
-        return msgspec.convert(value, annotation, strict=False)
-    except msgspec.ValidationError:
-        if isinstance(annotation, type):
-            return annotation(value)
-        raise
+        try:
+            return msgspec.convert(value, annotation, strict=False)
+        except msgspec.ValidationError:
+            # Not each type's own call: `bool("no")` is true, and `bytes(9)` nine zeros.
+            if annotation is str or isinstance(type_info(annotation), CustomType):
+                return annotation(value)
+            raise
+    except (TypeError, ValueError) as exc:
+        raise msgspec.ValidationError(
+            f"the field {info.name!r} cannot be {_type_text(annotation)}: {_render(value)}: {exc}"
+        ) from exc

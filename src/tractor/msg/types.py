@@ -196,6 +196,9 @@ def mk_msg_spec(payload_type_union: Any = Any) -> Any:
     return reduce(or_, members)
 
 
+ENVELOPE: msgspec.msgpack.Decoder[MsgType] = msgspec.msgpack.Decoder(MsgType)
+"""Decodes messages, and leaves payloads undecoded; one for all, because making one takes long."""
+
 __msg_spec__: TypeAlias = MsgType
 """The union of all messages, under the name that a codec gives it."""
 
@@ -224,7 +227,8 @@ def from_dict_msg(
     if name is None and msgT is None:
         raise ValueError(f"a message's dict needs the key {tag_field!r} where `msgT` is not given")
     by_name = {cls.__name__: cls for cls in __msg_types__}
-    cls = by_name.get(name) if msgT is None else msgT
+    known = name if isinstance(name, str) else ""
+    cls = by_name.get(known) if msgT is None else msgT
     if cls is None or (name is not None and cls.__name__ != name):
         expected = ", ".join(by_name) if msgT is None else msgT.__name__
         raise ValueError(f"{tag_field!r} is {name!r}, expected one of: {expected}")
@@ -235,11 +239,12 @@ def from_dict_msg(
 def _pretty_variant(cls: type[msgspec.Struct]) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for info in msgspec.structs.fields(cls):
+        annotation = Any if isinstance(info.type, TypeVar) else info.type
         if info.required:
-            fields.append((info.name, Any))
+            fields.append((info.name, annotation))
         elif info.default is not msgspec.NODEFAULT:
-            fields.append((info.name, Any, info.default))
+            fields.append((info.name, annotation, info.default))
         else:
             factory = msgspec.field(default_factory=info.default_factory)
-            fields.append((info.name, Any, factory))
+            fields.append((info.name, annotation, factory))
     return msgspec.defstruct(cls.__name__, fields, bases=(PrettyStruct,), kw_only=True)

@@ -13,9 +13,16 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.flow import BUFFER_SIZE
-from tractor.ipc._addr import Address, UnwrappedAddress, wrap_address
+from tractor.ipc._addr import (
+    Address,
+    UnwrappedAddress,
+    require_connectable,
+    wrap_address,
+    wrap_addresses,
+)
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
+from tractor.msg._undecodable import UndecodableArguments
 from tractor.msg.types import (
     Aid,
     CancelAck,
@@ -31,6 +38,7 @@ from tractor.msg.types import (
 )
 from tractor.runtime._calls import request
 from tractor.runtime._context import Context
+from tractor.runtime._context_serve import ServedDialog
 from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._portal import Portal
@@ -64,7 +72,7 @@ _METHODS: dict[type, str] = {
 PEERS_TIMEOUT = 3.0
 """Seconds that an ending actor waits for its peers to disconnect."""
 
-Served = ServedTask | Context
+Served = ServedTask | ServedDialog
 
 
 class ChildRecord(Protocol):
@@ -84,6 +92,16 @@ class ChildRecord(Protocol):
 
     def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
         """Processes below the child have started or ended."""
+
+
+class RegistrationRecord(Protocol):
+    """What keeps this actor registered, as far as the actor itself needs it."""
+
+    def link(self, addr: UnwrappedAddress) -> Channel | None:
+        """The channel that keeps the registration at an address; ``None`` when there is none now."""
+
+    def reg_addrs_changed(self) -> None:
+        """Follow the actor's new list of registrars."""
 
 
 class ActorStatistics(msgspec.Struct, frozen=True):
@@ -130,6 +148,7 @@ class Actor:
         self.none_served = trio.lowlevel.ParkingLot()
         self.main_scope = trio.CancelScope()
         self.parent_chan: Channel | None = None
+        self.registration: RegistrationRecord | None = None
         self._reg_addrs: list[UnwrappedAddress] = list(reg_addrs)
         self._server: Server | None = None
         self._service_nursery: trio.Nursery | None = None
@@ -220,12 +239,21 @@ class Actor:
 
     @property
     def reg_addrs(self) -> list[UnwrappedAddress]:
-        """Its registrars' addresses, unwrapped; may be set."""
+        """Its registrars' addresses, unwrapped; may be set.
+
+        A running actor then registers with the new ones and unregisters from those that are gone from the list;
+        subactors that it starts later get the new list.
+        """
         return self._reg_addrs
 
     @reg_addrs.setter
     def reg_addrs(self, addrs: Iterable[UnwrappedAddress | Address | str]) -> None:
-        self._reg_addrs = [wrap_address(a).unwrap() for a in addrs]
+        wrapped = wrap_addresses(addrs, "reg_addrs")
+        for addr in wrapped:
+            require_connectable(addr)
+        self._reg_addrs = [addr.unwrap() for addr in wrapped]
+        if self.registration is not None:
+            self.registration.reg_addrs_changed()
 
     @property
     def registry_addrs(self) -> list[Address]:
@@ -330,6 +358,9 @@ class Actor:
             raise _protocol_error(
                 chan, f"a request came under the dialog id {cid}, which is not the peer's to use"
             )
+        if type(msg.kwargs) is UndecodableArguments:
+            relay_error(self, chan, cid, msg.kwargs.error)
+            return
         if msg.ns == "self":
             self._on_runtime_request(chan, msg)
             return
@@ -352,7 +383,7 @@ class Actor:
         start = self.service_nursery.start_soon
         if endpoint.kind is Kind.CONTEXT:
             chan.transport.put(StartAck(msg.cid, "context"))
-            ctx = Context(self, chan, msg.cid, "child", endpoint.name, endpoint.spec)
+            ctx = Context(self, chan, msg.cid, "child", endpoint)
             self.served.add(ctx)
             start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
             return

@@ -8,11 +8,12 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, TransportClosed
+from tractor._errors import MessagingError, MsgTypeError, TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg._boxing import unpack_error
-from tractor.msg._payload import payload_type_error, unencodable_error
+from tractor.msg._codec import current_codec
+from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
     Credit,
@@ -36,11 +37,6 @@ log = _log.get_logger()
 
 CANCEL_TIMEOUT = 0.616
 """Seconds that a cancelled caller waits for the end of the remote task."""
-
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a payload decoder raises for bytes that are no value of the spec."""
-
-_decode = msgspec.msgpack.Decoder().decode
 
 
 class PendingCall:
@@ -145,6 +141,9 @@ def put_start(
         TransportClosed: the connection is gone.
     """
     try:
+        for value in kwargs.values():
+            if type(value) is msgspec.Raw:
+                refuse_garbage(value, "Start", cid=cid)
         chan.transport.put(Start(cid, ns, func, kwargs, chan.local_uid, spec, kind), encoder)
     except TypeError as exc:
         chan.dialogs.pop(cid, None)
@@ -185,7 +184,7 @@ async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str
         MsgTypeError, MessagingError: the request can't be sent.
     """
     pending = PendingCall(chan, f"{ns}:{func}")
-    put_start(chan, pending.cid, ns, func, kwargs)
+    put_start(chan, pending.cid, ns, func, kwargs, encoder=current_codec().enc)
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()
@@ -216,11 +215,12 @@ async def _cancel_call(pending: PendingCall) -> None:
 def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> Any:
     """The value of a reply, or its error raised."""
     if isinstance(reply, Return):
+        decoder = current_codec().pld_dec
         try:
-            return _decode(reply.pld)
-        except UNDECODABLE as exc:
+            return decoder.dec.decode(reply.pld)
+        except Exception as exc:
             raise payload_type_error(
-                "Return", bytes(reply.pld), "Any", cid=reply.cid, cause=exc
+                Return, reply.pld, decoder.spec_str, cid=reply.cid, bad_msg=reply, cause=exc
             ) from exc
     if isinstance(reply, CancelAck):
         return reply.pld
@@ -252,8 +252,7 @@ class OneWayReceiver:
     def _end(self, error: BaseException | None) -> None:
         self.chan.dialogs.pop(self.cid, None)
         self.port.ended = True
-        if error is not None:
-            self.port.error = error
+        self.port.error = self.port.error or error
         self.port.wake()
         self.acked.set()
         self.over.set()
@@ -296,6 +295,23 @@ class OneWayReceiver:
 
     def on_credit(self, msg: Credit) -> None:
         self._out_of_grammar(msg)
+
+    def bad_yield(self, raw: Any, exc: Exception) -> MsgTypeError:
+        """End the stream because of a payload that is not of the codec's type; the error to raise."""
+        error = payload_type_error(
+            Yield,
+            raw,
+            self.port.rx.pld_dec.spec_str,
+            cid=self.cid,
+            bad_msg=Yield(self.cid, raw),
+            cause=exc,
+        )
+        if not self.over.is_set():
+            # The dialog stays until the generator has ended: the block is not left before.
+            self.port.error = self.port.error or error
+            self.port.wake()
+            request_cancel(self.chan, self.cid)
+        return error
 
     async def stop(self) -> None:
         """Cancel the remote generator, if it still runs, and wait (at most 0.616 s, shielded) for its end."""

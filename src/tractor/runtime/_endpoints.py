@@ -9,14 +9,13 @@ import enum
 import inspect
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, overload
+from types import CodeType
+from typing import Any, TypeVar, Union, get_args, get_origin, overload
 
 import msgspec
 
 from tractor._errors import ModuleNotExposed
-
-if TYPE_CHECKING:
-    pass
+from tractor.msg._codec import MsgDec, ext_type_tuple, mk_dec, unknown_types
 
 if sys.version_info >= (3, 14):
     import annotationlib
@@ -62,7 +61,9 @@ class Endpoint(msgspec.Struct, frozen=True):
     kind: Kind
     name: str
     param: str | None = None
-    spec: ContextSpec | None = None
+    # A context's: the decoder that its declaration asks for (`None`: anything goes), and the encoder, if it has a hook.
+    pld_dec: MsgDec | None = None
+    encoder: msgspec.msgpack.Encoder | None = None
 
 
 @overload
@@ -96,18 +97,26 @@ def context(
         ext_types: the types that the hooks handle; default: the members of ``pld_spec`` that msgspec does not know.
 
     Raises:
-        TypeError: no parameter is annotated so, ``func`` is not an async function, or a hook has no types to handle.
+        TypeError: no parameter is annotated so, or it can't be given by name; ``func`` is not an async function; a
+            hook is no function, or has no types to handle; ``ext_types`` is no list of types.
     """
 
     def mark(fn: F) -> F:
         if not inspect.iscoroutinefunction(fn):
             raise TypeError(f"a context endpoint must be an async function, and {fn!r} is none")
-        exts = tuple(ext_types) if ext_types is not None else _custom_members(pld_spec)
+        for what, hook in (("enc_hook", enc_hook), ("dec_hook", dec_hook)):
+            if hook is not None and not callable(hook):
+                raise TypeError(
+                    f"the `{what}` of {fn.__qualname__!r} must be a function, not {hook!r}"
+                )
+        payloads = type(None) if pld_spec is None else pld_spec
+        given = ext_type_tuple(f"@context of {fn.__qualname__!r}", ext_types)
+        exts = given if ext_types is not None else _custom_members(payloads)
         if (dec_hook or enc_hook) and not exts:
             raise TypeError(
                 f"{fn.__qualname__!r} was given an `enc_hook` or `dec_hook` but no `ext_types` for it to handle"
             )
-        spec = ContextSpec(_context_param(fn), pld_spec, dec_hook, enc_hook, exts or None)
+        spec = ContextSpec(_context_param(fn), payloads, dec_hook, enc_hook, exts or None)
         setattr(fn, CONTEXT_MARK, spec)
         return fn
 
@@ -140,10 +149,21 @@ def _context_param(fn: Callable[..., Any]) -> str:
     scope = getattr(inspect.unwrap(fn), "__globals__", {})
     for name, hint in _annotations(inspect.unwrap(fn)).items():
         if name != "return" and _names_context(hint, scope):
+            code = getattr(inspect.unwrap(fn), "__code__", None)
+            if code is not None and name not in _keyword_names(code):
+                raise TypeError(
+                    f"the parameter {name!r} of the context endpoint {fn.__qualname__!r} must be one that can be given"
+                    f" by name, as in `{name}: tractor.Context`: no `/` behind it, no `*` before it"
+                )
             return name
     raise TypeError(
         f"the context endpoint {fn.__qualname__!r} needs one parameter annotated as in `ctx: tractor.Context`"
     )
+
+
+def _keyword_names(code: CodeType) -> tuple[str, ...]:
+    end = code.co_argcount + code.co_kwonlyargcount
+    return code.co_varnames[code.co_posonlyargcount : end]
 
 
 def _names_context(hint: Any, scope: dict[str, Any]) -> bool:
@@ -181,19 +201,11 @@ def _text_names_context(text: str, scope: dict[str, Any]) -> bool:
 
 def _custom_members(spec: Any) -> tuple[Any, ...]:
     """The members of a payload spec that msgspec does not know."""
-    members = (
-        get_args(spec) if get_origin(spec) is Union or isinstance(spec, _UNION_TYPE) else (spec,)
-    )
-    custom = []
-    for member in members:
-        if isinstance(member, type):
-            try:
-                kind = msgspec.inspect.type_info(member)
-            except Exception:
-                continue
-            if isinstance(kind, msgspec.inspect.CustomType):
-                custom.append(member)
-    return tuple(custom)
+    try:
+        return tuple(unknown_types(spec))
+    except Exception:
+        # Not known yet, such as a forward reference; `_payload_rules` tells of a type that never will be.
+        return ()
 
 
 def kind_of(fn: Any) -> Kind | None:
@@ -213,8 +225,16 @@ _known: dict[Any, Endpoint] = {}
 
 
 def describe(fn: Any, name: str) -> Endpoint | None:
-    """The endpoint that ``fn`` is; ``None`` when it is none.  Kept by function object."""
-    known = _known.get(fn)
+    """The endpoint that ``fn`` is; ``None`` when it is none.  Kept by function object.
+
+    Raises:
+        TypeError: its payload spec is a type that msgspec can't decode.
+    """
+    try:
+        known = _known.get(fn)
+    except TypeError:
+        # Functions can be hashed; this is another kind of value.
+        return None
     if known is not None:
         return known
     kind = kind_of(fn)
@@ -222,9 +242,24 @@ def describe(fn: Any, name: str) -> Endpoint | None:
         return None
     spec: ContextSpec | None = getattr(fn, CONTEXT_MARK, None)
     param = spec.param if spec else getattr(fn, STREAM_MARK, None)
-    found = Endpoint(fn, kind, name, param, spec)
+    pld_dec, encoder = (None, None) if spec is None else _payload_rules(spec, name)
+    found = Endpoint(fn, kind, name, param, pld_dec, encoder)
     _known[fn] = found
     return found
+
+
+def _payload_rules(
+    spec: ContextSpec, name: str
+) -> tuple[MsgDec | None, msgspec.msgpack.Encoder | None]:
+    """Made on first use: when a function is decorated its payload types may not all be defined yet."""
+    encoder = msgspec.msgpack.Encoder(enc_hook=spec.enc_hook) if spec.enc_hook else None
+    if spec.pld_spec is Any and spec.ext_types is None:
+        return None, encoder
+    try:
+        exts = spec.ext_types if spec.dec_hook is not None else None
+        return mk_dec(spec.pld_spec, spec.dec_hook, exts), encoder
+    except (TypeError, NameError) as exc:
+        raise TypeError(f"the payload spec of {name} can't be decoded: {exc}") from exc
 
 
 def canonical(ns: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -18,16 +19,25 @@ __all__ = ["open_runtime"]
 log = _log.get_logger()
 
 
+@trio.lowlevel.enable_ki_protection
 async def _host_nursery(
+    hosted: list[trio.Nursery],
+    *,
     task_status: trio.TaskStatus[trio.Nursery] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """A nursery in a task of its own, out of reach of scopes around the user's block; ends when cancelled."""
+    """A nursery in a task of its own, out of reach of scopes around the user's block; ends when cancelled.
+
+    It is noted in ``hosted``: a start that is cancelled at its end leaves it running.
+    """
     async with trio.open_nursery() as tn:
-        tn.cancel_scope.shield = True
+        hosted.append(tn)
         task_status.started(tn)
+        # A start that was cancelled before this waits for this task to end.
+        tn.cancel_scope.shield = trio.current_effective_deadline() > -math.inf
         await trio.sleep_forever()
 
 
+@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
 async def open_runtime(
     actor: Actor, farewell: Callable[[], Awaitable[None]]
@@ -46,10 +56,16 @@ async def open_runtime(
         BaseException: what the block raised, as itself; else what a served task or the runtime raised.
     """
     block_exc: BaseException | None = None
+    hosted: list[trio.Nursery] = []
     try:
         async with trio.open_nursery() as outer:
-            io_tn: trio.Nursery = await outer.start(_host_nursery, name="channels")
-            service_tn: trio.Nursery = await outer.start(_host_nursery, name="service")
+            try:
+                io_tn: trio.Nursery = await outer.start(_host_nursery, hosted, name="channels")
+                service_tn: trio.Nursery = await outer.start(_host_nursery, hosted, name="service")
+            except BaseException:
+                for tn in hosted:
+                    tn.cancel_scope.cancel()
+                raise
             server = Server(lambda: actor.aid, actor.serve_channel, io_tn, io_tn)
             actor.attach(server, service_tn, io_tn)
             set_current_actor(actor)
@@ -71,6 +87,7 @@ async def open_runtime(
         raise block_exc
 
 
+@trio.lowlevel.enable_ki_protection
 async def _close_runtime(
     actor: Actor,
     service_tn: trio.Nursery,

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import msgspec
 import trio
+from msgspec import Raw
 
 from tractor._errors import TransportClosed
 from tractor._proto.flow import Admission, ReceiveWindow, SendWindow
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER, NO_COPY_ABOVE
-from tractor.msg._payload import unencodable_error
+from tractor.msg._codec import current_codec
+from tractor.msg._payload import refuse_garbage, unencodable_error
+from tractor.msg._pld_rx import PldRx
 from tractor.msg.types import Credit, Yield
 
 __all__ = ["StreamPort"]
@@ -32,6 +34,7 @@ class StreamPort:
     """Buffers, windows and waiters of one side of a stream.
 
     Attributes:
+        rx: how payloads are encoded and decoded.
         error: once set, readers get it after what is buffered, and senders at once.
         ended: the peer will send nothing more; readers get EndOfChannel after what is buffered.
         closed: this side has closed the stream.
@@ -47,23 +50,31 @@ class StreamPort:
         "cid",
         "closed",
         "discarded",
-        "encoder",
         "end_was_read",
         "ended",
         "error",
         "overflowed",
         "received",
         "recv",
+        "rx",
         "send",
     )
 
-    def __init__(self, chan: Channel, cid: int, size: int, *, limited: bool = False) -> None:
+    def __init__(
+        self,
+        chan: Channel,
+        cid: int,
+        size: int,
+        *,
+        limited: bool = False,
+        rx: PldRx | None = None,
+    ) -> None:
         self.chan = chan
         self.cid = cid
         self.buffer: deque[Any] = deque()
         self.recv = ReceiveWindow(size, limited)
         self.send = SendWindow(limited)
-        self.encoder: msgspec.msgpack.Encoder | None = None
+        self.rx = rx or PldRx()
         self.error: BaseException | None = None
         self.ended = False
         self.end_was_read = False
@@ -230,8 +241,10 @@ class StreamPort:
         if type(data) is bytes and len(data) >= NO_COPY_ABOVE:
             transport.put_bytes(self.cid, data)
         else:
+            if type(data) is Raw:
+                refuse_garbage(data, "Yield", cid=self.cid)
             try:
-                transport.put(Yield(self.cid, data), self.encoder)
+                transport.put(Yield(self.cid, data), self.rx.fixed_encoder or current_codec().enc)
             except TypeError as exc:
                 raise unencodable_error(data, "Yield", exc, cid=self.cid) from exc
         send.spend()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, overload
 
 import msgspec
 import trio
@@ -16,18 +15,12 @@ import trio
 from tractor import log as _log
 from tractor._errors import (
     ActorTooSlowError,
-    MsgTypeError,
     NoResult,
-    StreamOverrun,
     TransportClosed,
 )
-from tractor._proto.dialog import ContextState, Do, Event, Phase
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
-from tractor.ipc._transport import HIGH_WATER
-from tractor.msg.types import Started
 from tractor.runtime._calls import (
-    CANCEL_TIMEOUT,
     OneWayReceiver,
     PendingCall,
     call,
@@ -36,8 +29,8 @@ from tractor.runtime._calls import (
     result_of,
 )
 from tractor.runtime._context import Context
-from tractor.runtime._endpoints import Kind, canonical, describe, kind_of
-from tractor.runtime._state import ipc_ctx
+from tractor.runtime._endpoints import Kind
+from tractor.runtime._open_context import OpenContext, endpoint_path
 from tractor.runtime._stream import MsgStream
 
 if TYPE_CHECKING:
@@ -47,7 +40,12 @@ __all__ = ["LocalPortal", "Portal", "PortalStatistics"]
 
 log = _log.get_logger()
 
-_plain_decode = msgspec.msgpack.Decoder().decode
+ValueT = TypeVar("ValueT")
+# Without defaults, unlike those of `Context`: with them mypy takes the overloads for ambiguous.
+_FirstT = TypeVar("_FirstT")
+_SendT = TypeVar("_SendT")
+_RecvT = TypeVar("_RecvT")
+_ResultT = TypeVar("_ResultT")
 
 
 class PortalStatistics(msgspec.Struct, frozen=True):
@@ -59,6 +57,7 @@ class PortalStatistics(msgspec.Struct, frozen=True):
     received: int
 
 
+@ki_protected
 class Portal:
     """A handle for calling into one other actor over one channel.
 
@@ -90,6 +89,12 @@ class Portal:
 
     # -- calls ----------------------------------------------------------------------------------------
 
+    @overload
+    async def run(
+        self, fn: Callable[..., Coroutine[Any, Any, ValueT]], /, **kwargs: Any
+    ) -> ValueT: ...
+    @overload
+    async def run(self, fn: str, name: str = "", /, **kwargs: Any) -> Any: ...
     async def run(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run an async function in the peer and return its value.
 
@@ -119,6 +124,7 @@ class Portal:
             DeprecationWarning,
             stacklevel=3,
         )
+        _require_names(ns, name)
         return await call(self.chan, self._actor, ns, name, kwargs)
 
     async def run_from_ns(self, namespace_path: str, function_name: str, **kwargs: Any) -> Any:
@@ -130,11 +136,21 @@ class Portal:
             kwargs: its arguments.
 
         Raises:
+            TypeError: a name is no text.
             RemoteActorError: it raised, or could not be found or called.
             TransportClosed: the peer is gone; whether the function ran is unknown.
         """
+        _require_names(namespace_path, function_name)
         return await call(self.chan, self._actor, namespace_path, function_name, kwargs)
 
+    @overload
+    def open_stream_from(
+        self, agen_fn: Callable[..., AsyncIterator[ValueT]], /, **kwargs: Any
+    ) -> AbstractAsyncContextManager[MsgStream[Any, ValueT]]: ...
+    @overload
+    def open_stream_from(
+        self, agen_fn: Any, /, **kwargs: Any
+    ) -> AbstractAsyncContextManager[MsgStream]: ...
     @asynccontextmanager
     async def open_stream_from(self, agen_fn: Any, /, **kwargs: Any) -> AsyncIterator[MsgStream]:
         """Open a one-way stream from an async generator function (or ``@stream`` function) of the peer.
@@ -160,7 +176,7 @@ class Portal:
             port.closed = True
             port.wake()
 
-        stream = MsgStream(port, _plain_decode, close, receive_only=True)
+        stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, close, receive_only=True)
         try:
             await receiver.acked.wait()
             if not port.buffer and port.error is not None:
@@ -172,6 +188,26 @@ class Portal:
             close()
             await receiver.stop()
 
+    @overload
+    def open_context(
+        self,
+        fn: Callable[
+            Concatenate[Context[_FirstT, _SendT, _RecvT, Any], ...], Coroutine[Any, Any, _ResultT]
+        ],
+        /,
+        allow_overruns: bool = False,
+        hide_tb: bool = True,
+        **kwargs: Any,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
+    @overload
+    def open_context(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, _ResultT]],
+        /,
+        allow_overruns: bool = False,
+        hide_tb: bool = True,
+        **kwargs: Any,
+    ) -> OpenContext[Any, Any, Any, _ResultT]: ...
     def open_context(
         self, fn: Any, /, allow_overruns: bool = False, hide_tb: bool = True, **kwargs: Any
     ) -> OpenContext:
@@ -189,7 +225,7 @@ class Portal:
             kwargs: the endpoint's arguments, without its context parameter.
 
         Raises:
-            TypeError: ``fn`` is not decorated.
+            TypeError: ``fn`` is not decorated, or a partial of one with arguments by position.
             RuntimeError: the peer is this very actor ("Invalid Operation").
             RemoteActorError: the endpoint could not be found or called, or raised.
             ContextCancelled: the endpoint's task was cancelled by somebody else than this side.
@@ -197,6 +233,10 @@ class Portal:
             TransportClosed: the peer is gone.
         """
         if isinstance(fn, functools.partial):
+            if fn.args:
+                raise TypeError(
+                    f"pass the arguments of {fn.func!r} by keyword: {fn!r} has {fn.args!r} by position"
+                )
             kwargs = {**fn.keywords, **kwargs}
             fn = fn.func
         return OpenContext(self, fn, allow_overruns, kwargs)
@@ -306,10 +346,20 @@ class Portal:
     __repr__ = pformat
 
 
+def _require_names(ns: object, name: object) -> None:
+    """Raise TypeError unless both are text: a peer would take the request for garbage."""
+    for text in (ns, name):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"a function is found by the names of module and function, not by {text!r}"
+            )
+
+
 class _Value(msgspec.Struct):
     value: Any
 
 
+@ki_protected
 class LocalPortal:
     """What a registrar uses to make registry requests to itself, as a :class:`Portal` would to another.
 
@@ -340,200 +390,3 @@ class LocalPortal:
         return f"<LocalPortal to {self.actor.aid.reprol()}>"
 
     __repr__ = pformat
-
-
-def endpoint_path(fn: Any, want: Kind) -> tuple[str, str]:
-    """The module and name under which a peer finds ``fn``.
-
-    Raises:
-        TypeError: it is no function of the kind that is wanted.
-    """
-    kind = kind_of(fn)
-    if kind is None or kind.wire != want.wire:
-        wanted = {
-            Kind.CALL: "must be an async function that does not stream",
-            Kind.ASYNCGEN: "must be an async generator function, or decorated with `@tractor.stream`",
-            Kind.CONTEXT: "must be decorated with `@tractor.context`",
-        }[want]
-        is_ = f"is {kind.value!r}" if kind else "is none"
-        raise TypeError(f"{getattr(fn, '__qualname__', fn)!r} {wanted}; it {is_}")
-    return canonical(fn.__module__), fn.__qualname__
-
-
-class OpenContext:
-    """The block of :meth:`Portal.open_context`."""
-
-    def __init__(
-        self, portal: Portal, fn: Any, allow_overruns: bool, kwargs: dict[str, Any]
-    ) -> None:
-        self._portal = portal
-        self._where = endpoint_path(fn, Kind.CONTEXT)
-        endpoint = describe(fn, ":".join(self._where))
-        assert endpoint is not None
-        self._endpoint = endpoint
-        self._allow_overruns = allow_overruns
-        self._kwargs = kwargs
-        self._ctx: Context | None = None
-        self._token: Any = None
-
-    async def __aenter__(self) -> tuple[Context, Any]:
-        portal = self._portal
-        chan = portal.chan
-        actor = portal.actor
-        if chan.aid is not None and chan.aid.uuid == actor.aid.uuid:
-            raise RuntimeError("Invalid Operation: an actor can't open a context to itself")
-        ns, name = self._where
-        spec = self._endpoint.spec
-        ctx = self._ctx = Context(
-            actor, chan, chan.new_cid(), "parent", f"{ns}:{name}", spec, portal
-        )
-        ctx._task = trio.lowlevel.current_task()
-        ctx._port.recv.allow_overruns = self._allow_overruns
-        shown = None if spec is None or ctx._spec_is_any else ctx._decoder.spec_str
-        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, ctx._encoder)
-        try:
-            await self._wait_started(ctx)
-            first = ctx._decode_payload("Started", Started, ctx._started_msg.pld)
-        except MsgTypeError:
-            await _stop_endpoint(ctx)
-            chan.dialogs.pop(ctx.cid, None)
-            raise
-        except BaseException:
-            chan.dialogs.pop(ctx.cid, None)
-            raise
-        self._token = ipc_ctx.set(ctx)
-        ctx._scope.__enter__()
-        return ctx, first
-
-    async def _wait_started(self, ctx: Context) -> None:
-        dialog = ctx._dialog
-        try:
-            if ctx.chan.transport.unsent > HIGH_WATER:
-                await ctx.chan.transport.wait_below_mark()
-            while dialog.phase is Phase.REQ:
-                await ctx._waiting.park()
-        except (trio.Cancelled, KeyboardInterrupt):
-            await _stop_remote(ctx, Event.INTERRUPTED)
-            if dialog.end is ContextState.ERRORED:
-                ctx.maybe_raise()
-            raise
-        if dialog.ended and ctx._started_msg is None:
-            # An end that came in the same chunk as the first value belongs to the block, which it unwinds.
-            ctx.maybe_raise()
-
-    async def __aexit__(
-        self,
-        etype: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> bool:
-        ctx = self._ctx
-        assert ctx is not None
-        ipc_ctx.reset(self._token)
-        try:
-            left = _close_scope(ctx, exc)
-            if left is None:
-                await self._finish(ctx)
-                return True
-            await self._abort(ctx, left)
-            if left is exc:
-                return False
-            raise left
-        finally:
-            ctx._port.closed = True
-            ctx._port.wake()
-            ctx.chan.dialogs.pop(ctx.cid, None)
-
-    async def _finish(self, ctx: Context) -> None:
-        """The block was left without an error of its own: wait for the end, raise what it brought."""
-        dialog = ctx._dialog
-        if not dialog.ended:
-            dialog.handle(Event.LEFT)
-            # Nobody will read these any more; a peer that waits for their credit must go on.
-            ctx._port.drop_buffer()
-            try:
-                await ctx._wait_end()
-            except (trio.Cancelled, KeyboardInterrupt):
-                await _stop_remote(ctx, Event.INTERRUPTED)
-                if dialog.end is ContextState.ERRORED:
-                    ctx.maybe_raise()
-                raise
-        else:
-            await trio.lowlevel.checkpoint()
-        error = ctx._remote_error
-        if dialog.end is ContextState.SELF_CANCELLED:
-            log.cancel("%s ended cancelled, as asked", ctx.repr_rpc)
-            return
-        if isinstance(error, (StreamOverrun, MsgTypeError)):
-            # Such a report may come from an endpoint that goes on: it must not outlive the block.
-            await _stop_endpoint(ctx)
-        if error is None and ctx._overrun is not None:
-            error = ctx._overrun
-        if error is not None:
-            raise error
-        if not ctx._spec_is_any:
-            ctx._take_result()
-
-    async def _abort(self, ctx: Context, exc: BaseException) -> None:
-        """The block was cancelled from outside, or failed: stop the remote task, wait for it, bounded."""
-        cancelled = is_multi_cancelled(exc)
-        if not cancelled:
-            ctx._local_error = exc
-        else:
-            log.cancel("%s: its local block was cancelled by a surrounding scope", ctx.repr_rpc)
-        await _stop_remote(ctx, Event.INTERRUPTED if cancelled else Event.RAISED)
-        if cancelled and ctx._dialog.end is ContextState.ERRORED:
-            ctx.maybe_raise()
-
-
-async def _stop_remote(ctx: Context, event: Event) -> None:
-    """Ask for the remote task's cancellation because the local block ended; wait, bounded, for its end."""
-    dialog = ctx._dialog
-    was_over = dialog.ended
-    todo = dialog.handle(event)
-    if Do.SEND_CANCEL in todo:
-        ctx._cancel_called = True
-        if not was_over:
-            ctx._canceller = ctx.chan.local_uid
-        if ctx.chan.connected():
-            ctx.request_cancel()
-    if Do.WAIT_ACK in todo:
-        await ctx._wait_ack()
-        if not dialog.ended:
-            dialog.handle(Event.SETTLED)
-    else:
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-
-async def _stop_endpoint(ctx: Context) -> None:
-    """Cancel the remote task of a dialog that is over here already; wait, bounded, for the acknowledgment."""
-    pending = ctx.request_cancel()
-    if pending is not None:
-        with trio.move_on_after(CANCEL_TIMEOUT, shield=True):
-            await pending.wait()
-
-
-def _close_scope(ctx: Context, exc: BaseException | None) -> BaseException | None:
-    """Leave the context's scope; what remains of the block's exception, ``None`` when nothing does.
-
-    An exception that only carries this context's own remote error counts as none: that error is raised (or
-    absorbed) as the end of the dialog.
-    """
-    left = exc
-    try:
-        if ctx._scope.__exit__(type(exc) if exc else None, exc, exc.__traceback__ if exc else None):
-            ctx._unwound = exc is not None
-            left = None
-    except BaseException as remaining:
-        left = remaining
-    if left is not None and _is_own_end(left, ctx):
-        return None
-    return left
-
-
-def _is_own_end(exc: BaseException, ctx: Context) -> bool:
-    """Whether ``exc`` is nothing but the context's remote error, maybe in groups."""
-    own = (ctx._remote_error, ctx._overrun)
-    if isinstance(exc, BaseExceptionGroup):
-        return all(_is_own_end(e, ctx) for e in exc.exceptions)
-    return any(exc is e for e in own if e is not None)

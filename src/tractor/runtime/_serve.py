@@ -7,13 +7,15 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import trio
+from msgspec import Raw
 
 from tractor import log as _log
-from tractor._errors import MessagingError, TransportClosed
+from tractor._errors import ContextCancelled, MessagingError, TransportClosed
+from tractor._util._groups import is_multi_cancelled
 from tractor._util._masking import unmasked
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
-from tractor.msg._payload import unencodable_error
+from tractor.msg._payload import refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
     Credit,
@@ -44,19 +46,28 @@ def put_error(chan: Channel, error: Error) -> None:
         chan.transport.put(error)
     except TransportClosed as exc:
         log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
-    except MessagingError:
+    except (MessagingError, TypeError):
         _put_shortened(chan, error)
 
 
 def _put_shortened(chan: Channel, error: Error) -> None:
-    """Send an ``Error`` whose text is over the frame limit: what it is must still arrive."""
+    """Send an ``Error`` that is over the frame limit, or can't be encoded: that it came must still arrive."""
     error._bad_msg = error._bad_msg_as_dict = None
     for size in (2000, 500, 100, 0):
-        error.tb_str = error.tb_str[len(error.tb_str) - size :] if size else ""
+        error.tb_str = error.tb_str[max(0, len(error.tb_str) - size) :] if size else ""
         error.message = error.message[:size]
+        if size <= 500:
+            error.src_type_str = error.src_type_str[:100]
+            error.boxed_type_str = error.boxed_type_str[:100]
+            # A path that is cut would name another type.
+            error.src_type_path = error.src_type_path if len(error.src_type_path) <= 200 else ""
+            error.boxed_type_path = (
+                error.boxed_type_path if len(error.boxed_type_path) <= 200 else ""
+            )
+            error.relay_path = [*error.relay_path[:1], *error.relay_path[1:][-1:]]
         try:
             chan.transport.put(error)
-        except MessagingError:
+        except (MessagingError, TypeError):
             continue
         except TransportClosed as exc:
             log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
@@ -93,6 +104,18 @@ def ctxc_error(actor: Actor, chan: Channel, cid: int, canceller: Uid, what: str)
         sender=own,
         cid=cid,
     )
+
+
+def is_only_cancelled(exc: BaseException) -> bool:
+    """Whether the error of a task that is being cancelled tells of nothing but cancellations, here or further down.
+
+    When a whole tree is cancelled at once (ctrl-c), an actor may hear from one below that was cancelled first.
+    """
+    try:
+        return is_multi_cancelled(exc, (ContextCancelled,))
+    except Exception:
+        # A group of the application's own type may fail to be split, as one that is nested too deep does.
+        return False
 
 
 class ServedTask:
@@ -160,6 +183,9 @@ class ServedTask:
             self._report_cancel()
             raise
         except BaseException as exc:
+            if self.canceller is not None and is_only_cancelled(exc):
+                self._report_cancel()
+                return
             await self._report_error(exc)
             if isinstance(exc, KeyboardInterrupt):
                 raise
@@ -257,6 +283,8 @@ class ServedCall(ServedTask):
     async def perform(self) -> None:
         """Call, and return the value."""
         value = await self.endpoint.fn(**self.kwargs)
+        if type(value) is Raw:
+            refuse_garbage(value, "Return", cid=self.cid)
         if not self.lost:
             put_return(self.chan, self.cid, value)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from tractor import log
 from tractor._errors import InternalError, NoRuntime
+from tractor.msg._pld_rx import current_dialog
 from tractor.runtime._vars import runtime_vars
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = [
     "current_actor",
     "current_ipc_ctx",
     "debug_mode",
+    "forget_actor",
     "is_root_process",
     "set_current_actor",
 ]
@@ -24,7 +26,7 @@ __all__ = [
 _actor: Actor | None = None
 _last_uid: tuple[str, str] | None = None
 
-ipc_ctx: ContextVar[Context | None] = ContextVar("tractor_ipc_ctx", default=None)
+ipc_ctx: ContextVar[Context | None] = current_dialog
 """The innermost open context of a task; inherited by the tasks that it starts."""
 
 
@@ -57,6 +59,13 @@ def set_current_actor(actor: Actor | None) -> None:
         _last_uid = _actor.aid.uid
     _actor = actor
     log.set_context_provider(None if actor is None else (lambda: actor.aid.uid))
+
+
+def forget_actor() -> None:
+    """In a process that was forked off: it is no actor, and was none."""
+    global _last_uid
+    set_current_actor(None)
+    _last_uid = None
 
 
 @overload

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 import trio
@@ -13,7 +14,10 @@ import trio
 from tractor import log as _log
 from tractor._errors import InternalError
 from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
+from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
+from tractor.msg._codec import current_codec
+from tractor.runtime._generics import StreamRecvT, StreamSendT
 from tractor.runtime._port import StreamPort
 
 if TYPE_CHECKING:
@@ -61,30 +65,37 @@ def port_statistics(port: StreamPort) -> StreamStatistics:
     )
 
 
-class MsgStream(trio.abc.Channel[Any]):
+@ki_protected
+class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
     """One side of a stream.  One-shot: once closed it stays closed.
 
-    Not built by users: see :meth:`Context.open_stream` and :meth:`Portal.open_stream_from`.
+    Not built by users: see :meth:`Context.open_stream` and :meth:`Portal.open_stream_from`.  For type checkers it is
+    generic: ``MsgStream[Send, Receive]`` names what this side sends and receives.
     """
 
     def __init__(
         self,
         port: StreamPort,
-        decode: Callable[[Any], Any],
+        bad_payload: Callable[[Any, Exception], BaseException],
         close: Callable[[], None],
-        ctx: Context | None = None,
+        ctx: Context[Any, StreamSendT, StreamRecvT, Any] | None = None,
         *,
         receive_only: bool = False,
     ) -> None:
         self._port = port
-        self._decode = decode
+        self._rx = port.rx
+        self._bad_payload = bad_payload
         self._close = close
         self._ctx = ctx
         self._receive_only = receive_only
-        self._broadcaster: BroadcastReceiver[Any] | None = None
+        self._broadcaster: BroadcastReceiver[StreamRecvT] | None = None
+
+    if not TYPE_CHECKING:
+        # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
+        __class_getitem__ = classmethod(types.GenericAlias)
 
     @property
-    def ctx(self) -> Context:
+    def ctx(self) -> Context[Any, StreamSendT, StreamRecvT, Any]:
         """The context that the stream belongs to.  Raises InternalError for a one-way stream."""
         if self._ctx is None:
             raise InternalError("a one-way stream has no context")
@@ -100,7 +111,7 @@ class MsgStream(trio.abc.Channel[Any]):
         """Whether this side has closed the stream."""
         return self._port.closed
 
-    async def send(self, value: Any) -> None:
+    async def send(self, value: StreamSendT) -> None:
         """Send one message to the peer.
 
         With back pressure it waits while the peer has not read enough; it always waits while the connection can't
@@ -120,7 +131,7 @@ class MsgStream(trio.abc.Channel[Any]):
             )
         await self._port.put(value)
 
-    async def receive(self) -> Any:
+    async def receive(self) -> StreamRecvT:
         """The next message.
 
         Raises:
@@ -132,20 +143,32 @@ class MsgStream(trio.abc.Channel[Any]):
         """
         if self._broadcaster is not None:
             return await self._broadcaster.receive()
-        return self._decode(await self._port.get())
+        raw = await self._port.get()
+        try:
+            value: StreamRecvT = (self._rx.fixed_decode or current_codec().pld_dec.dec.decode)(raw)
+        except Exception as exc:
+            raise self._bad_payload(raw, exc) from exc
+        return value
 
-    async def _receive_direct(self) -> Any:
+    def _decode(self, raw: Any) -> StreamRecvT:
+        try:
+            value: StreamRecvT = self._rx.decode(raw)
+        except Exception as exc:
+            raise self._bad_payload(raw, exc) from exc
+        return value
+
+    async def _receive_direct(self) -> StreamRecvT:
         # Every subscriber is to have its turn between two messages.
         await trio.lowlevel.checkpoint()
         return self._decode(await self._port.get())
 
-    def receive_nowait(self) -> Any:
+    def receive_nowait(self) -> StreamRecvT:
         """The next message, if it is there.  Raises as :meth:`receive`, and trio.WouldBlock."""
         if self._broadcaster is not None:
             return self._broadcaster.receive_nowait()
         return self._decode(self._port.get_nowait())
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> StreamRecvT:
         try:
             return await self.receive()
         except trio.EndOfChannel:
@@ -162,7 +185,7 @@ class MsgStream(trio.abc.Channel[Any]):
         while port.buffer and not port.closed:
             raw = port.buffer.popleft()
             try:
-                undelivered.append(self._decode(raw))
+                undelivered.append(self._rx.decode(raw))
             except Exception:
                 undelivered.append(raw)
         if undelivered:
@@ -172,7 +195,7 @@ class MsgStream(trio.abc.Channel[Any]):
         return undelivered
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[BroadcastReceiver[Any]]:
+    async def subscribe(self) -> AsyncIterator[BroadcastReceiver[StreamRecvT]]:
         """A receiver of its own for another local task: every subscriber gets every message.
 
         From the first call on, all reading of this stream in this actor goes through one broadcaster, whose
@@ -202,17 +225,24 @@ class MsgStream(trio.abc.Channel[Any]):
     __repr__ = pformat
 
 
-class OpenStream:
+@ki_protected
+class OpenStream(Generic[StreamSendT, StreamRecvT]):
     """The block of :meth:`Context.open_stream`."""
 
-    def __init__(self, ctx: Context, size: int | None, overruns: bool, back_pressure: bool) -> None:
+    def __init__(
+        self,
+        ctx: Context[Any, StreamSendT, StreamRecvT, Any],
+        size: int | None,
+        overruns: bool,
+        back_pressure: bool,
+    ) -> None:
         self._ctx = ctx
         self._size = size
         self._overruns = overruns
         self._back_pressure = back_pressure
-        self._stream: MsgStream | None = None
+        self._stream: MsgStream[StreamSendT, StreamRecvT] | None = None
 
-    async def __aenter__(self) -> MsgStream:
+    async def __aenter__(self) -> MsgStream[StreamSendT, StreamRecvT]:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._stream = self._ctx.begin_stream(self._size, self._overruns, self._back_pressure)
         return self._stream

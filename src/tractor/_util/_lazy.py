@@ -1,0 +1,43 @@
+"""Packages whose public names are loaded when they are first used (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+__all__ = ["lazy_exports"]
+
+
+def lazy_exports(
+    package: str, homes: Mapping[str, Iterable[str]], submodules: Iterable[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` and ``__all__`` of a package.
+
+    Args:
+        package: its name.
+        homes: the public names that each module, given by its full name, holds.
+        submodules: its public submodules.
+
+    Returns:
+        The three; a name that was used once is an ordinary global of the package afterwards.
+    """
+    where = {name: home for home, names in homes.items() for name in names}
+    modules = {name: f"{package}.{name}" for name in submodules}
+
+    def load(name: str) -> Any:
+        value: Any
+        if name in where:
+            value = getattr(importlib.import_module(where[name]), name)
+        elif name in modules:
+            value = importlib.import_module(modules[name])
+        else:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        vars(sys.modules[package])[name] = value
+        return value
+
+    def listed() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *where, *modules})
+
+    return load, listed, [*where, *modules]

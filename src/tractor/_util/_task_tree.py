@@ -1,0 +1,112 @@
+"""The task tree of a trio run as text, on demand and on a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import trio
+
+__all__ = [
+    "arm_task_dumps",
+    "dump_file",
+    "format_here",
+    "format_task_tree",
+    "format_threads",
+]
+
+
+def format_task_tree(task: trio.lowlevel.Task, depth: int = 0) -> Iterator[str]:
+    """One line for *task* and where it waits, then the same for the tasks in its nurseries."""
+    yield f"{'    ' * depth}{task.name}: {' > '.join(_awaits(task.coro))}"
+    for nursery in task.child_nurseries:
+        for child in sorted(nursery.child_tasks, key=lambda child: child.name):
+            yield from format_task_tree(child, depth + 1)
+
+
+def _awaits(coro: Any) -> Iterator[str]:
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
+        if frame is not None:
+            yield f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+
+
+def _root_task() -> trio.lowlevel.Task | None:
+    """The root of the trio run in this thread, if there is one."""
+    with contextlib.suppress(RuntimeError):
+        return trio.lowlevel.current_root_task()
+    return None
+
+
+def format_here() -> str:
+    """The tree of the trio run in this thread, with full stacks where stackscope is installed."""
+    root = _root_task()
+    if root is None:
+        return "no trio run in this thread\n"
+    with contextlib.suppress(Exception):
+        import stackscope
+
+        return str(stackscope.extract(root, recurse_child_tasks=True))
+    return "\n".join(format_task_tree(root)) + "\n"
+
+
+def format_threads() -> str:
+    """The stack of every thread of this process; this function's own frames are left out."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = []
+    for ident, frame in sys._current_frames().items():
+        top: FrameType | None = frame
+        while top is not None and top.f_code.co_filename == __file__:
+            top = top.f_back
+        parts.append(f"thread {names.get(ident, 'unknown to Python')!r}:\n")
+        parts.extend(traceback.format_stack(top))
+    return "".join(parts)
+
+
+def dump_file(pid: int) -> Path:
+    """Where the process *pid* appends its dumps."""
+    return Path(f"/tmp/tractor-stackscope-{pid}.log")
+
+
+def _append(path: Path, text: str) -> None:
+    # Others may write into /tmp, too: never through a link of theirs.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    try:
+        data = text.encode(errors="replace")
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+
+
+def arm_task_dumps(label: str) -> Any:
+    """On SIGUSR1 append this process's task tree and threads to `dump_file`.
+
+    Each dump stands between the lines ``start-of-<label>`` and ``end-of-<label>``.  For the main
+    thread of a process; does nothing where the platform has no SIGUSR1.
+
+    Returns:
+        The handler that was installed before, to be put back with `signal.signal`.
+    """
+    if not hasattr(signal, "SIGUSR1"):
+        return None
+
+    def dump(signum: int, frame: FrameType | None) -> None:
+        # A dump that fails must not become an error of whatever the process is doing.
+        with contextlib.suppress(Exception):
+            _append(
+                dump_file(os.getpid()),
+                f"start-of-{label}\n{format_here()}\n{format_threads()}end-of-{label}\n",
+            )
+
+    return signal.signal(signal.SIGUSR1, dump)

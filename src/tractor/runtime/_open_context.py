@@ -1,0 +1,237 @@
+"""The block of ``Portal.open_context()``: the opener's side of a context from its request to its end."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import MsgTypeError, StreamOverrun
+from tractor._proto.dialog import ContextState, Do, Event, Phase
+from tractor._util._groups import is_multi_cancelled
+from tractor._util._ki import ki_protected
+from tractor.ipc._transport import HIGH_WATER
+from tractor.msg.types import Started
+from tractor.runtime._calls import CANCEL_TIMEOUT, put_start
+from tractor.runtime._context import Context
+from tractor.runtime._endpoints import Kind, canonical, describe, kind_of
+from tractor.runtime._generics import FirstT, RecvT, ResultT, SendT
+from tractor.runtime._state import ipc_ctx
+
+if TYPE_CHECKING:
+    from tractor.runtime._portal import Portal
+
+__all__ = ["OpenContext", "endpoint_path"]
+
+log = _log.get_logger()
+
+
+def endpoint_path(fn: Any, want: Kind) -> tuple[str, str]:
+    """The module and name under which a peer finds ``fn``.
+
+    Raises:
+        TypeError: it is no function of the kind that is wanted.
+    """
+    kind = kind_of(fn)
+    if kind is None or kind.wire != want.wire:
+        wanted = {
+            Kind.CALL: "must be an async function that does not stream",
+            Kind.ASYNCGEN: "must be an async generator function, or decorated with `@tractor.stream`",
+            Kind.CONTEXT: "must be decorated with `@tractor.context`",
+        }[want]
+        is_ = f"is {kind.value!r}" if kind else "is none"
+        raise TypeError(f"{getattr(fn, '__qualname__', fn)!r} {wanted}; it {is_}")
+    ns, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
+    if not isinstance(ns, str) or not isinstance(name, str):
+        raise TypeError(
+            f"{fn!r} has no module and name under which a peer could find it; use a function made by `def` at the"
+            " top of a module, and pass its arguments by keyword"
+        )
+    return canonical(ns), name
+
+
+@ki_protected
+class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
+    """The block of :meth:`Portal.open_context`."""
+
+    def __init__(
+        self, portal: Portal, fn: Any, allow_overruns: bool, kwargs: dict[str, Any]
+    ) -> None:
+        self._portal = portal
+        self._where = endpoint_path(fn, Kind.CONTEXT)
+        endpoint = describe(fn, ":".join(self._where))
+        assert endpoint is not None
+        self._endpoint = endpoint
+        self._allow_overruns = allow_overruns
+        self._kwargs = kwargs
+        self._ctx: Context[FirstT, SendT, RecvT, ResultT] | None = None
+        self._token: Any = None
+
+    async def __aenter__(self) -> tuple[Context[FirstT, SendT, RecvT, ResultT], FirstT]:
+        portal = self._portal
+        chan = portal.chan
+        actor = portal.actor
+        if chan.aid is not None and chan.aid.uuid == actor.aid.uuid:
+            raise RuntimeError("Invalid Operation: an actor can't open a context to itself")
+        ns, name = self._where
+        ctx = self._ctx = Context(actor, chan, chan.new_cid(), "parent", self._endpoint, portal)
+        ctx._task = trio.lowlevel.current_task()
+        ctx._port.recv.allow_overruns = self._allow_overruns
+        declared = self._endpoint.pld_dec
+        shown = None if declared is None else declared.spec_str
+        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, ctx.pld_rx.encoder)
+        try:
+            await self._wait_started(ctx)
+            first: FirstT = ctx._decode_payload(Started, ctx._started_msg.pld)
+        except MsgTypeError:
+            await _stop_endpoint(ctx)
+            chan.dialogs.pop(ctx.cid, None)
+            raise
+        except BaseException:
+            if ctx._dialog.phase is Phase.RUN:
+                # A decoding hook raised what is no `Exception`: nobody will ever enter the block.
+                await _stop_endpoint(ctx)
+            chan.dialogs.pop(ctx.cid, None)
+            raise
+        self._token = ipc_ctx.set(ctx)
+        ctx._scope.__enter__()
+        return ctx, first
+
+    async def _wait_started(self, ctx: Context) -> None:
+        dialog = ctx._dialog
+        try:
+            if ctx.chan.transport.unsent > HIGH_WATER:
+                await ctx.chan.transport.wait_below_mark()
+            while dialog.phase is Phase.REQ:
+                await ctx._waiting.park()
+        except (trio.Cancelled, KeyboardInterrupt) as exc:
+            await _stop_remote(ctx, Event.INTERRUPTED)
+            _raise_real_error(ctx, exc)
+            raise
+        if dialog.ended and ctx._started_msg is None:
+            # An end that came in the same chunk as the first value belongs to the block, which it unwinds.
+            ctx.maybe_raise()
+
+    async def __aexit__(
+        self,
+        etype: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        ctx = self._ctx
+        assert ctx is not None
+        ipc_ctx.reset(self._token)
+        try:
+            left = _close_scope(ctx, exc)
+            if left is None:
+                await self._finish(ctx)
+                return True
+            await self._abort(ctx, left)
+            if left is exc:
+                return False
+            raise left
+        finally:
+            ctx._port.closed = True
+            ctx._port.wake()
+            ctx.chan.dialogs.pop(ctx.cid, None)
+
+    async def _finish(self, ctx: Context) -> None:
+        """The block was left without an error of its own: wait for the end, raise what it brought."""
+        dialog = ctx._dialog
+        if not dialog.ended:
+            dialog.handle(Event.LEFT)
+            # Nobody will read these any more; a peer that waits for their credit must go on.
+            ctx._port.drop_buffer()
+            try:
+                await ctx._wait_end()
+            except (trio.Cancelled, KeyboardInterrupt) as exc:
+                await _stop_remote(ctx, Event.INTERRUPTED)
+                _raise_real_error(ctx, exc)
+                raise
+        else:
+            await trio.lowlevel.checkpoint()
+        error = ctx._remote_error
+        if dialog.end is ContextState.SELF_CANCELLED:
+            log.cancel("%s ended cancelled, as asked", ctx.repr_rpc)
+            return
+        if isinstance(error, (StreamOverrun, MsgTypeError)):
+            # Such a report may come from an endpoint that goes on: it must not outlive the block.
+            await _stop_endpoint(ctx)
+        if error is None and ctx._overrun is not None:
+            error = ctx._overrun
+        if error is not None:
+            raise error
+        if ctx.pld_rx.fixed_decode is not None:
+            ctx._take_result()
+
+    async def _abort(self, ctx: Context, exc: BaseException) -> None:
+        """The block was cancelled from outside, or failed: stop the remote task, wait for it, bounded."""
+        cancelled = is_multi_cancelled(exc)
+        if not cancelled:
+            ctx._local_error = exc
+        else:
+            log.cancel("%s: its local block was cancelled by a surrounding scope", ctx.repr_rpc)
+        await _stop_remote(ctx, Event.INTERRUPTED if cancelled else Event.RAISED)
+        if cancelled:
+            _raise_real_error(ctx, exc)
+
+
+def _raise_real_error(ctx: Context, exc: BaseException) -> None:
+    """Raise the remote task's own error, which wins over a cancellation of the block; nothing wins over a ctrl-c."""
+    if ctx._dialog.end is ContextState.ERRORED and not isinstance(exc, KeyboardInterrupt):
+        ctx.maybe_raise()
+
+
+async def _stop_remote(ctx: Context, event: Event) -> None:
+    """Ask for the remote task's cancellation because the local block ended; wait, bounded, for its end."""
+    dialog = ctx._dialog
+    was_over = dialog.ended
+    todo = dialog.handle(event)
+    if Do.SEND_CANCEL in todo:
+        ctx._cancel_called = True
+        if not was_over:
+            ctx._canceller = ctx.chan.local_uid
+        if ctx.chan.connected():
+            ctx.request_cancel()
+    if Do.WAIT_ACK in todo:
+        await ctx._wait_ack()
+        if not dialog.ended:
+            dialog.handle(Event.SETTLED)
+    else:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+async def _stop_endpoint(ctx: Context) -> None:
+    """Cancel the remote task of a dialog that is over here already; wait, bounded, for the acknowledgment."""
+    pending = ctx.request_cancel()
+    if pending is not None:
+        with trio.move_on_after(CANCEL_TIMEOUT, shield=True):
+            await pending.wait()
+
+
+def _close_scope(ctx: Context, exc: BaseException | None) -> BaseException | None:
+    """Leave the context's scope; what remains of the block's exception, ``None`` when nothing does.
+
+    An exception that only carries this context's own remote error counts as none: that error is raised (or
+    absorbed) as the end of the dialog.
+    """
+    left = exc
+    try:
+        if ctx._scope.__exit__(type(exc) if exc else None, exc, exc.__traceback__ if exc else None):
+            ctx._unwound = exc is not None
+            left = None
+    except BaseException as remaining:
+        left = remaining
+    if left is not None and _is_own_end(left, ctx):
+        return None
+    return left
+
+
+def _is_own_end(exc: BaseException, ctx: Context) -> bool:
+    """Whether ``exc`` is nothing but the context's remote error, maybe in groups."""
+    own = (ctx._remote_error, ctx._overrun)
+    if isinstance(exc, BaseExceptionGroup):
+        return all(_is_own_end(e, ctx) for e in exc.exceptions)
+    return any(exc is e for e in own if e is not None)
