@@ -46,12 +46,13 @@ if TYPE_CHECKING:
     from tractor._root import open_root_actor as open_root_actor
     from tractor._root import run_daemon as run_daemon
     from tractor.discovery._lookup import find_actor as find_actor
-    from tractor.discovery._lookup import get_arbiter as get_arbiter
-    from tractor.discovery._lookup import get_registry as get_registry
     from tractor.discovery._lookup import query_actor as query_actor
     from tractor.discovery._lookup import wait_for_actor as wait_for_actor
     from tractor.discovery._registrar import Registrar as Registrar
+    from tractor.discovery._registrars import get_arbiter as get_arbiter
+    from tractor.discovery._registrars import get_registry as get_registry
     from tractor.ipc._chan import Channel as Channel
+    from tractor.ipc._tls_config import TLSConfig as TLSConfig
     from tractor.runtime._actor import Actor as Actor
     from tractor.runtime._context import Context as Context
     from tractor.runtime._endpoints import context as context
@@ -101,15 +102,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "reg_err_types",
         "unpack_error",
     ),
-    "discovery._lookup": (
-        "find_actor",
-        "get_arbiter",
-        "get_registry",
-        "query_actor",
-        "wait_for_actor",
-    ),
+    "discovery._lookup": ("find_actor", "query_actor", "wait_for_actor"),
     "discovery._registrar": ("Registrar",),
+    "discovery._registrars": ("get_arbiter", "get_registry"),
     "ipc._chan": ("Channel",),
+    "ipc._tls_config": ("TLSConfig",),
     "_proto.dialog": ("ContextState",),
     "runtime._actor": ("Actor",),
     "runtime._context": ("Context",),

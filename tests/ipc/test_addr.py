@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import errno
+import ipaddress
 import os
 import pickle
 import socket
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from tractor.ipc import _addr
 from tractor.ipc._addr import (
@@ -18,8 +21,10 @@ from tractor.ipc._addr import (
     TCPAddress,
     UDSAddress,
     default_lo_addrs,
+    from_this_host,
     get_address_cls,
     is_wrapped_addr,
+    known_transports,
     mk_uuid,
     prefer_addr,
     rank_addrs,
@@ -28,6 +33,8 @@ from tractor.ipc._addr import (
     wrap_address,
 )
 from tractor.ipc._addr_types import SUN_PATH_SIZE
+from tractor.ipc._tcp import bind_tcp, connect_tcp
+from tractor.ipc._transports import TCP
 
 needs_uds = pytest.mark.skipif(not HAS_UDS, reason="no Unix domain sockets here")
 
@@ -320,3 +327,221 @@ def test_the_own_interfaces_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_uuids_are_new_each_time() -> None:
     assert len({mk_uuid() for _ in range(100)}) == 100
     assert len(mk_uuid()) == 36
+
+
+# -- spellings --
+
+
+@pytest.mark.parametrize(
+    ("host", "kept"),
+    [
+        ("::FFFF:10.0.0.1", "::ffff:10.0.0.1"),
+        ("::ffff:a00:1", "::ffff:10.0.0.1"),
+        ("0:0:0:0:0:ffff:7f00:1", "::ffff:127.0.0.1"),
+        ("::1.2.3.4", "::102:304"),
+        ("fe80::1%2", "fe80::1%2"),
+        ("1.2.3.com", "1.2.3.com"),
+        ("0x7f.de", "0x7f.de"),
+    ],
+)
+def test_a_host_has_one_spelling(host: str, kept: str) -> None:
+    addr = TCPAddress(host, 1)
+    assert addr.unwrap() == (kept, 1)
+    assert TCPAddress(*addr.unwrap()) == addr
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.1",
+        "0x7f.1",
+        "0x7f000001",
+        "127.0x1",
+        "0177.0.0.01",
+        "1",
+        "example.1",
+        "127.0.0.1.",
+        "127.0.0.1%lo",
+        "::1%",
+        "fe80::1%a b",
+        "fe80::1%ü",
+        "fe80::1%\n",
+        "::1/128",
+        "\u0661.2.3.4",
+        "a\n",
+        " 127.0.0.1",
+    ],
+)
+def test_what_a_resolver_might_take_for_an_address_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="TCP host"):
+        TCPAddress(host, 1)
+
+
+@pytest.mark.parametrize(
+    "filedir", ["/run/x", "/run/x/", "/run//x", "//run/x", "/run/./x", "/run/x/."]
+)
+def test_a_directory_has_one_spelling(filedir: str) -> None:
+    addr = UDSAddress(filedir, "a.sock")
+    assert addr.unwrap() == ("/run/x", "a.sock")
+    assert hash(addr) == hash(UDSAddress("/run/x", "a.sock"))
+
+
+def test_a_directory_is_not_resolved(tmp_path: Path) -> None:
+    # What '..' means depends on symlinks.
+    assert UDSAddress("/run/a/../b", "x").unwrap() == ("/run/a/../b", "x")
+    (tmp_path / "link").symlink_to("/")
+    assert UDSAddress(str(tmp_path / "link"), "x").filedir == str(tmp_path / "link")
+
+
+def test_a_path_that_no_file_can_have() -> None:
+    with pytest.raises(ValueError, match="plain file name"):
+        UDSAddress("/run", "a\ud800")
+    # A byte that is no UTF-8 is one that a file name can have.
+    assert UDSAddress("/run", os.fsdecode(b"\xff")).is_valid
+
+
+@pytest.mark.parametrize(
+    ("addr", "reason"),
+    [
+        (TCPAddress("127.0.0.1", -1), r"1\.\.65535"),
+        (TCPAddress("224.0.0.1", 1), "multicast"),
+        (UDSAddress("run", "a.sock"), "must be absolute"),
+        (UDSAddress("/" + "x" * 120, "a.sock"), r"128 bytes is over the \d+ of a socket address"),
+    ],
+)
+def test_the_reason_is_told(addr: Any, reason: str) -> None:
+    for check in (require_bindable, require_connectable):
+        with pytest.raises(ValueError, match=reason):
+            check(addr)
+
+
+def test_how_this_host_reaches_a_listener() -> None:
+    for bound, reached in (
+        (TCPAddress("0.0.0.0", 5), TCPAddress("127.0.0.1", 5)),
+        (TCPAddress("::", 5), TCPAddress("::1", 5)),
+        (TCPAddress("127.0.0.1", 5), TCPAddress("127.0.0.1", 5)),
+        (TCPAddress("example.com", 5), TCPAddress("example.com", 5)),
+        (UDSAddress("/run", "a.sock"), UDSAddress("/run", "a.sock")),
+    ):
+        assert from_this_host(bound) == reached
+
+
+def test_the_transports_that_somebody_asks_for() -> None:
+    assert known_transports(["tcp", "tcp"]) == known_transports("tcp") == ["tcp"]
+    with pytest.raises(ValueError, match="`enable_transports` is empty"):
+        known_transports([])
+    with pytest.raises(NotImplementedError, match="'pigeon'"):
+        known_transports(["tcp", "pigeon"])
+
+
+# -- names and addresses at the system's end --
+
+
+def test_pid_is_no_part_of_an_address() -> None:
+    known = UDSAddress("/run", "a.sock", maybe_pid=7)
+    assert known == UDSAddress("/run", "a.sock")
+    assert {known: 1}[UDSAddress("/run", "a.sock", 9)] == 1
+    assert known.unwrap() == ("/run", "a.sock")
+    assert UDSAddress.from_addr(known) is known
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "0.0.0.0",
+        "localhost",
+        pytest.param("::1", marks=needs_ipv6),
+        pytest.param("::", marks=needs_ipv6),
+        pytest.param("::ffff:127.0.0.1", marks=needs_ipv6),
+    ],
+)
+def test_a_valid_host_can_be_bound_and_connected_to(host: str) -> None:
+    async def main() -> None:
+        with await bind_tcp(TCPAddress(host, 0)) as listener:
+            bound = TCPAddress(*listener.getsockname()[:2])
+            assert bound.is_valid
+            if host != "localhost":
+                assert bound.host == host
+            way = from_this_host(bound)
+            assert isinstance(way, TCPAddress)
+            transport = await connect_tcp(way, max_frame_size=2**20)
+            # Both ends have the one spelling, by which registrars compare.
+            assert transport.raddr == way
+            transport.abort()
+
+    trio.run(main)
+
+
+def link_local() -> str | None:
+    """A link-local address of this machine with its zone."""
+    try:
+        lines = Path("/proc/net/if_inet6").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        digits, *_, name = line.split()
+        if digits.startswith("fe80"):
+            return f"{ipaddress.IPv6Address(int(digits, 16))}%{name}"
+    return None
+
+
+def test_a_link_local_address_keeps_its_zone() -> None:
+    host = link_local()
+    if host is None:
+        pytest.skip("this machine has no IPv6 link-local address")
+    addr = TCPAddress(host, 0)
+    assert addr.host == host
+    assert _addr.is_local(addr)
+
+    async def main() -> None:
+        listener = await TCP.bind(addr)
+        with listener.sock:
+            assert isinstance(listener.addr, TCPAddress)
+            assert listener.addr.host == host
+            transport = await connect_tcp(listener.addr, max_frame_size=2**20)
+            assert transport.raddr == listener.addr
+            transport.abort()
+
+    trio.run(main)
+
+
+def test_a_name_is_the_first_of_its_addresses_that_can_be_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(*hosts: str) -> None:
+        async def getaddrinfo(_host: str, port: int, **_kw: Any) -> Any:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in hosts]
+
+        monkeypatch.setattr("tractor.ipc._tcp.trio.socket.getaddrinfo", getaddrinfo)
+
+    async def main() -> None:
+        # 203.0.113.0/24 is for documentation: no interface has it.
+        found("203.0.113.9", "127.0.0.1")
+        with await bind_tcp(TCPAddress("some.name", 0)) as listener:
+            host, port = listener.getsockname()
+            assert host == "127.0.0.1"
+            found("127.0.0.1", "127.0.0.2")
+            with pytest.raises(OSError, match=r"some\.name") as taken:
+                await bind_tcp(TCPAddress("some.name", port))
+            assert taken.value.errno == errno.EADDRINUSE
+        found("203.0.113.9")
+        with pytest.raises(OSError, match=r"can't listen on some\.name:0"):
+            await bind_tcp(TCPAddress("some.name", 0))
+        found()
+        with pytest.raises(OSError, match="has no address"):
+            await bind_tcp(TCPAddress("some.name", 0))
+
+    trio.run(main)

@@ -46,6 +46,13 @@ def test_an_argument_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert load_authkey(b"a" * 16) == (b"a" * 16, True)
 
 
+@pytest.mark.parametrize("explicit", [20, "a text of 16 byt", [1] * 20])
+def test_an_argument_that_is_no_bytes_is_refused(explicit: object) -> None:
+    """A number above all: bytes(20) is a key that everybody knows."""
+    with pytest.raises(TypeError, match="authkey must be bytes"):
+        load_authkey(explicit)  # type: ignore[arg-type]
+
+
 def test_then_the_file_of_the_variable(
     tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ import trio.testing
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor._proto import auth
 from tractor._proto.framing import HEADER
-from tractor.ipc import _server
+from tractor.ipc import _endpoint, _server, _uds
 from tractor.ipc._addr import Address, TCPAddress, UDSAddress
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._server import Endpoint, IPCServer, Server, bind_endpoints, open_ipc_server
@@ -549,7 +549,7 @@ def test_an_unexpected_error_of_one_handshake_costs_that_connection_only(
 def test_the_accept_loop_outlives_a_lack_of_descriptors(
     bind_addr: Any, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_server, "ACCEPT_RETRY", 0.001)
+    monkeypatch.setattr(_endpoint, "ACCEPT_RETRY", 0.001)
 
     class Poor(socket.socket):
         refusals = 3
@@ -653,3 +653,106 @@ def test_its_text_names_state_addresses_and_peers(private_dir: Path) -> None:
 
 def test_the_alias() -> None:
     assert IPCServer is Server
+
+
+# -- what is not the peer's fault ------------------------------------------------------------------------
+
+
+def test_a_connection_that_can_not_be_wrapped_costs_that_connection_only(
+    bind_addr: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrap = Endpoint.wrap
+    failing = True
+
+    def failing_wrap(self: Endpoint, sock: socket.socket) -> Any:
+        if failing:
+            raise LookupError("an interface with a strange name")
+        return wrap(self, sock)
+
+    monkeypatch.setattr(Endpoint, "wrap", failing_wrap)
+
+    async def main() -> None:
+        nonlocal failing
+        async with open_ipc_server() as server:
+            (endpoint,) = await server.listen_on(accept_addrs=[bind_addr])
+            with pytest.raises(TransportClosed):
+                async with peer_of(endpoint):
+                    pass
+            assert server.statistics().refused == 1
+            failing = False
+            async with peer_of(endpoint) as chan:
+                await server.wait_for_peer(own_uid(chan))
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are for POSIX")
+def test_a_key_file_of_the_environment_is_a_chosen_key(
+    private_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = private_dir / f"{secrets.token_hex(4)}.key"
+    file.write_bytes(KEY)
+    file.chmod(0o600)
+    monkeypatch.setenv("TRACTOR_AUTHKEY_FILE", str(file))
+    set_wire_settings(WireSettings())
+
+    async def main() -> None:
+        async with open_ipc_server() as server:
+            (endpoint,) = await server.listen_on(accept_addrs=[("0.0.0.0", 0)])
+            assert isinstance(endpoint.addr, TCPAddress)
+
+    run(main)
+    file.chmod(0o644)
+    set_wire_settings(WireSettings())
+
+    async def too_open() -> None:
+        async with open_ipc_server() as server:
+            with pytest.raises(PermissionError, match="chmod 600"):
+                await server.listen_on(accept_addrs=[("127.0.0.1", 0)])
+            assert server.endpoints == []
+
+    run(too_open)
+
+
+def test_a_resolver_can_not_open_localhost_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = ("127.0.0.1", 0)
+    answers = [("0.0.0.0", 0)]
+
+    async def getaddrinfo(*_args: Any, **_options: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", sockaddr) for sockaddr in answers]
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="no address to listen on"):
+            await bind_endpoints([("localhost", 0)])
+        answers.append(inside)
+        (endpoint,) = await bind_endpoints([("localhost", 0)])
+        assert isinstance(endpoint.addr, TCPAddress)
+        assert endpoint.addr.host == "127.0.0.1"
+        endpoint.close_listener()
+
+    run(main)
+
+
+def test_a_socket_file_that_is_removed_while_it_is_judged(
+    private_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its listener ends at that moment: the address is free."""
+    judge = _uds._require_stale
+
+    async def main() -> None:
+        (first,) = await bind_endpoints([file])
+
+        def judge_too_late(path: str) -> None:
+            first.close_listener()
+            judge(path)
+
+        monkeypatch.setattr(_uds, "_require_stale", judge_too_late)
+        (second,) = await bind_endpoints([file])
+        assert Path(*file).is_socket()
+        second.close_listener()
+        assert not Path(*file).exists()
+
+    file = socket_file(private_dir)
+    run(main)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import ep_certs
 import msgspec
 import pytest
 import trio
@@ -22,6 +23,9 @@ from tractor.ipc._addr import HAS_UDS, TCPAddress, UDSAddress
 from tractor.ipc._memory import MemoryIO, memory_pair
 from tractor.ipc._sockio import SocketIO
 from tractor.ipc._tcp import MsgpackTCPStream, bind_tcp, connect_tcp, tcp_from_socket
+from tractor.ipc._tls import connect_tls, tls_from_socket
+from tractor.ipc._tls_config import TLSContexts
+from tractor.ipc._tls_io import TLSIO
 from tractor.ipc._transport import HIGH_WATER, NO_COPY_ABOVE, MsgpackTransport, MsgTransport
 from tractor.msg.types import Credit, Error, Return, SpawnSpec, Start, Stop, Yield
 
@@ -31,7 +35,7 @@ if HAS_UDS:
 Pair: TypeAlias = tuple[MsgpackTransport, MsgpackTransport]
 OpenPair: TypeAlias = Callable[..., Any]
 
-KINDS = ["tcp", "uds", "memory"] if HAS_UDS else ["tcp", "memory"]
+KINDS = ["tcp", "tcp+tls", "uds", "memory"] if HAS_UDS else ["tcp", "tcp+tls", "memory"]
 LIMIT = 20.0
 """Seconds; the bound of a test that hangs."""
 
@@ -39,6 +43,8 @@ LIMIT = 20.0
 async def _connected(kind: str, directory: Path, limit: int) -> Pair:
     if kind == "memory":
         return memory_pair(limit)
+    if kind == "tcp+tls":
+        return await _connected_by_tls(limit)
     if kind == "tcp":
         listener = await bind_tcp(TCPAddress("127.0.0.1", 0))
         with listener:
@@ -50,6 +56,18 @@ async def _connected(kind: str, directory: Path, limit: int) -> Pair:
         far = uds_from_socket(await _accepted(listener), addr, max_frame_size=limit)
     os.unlink(addr.sockpath)
     return near_uds, far
+
+
+async def _connected_by_tls(limit: int) -> Pair:
+    contexts = TLSContexts(ep_certs.config())
+    with await bind_tcp(TCPAddress("127.0.0.1", 0)) as listener:
+        addr = TCPAddress(*listener.getsockname()[:2])
+        near = await connect_tls(addr, contexts.connect, max_frame_size=limit)
+        far = tls_from_socket(await _accepted(listener), contexts.accept, max_frame_size=limit)
+    async with trio.open_nursery() as tn:
+        tn.start_soon(near.secure)
+        tn.start_soon(far.secure)
+    return near, far
 
 
 async def _accepted(listener: socket.socket) -> socket.socket:
@@ -613,6 +631,8 @@ def test_a_half_close_ends_reading_and_closes(open_pair: OpenPair) -> None:
 def break_pipe(transport: MsgpackTransport) -> None:
     """End the connection as a crash of the peer's host would."""
     io = transport.io
+    if isinstance(io, TLSIO):
+        io = io._io
     if isinstance(io, MemoryIO):
         io.break_both()
         return
@@ -788,7 +808,7 @@ def test_a_transport_says_what_it_is(open_pair: OpenPair, kind: str) -> None:
                 assert isinstance(transport.laddr, transport.address_type)
                 assert isinstance(transport.raddr, transport.address_type)
                 assert transport.maddr.startswith("/")
-                proto = "tcp" if kind == "memory" else kind
+                proto = "uds" if kind == "uds" else "tcp"
                 assert transport.key() == ("msgpack", proto)
 
     run(main)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from tractor.ipc._addr_types import HAS_UDS as HAS_UDS
+from tractor.ipc._addr_types import (
+    SUN_PATH_SIZE,
+    address_cls_of,
+    known_address_types,
+    transport_keys,
+    wrap_plain,
+)
 from tractor.ipc._addr_types import Address as Address
 from tractor.ipc._addr_types import TCPAddress as TCPAddress
 from tractor.ipc._addr_types import UDSAddress as UDSAddress
 from tractor.ipc._addr_types import UnwrappedAddress as UnwrappedAddress
 from tractor.ipc._addr_types import is_wrapped_addr as is_wrapped_addr
-from tractor.ipc._addr_types import known_address_types, wrap_plain
 from tractor.ipc._addr_types import mk_uuid as mk_uuid
 from tractor.ipc._addr_types import register_address_cls as register_address_cls
 from tractor.ipc._maddr import parse_maddr
@@ -37,19 +43,71 @@ def wrap_address(addr: object) -> Address:
     return wrap_plain(addr)
 
 
+def wrap_addresses(addrs: Iterable[object] | None, argument: str) -> list[Address]:
+    """The wrapped forms of a list of addresses that somebody was given as ``argument``.
+
+    Args:
+        addrs: addresses in any form; `None` stands for none.
+        argument: its name, for the errors.
+
+    Raises:
+        TypeError: one of ``addrs`` is no address, or ``addrs`` is a single address in place of a list.
+        ValueError: one has the form of an address, but names no possible one.
+    """
+    if addrs is None:
+        return []
+    single = isinstance(addrs, str | bytes | Mapping) or not isinstance(addrs, Iterable)
+    if single or is_wrapped_addr(addrs) or _is_unwrapped(addrs):
+        raise TypeError(f"`{argument}` is a list of addresses, not {addrs!r}")
+    found = []
+    for addr in addrs:
+        try:
+            found.append(wrap_address(addr))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`{argument}`: {error}") from None
+    return found
+
+
+def _is_unwrapped(addr: object) -> bool:
+    # A list of two multiaddrs is a list of addresses, though it looks like a UDS pair.
+    is_list_of_maddrs = isinstance(addr, tuple | list) and all(
+        isinstance(part, str) and part.startswith("/") for part in addr
+    )
+    return not is_list_of_maddrs and any(
+        cls.recognises(addr) for cls in known_address_types().values()
+    )
+
+
 def get_address_cls(key: str) -> type[Address]:
-    """The address type of the transport ``key``.
+    """The address type of the transport ``key``, built in or of another package.
 
     Raises:
         NotImplementedError: no such transport here; the text lists the known keys.
+        ImportError: another package has that transport, but it can't be loaded.
     """
-    types = known_address_types()
-    try:
-        return types[key]
-    except KeyError:
+    found = address_cls_of(key)
+    if found is None:
         raise NotImplementedError(
-            f"no transport {key!r} on this platform: known are {sorted(types)}"
-        ) from None
+            f"no transport {key!r} on this platform: known are {transport_keys()}"
+        )
+    return found
+
+
+def known_transports(keys: Iterable[str]) -> list[str]:
+    """The transports that somebody was given as ``enable_transports``, each once, in that order.
+
+    Raises:
+        NotImplementedError: there is no such transport here.
+        ValueError: none is named.
+    """
+    found = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+    if not found:
+        raise ValueError(
+            "`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out"
+        )
+    for key in found:
+        get_address_cls(key)
+    return found
 
 
 def default_lo_addrs(keys: Iterable[str]) -> list[UnwrappedAddress]:
@@ -92,8 +150,21 @@ def _why_invalid(addr: Address) -> str:
             return "the host is a multicast address"
         return "the port must be in 1..65535"
     if isinstance(addr, UDSAddress):
-        return "the path must be absolute and fit into a socket address"
+        if not addr.sockpath.is_absolute():
+            return "the path must be absolute"
+        size = len(os.fsencode(addr.sockpath))
+        return f"a path of {size} bytes is over the {SUN_PATH_SIZE - 1} of a socket address"
     return "the address is not valid"
+
+
+def from_this_host(addr: Address) -> Address:
+    """The address at which an actor of this host reaches a listener that is bound to ``addr``.
+
+    That is ``addr``, but for a TCP wildcard the loopback address of its family.
+    """
+    if not isinstance(addr, TCPAddress) or not addr.is_wildcard:
+        return addr
+    return TCPAddress("::1" if ":" in addr.host else "127.0.0.1", addr.port)
 
 
 def is_local(addr: Address) -> bool:
@@ -101,22 +172,25 @@ def is_local(addr: Address) -> bool:
 
     A TCP host is if it is a loopback or wildcard address, an address of an own interface,
     ``localhost`` or the own host name; other DNS names are not resolved and count as remote. A UDS
-    address is if its file exists here.
+    address is if its file exists here; one of another package's transport is if its ``is_loopback`` says so.
     """
     if isinstance(addr, UDSAddress):
         return os.path.lexists(addr.sockpath)
     if not isinstance(addr, TCPAddress):
-        return True
+        return bool(getattr(addr, "is_loopback", False))
     if addr.is_loopback or addr.is_wildcard:
         return True
     if addr.ip is None:
-        return addr.host == socket.gethostname().lower()
-    family = socket.AF_INET if addr.ip.version == 4 else socket.AF_INET6
+        return addr.host.removesuffix(".") == socket.gethostname().lower()
     try:
+        # Only resolved for its zone, which `bind` does not read; no name server is asked for a literal.
+        family, kind, _, _, sockaddr = socket.getaddrinfo(
+            str(addr.ip), 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
         # Only an address of an own interface can be bound; to find out takes no packet.
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(addr.ip), 0))
-    except OSError:
+        with socket.socket(family, kind) as probe:
+            probe.bind(sockaddr)
+    except (OSError, UnicodeError):
         return False
     return True
 

@@ -8,7 +8,6 @@ there is the transport's affair.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import re
 import socket
@@ -20,6 +19,9 @@ from uuid import uuid4
 import msgspec
 
 from tractor.ipc._dirs import runtime_dir_path
+from tractor.ipc._hosts import IPAddress, canonical_host, plain_ip
+from tractor.ipc._maddr_text import split_maddr
+from tractor.ipc._plugins import load_plugin, plugin_keys, scheme_of
 
 HAS_UDS: bool = hasattr(socket, "AF_UNIX") and os.name == "posix"
 
@@ -30,7 +32,6 @@ REGISTRY_PORT = 1616
 
 UnwrappedAddress: TypeAlias = tuple[str, int] | tuple[str, str]
 
-_DNS_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -90,22 +91,21 @@ def _is_pair(addr: object, second: type) -> TypeGuard[tuple[str, Any] | list[Any
     )
 
 
-def parse_host(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP literal that ``host`` is, or `None` for a DNS name.
+def _plain_pair(cls: type[Address], addr: object, form: str) -> tuple[str, Any]:
+    """The pair that ``addr``, in any form that an address of the type ``cls`` has, stands for.
 
     Raises:
-        ValueError: it is neither.
+        TypeError: it is no address of this type; ``form`` says in words what one looks like.
+        ValueError: it is a string that begins like a multiaddr and is none.
     """
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    labels = host.removesuffix(".").split(".")
-    # A numeric last label can only be a broken IPv4 literal ('256.0.0.1').
-    well_formed = len(host) <= 253 and all(_DNS_LABEL.fullmatch(label) for label in labels)
-    if not well_formed or labels[-1].isdigit():
-        raise ValueError(f"TCP host {host!r} is neither an IP literal nor a DNS name")
-    return None
+    if isinstance(addr, str) and addr.startswith("/"):
+        key, pair = split_maddr(addr)
+        if key == cls.proto_key:
+            return pair
+    elif cls.recognises(addr):
+        known: Any = addr
+        return known[0], known[1]
+    raise TypeError(f"an unwrapped {cls.proto_key.upper()} address is a {form} pair, not {addr!r}")
 
 
 class TCPAddress(msgspec.Struct, frozen=True):
@@ -133,17 +133,12 @@ class TCPAddress(msgspec.Struct, frozen=True):
         given = (self.host, self.port)
         if not _is_pair(given, int):
             raise TypeError(f"a TCP address is a host (str) and a port (int), not {given!r}")
-        literal = parse_host(self.host)
-        host = self.host.lower() if literal is None else str(literal)
-        msgspec.structs.force_setattr(self, "host", host)
+        msgspec.structs.force_setattr(self, "host", canonical_host(self.host))
 
     @property
-    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    def ip(self) -> IPAddress | None:
         """The host as an IP address (an IPv4 one mapped into IPv6 as itself), `None` for a name."""
-        literal = parse_host(self.host)
-        if isinstance(literal, ipaddress.IPv6Address) and literal.ipv4_mapped is not None:
-            return literal.ipv4_mapped
-        return literal
+        return plain_ip(self.host)
 
     @property
     def bindspace(self) -> str:
@@ -174,18 +169,16 @@ class TCPAddress(msgspec.Struct, frozen=True):
         return _is_pair(addr, int)
 
     @classmethod
-    def from_addr(cls, addr: tuple[str, int] | list[Any]) -> TCPAddress:
-        """Wrap ``(host, port)``.
+    def from_addr(cls, addr: tuple[str, int] | list[Any] | TCPAddress | str) -> TCPAddress:
+        """Wrap ``(host, port)``, or a multiaddr string; a wrapped address is returned as it is.
 
         Raises:
-            TypeError: ``addr`` has another form.
-            ValueError: the host is none.
+            TypeError: ``addr`` has another form, or is of another transport.
+            ValueError: the host is none, or the string no multiaddr.
         """
-        if not _is_pair(addr, int):
-            raise TypeError(
-                f"an unwrapped TCP address is a (host: str, port: int) pair, not {addr!r}"
-            )
-        return cls(addr[0], addr[1])
+        if isinstance(addr, cls):
+            return addr
+        return cls(*_plain_pair(cls, addr, "(host: str, port: int)"))
 
     def unwrap(self) -> tuple[str, int]:
         """``(host, port)``."""
@@ -228,12 +221,13 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
     connection.
 
     Args:
-        filedir: the directory.
+        filedir: the directory; kept without doubled or trailing slashes and ``.`` parts.
         filename: the plain name of the file in it.
         maybe_pid: process at the other end, where the kernel has said so.
 
     Raises:
-        ValueError: ``filename`` is no plain file name, or a NUL byte is in it or in ``filedir``.
+        ValueError: ``filename`` is no plain file name, or the path has a NUL byte, or a character that no file
+            name can have on this system.
         TypeError: one of the two is no string.
     """
 
@@ -246,17 +240,16 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
     def_bindspace: ClassVar[Any] = _RuntimeDir()
 
     def __post_init__(self) -> None:
-        filedir = os.fspath(self.filedir)
+        given_dir: Any = self.filedir
+        filedir = str(given_dir) if isinstance(given_dir, Path) else given_dir
         given = (filedir, self.filename)
         if not _is_pair(given, str):
             raise TypeError(f"a UDS address is a directory and a file name (str), not {given!r}")
-        if (
-            self.filename in ("", ".", "..")
-            or "/" in self.filename
-            or "\0" in self.filename + filedir
-        ):
+        whole = filedir + self.filename
+        bad_name = self.filename in ("", ".", "..") or "/" in self.filename
+        if bad_name or "\0" in whole or not _encodable(whole):
             raise ValueError(f"{self.filename!r} in {filedir!r} is no plain file name for a socket")
-        msgspec.structs.force_setattr(self, "filedir", filedir)
+        msgspec.structs.force_setattr(self, "filedir", _one_spelling(filedir))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UDSAddress) and self.sockpath == other.sockpath
@@ -285,18 +278,16 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
         return _is_pair(addr, str)
 
     @classmethod
-    def from_addr(cls, addr: tuple[str, str] | list[Any]) -> UDSAddress:
-        """Wrap ``(directory, filename)``.
+    def from_addr(cls, addr: tuple[str, str] | list[Any] | UDSAddress | str) -> UDSAddress:
+        """Wrap ``(directory, filename)``, or a multiaddr string; a wrapped address is returned as it is.
 
         Raises:
-            TypeError: ``addr`` has another form.
-            ValueError: the file name is none.
+            TypeError: ``addr`` has another form, or is of another transport.
+            ValueError: the file name is none, or the string no multiaddr.
         """
-        if not _is_pair(addr, str):
-            raise TypeError(
-                f"an unwrapped UDS address is a (directory: str, filename: str) pair, not {addr!r}"
-            )
-        return cls(addr[0], addr[1])
+        if isinstance(addr, cls):
+            return addr
+        return cls(*_plain_pair(cls, addr, "(directory: str, filename: str)"))
 
     def unwrap(self) -> tuple[str, str]:
         """``(directory, filename)``."""
@@ -353,6 +344,24 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
         return cls(str(cls.def_bindspace), f"registry@{REGISTRY_PORT}.sock")
 
 
+def _encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _one_spelling(directory: str) -> str:
+    """The directory's path as every actor that means it writes it: registrars compare the text.
+
+    Symlinks, and with them ``..``, are left alone: making an address touches no file.
+    """
+    path = str(Path(directory))
+    # POSIX lets two leading slashes mean something else; no system that we run on does.
+    return path[1:] if os.name == "posix" and path.startswith("//") else path
+
+
 def _fits(directory: Path, filename: str) -> bool:
     return len(os.fsencode(directory / filename)) < SUN_PATH_SIZE
 
@@ -397,6 +406,25 @@ def known_address_types() -> dict[str, type[Address]]:
     return dict(_ADDRESS_TYPES)
 
 
+def address_cls_of(key: str) -> type[Address] | None:
+    """The address type of the transport ``key``, whose package is loaded when needed; `None`: there is none.
+
+    Raises:
+        ImportError: a package has that transport, but it can't be loaded.
+    """
+    if key not in _ADDRESS_TYPES:
+        spec = load_plugin(key)
+        if spec is None:
+            return None
+        register_address_cls(spec.address_type)
+    return _ADDRESS_TYPES[key]
+
+
+def transport_keys() -> list[str]:
+    """The keys of all transports that this process could use, other packages' included."""
+    return sorted({*_ADDRESS_TYPES, *plugin_keys()})
+
+
 def is_wrapped_addr(addr: object) -> TypeGuard[Address]:
     """Whether ``addr`` is an instance of a known address type."""
     return type(addr) in _ADDRESS_TYPES.values()
@@ -407,9 +435,22 @@ def wrap_plain(addr: object) -> Address:
 
     Raises:
         TypeError: it is neither.
-        ValueError: it is a pair, but names no possible address.
+        ValueError: it is a pair, but names no possible address, or one of a transport that is not installed.
+        ImportError: it is of another package's transport, which can't be loaded.
     """
     if is_wrapped_addr(addr):
+        return addr
+    key = scheme_of(addr)
+    if key is not None:
+        cls = address_cls_of(key)
+        if cls is None:
+            raise ValueError(
+                f"{addr!r} is an address of the transport {key!r}, which is not installed: "
+                f"known are {transport_keys()}"
+            )
+        return cls.from_addr(addr)
+    own_key = getattr(type(addr), "proto_key", None)
+    if isinstance(own_key, str) and address_cls_of(own_key) is type(addr):
         return addr
     for cls in _ADDRESS_TYPES.values():
         if cls.recognises(addr):

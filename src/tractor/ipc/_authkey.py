@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
 from tractor._errors import RuntimeFailure
 from tractor._proto.auth import MIN_KEY_SIZE
-from tractor.ipc._addr import Address, TCPAddress
+from tractor.ipc._addr import Address, TCPAddress, UDSAddress
 
 KEY_FILE_VARIABLE = "TRACTOR_AUTHKEY_FILE"
 KEY_SIZE = 32
@@ -26,11 +25,15 @@ def load_authkey(explicit: bytes | None) -> tuple[bytes, bool]:
         ``True``; else the bytes of the user's key file, made where it is missing, with ``False``.
 
     Raises:
+        TypeError: ``explicit`` is no bytes.
         ValueError: the key has fewer than 16 bytes.
         PermissionError: a key file, or its directory, belongs to another user or is open to others.
         OSError: a key file cannot be read or made.
     """
     if explicit is not None:
+        if not isinstance(explicit, bytes | bytearray | memoryview):
+            # bytes(20) would be 20 zeros, which everybody knows.
+            raise TypeError(f"authkey must be bytes, not {type(explicit).__name__!r}")
         return _checked(bytes(explicit), "the authkey argument"), True
     named = os.environ.get(KEY_FILE_VARIABLE)
     if named:
@@ -97,11 +100,11 @@ def write_key_file(path: Path) -> bool:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_key_dir(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     try:
         with open(fd, "wb") as file:
-            file.write(secrets.token_bytes(KEY_SIZE))
+            file.write(os.urandom(KEY_SIZE))
             file.flush()
             os.fsync(fd)
         # Either fails where the target exists, which decides the race.
@@ -156,17 +159,21 @@ def check_bind_allowed(addr: Address, explicit_key: bool, tls: bool) -> None:
 
     Args:
         addr: where to listen. A DNS name other than ``localhost`` counts as reachable from other
-            hosts.
+            hosts, and so does an address of another package's transport without ``is_loopback``.
         explicit_key: the key comes from ``authkey`` or ``TRACTOR_AUTHKEY_FILE``.
-        tls: a `TLSConfig` is in force.
+        tls: a `TLSConfig` is in force, which is for TCP only.
 
     Raises:
         RuntimeFailure: naming the address and both ways out.
     """
-    if explicit_key or tls or not isinstance(addr, TCPAddress) or addr.is_loopback:
+    over_tls = tls and isinstance(addr, TCPAddress)
+    local = isinstance(addr, UDSAddress) or getattr(addr, "is_loopback", False)
+    if explicit_key or over_tls or local:
         return
+    ways = [f"give authkey= (or a key file in {KEY_FILE_VARIABLE})"]
+    if isinstance(addr, TCPAddress):
+        ways.append("give tls=TLSConfig(...)")
     raise RuntimeFailure(
         f"refusing to listen on {addr.unwrap()!r}, which other hosts can reach, without a key that "
-        f"was chosen for it: give authkey= (or a key file in {KEY_FILE_VARIABLE}), "
-        "or give tls=TLSConfig(...)"
+        f"was chosen for it: {', or '.join(ways)}"
     )

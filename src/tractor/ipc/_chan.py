@@ -16,17 +16,11 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
-from tractor.ipc import _tcp, _uds
-from tractor.ipc._addr import (
-    HAS_UDS,
-    Address,
-    TCPAddress,
-    UDSAddress,
-    UnwrappedAddress,
-    wrap_address,
-)
+from tractor._util._ki import ki_protected
+from tractor.ipc._addr import Address, UnwrappedAddress, require_connectable, wrap_address
 from tractor.ipc._settings import wire_settings
 from tractor.ipc._transport import MsgpackTransport, MsgTransport
+from tractor.ipc._transports import needs_key, transport_of, transport_of_stream
 from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import (
     Aid,
@@ -65,6 +59,7 @@ class DialogEnd(Protocol):
     def on_lost(self, exc: TransportClosed) -> None: ...
 
 
+@ki_protected
 class Channel:
     """One connection to one peer actor.
 
@@ -97,6 +92,7 @@ class Channel:
         Raises:
             OSError: nothing accepts there.
             TransportClosed: the peer failed the opening exchange.
+            RuntimeFailure: the own key, or a file of ``tls``, can't be used.
             TypeError, ValueError: no address.
         """
         chan = cls(await transport_from_addr(addr), "connect")
@@ -110,7 +106,12 @@ class Channel:
 
     @classmethod
     def from_stream(cls, stream: trio.SocketStream) -> Channel:
-        """A channel over a connected socket stream, which is used up.  Raises NotImplementedError."""
+        """A channel over a connected socket stream, which is used up; ``handshake()`` comes first.
+
+        Raises:
+            NotImplementedError: the stream's kind is not one that tractor can frame.
+            OSError, TransportClosed: the peer has gone already, or may not talk here; the connection is closed.
+        """
         return cls(transport_from_stream(stream), "accept")
 
     # -- what it is -----------------------------------------------------------------------------------
@@ -199,7 +200,9 @@ class Channel:
             TransportClosed: the connection is gone.
             MessagingError: the message is over the frame limit; nothing was written.
             TypeError: the message can't be encoded; nothing was written.
+            RuntimeError: the peer still has to prove the key: see :meth:`handshake`.
         """
+        self._require_proof()
         await self._transport.send(msg, None if self._codec is None else self._codec.enc)
 
     async def recv(self) -> MsgType:
@@ -208,14 +211,24 @@ class Channel:
         Raises:
             TransportClosed: the connection has ended, however that came.
             msgspec.ValidationError: the message is not one of the applied codec's; the channel lives on.
+            RuntimeError: the peer still has to prove the key: see :meth:`handshake`.
         """
+        self._require_proof()
         return self._by_codec(await self._transport.recv())
 
     def __aiter__(self) -> AsyncIterator[MsgType]:
         return self
 
     async def __anext__(self) -> MsgType:
+        self._require_proof()
         return self._by_codec(await anext(self._transport))
+
+    def _require_proof(self) -> None:
+        """Keep messages by hand off a peer that may be anyone.  Raises RuntimeError."""
+        if not self._authenticated and _is_keyed(self._transport):
+            raise RuntimeError(
+                f"the peer at {self.raddr} has not proven the key yet: await `handshake()` before messages"
+            )
 
     def _by_codec(self, msg: MsgType) -> MsgType:
         """A message as the applied codec decodes it; without one a payload stays ``msgspec.Raw``."""
@@ -244,6 +257,7 @@ class Channel:
 
         Raises:
             TransportClosed: the peer failed, sent something else first, or left.
+            RuntimeFailure: the own key can't be used.
         """
         self.local_uid = aid.uid
         if self._authenticated:
@@ -306,15 +320,19 @@ class ChannelStatistics(msgspec.Struct, frozen=True):
     late_messages: int
 
 
+def _is_keyed(transport: MsgTransport) -> bool:
+    """Whether the peer has to prove the key; else the kernel, or the transport itself, vouches for it."""
+    in_memory = getattr(transport, "in_memory", False)
+    return not in_memory and needs_key(transport.address_type.proto_key)
+
+
 def _machine(transport: MsgTransport, role: Role, key: bytes | None = None) -> Handshake:
-    """The opening exchange for a transport: a proof of the key on TCP, only the version elsewhere."""
-    if transport.address_type.proto_key == "tcp" and not _is_memory(transport):
-        return Handshake(role, key if key is not None else wire_settings().key(), os.urandom(32))
-    return Handshake(role, None, b"")
-
-
-def _is_memory(transport: MsgTransport) -> bool:
-    return getattr(transport, "in_memory", False)
+    """The opening exchange for a transport: only the version where it makes sure of the peer, else the key's proof."""
+    if not _is_keyed(transport):
+        return Handshake(role, None, b"")
+    return Handshake(
+        role, key if key is not None else wire_settings().connection_key(), os.urandom(32)
+    )
 
 
 async def transport_from_addr(addr: UnwrappedAddress | Address | str) -> MsgpackTransport:
@@ -322,16 +340,15 @@ async def transport_from_addr(addr: UnwrappedAddress | Address | str) -> Msgpack
 
     Raises:
         OSError: nothing accepts there.
+        TransportClosed: the listener is another user (UDS).
+        RuntimeFailure: a file of ``tls`` can't be used.
         TypeError, ValueError: no address, or one that can't be connected to.
         NotImplementedError: a transport that this platform does not have.
+        ImportError: another package's transport, which can't be loaded.
     """
     target = wrap_address(addr)
-    limit = wire_settings().max_frame_size
-    if isinstance(target, TCPAddress):
-        return await _tcp.connect_tcp(target, max_frame_size=limit)
-    if isinstance(target, UDSAddress) and HAS_UDS:
-        return await _uds.connect_uds(target, max_frame_size=limit)
-    raise NotImplementedError(f"no transport for {target!r} on this platform")
+    require_connectable(target)
+    return await transport_of(target).connect(target, wire_settings().max_frame_size)
 
 
 def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
@@ -339,19 +356,18 @@ def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
 
     Raises:
         NotImplementedError: the stream's kind is not one that tractor can frame.
+        OSError, TransportClosed: the peer has gone already, or may not talk here; the connection is closed.
     """
-    sock = getattr(stream, "socket", None)
-    family = getattr(sock, "family", None)
-    limit = wire_settings().max_frame_size
-    if sock is not None and family in (socket.AF_INET, socket.AF_INET6):
-        return _tcp.tcp_from_socket(socket.socket(fileno=sock.detach()), max_frame_size=limit)
-    if sock is not None and HAS_UDS and family == socket.AF_UNIX:
-        laddr, _ = _uds.MsgpackUDSStream.get_stream_addrs(stream)
-        plain = socket.socket(fileno=sock.detach())
-        return _uds.uds_from_socket(plain, laddr, max_frame_size=limit)
-    raise NotImplementedError(f"no transport for a {type(stream).__name__!r} ({family!r})")
+    spec = transport_of_stream(stream)
+    sock = socket.socket(fileno=stream.socket.detach())
+    try:
+        return spec.wrap(sock, None, wire_settings().max_frame_size)
+    except BaseException:
+        sock.close()
+        raise
 
 
+@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
 async def connect_chan(
     addr: UnwrappedAddress | Address | str, close_timeout: float | None = None
@@ -365,6 +381,7 @@ async def connect_chan(
     Raises:
         OSError: nothing accepts there.
         TransportClosed: the peer failed the opening exchange.
+        RuntimeFailure: the own key, or a file of ``tls``, can't be used.
     """
     chan = await Channel.from_addr(addr)
     try:

@@ -1,14 +1,7 @@
-"""Multiaddrs: addresses as strings for people and configuration files.
-
-Forms: ``/ip4/H/tcp/P``, ``/ip6/H/tcp/P``, ``/dns/H/tcp/P`` (also ``dns4``, ``dns6``) and
-``/unix/PATH``. The path of a ``unix`` form is the rest of the string as it stands, nothing in it is
-encoded.
-"""
+"""Multiaddrs: addresses as strings for people and configuration files; see `_maddr_text` for the forms."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
@@ -17,29 +10,28 @@ from tractor.ipc._addr_types import (
     TCPAddress,
     UDSAddress,
     UnwrappedAddress,
-    parse_host,
     wrap_plain,
 )
-
-_FORMS = "/ip4/H/tcp/P, /ip6/H/tcp/P, /dns/H/tcp/P (dns4, dns6), /unix/PATH"
-_HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
-_PORT = re.compile(r"[0-9]{1,5}")
+from tractor.ipc._maddr_text import split_maddr, tcp_maddr, uds_maddr
 
 
-def mk_maddr(addr: Address | UnwrappedAddress) -> str:
-    """The multiaddr string of a wrapped or unwrapped address.
+def mk_maddr(addr: Address | UnwrappedAddress | str) -> str:
+    """The multiaddr string of an address; of a multiaddr string its usual spelling.
 
     Raises:
         TypeError: ``addr`` is no address.
-        ValueError: its transport has no multiaddr form.
+        ValueError: its transport has no multiaddr form, it is a relative path, or a bad multiaddr.
     """
-    wrapped = wrap_plain(addr)
+    wrapped = parse_maddr(addr) if isinstance(addr, str) and addr[:1] == "/" else wrap_plain(addr)
     if isinstance(wrapped, TCPAddress):
-        literal = parse_host(wrapped.host)
-        kind = "dns" if literal is None else f"ip{literal.version}"
-        return f"/{kind}/{wrapped.host}/tcp/{wrapped.port}"
+        return tcp_maddr(wrapped.host, wrapped.port)
     if isinstance(wrapped, UDSAddress):
-        return "/unix/" + wrapped.sockpath.as_posix().lstrip("/")
+        path = PurePosixPath(wrapped.sockpath.as_posix())
+        if not path.is_absolute():
+            raise ValueError(
+                f"{wrapped!r} has no multiaddr form: its path is relative, and one in a multiaddr is absolute"
+            )
+        return uds_maddr(path)
     raise ValueError(
         f"an address of transport {wrapped.proto_key!r} has no multiaddr form: {wrapped!r}"
     )
@@ -52,45 +44,18 @@ def parse_maddr(maddr: str) -> Address:
     to the resolver.
 
     Raises:
-        ValueError: the string has none of the known forms; it is named in the text.
+        ValueError: the string has none of the forms ``/ip4/H/tcp/P``, ``/ip6/H/tcp/P``, ``/dns/H/tcp/P`` (``dns4``,
+            ``dns6``) and ``/unix/PATH``; it is named in the text.
         TypeError: ``maddr`` is no string.
     """
     if not isinstance(maddr, str):
         raise TypeError(f"a multiaddr is a string, not {maddr!r}")
-    lead, _, rest = maddr.partition("/")
-    kind, _, tail = rest.partition("/")
+    key, pair = split_maddr(maddr)
     try:
-        if not lead and kind == "unix":
-            return _parse_unix(tail)
-        if not lead and kind in _HOST_KINDS:
-            return _parse_tcp(kind, tail)
+        # By type, not by the table of known transports: a UDS address can be named everywhere.
+        return UDSAddress.from_addr(pair) if key == "uds" else TCPAddress.from_addr(pair)
     except ValueError as error:
         raise ValueError(f"bad multiaddr {maddr!r}: {error}") from None
-    raise ValueError(f"bad multiaddr {maddr!r}: not one of the forms {_FORMS}")
-
-
-def _parse_unix(tail: str) -> UDSAddress:
-    path = PurePosixPath("/", tail.lstrip("/"))
-    if not path.name or tail.endswith("/"):
-        raise ValueError("the path names no file")
-    return UDSAddress(str(path.parent), path.name)
-
-
-def _parse_tcp(kind: str, tail: str) -> TCPAddress:
-    parts = tail.split("/")
-    if len(parts) != 3 or parts[1] != "tcp":
-        raise ValueError(f"expected /{kind}/HOST/tcp/PORT")
-    host, _, port = parts
-    if not _PORT.fullmatch(port) or int(port) > 65535:
-        raise ValueError(f"{port!r} is no TCP port")
-    if kind == "ip4":
-        ipaddress.IPv4Address(host)
-    elif kind == "ip6":
-        ipaddress.IPv6Address(host)
-    addr = TCPAddress(host, int(port))
-    if kind.startswith("dns") and addr.ip is not None:
-        raise ValueError(f"{host!r} is an IP literal, no DNS name")
-    return addr
 
 
 def parse_endpoints(table: Mapping[str, Iterable[object]]) -> dict[str, list[Address]]:
@@ -106,10 +71,8 @@ def parse_endpoints(table: Mapping[str, Iterable[object]]) -> dict[str, list[Add
     """
     found: dict[str, list[Address]] = {}
     for name, entries in table.items():
-        if isinstance(entries, str):
-            raise TypeError(
-                f"endpoint {name!r}: expected a list of multiaddrs, not the string {entries!r}"
-            )
+        if isinstance(entries, str) or not isinstance(entries, Iterable):
+            raise TypeError(f"endpoint {name!r}: expected a list of multiaddrs, not {entries!r}")
         try:
             found[name] = [
                 parse_maddr(entry) if isinstance(entry, str) else wrap_plain(entry)

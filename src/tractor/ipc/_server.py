@@ -3,152 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 import trio
 
+if sys.platform != "win32":
+    import resource
+
 from tractor import log as _log
 from tractor._errors import TransportClosed
+from tractor._proto.half_open import HalfOpen, source_of
 from tractor._util._groups import collapse_eg
-from tractor.ipc import _tcp, _uds
+from tractor._util._ki import ki_protected
 from tractor.ipc._addr import (
     Address,
     TCPAddress,
-    UDSAddress,
     UnwrappedAddress,
-    require_bindable,
-    wrap_address,
+    wrap_addresses,
 )
-from tractor.ipc._authkey import check_bind_allowed
 from tractor.ipc._chan import Channel
-from tractor.ipc._dirs import get_runtime_dir, runtime_dir_path
-from tractor.ipc._settings import wire_settings
-from tractor.ipc._transport import MsgpackTransport
+from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid, Uid
 
-__all__ = ["Endpoint", "IPCServer", "Server", "open_ipc_server"]
+__all__ = ["Endpoint", "IPCServer", "Server", "bind_endpoints", "open_ipc_server"]
 
 log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a peer has for the key's proof and its identity together."""
 
-ACCEPT_RETRY = 0.1
-"""Seconds until the next try when the process is out of descriptors or memory."""
-
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+MAX_HALF_OPEN = 1024
+"""How many connections without an identity a server keeps, where the limit of descriptors is high."""
 
 PeerHandler = Callable[[Channel], Awaitable[None]]
-
-
-class Endpoint:
-    """One bound address and its listener."""
-
-    def __init__(self, addr: Address) -> None:
-        self.addr = addr
-        self.peer_tpts: dict[Address, MsgpackTransport] = {}
-        self._listener: socket.socket | None = None
-        self._inode: int | None = None
-
-    async def start_listener(self) -> socket.socket:
-        """Bind and listen; :attr:`addr` becomes the bound address.
-
-        Raises:
-            ConnectionError: a socket file that another process listens on.
-            OSError: the address is in use or can't be bound.
-            RuntimeError: this endpoint listens already.
-        """
-        if self._listener is not None:
-            raise RuntimeError(f"the endpoint {self.addr} listens already")
-        addr = self.addr
-        if isinstance(addr, UDSAddress):
-            if addr.bindspace == runtime_dir_path():
-                get_runtime_dir()
-            self._listener = _uds.bind_uds(addr)
-            self._inode = os.stat(addr.sockpath).st_ino
-        elif isinstance(addr, TCPAddress):
-            self._listener = await _tcp.bind_tcp(addr)
-            self.addr = TCPAddress(*self._listener.getsockname()[:2])
-        else:
-            raise NotImplementedError(f"no listener for {addr!r}")
-        return self._listener
-
-    def close_listener(self) -> None:
-        """Stop listening; a socket file that is still ours is removed.  Idempotent."""
-        listener, self._listener = self._listener, None
-        if listener is None:
-            return
-        if isinstance(self.addr, UDSAddress):
-            # Unlinked before closing: after the close another process may replace a file that looks stale.
-            with contextlib.suppress(OSError):
-                if os.stat(self.addr.sockpath).st_ino == self._inode:
-                    os.unlink(self.addr.sockpath)
-        if trio.lowlevel.in_trio_run():
-            trio.lowlevel.notify_closing(listener)
-        listener.close()
-
-    def wrap(self, sock: socket.socket) -> MsgpackTransport:
-        """A transport over an accepted socket.  Raises OSError, TransportClosed."""
-        limit = wire_settings().max_frame_size
-        if isinstance(self.addr, UDSAddress):
-            return _uds.uds_from_socket(sock, self.addr, max_frame_size=limit)
-        return _tcp.tcp_from_socket(sock, max_frame_size=limit)
-
-    async def accept(self) -> socket.socket | None:
-        """The next connection; ``None`` when the listener was closed."""
-        while True:
-            listener = self._listener
-            if listener is None:
-                return None
-            try:
-                await trio.lowlevel.wait_readable(listener)
-                return listener.accept()[0]
-            except trio.ClosedResourceError:
-                return None
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                continue
-            except OSError as exc:
-                if self._listener is None:
-                    return None
-                if exc.errno not in _OUT_OF_RESOURCES:
-                    log.warning("can't accept at %s: %r", self.addr, exc)
-                await trio.sleep(ACCEPT_RETRY)
-
-    def pformat(self) -> str:
-        """One line for people."""
-        state = "listening" if self._listener is not None else "closed"
-        return f"<Endpoint {self.addr}: {state}, {len(self.peer_tpts)} peers>"
-
-    __repr__ = pformat
-
-
-async def bind_endpoints(addrs: Sequence[UnwrappedAddress | Address | str]) -> list[Endpoint]:
-    """Bind and listen on addresses; all of them, or none.
-
-    Raises:
-        RuntimeFailure: an address beyond loopback without an explicit key or TLS.
-        ValueError: an address that can't be listened on.
-        ConnectionError: a socket file that another process listens on.
-        OSError: an address is in use, or is none of this host's.
-    """
-    bound: list[Endpoint] = []
-    try:
-        for addr in [wrap_address(a) for a in addrs]:
-            require_bindable(addr)
-            check_bind_allowed(addr, wire_settings().key_is_explicit, False)
-            endpoint = Endpoint(addr)
-            bound.append(endpoint)
-            await endpoint.start_listener()
-    except BaseException:
-        for endpoint in bound:
-            endpoint.close_listener()
-        raise
-    return bound
 
 
 class ServerStatistics(msgspec.Struct, frozen=True):
@@ -158,8 +50,19 @@ class ServerStatistics(msgspec.Struct, frozen=True):
     peers: int
     accepted: int
     refused: int
+    half_open: int = 0
+    """Connections that have not yet shown who they are."""
 
 
+def _half_open_limit() -> int:
+    """At most a quarter of the descriptors that this process may have: the rest is for peers and files."""
+    if sys.platform == "win32":
+        return MAX_HALF_OPEN
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_HALF_OPEN if soft < 0 else max(1, min(MAX_HALF_OPEN, soft // 4))
+
+
+@ki_protected
 class Server:
     """Accepts peers on any number of endpoints.
 
@@ -189,6 +92,7 @@ class Server:
         self._shutting_down = False
         self._accepted = 0
         self._refused = 0
+        self._half_open: HalfOpen[Channel] = HalfOpen(_half_open_limit())
 
     # -- listening ------------------------------------------------------------------------------------
 
@@ -210,12 +114,15 @@ class Server:
         Raises:
             RuntimeError: the server was shut down.
             RuntimeFailure: an address beyond loopback without an explicit key or TLS.
+            TypeError, ValueError: what is no address, or one that can't be listened on; or a key, or a file of
+                ``tls``, that can't be used.
             ConnectionError: a socket file that another process listens on.
-            OSError: an address can't be bound.
+            OSError: an address can't be bound; or the key file, or one of ``tls``, can't be read.
         """
         if self._shutting_down:
             raise RuntimeError("this IPC server was shut down; it can't listen again")
-        endpoints = await bind_endpoints(accept_addrs or [("127.0.0.1", 0)])
+        wanted = wrap_addresses(accept_addrs, "accept_addrs")
+        endpoints = await bind_endpoints(wanted or [("127.0.0.1", 0)])
         if self._shutting_down:
             for endpoint in endpoints:
                 endpoint.close_listener()
@@ -228,6 +135,7 @@ class Server:
     ) -> None:
         """Accept peers on endpoints that are bound already."""
         for endpoint in endpoints:
+            endpoint.make_room = self._shed_half_open
             self._endpoints.append(endpoint)
             self._listener_nursery.start_soon(
                 self._serve, endpoint, handlers or self._handler_nursery
@@ -251,11 +159,15 @@ class Server:
         """One connection's task: wrap, authenticate, identify, then the handler until the end."""
         try:
             transport = endpoint.wrap(sock)
-        except (OSError, TransportClosed) as exc:
+        except Exception as exc:
+            # OSError and TransportClosed mean the peer; but whatever it is, it costs this connection only.
             sock.close()
+            if not isinstance(exc, (OSError, TransportClosed)):
+                log.exception("a connection at %s can't be used", endpoint.addr)
             self._refuse(endpoint, exc)
             return
         chan = Channel(transport, "accept")
+        self._note_half_open(chan)
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT):
                 aid = await chan.handshake(self._aid())
@@ -276,6 +188,8 @@ class Server:
         except BaseException:
             chan.abort()
             raise
+        finally:
+            self._half_open.discard(chan)
         if aid.is_probe:
             await chan.aclose()
             return
@@ -286,6 +200,23 @@ class Server:
             # On UDS the connections of one process share an address; the newest is listed.
             if endpoint.peer_tpts.get(transport.raddr) is transport:
                 del endpoint.peer_tpts[transport.raddr]
+
+    def _note_half_open(self, chan: Channel) -> None:
+        """Count a new connection; where there are too many without an identity, the flood's oldest goes."""
+        host = chan.raddr.host if isinstance(chan.raddr, TCPAddress) else ""
+        victim = self._half_open.add(chan, source_of(host))
+        if victim is not None:
+            log.transport("too many connections without an identity: dropping %s", victim.raddr)
+            victim.abort()
+
+    def _shed_half_open(self) -> int:
+        """Out of descriptors: close half of the connections without an identity; returns how many."""
+        victims = self._half_open.shed()
+        for victim in victims:
+            victim.abort()
+        if victims:
+            log.warning("out of descriptors: dropped %d unidentified connections", len(victims))
+        return len(victims)
 
     def _refuse(self, endpoint: Endpoint, why: object) -> None:
         self._refused += 1
@@ -433,6 +364,7 @@ class Server:
             peers=self.len_peers(),
             accepted=self._accepted,
             refused=self._refused,
+            half_open=len(self._half_open),
         )
 
     def pformat(self) -> str:

@@ -1,19 +1,18 @@
-"""What every connection of this process is made with: the tree's key and the frame limit.
+"""What every connection of this process is made with: the tree's key, certificates and frame limit.
 
 Set once at boot (by the root's arguments, or by what the parent handed down) and reset when the runtime ends.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._authkey import load_authkey
+from tractor.ipc._tls_config import TLSConfig, TLSContexts
 
 __all__ = ["WireSettings", "reset_wire_settings", "set_wire_settings", "wire_settings"]
 
 
-@dataclass(slots=True)
 class WireSettings:
     """Settings of all connections.
 
@@ -21,11 +20,30 @@ class WireSettings:
         authkey: what TCP peers must hold; read from the user's key file on first use when not given.
         key_is_explicit: the key was given by argument or environment, so binding beyond loopback is allowed.
         max_frame_size: bytes; bound for one message, both ways.
+        tls: where the certificates for TCP are; ``None``: TCP is plain.
     """
 
-    authkey: bytes | None = None
-    key_is_explicit: bool = False
-    max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
+    __slots__ = ("_contexts", "authkey", "key_is_explicit", "max_frame_size", "tls")
+
+    def __init__(
+        self,
+        authkey: bytes | None = None,
+        key_is_explicit: bool = False,
+        max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+        tls: TLSConfig | None = None,
+    ) -> None:
+        self.authkey = authkey
+        self.key_is_explicit = key_is_explicit
+        self.max_frame_size = max_frame_size
+        self.tls = tls
+        self._contexts: TLSContexts | None = None
+
+    def __repr__(self) -> str:
+        # The key must not reach a log or a traceback.
+        return (
+            f"<WireSettings key_is_explicit={self.key_is_explicit} "
+            f"max_frame_size={self.max_frame_size} tls={self.tls!r}>"
+        )
 
     def key(self) -> bytes:
         """The tree's key.
@@ -36,6 +54,38 @@ class WireSettings:
         if self.authkey is None:
             self.authkey, self.key_is_explicit = load_authkey(None)
         return self.authkey
+
+    def connection_key(self) -> bytes:
+        """As :meth:`key`, for a connection that is being made.
+
+        Raises:
+            RuntimeFailure: the key can't be used; not OSError, which would tell something of the peer's address.
+        """
+        try:
+            return self.key()
+        except (OSError, ValueError) as exc:
+            raise RuntimeFailure(f"this actor has no key to prove: {exc}") from exc
+
+    def connection_tls(self) -> TLSContexts | None:
+        """As :meth:`tls_contexts`, for a connection that is being made.
+
+        Raises:
+            RuntimeFailure: a file can't be used; not OSError, which would tell something of the peer's address.
+        """
+        try:
+            return self.tls_contexts()
+        except (OSError, ValueError) as exc:
+            raise RuntimeFailure(f"this actor has no certificate to show: {exc}") from exc
+
+    def tls_contexts(self) -> TLSContexts | None:
+        """What TCP connections are encrypted with, made of :attr:`tls` on first use; ``None``: they are plain.
+
+        Raises:
+            OSError, ValueError: a file is missing, or does not hold what it must; see ``TLSContexts``.
+        """
+        if self._contexts is None and self.tls is not None:
+            self._contexts = TLSContexts(self.tls)
+        return self._contexts
 
 
 _current = WireSettings()

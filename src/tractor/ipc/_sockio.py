@@ -1,4 +1,4 @@
-"""A connected stream socket as a :class:`~tractor.ipc._transport.ByteIO`."""
+"""A connected stream socket as a :class:`~tractor.ipc._contract.ByteIO`."""
 
 from __future__ import annotations
 

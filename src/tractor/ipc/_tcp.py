@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
-from typing import ClassVar
+import sys
+from typing import Any, ClassVar
 
 import trio
 
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._addr import TCPAddress
+from tractor.ipc._hosts import plain_ip
 from tractor.ipc._sockio import SocketIO, connect_socket
 from tractor.ipc._transport import MsgpackTransport
 
-__all__ = ["MsgpackTCPStream", "bind_tcp", "connect_tcp", "tcp_from_socket"]
+__all__ = [
+    "MsgpackTCPStream",
+    "bind_tcp",
+    "connect_tcp",
+    "open_tcp",
+    "tcp_addr",
+    "tcp_addresses",
+    "tcp_from_socket",
+    "tune_tcp",
+]
 
-BACKLOG = 128
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted; it may keep fewer.  Who comes when it is full tries again
+after a second."""
 
 # A host that vanishes without a word is a lost peer after about 20 s.
 KEEPALIVE_IDLE = 10
@@ -39,14 +53,26 @@ class MsgpackTCPStream(MsgpackTransport):
     @classmethod
     def get_stream_addrs(cls, stream: trio.SocketStream) -> tuple[TCPAddress, TCPAddress]:
         """The local and the peer's address of a connected stream."""
-        return _addresses(stream.socket)
+        return tcp_addresses(stream.socket)
 
 
-def _addresses(sock: socket.socket | trio.socket.SocketType) -> tuple[TCPAddress, TCPAddress]:
-    return TCPAddress(*sock.getsockname()[:2]), TCPAddress(*sock.getpeername()[:2])
+def tcp_addresses(
+    sock: socket.socket | trio.socket.SocketType,
+) -> tuple[TCPAddress, TCPAddress]:
+    """The local and the peer's address of a connected socket.  Raises OSError: the peer has gone already."""
+    return tcp_addr(sock.getsockname()), tcp_addr(sock.getpeername())
 
 
-def _tune(sock: socket.socket) -> None:
+def tcp_addr(sockaddr: tuple[Any, ...]) -> TCPAddress:
+    """The address that the system means by a socket's address."""
+    host, port = sockaddr[:2]
+    if len(sockaddr) == 4 and sockaddr[3]:
+        # A link-local address means nothing without its interface.
+        host = f"{host}%{socket.if_indextoname(sockaddr[3])}"
+    return TCPAddress(host, port)
+
+
+def tune_tcp(sock: socket.socket) -> None:
     """No delay for small frames; keepalive so that a vanished host is noticed."""
     options = [
         (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
@@ -71,13 +97,23 @@ def tcp_from_socket(sock: socket.socket, *, max_frame_size: int) -> MsgpackTCPSt
     Raises:
         OSError: the peer has gone already.
     """
-    laddr, raddr = _addresses(sock)
-    _tune(sock)
+    laddr, raddr = tcp_addresses(sock)
+    tune_tcp(sock)
     return MsgpackTCPStream(SocketIO(sock), laddr, raddr, max_frame_size=max_frame_size)
 
 
 async def connect_tcp(addr: TCPAddress, *, max_frame_size: int) -> MsgpackTCPStream:
-    """Connect; a DNS name is resolved now, and its addresses are tried in order.
+    """Connect in plain; raises as :func:`open_tcp`."""
+    sock = await open_tcp(addr)
+    try:
+        return tcp_from_socket(sock, max_frame_size=max_frame_size)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def open_tcp(addr: TCPAddress) -> socket.socket:
+    """A connected socket; a DNS name is resolved now, and its addresses are tried in order.
 
     Raises:
         OSError: the name does not resolve (socket.gaierror), or nothing accepts there.
@@ -87,34 +123,50 @@ async def connect_tcp(addr: TCPAddress, *, max_frame_size: int) -> MsgpackTCPStr
         addr.host, addr.port, type=socket.SOCK_STREAM
     ):
         try:
-            sock = await connect_socket(family, sockaddr)
+            return await connect_socket(family, sockaddr)
         except OSError as exc:
             failure = exc
-            continue
-        try:
-            return tcp_from_socket(sock, max_frame_size=max_frame_size)
-        except BaseException:
-            sock.close()
-            raise
     raise failure or ConnectionRefusedError(f"{addr.host!r} has no address to connect to")
 
 
 async def bind_tcp(addr: TCPAddress) -> socket.socket:
     """A listening, non-blocking socket at the address; port 0 lets the system pick one.
 
+    A DNS name is resolved now; it is the first of its addresses that can be bound, of ``localhost`` a loopback one.
+
     Raises:
-        OSError: the address is in use, or is none of this host's.
+        OSError: the address is in use, or is none of this host's; or the name does not resolve (socket.gaierror).
     """
-    found = await trio.socket.getaddrinfo(
+    failure: OSError | None = None
+    for family, _, _, _, sockaddr in await trio.socket.getaddrinfo(
         addr.host, addr.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, _, _, _, sockaddr = found[0]
+    ):
+        found = plain_ip(str(sockaddr[0]).partition("%")[0])
+        if addr.is_loopback and not (found is not None and found.is_loopback):
+            # That it is loopback is why no key was asked for; a resolver must not be able to open it to others.
+            continue
+        try:
+            return _bind(addr, family, sockaddr)
+        except OSError as exc:
+            # In use is in use: another address of the name would be another place.
+            if exc.errno == errno.EADDRINUSE:
+                raise
+            failure = failure or exc
+    raise failure or OSError(errno.EADDRNOTAVAIL, f"{addr.host!r} has no address to listen on")
+
+
+def _bind(addr: TCPAddress, family: int, sockaddr: Any) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         if socket.has_ipv6 and family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hasattr(socket, "SO_REUSEADDR"):
+            # An IPv4 address in IPv6 clothes ('::ffff:127.0.0.1') is bound as what it is.
+            only_v6 = addr.ip is None or addr.ip.version == 6
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_v6))
+        if sys.platform == "win32":
+            # There SO_REUSEADDR would let any other process take the port over.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(sockaddr)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import stat
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,12 +21,26 @@ if sys.platform != "win32":
 from tractor._errors import TransportClosed
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._addr import UDSAddress
+from tractor.ipc._dirs import get_runtime_dir, runtime_dir_path
 from tractor.ipc._sockio import SocketIO, connect_socket
 from tractor.ipc._transport import MsgpackTransport
+from tractor.ipc._transport_spec import Listener, TransportSpec
 
-__all__ = ["MsgpackUDSStream", "bind_uds", "connect_uds", "peer_credentials", "uds_from_socket"]
+__all__ = [
+    "UDS",
+    "MsgpackUDSStream",
+    "answers",
+    "bind_uds",
+    "connect_uds",
+    "peer_credentials",
+    "uds_from_socket",
+]
 
 BACKLOG = 128
+
+LOCK_TRIES = 200
+LOCK_PAUSE = 0.005
+"""Tries, and seconds between them, to lock a directory, which others do for the moment of binding only."""
 
 _UCRED = struct.Struct("3i")
 
@@ -43,15 +59,29 @@ class MsgpackUDSStream(MsgpackTransport):
 
     @classmethod
     def get_stream_addrs(cls, stream: trio.SocketStream) -> tuple[UDSAddress, UDSAddress]:
-        """The local and the peer's address of a connected stream; the peer's pid comes from the kernel."""
+        """The local and the peer's address of a connected stream; the peer's pid comes from the kernel.
+
+        Raises:
+            NotImplementedError: neither end has a socket file.
+        """
         sock = stream.socket
-        path = sock.getsockname() or sock.getpeername()
-        addr = UDSAddress.from_addr((str(Path(path).parent), Path(path).name))
+        addr = _addr_of(sock)
         pid, _ = peer_credentials(sock)
         return (
             UDSAddress(addr.filedir, addr.filename, os.getpid()),
             UDSAddress(addr.filedir, addr.filename, pid),
         )
+
+
+def _addr_of(sock: socket.socket | trio.socket.SocketType) -> UDSAddress:
+    """The address of a connected socket's file, at whichever end it is.  Raises NotImplementedError: at none."""
+    name = sock.getsockname() or sock.getpeername()
+    if not name or not isinstance(name, str):
+        raise NotImplementedError(
+            f"a Unix socket without a file ({name!r}), of a socket pair or an abstract one, has no address: "
+            "connect over a socket file"
+        )
+    return UDSAddress(str(Path(name).parent), Path(name).name)
 
 
 def peer_credentials(sock: socket.socket | trio.socket.SocketType) -> tuple[int | None, int | None]:
@@ -69,28 +99,38 @@ def peer_credentials(sock: socket.socket | trio.socket.SocketType) -> tuple[int 
     return None, None
 
 
-def check_peer_uid(sock: socket.socket) -> None:
-    """Refuse a peer that is another user; root may connect to anyone.
+def check_peer_uid(sock: socket.socket, may_be_anyone: bool = False) -> None:
+    """Refuse a peer that is another user, unless it is root.
+
+    Args:
+        sock: connected.
+        may_be_anyone: root itself has connected, and may do so to anyone.
 
     Raises:
         TransportClosed: the kernel says that the peer is somebody else.
     """
     _, uid = peer_credentials(sock)
-    if uid is not None and uid not in (0, os.geteuid()):
+    if uid is not None and uid not in (0, os.geteuid()) and not may_be_anyone:
         raise TransportClosed(
             f"the peer runs as uid {uid}, this actor as uid {os.geteuid()}: refused"
         )
 
 
 def uds_from_socket(
-    sock: socket.socket, addr: UDSAddress, *, max_frame_size: int
+    sock: socket.socket, addr: UDSAddress, *, max_frame_size: int, connected: bool = False
 ) -> MsgpackUDSStream:
     """A transport over a connected socket; ``addr`` is the listener's address.
+
+    Args:
+        sock: owned by the transport from now on.
+        addr: where it was accepted, or connected to.
+        max_frame_size: bytes.
+        connected: this side has connected, not accepted; as root it may do so to anyone.
 
     Raises:
         TransportClosed: the peer is another user.
     """
-    check_peer_uid(sock)
+    check_peer_uid(sock, may_be_anyone=connected and os.geteuid() == 0)
     pid, _ = peer_credentials(sock)
     return MsgpackUDSStream(
         SocketIO(sock),
@@ -105,11 +145,11 @@ async def connect_uds(addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStr
 
     Raises:
         OSError: no such file, or nothing accepts there.
-        TransportClosed: the listener is another user.
+        TransportClosed: the listener is another user, and this process is not root.
     """
     sock = await connect_socket(socket.AF_UNIX, str(addr.sockpath))
     try:
-        return uds_from_socket(sock, addr, max_frame_size=max_frame_size)
+        return uds_from_socket(sock, addr, max_frame_size=max_frame_size, connected=True)
     except BaseException:
         sock.close()
         raise
@@ -121,7 +161,7 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
     All of it happens under a lock on the directory, so of processes that race for one address exactly one wins.
 
     Raises:
-        ConnectionError: something listens there already.
+        ConnectionError: something listens there already, or another process keeps the directory locked.
         OSError: the directory does not exist or can't be written.
     """
     path = str(addr.sockpath)
@@ -134,9 +174,11 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
             except OSError as exc:
                 if exc.errno != errno.EADDRINUSE:
                     raise
-                # Under the lock nobody else replaces it meanwhile.
-                _require_stale(path)
-                os.unlink(path)
+                # Under the lock nobody else replaces it meanwhile; but its listener, which takes no lock to remove it,
+                # may just be doing so.
+                with contextlib.suppress(FileNotFoundError):
+                    _require_stale(path)
+                    os.unlink(path)
                 sock.bind(path)
             # Within the lock: a bound socket that does not listen yet looks stale to others.
             sock.listen(BACKLOG)
@@ -151,16 +193,17 @@ def _require_stale(path: str) -> None:
 
     Raises:
         ConnectionError: somebody does, or it is no socket file at all.
+        FileNotFoundError: nothing is there any more.
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise ConnectionError(f"{path!r} is there and is no socket file; choose another address")
-    if _answers(path):
+    if answers(path):
         raise ConnectionError(
             f"the socket file {path!r} is in use by another process; choose another address"
         )
 
 
-def _answers(path: str) -> bool:
+def answers(path: str) -> bool:
     """Whether something accepts at a socket file, or might: only a refusal tells that nobody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
@@ -182,7 +225,63 @@ class _PathLock:
 
     def __enter__(self) -> None:
         self._fd = os.open(self._dir, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            # Never without a limit: in a directory that others may enter, anybody can hold the lock for ever.
+            for _ in range(LOCK_TRIES):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                time.sleep(LOCK_PAUSE)
+            raise ConnectionError(
+                f"another process keeps the directory {self._dir!r} locked; "
+                "choose one that only you may enter"
+            )
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def __exit__(self, *_exc: object) -> None:
         os.close(self._fd)
+
+
+async def _connect(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:
+    return await connect_uds(addr, max_frame_size=max_frame_size)
+
+
+async def _listen(addr: UDSAddress) -> Listener:
+    if addr.bindspace == runtime_dir_path():
+        get_runtime_dir()
+    sock = bind_uds(addr)
+    try:
+        inode = os.stat(addr.sockpath).st_ino
+    except OSError:
+        sock.close()
+        raise
+
+    def unlink_own() -> None:
+        # Before the socket is closed: after that another process may replace a file that looks stale.
+        with contextlib.suppress(OSError):
+            if os.stat(addr.sockpath).st_ino == inode:
+                os.unlink(addr.sockpath)
+
+    return Listener(sock, addr, unlink_own)
+
+
+def _wrap(
+    sock: socket.socket, local: UDSAddress | None, max_frame_size: int, /
+) -> MsgpackUDSStream:
+    if local is None:
+        local = _addr_of(sock)
+    return uds_from_socket(sock, local, max_frame_size=max_frame_size)
+
+
+UDS = TransportSpec(
+    key="uds",
+    address_type=UDSAddress,
+    stream_type=MsgpackUDSStream,
+    connect=_connect,
+    bind=_listen,
+    wrap=_wrap,
+    families=(socket.AF_UNIX,) if hasattr(socket, "AF_UNIX") else (),
+    authenticates=True,
+)

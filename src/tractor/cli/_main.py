@@ -1,0 +1,77 @@
+"""The table of commands, and the way from the arguments to one of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+EXIT_INTERRUPTED = 130
+
+
+class Command(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        module: has ``main(argv, prog) -> int``; imported when the command is used.
+        summary: one line for ``tractor --help``.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "certs": Command("tractor.cli._certs", "make a test CA and certificates for TLS"),
+    "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
+    "keygen": Command("tractor.cli._keygen", "make a key file, which actors must hold to connect"),
+    "reap": Command("tractor.cli._reap", "end stray actors and remove what they have left"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: arguments as on the command line; default: those of this process.
+
+    Returns:
+        The exit code: 0 when the command did what it is for, 1 when not, 130 after ctrl-c.
+
+    Raises:
+        SystemExit: with code 2 for wrong arguments, with code 0 after ``--help`` or ``--version``.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    command = COMMANDS.get(args[0]) if args else None
+    if command is None:
+        return _without_command(args)
+    try:
+        code: int = importlib.import_module(command.module).main(args[1:], f"tractor {args[0]}")
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _without_command(args: list[str]) -> int:
+    """Show the help, or the version, or say what is wrong with the arguments."""
+    width = max(map(len, COMMANDS))
+    parser = argparse.ArgumentParser(
+        prog="tractor",
+        description="Structured concurrency across processes.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<{width}}  {c.summary}" for name, c in sorted(COMMANDS.items()))
+        + "\n\n`tractor COMMAND --help` tells more about one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"tractor {importlib.metadata.version('tractor')}"
+    )
+    parser.add_argument("command", metavar="COMMAND", choices=sorted(COMMANDS))
+    parser.parse_args(args)
+    raise AssertionError("not reached: a known command never comes here")

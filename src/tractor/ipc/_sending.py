@@ -1,0 +1,327 @@
+"""The sending half of a transport: frames gathered in a buffer, and moved out in few system calls."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from typing import Any
+
+import msgspec
+import trio
+
+from tractor._errors import MessagingError, TransportClosed, class_name, safe_str
+from tractor._proto.framing import HEADER
+from tractor.ipc._addr import Address
+from tractor.ipc._contract import ByteIO
+from tractor.msg.types import MsgType, Yield
+
+__all__ = ["HIGH_WATER", "NO_COPY_ABOVE", "FrameSender"]
+
+HIGH_WATER = 262_144
+"""Bytes waiting to leave above which senders wait."""
+
+NO_COPY_ABOVE = 65_536
+"""Bytes; a payload of at least this size leaves as it is, without a copy into the outgoing buffer."""
+
+_HEADER_ROOM = b"\0\0\0\0"
+
+
+class FrameSender:
+    """Sends msgpack frames over a :class:`~tractor.ipc._contract.ByteIO`, and knows when that has ended.
+
+    Sending is split: :meth:`put` encodes into the outgoing buffer, and a *flusher* task, while one runs
+    (:meth:`run_flusher`), moves the buffer out.  The first message of a burst is written at once by its sender;
+    with the second one the transport is *corked* until the flusher has run, so what follows within the same turn of
+    the loop leaves in one system call.  Without a flusher the sender itself writes.
+
+    A frame is never cut by a cancelled sender: what was put stays in the buffer and leaves with the next write.
+    """
+
+    def __init__(self, io: ByteIO, raddr: Address, max_frame_size: int) -> None:
+        self.io = io
+        self.max_frame_size = max_frame_size
+        self._raddr = raddr
+        self._encoder = msgspec.msgpack.Encoder()
+        self._out = bytearray()
+        # Sealed buffers that leave before `_out`.
+        self._sealed: deque[bytes | bytearray | memoryview] = deque()
+        self._sealed_size = 0
+        self._corked = False
+        # One message may leave without the flusher, which is a task switch and a turn of the loop.  Given anew by
+        # every chunk that arrives and at the end of every burst: one answer to what came is no burst.
+        self._may_write_alone = True
+        self._flusher: trio.lowlevel.Task | None = None
+        self._flusher_parked = False
+        self._write_lock = trio.Lock()
+        # Who waits for bytes to leave; woken after every write and at the end.
+        self._written = trio.lowlevel.ParkingLot()
+        # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
+        self._closed_by: TransportClosed | None = None
+        self._deaf = False
+        self.sent = 0
+
+    def connected(self) -> bool:
+        """Whether both directions are believed to be open."""
+        return self._closed_by is None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to leave."""
+        return len(self._out) + self._sealed_size
+
+    def put(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> None:
+        """Encode a message into the outgoing buffer and see that it leaves soon.
+
+        Args:
+            msg: the message.
+            encoder: for a dialog with an encoder of its own.
+
+        Raises:
+            TransportClosed: the connection is gone.
+            MessagingError: the frame would be over ``max_frame_size``; nothing was written.
+            TypeError: the message holds a value that msgpack can't carry; nothing was written.
+        """
+        if self._closed_by is not None:
+            raise self._gone()
+        encoder = encoder or self._encoder
+        # A hook may send on this very channel: nothing of this message may be in the buffer then.
+        body = None if encoder.enc_hook is None else _encode_apart(msg, encoder)
+        out = self._out
+        start = len(out)
+        out += _HEADER_ROOM
+        try:
+            if body is None:
+                encoder.encode_into(msg, out, start + 4)
+            else:
+                out += body
+        except BaseException as exc:
+            del out[start:]
+            if isinstance(exc, TypeError) or not isinstance(exc, Exception):
+                raise
+            raise _cannot_carry(exc) from exc
+        size = len(out) - start - 4
+        if size > self.max_frame_size:
+            del out[start:]
+            raise _too_large(msg, size, self.max_frame_size)
+        HEADER.pack_into(out, start, size)
+        self.sent += 1
+        if not self._corked:
+            self._write_first()
+
+    def put_bytes(self, cid: int, payload: bytes) -> None:
+        """Like ``put(Yield(cid, payload))``, without copying the payload.
+
+        Raises:
+            TransportClosed, MessagingError: as :meth:`put`.
+        """
+        if self._closed_by is not None:
+            raise self._gone()
+        if len(payload) > self.max_frame_size:
+            raise _too_large(Yield(cid, b""), len(payload), self.max_frame_size)
+        # An envelope is a fixarray [tag, cid, pld]: encode it around an empty `bin` and widen that header.
+        head = (
+            self._encoder.encode(Yield(cid, b""))[:-2] + b"\xc6" + len(payload).to_bytes(4, "big")
+        )
+        size = len(head) + len(payload)
+        if size > self.max_frame_size:
+            raise _too_large(Yield(cid, b""), size, self.max_frame_size)
+        self._out += HEADER.pack(size)
+        self._out += head
+        self._sealed.append(self._out)
+        self._sealed.append(payload)
+        self._sealed_size += len(self._out) + len(payload)
+        self._out = bytearray()
+        self.sent += 1
+        if not self._corked:
+            self._write_first()
+
+    async def send(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> None:
+        """Send one message; waits while more than the high-water mark is waiting to leave.
+
+        Raises:
+            TransportClosed: the connection is gone; whether the peer got the message is unknown.
+            MessagingError: the frame would be over ``max_frame_size``; nothing was written.
+            TypeError: the message holds a value that msgpack can't carry; nothing was written.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.put(msg, encoder)
+        if self._flusher is None:
+            await self.flush()
+        elif self.unsent > HIGH_WATER:
+            await self.wait_below_mark()
+
+    async def wait_below_mark(self) -> None:
+        """Wait until fewer than the high-water mark of bytes wait to leave, or the connection is gone."""
+        while self.unsent > HIGH_WATER and self._closed_by is None:
+            await self._written.park()
+
+    async def flush(self) -> None:
+        """Write until nothing waits to leave.
+
+        Raises:
+            TransportClosed: the connection broke.
+        """
+        while self.unsent:
+            if self._closed_by is not None:
+                raise self._gone()
+            if self._flusher is not None:
+                await self._written.park()
+                continue
+            async with self._write_lock:
+                await self._flush_alone()
+
+    async def _flush_alone(self) -> None:
+        """Write while no flusher does; a flusher takes the lock before it begins."""
+        while self.unsent and self._closed_by is None:
+            if self._write_some():
+                self._written.unpark_all()
+            else:
+                await self._wait_writable()
+
+    async def run_flusher(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Move out what is put, until cancelled or the connection is gone.  Run one for each transport."""
+        # Whoever writes now goes on to the end of the buffer: two tasks can't wait for one pipe.
+        async with self._write_lock:
+            self._flusher = trio.lowlevel.current_task()
+        task_status.started()
+        try:
+            while self._closed_by is None:
+                if not self.unsent:
+                    # Nothing gathered during the last turn: the burst is over.
+                    self._corked = False
+                    self._may_write_alone = True
+                    await self._park_flusher()
+                    continue
+                if self._write_some():
+                    self._written.unpark_all()
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._wait_writable()
+        except TransportClosed:
+            pass
+        finally:
+            self._flusher = None
+            self._corked = False
+            self._written.unpark_all()
+
+    async def _park_flusher(self) -> None:
+        def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
+            self._flusher_parked = False
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._flusher_parked = True
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _write_first(self) -> None:
+        """Write the first message of a burst right away; cork with the next one, or when this one did not fit."""
+        if self._flusher is None:
+            return
+        if self._may_write_alone:
+            self._may_write_alone = False
+            try:
+                self._write_some()
+            except TransportClosed:
+                # The reader delivers what has arrived, meets the same end and tells every dialog.
+                return
+            if not self.unsent:
+                return
+        self._corked = True
+        self._wake_flusher()
+
+    def _wake_flusher(self) -> None:
+        if self._flusher_parked and self._flusher is not None:
+            self._flusher_parked = False
+            trio.lowlevel.reschedule(self._flusher)
+
+    def _write_some(self) -> bool:
+        """Write what the pipe takes now; whether it took anything."""
+        sealed = self._sealed
+        try:
+            if not sealed:
+                out = self._out
+                done = self.io.send_nowait([out])
+                if done == len(out):
+                    out.clear()
+                elif done:
+                    del out[:done]
+                return done > 0
+            if self._out:
+                sealed.append(self._out)
+                self._sealed_size += len(self._out)
+                self._out = bytearray()
+            done = taken = self.io.send_nowait(list(sealed))
+        except OSError as exc:
+            raise self._mute("the connection broke while sending", exc) from exc
+        self._sealed_size -= done
+        while done:
+            head = sealed[0]
+            if done >= len(head):
+                done -= len(head)
+                sealed.popleft()
+            else:
+                sealed[0] = memoryview(head)[done:]
+                done = 0
+        return taken > 0
+
+    async def _wait_writable(self) -> None:
+        try:
+            await self.io.wait_writable()
+        except OSError as exc:
+            raise self._mute("the connection broke while sending", exc) from exc
+        except trio.ClosedResourceError as exc:
+            raise self._fail("the connection was closed on this side", exc) from exc
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    def _fail(self, what: str, exc: BaseException | None) -> TransportClosed:
+        """Note the end of the connection, close it, and return the error to raise."""
+        self._deaf = True
+        error = self._note_end(what, exc)
+        self.io.close()
+        return error
+
+    def _mute(self, what: str, exc: BaseException) -> TransportClosed:
+        """Note that nothing more can be sent, and return the error to raise; what has arrived stays readable."""
+        error = self._note_end(what, exc)
+        with contextlib.suppress(OSError):
+            self.io.send_eof()
+        return error
+
+    def _note_end(self, what: str, exc: BaseException | None) -> TransportClosed:
+        error = TransportClosed(f"{what}; peer {self._raddr}", src_exc=exc)
+        if self._closed_by is None:
+            self._closed_by = error
+        self._wake_flusher()
+        self._written.unpark_all()
+        return error
+
+    def _gone(self) -> TransportClosed:
+        """A fresh error for a use after the end: one exception object must not be raised twice."""
+        first = self._closed_by
+        assert first is not None
+        return TransportClosed(str(first), src_exc=first.src_exc)
+
+
+def _encode_apart(msg: MsgType, encoder: msgspec.msgpack.Encoder) -> bytes:
+    try:
+        return encoder.encode(msg)
+    except TypeError:
+        raise
+    except Exception as exc:
+        raise _cannot_carry(exc) from exc
+
+
+def _cannot_carry(exc: BaseException) -> TypeError:
+    """For a number, a text or a depth that msgpack can't carry; or a hook of the user's that failed in its own way."""
+    return TypeError(
+        f"msgpack can't carry a value of the message: {class_name(type(exc))}: {safe_str(exc)}"
+    )
+
+
+def _too_large(msg: object, size: int, limit: int) -> MessagingError:
+    return MessagingError(
+        f"a {type(msg).__name__!r} message of {size} bytes is over the frame limit of {limit} bytes; "
+        f"send less at a time or raise `max_frame_size`"
+    )
