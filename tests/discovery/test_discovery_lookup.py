@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,8 +15,15 @@ from ep_supervise_tools import free_uds, one_daemon, run
 
 import tractor
 from tractor.discovery import get_peer_by_name, get_root, maybe_open_portal, wrap_address
+from tractor.ipc._settings import WireSettings, set_wire_settings, wire_settings
 
 HERE = ["ep_supervise"]
+
+
+def free_tcp() -> tuple[str, int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "127.0.0.1", probe.getsockname()[1]
 
 
 @asynccontextmanager
@@ -286,6 +294,49 @@ def test_one_registrar_with_two_addresses(tmp_path: Any) -> None:
                 assert isinstance(found, list)
                 assert len(found) == 1, "one actor, however many registrars know it"
             assert os.path.exists(os.path.join(*one))
+            await portal.cancel_actor()
+
+    run(main)
+
+
+def test_an_own_certificate_that_is_gone_says_nothing_of_the_actor_that_is_looked_up() -> None:
+    """Its address stays: that a file of ours is missing is no sign that nobody listens there."""
+
+    async def main() -> None:
+        async with one_daemon(registry_addrs=[free_tcp()]) as (_, portal):
+            actor = tractor.current_actor()
+            assert isinstance(actor, tractor.Registrar)
+            before = await actor.get_registry()
+            settings = wire_settings()
+            gone = tractor.TLSConfig("/no/cert", "/no/key", None)
+            set_wire_settings(WireSettings(authkey=settings.authkey, tls=gone))
+            with pytest.raises(tractor.RuntimeFailure, match="/no/cert"):
+                async with tractor.find_actor("daemon", registry_addrs=list(actor.reg_addrs)):
+                    pass
+            set_wire_settings(settings)
+            assert await actor.get_registry() == before
+            await portal.cancel_actor()
+
+    run(main)
+
+
+@pytest.mark.parametrize("transports", [["zzz"], "zzz", ["tcp", "zzz"]])
+def test_unknown_transports(transports: Any) -> None:
+    async def main() -> None:
+        async with tractor.open_root_actor(registry_addrs=[free_uds()]):
+            with pytest.raises(NotImplementedError, match="'zzz'"):
+                async with tractor.find_actor("root", enable_transports=transports):
+                    pass
+
+    run(main)
+
+
+def test_one_transport_may_be_given_by_its_name() -> None:
+    async def main() -> None:
+        async with one_daemon(registry_addrs=[free_tcp()]) as (_, portal):
+            async with tractor.find_actor("daemon", enable_transports="tcp") as found:
+                assert isinstance(found, tractor.Portal)
+                assert found.chan.raddr.proto_key == "tcp"
             await portal.cancel_actor()
 
     run(main)

@@ -206,3 +206,46 @@ def test_a_registrar_is_not_asked_for_what_it_is_not() -> None:
             await portal.cancel_actor()
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    "uid", [None, 5, "ab", ["a"], ["a", "b", "c"], [1, 2], [["a"], "b"], {"a": 1, "b": 2}, b"ab"]
+)
+def test_what_is_no_uid_is_an_error_of_its_sender_alone(uid: Any) -> None:
+    addr = ("127.0.0.1", 20999)
+
+    async def main() -> None:
+        async with one_daemon() as (_, portal):
+            await portal.run(ep_supervise.register_elsewhere, addr=addr)
+            before = await table()
+            for func, arguments in (
+                ("register_actor", {"addr": ("127.0.0.1", 20998)}),
+                ("unregister_actor", {}),
+                ("delete_addr", {"addr": addr}),
+            ):
+                if uid is None and func == "delete_addr":
+                    continue
+                with pytest.raises(tractor.RemoteActorError, match="uid is a pair") as info:
+                    await portal.run(ep_supervise.ask_registrar, func=func, uid=uid, **arguments)
+                assert "'TypeError'" in str(info.value)
+            assert await table() == before
+            await portal.cancel_actor()
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", [None, 5, ["a"], b"a"])
+def test_a_name_that_is_no_string_is_an_error_of_its_sender_alone(name: Any) -> None:
+    async def main() -> None:
+        async with one_daemon() as (_, portal):
+            for func in ("find_actor", "wait_for_actor"):
+                with pytest.raises(tractor.RemoteActorError, match="name is a string") as info:
+                    await portal.run(ep_supervise.ask_registrar, func=func, name=name)
+                assert "'TypeError'" in str(info.value)
+            for look_up in (tractor.find_actor, tractor.wait_for_actor, tractor.query_actor):
+                with pytest.raises(TypeError, match="name is a string"):
+                    async with look_up(name):
+                        pass
+            await portal.cancel_actor()
+
+    run(main)

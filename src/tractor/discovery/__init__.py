@@ -2,26 +2,72 @@
 
 from __future__ import annotations
 
-from tractor.discovery._lookup import find_actor as find_actor
-from tractor.discovery._lookup import get_arbiter as get_arbiter
-from tractor.discovery._lookup import get_peer_by_name as get_peer_by_name
-from tractor.discovery._lookup import get_registry as get_registry
-from tractor.discovery._lookup import get_root as get_root
-from tractor.discovery._lookup import maybe_open_portal as maybe_open_portal
-from tractor.discovery._lookup import open_portal as open_portal
-from tractor.discovery._lookup import query_actor as query_actor
-from tractor.discovery._lookup import wait_for_actor as wait_for_actor
-from tractor.discovery._registrar import Registrar as Registrar
-from tractor.ipc._addr import Address as Address
-from tractor.ipc._addr import TCPAddress as TCPAddress
-from tractor.ipc._addr import UDSAddress as UDSAddress
-from tractor.ipc._addr import UnwrappedAddress as UnwrappedAddress
-from tractor.ipc._addr import default_lo_addrs as default_lo_addrs
-from tractor.ipc._addr import get_address_cls as get_address_cls
-from tractor.ipc._addr import is_wrapped_addr as is_wrapped_addr
-from tractor.ipc._addr import mk_uuid as mk_uuid
-from tractor.ipc._addr import prefer_addr as prefer_addr
-from tractor.ipc._addr import wrap_address as wrap_address
-from tractor.ipc._maddr import mk_maddr as mk_maddr
-from tractor.ipc._maddr import parse_endpoints as parse_endpoints
-from tractor.ipc._maddr import parse_maddr as parse_maddr
+from typing import TYPE_CHECKING
+
+from tractor._util._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from tractor.discovery._endpoint_table import load_endpoints as load_endpoints
+    from tractor.discovery._lookup import find_actor as find_actor
+    from tractor.discovery._lookup import query_actor as query_actor
+    from tractor.discovery._lookup import wait_for_actor as wait_for_actor
+    from tractor.discovery._portals import get_peer_by_name as get_peer_by_name
+    from tractor.discovery._portals import get_root as get_root
+    from tractor.discovery._portals import maybe_open_portal as maybe_open_portal
+    from tractor.discovery._portals import open_portal as open_portal
+    from tractor.discovery._registrar import Registrar as Registrar
+    from tractor.discovery._registrars import get_arbiter as get_arbiter
+    from tractor.discovery._registrars import get_registry as get_registry
+    from tractor.ipc._addr import Address as Address
+    from tractor.ipc._addr import TCPAddress as TCPAddress
+    from tractor.ipc._addr import UDSAddress as UDSAddress
+    from tractor.ipc._addr import UnwrappedAddress as UnwrappedAddress
+    from tractor.ipc._addr import default_lo_addrs as default_lo_addrs
+    from tractor.ipc._addr import get_address_cls as get_address_cls
+    from tractor.ipc._addr import is_wrapped_addr as is_wrapped_addr
+    from tractor.ipc._addr import mk_uuid as mk_uuid
+    from tractor.ipc._addr import prefer_addr as prefer_addr
+    from tractor.ipc._addr import wrap_address as wrap_address
+    from tractor.ipc._maddr import mk_maddr as mk_maddr
+    from tractor.ipc._maddr import parse_endpoints as parse_endpoints
+    from tractor.ipc._maddr import parse_maddr as parse_maddr
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "tractor.discovery._endpoint_table": ("load_endpoints",),
+        "tractor.discovery._lookup": (
+            "find_actor",
+            "query_actor",
+            "wait_for_actor",
+        ),
+        "tractor.discovery._portals": (
+            "get_peer_by_name",
+            "get_root",
+            "maybe_open_portal",
+            "open_portal",
+        ),
+        "tractor.discovery._registrar": ("Registrar",),
+        "tractor.discovery._registrars": (
+            "get_arbiter",
+            "get_registry",
+        ),
+        "tractor.ipc._addr": (
+            "Address",
+            "TCPAddress",
+            "UDSAddress",
+            "UnwrappedAddress",
+            "default_lo_addrs",
+            "get_address_cls",
+            "is_wrapped_addr",
+            "mk_uuid",
+            "prefer_addr",
+            "wrap_address",
+        ),
+        "tractor.ipc._maddr": (
+            "mk_maddr",
+            "parse_endpoints",
+            "parse_maddr",
+        ),
+    },
+)

@@ -9,6 +9,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
+from tractor._util._groups import collapse_eg
 from tractor.ipc._addr import UnwrappedAddress
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid
@@ -33,6 +34,7 @@ class Probe(enum.Enum):
     OCCUPIED = "something that is no registrar"
 
 
+@trio.lowlevel.enable_ki_protection
 async def probe_all(addrs: list[UnwrappedAddress]) -> dict[UnwrappedAddress, Probe]:
     """Probe every address, all at once; takes at most 3 s."""
     found = dict.fromkeys(addrs, Probe.OCCUPIED)
@@ -41,12 +43,13 @@ async def probe_all(addrs: list[UnwrappedAddress]) -> dict[UnwrappedAddress, Pro
         found[addr] = await _probe(addr)
 
     with trio.move_on_after(TOTAL_TIMEOUT):
-        async with trio.open_nursery() as tn:
+        async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
             for addr in addrs:
                 tn.start_soon(one, addr)
     return found
 
 
+@trio.lowlevel.enable_ki_protection
 async def _probe(addr: UnwrappedAddress) -> Probe:
     """One address.  That nothing accepts is certain at once; what accepts but does not answer is asked again."""
     for attempt in range(1, ATTEMPTS + 1):

@@ -8,12 +8,19 @@ import trio
 
 from tractor import log as _log
 from tractor._proto.registry import RegistryTable
-from tractor.ipc._addr import Address, UnwrappedAddress, require_connectable, wrap_address
+from tractor.ipc._addr import (
+    Address,
+    TCPAddress,
+    UnwrappedAddress,
+    is_local,
+    require_connectable,
+    wrap_address,
+)
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 
-__all__ = ["Registrar"]
+__all__ = ["Registrar", "checked_name"]
 
 log = _log.get_logger()
 
@@ -27,21 +34,22 @@ class Registrar(Actor):
         super().__init__(*args, **kwargs)
         self._table: RegistryTable[UnwrappedAddress, trio.Event] = RegistryTable()
         # Which channels keep an actor's entries alive; the last one to end takes them along.
-        self._keepers: dict[Uid, set[Channel]] = {}
-        self.add_request("find_actor", lambda chan, name: self._table.find(name))
+        self._keepers: dict[Uid, dict[Channel, None]] = {}
+        self.add_request("find_actor", lambda chan, name: self._table.find(checked_name(name)))
         self.add_request("get_registry", lambda chan: self._table.get_registry())
         self.add_request("register_actor", self._register)
         self.add_request("unregister_actor", lambda chan, uid: self._unregister(uid))
-        self.add_request("delete_addr", lambda chan, addr: self._delete(addr))
+        self.add_request("delete_addr", self._request_delete)
         self.add_async_request("wait_for_actor", self.wait_for_actor)
 
     async def find_actor(self, name: str) -> list[UnwrappedAddress] | None:
         """The addresses of the newest registration of ``name``; ``None`` when there is none."""
         await trio.lowlevel.checkpoint()
-        return self._table.find(name)
+        return self._table.find(checked_name(name))
 
     async def wait_for_actor(self, name: str) -> list[UnwrappedAddress]:
         """Wait until an actor of that name is registered; its addresses."""
+        checked_name(name)
         while True:
             arrival = trio.Event()
             found = self._table.add_waiter(name, arrival)
@@ -63,28 +71,40 @@ class Registrar(Actor):
 
         Raises:
             ValueError: nobody could connect to the address.
-            TypeError: it is no address.
+            TypeError: it is no address, or ``uid`` no pair of strings.
         """
         await trio.lowlevel.checkpoint()
         self._register(None, uid, addr)
 
     async def unregister_actor(self, uid: Uid) -> None:
-        """Forget the actor ``uid`` and all its addresses."""
+        """Forget the actor ``uid`` and all its addresses.  Raises TypeError where it is no pair of strings."""
         await trio.lowlevel.checkpoint()
         self._unregister(uid)
 
-    async def delete_addr(self, addr: UnwrappedAddress | Address | str) -> Uid | None:
-        """Forget one address; the uid that had it, if any did."""
+    async def delete_addr(
+        self, addr: UnwrappedAddress | Address | str, uid: Uid | None = None
+    ) -> Uid | None:
+        """Forget one address.
+
+        Args:
+            addr: the address.
+            uid: forget it only while it is this actor's, as for a peer that asks; ``None``: whosever it is.
+
+        Returns:
+            The uid that had it; ``None`` if nothing was forgotten.  A peer that asks for the deletion of an
+            address within one host (a Unix socket, a loopback port) must be on the host of the actor that has
+            it, as far as the registrar can tell: on another one nobody listens there, and that means nothing.
+        """
         await trio.lowlevel.checkpoint()
-        return self._delete(addr)
+        # With a uid it is a look-up of this actor's own that has met nobody, which says no more than a peer's.
+        return self._delete(addr) if uid is None else self._request_delete(None, addr, uid)
 
     def _register(self, chan: Channel | None, uid: Any, addr: Any) -> None:
-        name, uuid = uid
+        own = _checked_uid(uid)
         wrapped = wrap_address(addr)
         require_connectable(wrapped)
-        own = (str(name), str(uuid))
         if chan is not None and chan.aid is not None and chan.aid.uid == own:
-            self._keepers.setdefault(own, set()).add(chan)
+            self._keepers.setdefault(own, {})[chan] = None
             if own not in self.children:
                 chan.is_registration = True
                 self.ipc_server.note_departure()
@@ -93,19 +113,59 @@ class Registrar(Actor):
         log.runtime("registered %s at %s", own, wrapped)
 
     def _unregister(self, uid: Any) -> None:
-        name, uuid = uid
-        self._table.unregister((name, uuid))
-        self._keepers.pop((name, uuid), None)
+        known = _checked_uid(uid)
+        self._table.unregister(known)
+        self._keepers.pop(known, None)
 
-    def _delete(self, addr: Any) -> Uid | None:
-        return self._table.delete_addr(wrap_address(addr).unwrap())
+    def _delete(self, addr: Any, uid: Any = None) -> Uid | None:
+        owner = None if uid is None else _checked_uid(uid)
+        return self._table.delete_addr(wrap_address(addr).unwrap(), owner)
+
+    def _request_delete(self, chan: Channel | None, addr: Any, uid: Any = None) -> Uid | None:
+        if uid is not None:
+            _checked_uid(uid)
+        wrapped = wrap_address(addr)
+        owner = self._table.owner(wrapped.unwrap())
+        keepers = self._keepers.get(owner) if owner is not None else None
+        asking = None if chan is None else _host(chan)
+        if keepers and _within_host(wrapped) and asking != _host(next(iter(keepers))):
+            who = "this actor" if chan is None else chan.peer
+            log.runtime("%s can't tell whether anybody listens at %s", who, wrapped)
+            return None
+        return self._delete(addr, uid)
 
     def on_channel_lost(self, chan: Channel) -> None:
         """Drop the entries that the channel kept alive."""
         if chan.aid is None:
             return
         keepers = self._keepers.get(chan.aid.uid)
-        if keepers is not None:
-            keepers.discard(chan)
+        if keepers is not None and chan in keepers:
+            del keepers[chan]
             if not keepers:
                 self._unregister(chan.aid.uid)
+
+
+def checked_name(name: Any) -> str:
+    """``name`` itself, where it can be an actor's.  Raises TypeError: it is no string."""
+    if not isinstance(name, str):
+        raise TypeError(f"an actor's name is a string, not {name!r}")
+    return name
+
+
+def _checked_uid(uid: Any) -> Uid:
+    """The uid that ``uid`` is, in the form in which messages carry it, too.  Raises TypeError: it is none."""
+    # Not by unpacking alone: 'ab' and a dict of two unpack as well.
+    if isinstance(uid, tuple | list) and len(uid) == 2 and all(isinstance(s, str) for s in uid):
+        return uid[0], uid[1]
+    raise TypeError(f"an actor's uid is a pair (name: str, uuid: str), not {uid!r}")
+
+
+def _within_host(addr: Address) -> bool:
+    """Whether an address means something on one host only."""
+    return addr.is_loopback if isinstance(addr, TCPAddress) else True
+
+
+def _host(chan: Channel) -> str | None:
+    """The host that a peer is on; ``None``: the registrar's own."""
+    addr = chan.raddr
+    return addr.host if isinstance(addr, TCPAddress) and not is_local(addr) else None

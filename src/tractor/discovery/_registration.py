@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
 import trio
 
 from tractor import log as _log
-from tractor._errors import RemoteActorError, TransportClosed
-from tractor.ipc._addr import TCPAddress, UnwrappedAddress, wrap_address
+from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
+from tractor._proto.backoff import Backoff
+from tractor.discovery._registrars import tree_registry_addrs
+from tractor.ipc._addr import TCPAddress, UnwrappedAddress, from_this_host, wrap_address
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import call
+from tractor.runtime._calls import request, result_of
 
 __all__ = ["Registration"]
 
@@ -18,11 +22,12 @@ log = _log.get_logger()
 UNREGISTER_TIMEOUT = 0.5
 """Seconds that saying goodbye to one registrar may take."""
 
-BOOT_TIMEOUT = 3.0
-"""Seconds that an actor's start waits for a registrar; afterwards it is tried again beside the actor's work."""
+ATTEMPT_TIMEOUT = 3.0
+"""Seconds that one try to register may take.  An actor's start waits for the first one, not for its success."""
 
 BACKOFF_FIRST = 0.1
 BACKOFF_LIMIT = 5.0
+"""Seconds between the tries to register with a registrar that is lost: the first pause and the longest."""
 
 
 class Registration:
@@ -30,112 +35,214 @@ class Registration:
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
-        self._chans: dict[str, Channel] = {}
+        self._links: dict[UnwrappedAddress, _Link] = {}
+        self._at_parent = False
         self._stopped = False
 
+    def link(self, addr: UnwrappedAddress) -> Channel | None:
+        """The channel that keeps the registration at an address; ``None`` when there is none now."""
+        link = self._links.get(addr)
+        return None if link is None else link.chan
+
     async def start(self) -> None:
-        """Register everywhere; what can't be reached now is tried again in the background."""
+        """Register everywhere; what can't be reached within 3 s is tried again in the background."""
         actor = self._actor
+        actor.registration = self
         if actor.is_registrar:
             for addr in actor.accept_addrs:
-                await actor.register_actor(actor.aid.uid, _published(addr, None))  # type: ignore[attr-defined]
+                await actor.register_actor(actor.aid.uid, published(addr, None))  # type: ignore[attr-defined]
+        elif self._parent_wanted():
+            # A registrar listens on all of its tree's registry addresses: one channel is one to each of them.
+            assert actor.parent_chan is not None
+            self._at_parent = True
+            await register(actor, actor.parent_chan)
+        self._follow()
+        for link in list(self._links.values()):
+            await link.tried.wait()
+
+    def reg_addrs_changed(self) -> None:
+        """Register with the registrars that are new in the actor's list, leave those that are gone from it."""
+        if self._stopped:
             return
-        parent = actor.parent_chan
-        if parent is not None and parent.aid is not None and parent.aid.is_registrar:
-            # A registrar listens on all of the tree's registry addresses, so one channel is one to each of them.
-            await self._register(parent)
-            return
-        async with trio.open_nursery() as tn:
-            for addr in actor.reg_addrs:
-                tn.start_soon(self._first_try, addr)
-
-    async def _first_try(self, addr: UnwrappedAddress) -> None:
-        with trio.move_on_after(BOOT_TIMEOUT):
-            await self._connect_and_register(addr)
-        self._actor.io_nursery.start_soon(self._keep, addr, name=f"registration at {addr}")
-
-    async def _keep(self, addr: UnwrappedAddress) -> None:
-        """Wait for the loss of a registrar and register again, with growing pauses."""
-        pause = BACKOFF_FIRST
-        while not self._stopped:
-            chan = self._chans.get(str(addr))
-            if chan is not None:
-                await self._actor.ipc_server.wait_for_departure(chan)
-                self._chans.pop(str(addr), None)
-                if not self._stopped:
-                    log.warning("the registrar at %s is lost; registering again", addr)
-                pause = BACKOFF_FIRST
-            await trio.sleep(pause)
-            pause = min(pause * 2, BACKOFF_LIMIT)
-            if not self._stopped:
-                await self._connect_and_register(addr)
-
-    async def _connect_and_register(self, addr: UnwrappedAddress) -> bool:
         actor = self._actor
+        self._follow()
+        wanted = self._parent_wanted()
+        if wanted is not self._at_parent and not actor.is_registrar:
+            self._at_parent = wanted
+            actor.io_nursery.start_soon(self._change_at_parent)
+
+    def _parent_wanted(self) -> bool:
+        """Whether the parent is one of the actor's registrars."""
+        parent = self._actor.parent_chan
+        is_registrar = parent is not None and parent.aid is not None and parent.aid.is_registrar
+        return bool(is_registrar) and not tree_registry_addrs().isdisjoint(self._actor.reg_addrs)
+
+    async def _change_at_parent(self) -> None:
+        actor = self._actor
+        assert actor.parent_chan is not None
         try:
-            chan = Channel(await transport_from_addr(addr), "connect")
-        except OSError as exc:
-            log.transport("no registrar answers at %s: %r", addr, exc)
-            return False
-        try:
-            aid = await chan.handshake(actor.aid)
-            if not aid.is_registrar:
-                raise TransportClosed(f"{aid.reprol()} at {addr} is no registrar")
-            chan.is_registration = True
-            await actor.io_nursery.start(actor.serve_channel, chan)
-            await self._register(chan)
+            if self._at_parent:
+                await register(actor, actor.parent_chan)
+            else:
+                await unregister(actor, actor.parent_chan)
         except (TransportClosed, RemoteActorError) as exc:
-            log.warning("registration at %s failed: %s", addr, exc)
-            chan.abort()
-            return False
-        except BaseException:
-            chan.abort()
-            raise
-        self._chans[str(addr)] = chan
-        return True
+            log.warning("the registration at the parent can't be changed: %s", exc)
 
-    async def _register(self, chan: Channel) -> None:
+    def _follow(self) -> None:
+        """Have one link for each registrar that is neither this actor nor its parent."""
         actor = self._actor
-        for addr in actor.accept_addrs:
-            kwargs = {"uid": actor.aid.uid, "addr": _published(addr, chan)}
-            await call(chan, actor, "self", "register_actor", kwargs)
+        home: set[UnwrappedAddress] = set()
+        if actor.is_registrar or self._parent_wanted():
+            home = tree_registry_addrs()
+        wanted = dict.fromkeys(addr for addr in actor.reg_addrs if addr not in home)
+        for addr in [a for a in self._links if a not in wanted]:
+            self._links.pop(addr).drop()
+        for addr in wanted:
+            if addr not in self._links:
+                link = self._links[addr] = _Link(actor, addr)
+                actor.io_nursery.start_soon(link.run, name=f"registration at {addr}")
 
     async def stop(self) -> None:
-        """Unregister everywhere, at most 0.5 s for each registrar, and close the channels."""
+        """Unregister everywhere, at most 0.5 s for each registrar, and close the channels.
+
+        Afterwards nothing registers this actor any more.
+        """
         self._stopped = True
         actor = self._actor
-        chans: list[Channel] = list(self._chans.values())
-        parent = actor.parent_chan
-        if parent is not None and parent.aid is not None and parent.aid.is_registrar:
-            chans.append(parent)
         async with trio.open_nursery() as tn:
-            for chan in chans:
-                tn.start_soon(self._unregister, chan)
+            for link in self._links.values():
+                tn.start_soon(link.stop)
+            parent = actor.parent_chan
+            if parent is not None and parent.aid is not None and parent.aid.is_registrar:
+                tn.start_soon(unregister, actor, parent)
 
-    async def _unregister(self, chan: Channel) -> None:
-        actor = self._actor
-        with trio.move_on_after(UNREGISTER_TIMEOUT) as bound:
-            try:
-                await call(chan, actor, "self", "unregister_actor", {"uid": actor.aid.uid})
-            except (TransportClosed, RemoteActorError) as exc:
-                log.transport("not unregistered at %s: %s", chan.peer, exc)
-        if bound.cancelled_caught:
-            log.warning(
-                "%s did not unregister this actor within %s s", chan.peer, UNREGISTER_TIMEOUT
-            )
-        if chan is not actor.parent_chan:
+
+class _Link:
+    """The registration with one registrar.
+
+    Attributes:
+        chan: the channel that keeps it; ``None`` while there is none.
+        tried: set after the first try, whatever came of it.
+    """
+
+    def __init__(self, actor: Actor, addr: UnwrappedAddress) -> None:
+        self.chan: Channel | None = None
+        self.tried = trio.Event()
+        self._actor = actor
+        self._addr = addr
+        self._over = trio.Event()
+        self._scope = trio.CancelScope()
+        self._dropped = False
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Register, wait for the loss of the registrar, and register again, with growing pauses."""
+        try:
+            with self._scope:
+                await self._keep()
+        finally:
+            if self._dropped and self.chan is not None:
+                self.chan.abort()
+                self.chan = None
+            self.tried.set()
+            self._over.set()
+
+    async def _keep(self) -> None:
+        backoff = Backoff(BACKOFF_FIRST, BACKOFF_LIMIT, random.random)
+        while True:
+            self.chan = await self._try()
+            self.tried.set()
+            if self.chan is not None:
+                backoff.reset()
+                await self._actor.ipc_server.wait_for_departure(self.chan)
+                self.chan = None
+                log.warning("the registrar at %s is lost; registering again", self._addr)
+            await trio.sleep(backoff.next())
+
+    async def _try(self) -> Channel | None:
+        """A channel over which this actor is registered, within 3 s."""
+        actor, addr = self._actor, self._addr
+        chan: Channel | None = None
+        try:
+            with trio.fail_after(ATTEMPT_TIMEOUT):
+                chan = Channel(await transport_from_addr(addr), "connect")
+                aid = await chan.handshake(actor.aid)
+                if not aid.is_registrar:
+                    raise TransportClosed(f"{aid.reprol()} at {addr} is no registrar")
+                chan.is_registration = True
+                await actor.io_nursery.start(actor.serve_channel, chan)
+                await register(actor, chan)
+                return chan
+        except OSError as exc:
+            log.transport("no registrar answers at %s: %r", addr, exc)
+        except trio.TooSlowError:
+            log.warning("the registrar at %s did not answer within %s s", addr, ATTEMPT_TIMEOUT)
+        except (TransportClosed, RemoteActorError, RuntimeFailure, NotImplementedError) as exc:
+            log.warning("registration at %s failed: %s", addr, exc)
+        except BaseException:
+            # An end that the registrar sees: what it may have entered by then goes with the channel.
+            if chan is not None:
+                chan.abort()
+            raise
+        if chan is not None:
+            chan.abort()
+        return None
+
+    def drop(self) -> None:
+        """Leave this registrar in the background: with the channel it drops what that keeps."""
+        self._dropped = True
+        self._scope.cancel()
+
+    async def stop(self) -> None:
+        """Unregister and close the channel; takes at most 0.5 s and the closing."""
+        self._scope.cancel()
+        await self._over.wait()
+        chan, self.chan = self.chan, None
+        if chan is not None:
+            await unregister(self._actor, chan)
             await chan.aclose()
 
 
-def _published(addr: UnwrappedAddress, chan: Channel | None) -> UnwrappedAddress:
-    """What to register for a bound address: for a wildcard the local address of the way to the registrar."""
+async def _request(actor: Actor, chan: Channel, func: str, **kwargs: object) -> None:
+    """A request that need not be cancelled at the other side when it is here: the channel ends then, or the actor.
+
+    Raises:
+        TransportClosed: the registrar is lost.
+        RemoteActorError: it refuses.
+    """
+    pending = request(chan, func, **kwargs)
+    try:
+        result_of(await pending.wait(), chan, actor)
+    finally:
+        chan.dialogs.pop(pending.cid, None)
+
+
+async def register(actor: Actor, chan: Channel) -> None:
+    """Register every address of the actor.  Raises TransportClosed, RemoteActorError."""
+    for addr in actor.accept_addrs:
+        await _request(actor, chan, "register_actor", uid=actor.aid.uid, addr=published(addr, chan))
+
+
+async def unregister(actor: Actor, chan: Channel) -> None:
+    """Unregister the actor, as far as that can be done within 0.5 s."""
+    with trio.move_on_after(UNREGISTER_TIMEOUT) as bound:
+        try:
+            await _request(actor, chan, "unregister_actor", uid=actor.aid.uid)
+        except (TransportClosed, RemoteActorError) as exc:
+            log.transport("not unregistered at %s: %s", chan.peer, exc)
+    if bound.cancelled_caught:
+        log.warning("%s did not unregister this actor within %s s", chan.peer, UNREGISTER_TIMEOUT)
+
+
+def published(addr: UnwrappedAddress, chan: Channel | None) -> UnwrappedAddress:
+    """What to register for a bound address: for a wildcard the local address of the way to the registrar.
+
+    Where that way is of another family, or no TCP at all, only this host's own address is known.
+    """
     wrapped = wrap_address(addr)
-    if isinstance(wrapped, TCPAddress) and wrapped.is_wildcard:
-        here = chan.laddr if chan is not None else None
-        host = here.host if isinstance(here, TCPAddress) else _loopback(wrapped)
-        return TCPAddress(host, wrapped.port).unwrap()
-    return addr
-
-
-def _loopback(addr: TCPAddress) -> str:
-    return "::1" if ":" in addr.host else "127.0.0.1"
+    if not isinstance(wrapped, TCPAddress) or not wrapped.is_wildcard:
+        return addr
+    here = chan.laddr if chan is not None else None
+    if isinstance(here, TCPAddress) and (":" in here.host) == (":" in wrapped.host):
+        return TCPAddress(here.host, wrapped.port).unwrap()
+    return from_this_host(wrapped).unwrap()

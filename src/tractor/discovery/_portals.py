@@ -1,0 +1,197 @@
+"""Portals to peers: the connected ones, and those that an address leads to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import RuntimeFailure, TransportClosed
+from tractor.ipc._addr import (
+    Address,
+    UnwrappedAddress,
+    from_this_host,
+    rank_addrs,
+    wrap_address,
+)
+from tractor.ipc._chan import Channel, transport_from_addr
+from tractor.runtime._actor import Actor
+from tractor.runtime._portal import Portal
+from tractor.runtime._state import current_actor
+from tractor.runtime._vars import runtime_vars
+
+__all__ = [
+    "connect",
+    "get_peer_by_name",
+    "get_root",
+    "lasting_peer",
+    "maybe_open_portal",
+    "open_portal",
+    "portal_over",
+]
+
+log = _log.get_logger()
+
+Addr = UnwrappedAddress | Address | str
+
+CONNECT_TIMEOUT = 3.0
+"""Seconds that connecting to one address, handshake included, may take."""
+
+
+@trio.lowlevel.enable_ki_protection
+@asynccontextmanager
+async def open_portal(
+    channel: Channel,
+    tn: trio.Nursery | None = None,
+    start_msg_loop: bool = True,
+    shield: bool = False,
+) -> AsyncIterator[Portal]:
+    """A portal over a channel at hand, which is closed at the end of the block.
+
+    Args:
+        channel: connected; the identity handshake is done here if it was not yet.
+        tn: hosts the channel's message loop; ``None``: the actor's own nursery for channels.
+        start_msg_loop: run the channel's message loop; ``False`` when one runs already.
+        shield: keep the block out of reach of cancellation from outside.
+
+    Raises:
+        NoRuntime: no runtime is open.
+        TransportClosed: the handshake failed.
+    """
+    actor = current_actor()
+    try:
+        if channel.aid is None:
+            await channel.handshake(actor.aid)
+        if start_msg_loop:
+            await (tn or actor.io_nursery).start(actor.serve_channel, channel)
+        with trio.CancelScope(shield=shield):
+            yield Portal(channel, actor)
+    finally:
+        with trio.CancelScope(shield=True):
+            await channel.aclose()
+
+
+async def connect(addr: Addr, actor: Actor) -> Channel:
+    """A channel to the actor at an address, handshake done; takes at most 3 s.
+
+    Raises:
+        OSError: nothing accepts there, or it can't be reached.
+        TransportClosed: what accepts there is no actor that lets us in, or does not answer in time; then its
+            ``src_exc`` is a ``trio.TooSlowError``.
+        RuntimeFailure: this actor's own key or certificate can't be used.
+        NotImplementedError: a transport that this platform does not have.
+    """
+    with trio.move_on_after(CONNECT_TIMEOUT):
+        chan = Channel(await transport_from_addr(addr), "connect")
+        try:
+            await chan.handshake(actor.aid)
+        except BaseException:
+            chan.abort()
+            raise
+        return chan
+    text = f"no actor answered at {addr} within {CONNECT_TIMEOUT} s"
+    raise TransportClosed(text, src_exc=trio.TooSlowError(text))
+
+
+def get_peer_by_name(name: str) -> list[Channel] | None:
+    """The channels to connected peers of that name, oldest first; ``None`` when there are none."""
+    actor = current_actor()
+    found = [
+        chan
+        for chan in actor.ipc_server.peer_channels()
+        if chan.aid is not None and chan.aid.name == name and chan.connected()
+    ]
+    return found or None
+
+
+def lasting_peer(
+    actor: Actor, name: str, transports: Sequence[str] | None = None
+) -> Channel | None:
+    """The channel to the newest connected peer of a name that lives as long as that peer.
+
+    That is one to a child, to the parent, or for a registration.  A channel that somebody opened for the length of a
+    block would end with that block, under its other users.  A peer that this actor has asked to cancel serves nobody
+    any more.
+    """
+    for chan in reversed(get_peer_by_name(name) or ()):
+        assert chan.aid is not None
+        if chan.cancel_called or (
+            transports is not None and chan.raddr.proto_key not in transports
+        ):
+            continue
+        if chan is actor.parent_chan or chan.is_registration:
+            return chan
+        # A child that is still being configured serves nobody.
+        if getattr(actor.children.get(chan.aid.uid), "ready", False):
+            return chan
+    return None
+
+
+def portal_over(chan: Channel, actor: Actor) -> Portal:
+    """A portal over a lasting channel; the nursery's own for a child, so that it knows who has the child cancelled."""
+    record = actor.children.get(chan.aid.uid) if chan.aid else None
+    own: Portal | None = getattr(record, "portal", None)
+    return own or Portal(chan, actor)
+
+
+@trio.lowlevel.enable_ki_protection
+@asynccontextmanager
+async def maybe_open_portal(addr: Addr, name: str) -> AsyncIterator[Portal | None]:
+    """A portal to the actor ``name`` at ``addr``, or ``None`` when nothing answers there or it is another actor.
+
+    Args:
+        addr: where to connect to; takes at most 3 s.
+        name: whom to expect there.
+
+    Raises:
+        TypeError, ValueError: no address.
+        RuntimeFailure: this actor's own key or certificate can't be used.
+        NoRuntime: no runtime is open.
+    """
+    actor = current_actor()
+    chan: Channel | None = None
+    try:
+        chan = await connect(addr, actor)
+    except (OSError, TransportClosed) as exc:
+        log.transport("no actor %r answers at %s: %s", name, addr, exc)
+    if chan is not None and chan.aid is not None and chan.aid.name != name:
+        await chan.aclose()
+        chan = None
+    if chan is None:
+        yield None
+        return
+    async with open_portal(chan) as portal:
+        yield portal
+
+
+@trio.lowlevel.enable_ki_protection
+@asynccontextmanager
+async def get_root(**kwargs: Any) -> AsyncIterator[Portal]:
+    """A portal to the root of this actor's tree, over a channel of its own, for the length of the block.
+
+    Args:
+        kwargs: for :func:`open_portal`.
+
+    Raises:
+        RuntimeFailure: the root does not answer (each of its addresses is given 3 s), or this actor is it.
+        NoRuntime: no runtime is open.
+    """
+    actor = current_actor()
+    if actor.is_root:
+        raise RuntimeFailure(f"{actor.aid.reprol()} is the root itself")
+    addrs = runtime_vars()._root_addrs
+    failures: list[str] = []
+    for addr in rank_addrs([from_this_host(wrap_address(a)).unwrap() for a in addrs]):
+        try:
+            chan = await connect(addr, actor)
+        except (OSError, TransportClosed, NotImplementedError) as exc:
+            log.transport("the root does not answer at %s: %s", addr, exc)
+            failures.append(f"at {addr}: {exc}")
+            continue
+        async with open_portal(chan, **kwargs) as portal:
+            yield portal
+        return
+    raise RuntimeFailure(f"the root of the tree does not answer: {'; '.join(failures)}")

@@ -1,0 +1,243 @@
+"""Which registrars an actor asks, and how: each within a bound, each failure with the registrar's name in it."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
+from tractor.discovery._portals import Addr, connect
+from tractor.ipc._addr import UnwrappedAddress, require_connectable, wrap_address
+from tractor.ipc._chan import Channel
+from tractor.runtime._actor import Actor
+from tractor.runtime._calls import request, result_of
+from tractor.runtime._portal import LocalPortal, Portal
+from tractor.runtime._state import current_actor
+from tractor.runtime._vars import runtime_vars
+
+__all__ = [
+    "ANSWER_TIMEOUT",
+    "OUT_OF_RESOURCES",
+    "Source",
+    "ask",
+    "get_arbiter",
+    "get_registry",
+    "given_registrar",
+    "no_answer",
+    "no_registrars",
+    "own_registrars",
+    "reached",
+    "tree_registry_addrs",
+]
+
+log = _log.get_logger()
+
+ANSWER_TIMEOUT = 3.0
+"""Seconds in which a registrar must answer a look-up, connecting to it included."""
+
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""What says something of this process or host, and nothing of the one that was to be connected to."""
+
+Source = LocalPortal | Portal | UnwrappedAddress
+"""A registrar to ask: this actor itself, one that it has a lasting channel to, or an address."""
+
+
+def tree_registry_addrs() -> set[UnwrappedAddress]:
+    """The addresses of the tree's root, which are a registrar's where the root is one."""
+    values = runtime_vars()
+    return {wrap_address(a).unwrap() for a in [*values._registry_addrs, *values._root_addrs]}
+
+
+def _parent_registrar(actor: Actor) -> Channel | None:
+    parent = actor.parent_chan
+    is_one = parent is not None and parent.aid is not None and parent.aid.is_registrar
+    return parent if is_one else None
+
+
+def own_registrars(actor: Actor) -> list[Source]:
+    """This actor's registrars, each by the nearest road: itself, the parent, a channel that keeps a registration.
+
+    Several addresses of one registrar count once where that can be told.
+    """
+    home: set[UnwrappedAddress] = set()
+    sources: list[Source] = []
+    parent = _parent_registrar(actor)
+    if actor.is_registrar:
+        home = tree_registry_addrs()
+        sources.append(LocalPortal(actor))
+    elif parent is not None:
+        home = tree_registry_addrs()
+        if not home.isdisjoint(actor.reg_addrs):
+            sources.append(Portal(parent, actor))
+    return sources + [_nearest(actor, a) for a in actor.reg_addrs if a not in home]
+
+
+def _nearest(actor: Actor, addr: UnwrappedAddress) -> Source:
+    """The channel that keeps this actor registered at an address, or the address where there is none now."""
+    link = actor.registration.link(addr) if actor.registration is not None else None
+    return Portal(link, actor) if link is not None and link.connected() else addr
+
+
+def given_registrar(actor: Actor, addr: Addr) -> Source:
+    """The registrar at an address that the user gave.  Raises TypeError, ValueError for what is none."""
+    wrapped = wrap_address(addr)
+    target = wrapped.unwrap()
+    if actor.is_registrar and (target in actor.accept_addrs or target in tree_registry_addrs()):
+        return LocalPortal(actor)
+    parent = _parent_registrar(actor)
+    if parent is not None and parent.connected() and target in tree_registry_addrs():
+        return Portal(parent, actor)
+    require_connectable(wrapped)
+    return _nearest(actor, target)
+
+
+def _named(source: Source) -> str:
+    """A registrar for people."""
+    if isinstance(source, LocalPortal):
+        return "in this actor"
+    return f"{source.chan.peer}" if isinstance(source, Portal) else f"at {source}"
+
+
+def no_answer(failures: list[RuntimeFailure]) -> RuntimeFailure:
+    """The error of a look-up that no registrar has answered, of each registrar's own."""
+    if len(failures) == 1:
+        return failures[0]
+    error = RuntimeFailure("no registrar answers: " + "; ".join(str(exc) for exc in failures))
+    error.__cause__ = failures[0]
+    return error
+
+
+@contextmanager
+def answer_in_time(source: Source) -> Iterator[None]:
+    """A bound for what is asked of one registrar.  Raises RuntimeFailure when it is over."""
+    with trio.move_on_after(ANSWER_TIMEOUT) as bound:
+        yield
+    if bound.cancelled_caught:
+        raise RuntimeFailure(
+            f"the registrar {_named(source)} did not answer within {ANSWER_TIMEOUT} s"
+        )
+
+
+async def ask(registrar: Portal | LocalPortal, func: str, **kwargs: Any) -> Any:
+    """Make one registry request; takes at most 3 s.
+
+    Unlike a call it is not cancelled at the other side when the caller is: it is answered at once or not at all.
+
+    Raises:
+        RuntimeFailure: the registrar is lost, refuses, or does not answer in time.
+    """
+    if isinstance(registrar, LocalPortal):
+        return await registrar.run_from_ns("self", func, **kwargs)
+    chan = registrar.chan
+    with answer_in_time(registrar):
+        try:
+            pending = request(chan, func, **kwargs)
+            try:
+                return result_of(await pending.wait(), chan, registrar.actor)
+            finally:
+                chan.dialogs.pop(pending.cid, None)
+        except TransportClosed as exc:
+            raise RuntimeFailure(f"the registrar {chan.peer} is lost: {exc}") from exc
+        except RemoteActorError as exc:
+            raise RuntimeFailure(
+                f"the registrar {chan.peer} refuses {func!r}: {exc.message}"
+            ) from exc
+
+
+async def _open_channel(addr: UnwrappedAddress, actor: Actor) -> Channel:
+    """A channel to the registrar at an address, its message loop running.  Raises RuntimeFailure."""
+    try:
+        chan = await connect(addr, actor)
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise RuntimeFailure(f"can't connect to the registrar at {addr}: {exc}") from exc
+        raise RuntimeFailure(f"no registrar answers at {addr}: {exc}") from exc
+    except (TransportClosed, NotImplementedError) as exc:
+        raise RuntimeFailure(f"no registrar answers at {addr}: {exc}") from exc
+    assert chan.aid is not None
+    if not chan.aid.is_registrar:
+        chan.abort()
+        raise RuntimeFailure(f"no registrar answers at {addr}, but the actor {chan.aid.reprol()}")
+    try:
+        await actor.io_nursery.start(actor.serve_channel, chan)
+    except BaseException:
+        chan.abort()
+        raise
+    return chan
+
+
+@asynccontextmanager
+async def reached(source: Source, actor: Actor) -> AsyncIterator[Portal | LocalPortal]:
+    """A portal to a registrar for the length of the block, over the channel that there is or a new one.
+
+    Raises:
+        RuntimeFailure: no registrar answers there within 3 s.
+    """
+    if isinstance(source, (LocalPortal, Portal)):
+        yield source
+        return
+    with answer_in_time(source):
+        chan = await _open_channel(source, actor)
+    try:
+        yield Portal(chan, actor)
+    finally:
+        with trio.CancelScope(shield=True):
+            await chan.aclose()
+
+
+@trio.lowlevel.enable_ki_protection
+@asynccontextmanager
+async def get_registry(addr: Addr | None = None) -> AsyncIterator[Portal | LocalPortal]:
+    """A portal to a registrar.
+
+    Args:
+        addr: where it listens; ``None``: this actor's own.  Where it has several: the first one in the order of
+            ``Actor.reg_addrs`` that it is connected to, or else that answers.
+
+    Raises:
+        RuntimeFailure: no registrar answers there; each is given 3 s.
+        TypeError, ValueError: ``addr`` is no address.
+        NoRuntime: no runtime is open.
+    """
+    actor = current_actor()
+    if addr is not None:
+        async with reached(given_registrar(actor, addr), actor) as portal:
+            yield portal
+        return
+    sources = own_registrars(actor)
+    if not sources:
+        raise no_registrars(actor)
+    # A channel at hand is taken before an address is tried; the sort keeps the order otherwise.
+    sources.sort(key=lambda source: not isinstance(source, (LocalPortal, Portal)))
+    failures: list[RuntimeFailure] = []
+    async with AsyncExitStack() as stack:
+        for source in sources:
+            try:
+                portal = await stack.enter_async_context(reached(source, actor))
+            except RuntimeFailure as exc:
+                failures.append(exc)
+                continue
+            yield portal
+            return
+    raise no_answer(failures)
+
+
+def no_registrars(actor: Actor) -> RuntimeFailure:
+    """The error of an actor that has no registrar to ask."""
+    return RuntimeFailure(f"{actor.aid.reprol()} knows no registrar; set `reg_addrs`")
+
+
+@asynccontextmanager
+async def get_arbiter(addr: Addr | None = None, **_kw: Any) -> AsyncIterator[Portal | LocalPortal]:
+    """The outdated name of :func:`get_registry`."""
+    warnings.warn(
+        "`get_arbiter()` is outdated; use `get_registry()`", DeprecationWarning, stacklevel=3
+    )
+    async with get_registry(addr) as portal:
+        yield portal

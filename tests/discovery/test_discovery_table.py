@@ -1,0 +1,366 @@
+"""Each look-up in each situation, over each transport."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+
+import ep_discovery
+import pytest
+import trio
+import trio.testing
+from ep_discovery_tools import (
+    RegistrarProgram,
+    enter,
+    free_addr,
+    half_open,
+    names,
+    registrar,
+    remove,
+    run,
+    stopped,
+    table,
+    until,
+)
+
+import tractor
+from tractor.discovery import _portals, _registrars
+
+GHOST = ("ghost", "uuid-of-a-ghost")
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[dict[str, tuple[RegistrarProgram, RegistrarProgram]]]:
+    """For each transport two registrars; each is also an actor that can be found."""
+    with ExitStack() as stack:
+        yield {
+            proto: (
+                stack.enter_context(registrar(f"own_{proto}", free_addr(proto))),
+                stack.enter_context(registrar(f"other_{proto}", free_addr(proto))),
+            )
+            for proto in (["tcp", "uds"] if hasattr(os, "fork") else ["tcp"])
+        }
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait 3 s for what never answers."""
+    monkeypatch.setattr(_registrars, "ANSWER_TIMEOUT", 0.4)
+    monkeypatch.setattr(_portals, "CONNECT_TIMEOUT", 0.4)
+
+
+class Case:
+    """One situation: what is looked up, where, and what must come of it.
+
+    `found` is the uid of the actor that answers, ``None``, or the error's type.
+    """
+
+    def __init__(self, own: RegistrarProgram, other: RegistrarProgram, proto: str) -> None:
+        self.own = own
+        self.other = other
+        self.proto = proto
+        self.dead = free_addr(proto)
+        self.name = ""
+        self.at: Any = None
+        self.found: Any = None
+        self.queried: Any = None
+        self.by_peer = False
+
+    async def peer_connected(self, stack: AsyncExitStack) -> None:
+        self.name, self.found = self.own.name, self.own.uid
+        self.queried, self.by_peer = self.own.addr, True
+
+    async def registered_here(self, stack: AsyncExitStack) -> None:
+        self.name, self.found, self.queried = self.other.name, self.other.uid, self.other.addr
+        await enter(self.own.addr, self.other.uid, self.other.addr)
+        stack.push_async_callback(remove, self.own.addr, self.other.uid)
+
+    async def registered_elsewhere(self, stack: AsyncExitStack) -> None:
+        self.name, self.found, self.queried = self.other.name, self.other.uid, self.other.addr
+        self.at = self.other.addr
+
+    async def stale_address(self, stack: AsyncExitStack) -> None:
+        self.name, self.found, self.queried = GHOST[0], None, self.dead
+        await enter(self.own.addr, GHOST, self.dead)
+        stack.push_async_callback(remove, self.own.addr, GHOST)
+
+    async def stale_before_a_live_one(self, stack: AsyncExitStack) -> None:
+        await self.registered_here(stack)
+        newer = (self.other.name, "uuid-of-a-ghost")
+        await enter(self.own.addr, newer, self.dead)
+        stack.push_async_callback(remove, self.own.addr, newer)
+        self.queried = self.dead
+
+    async def absent(self, stack: AsyncExitStack) -> None:
+        self.name = "nobody"
+
+    async def uuid_in_place_of_a_name(self, stack: AsyncExitStack) -> None:
+        self.name = self.own.uid[1]
+
+    async def registrar_gone(self, stack: AsyncExitStack) -> None:
+        self.name, self.at, self.found = "anybody", self.dead, tractor.RuntimeFailure
+        self.queried = tractor.RuntimeFailure
+
+    async def registrar_stopped(self, stack: AsyncExitStack) -> None:
+        self.name, self.at, self.found = "anybody", self.other.addr, tractor.RuntimeFailure
+        self.queried = tractor.RuntimeFailure
+        stack.enter_context(stopped(self.other))
+
+    async def own_registrar_stopped(self, stack: AsyncExitStack) -> None:
+        self.name, self.found = "anybody", tractor.RuntimeFailure
+        self.queried = tractor.RuntimeFailure
+        stack.enter_context(stopped(self.own))
+
+
+SITUATIONS = [name for name in vars(Case) if not name.startswith("_")]
+
+
+async def by_find(case: Case) -> None:
+    at = None if case.at is None else [case.at]
+    async with tractor.find_actor(case.name, registry_addrs=at) as portal:
+        assert not isinstance(portal, list)
+        assert (portal is None) == (case.found is None)
+        if portal is not None:
+            assert await portal.run(ep_discovery.uid) == list(case.found)
+    if case.found is not None:
+        return
+    with pytest.raises(RuntimeError, match=case.name):
+        async with tractor.find_actor(case.name, registry_addrs=at, raise_on_none=True):
+            pytest.fail("found")
+
+
+async def by_find_all(case: Case) -> None:
+    at = None if case.at is None else [case.at]
+    async with tractor.find_actor(case.name, registry_addrs=at, only_first=False) as portals:
+        assert isinstance(portals, list) == (case.found is not None)
+        if isinstance(portals, list):
+            (portal,) = portals
+            assert await portal.run(ep_discovery.uid) == list(case.found)
+
+
+async def by_wait(case: Case) -> None:
+    with trio.move_on_after(0.3 if case.found is None else 15) as bound:
+        async with tractor.wait_for_actor(case.name, registry_addr=case.at) as portal:
+            assert await portal.run(ep_discovery.uid) == list(case.found)
+    assert bound.cancelled_caught == (case.found is None)
+
+
+async def by_query(case: Case) -> None:
+    async with tractor.query_actor(case.name, regaddr=case.at) as (addr, portal):
+        assert addr == case.queried
+        assert (portal is None) == case.by_peer
+        if portal is not None:
+            # The one that was asked: of the actor's own the only one.
+            assert portal.chan is not None
+            assert portal.chan.aid is not None
+            asked = case.own if case.at is None else case.other
+            assert portal.chan.aid.uid == asked.uid
+
+
+LOOK_UPS = {
+    "find_actor": by_find,
+    "find_actor of all": by_find_all,
+    "wait_for_actor": by_wait,
+    "query_actor": by_query,
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("look_up", LOOK_UPS)
+@pytest.mark.usefixtures("brief")
+def test_look_up(
+    look_up: str,
+    situation: str,
+    tpt_proto: str,
+    worlds: dict[str, tuple[RegistrarProgram, RegistrarProgram]],
+) -> None:
+    own, other = worlds[tpt_proto]
+    case = Case(own, other, tpt_proto)
+
+    async def main() -> None:
+        async with (
+            tractor.open_root_actor(registry_addrs=[own.addr], name="asker"),
+            AsyncExitStack() as stack,
+        ):
+            await getattr(case, situation)(stack)
+            expected = case.queried if look_up == "query_actor" else case.found
+            if isinstance(expected, type):
+                with pytest.raises(expected, match="registrar"):
+                    await LOOK_UPS[look_up](case)
+                return
+            await LOOK_UPS[look_up](case)
+            listed = [addr for addrs in (await table(own.addr)).values() for addr in addrs]
+            is_listed = list(case.dead) in [list(addr) for addr in listed]
+            # Who has connected to a stale address has had it deleted; a query connects to nobody.
+            assert is_listed == (look_up == "query_actor" and situation.startswith("stale"))
+
+    run(main)
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("first", ["gone", "stopped", "half-open"])
+def test_one_registrar_that_does_not_answer_is_no_error_while_another_does(
+    first: str,
+    tpt_proto: str,
+    worlds: dict[str, tuple[RegistrarProgram, RegistrarProgram]],
+) -> None:
+    own, other = worlds[tpt_proto]
+
+    async def main() -> None:
+        async with (
+            tractor.open_root_actor(registry_addrs=[own.addr], name="asker"),
+            AsyncExitStack() as stack,
+        ):
+            bad = free_addr(tpt_proto)
+            if first == "stopped":
+                bad = own.addr
+                stack.enter_context(stopped(own))
+            elif first == "half-open":
+                stack.enter_context(half_open(bad))
+            asked = [bad, other.addr]
+            async with tractor.find_actor(other.name, registry_addrs=asked) as portal:
+                assert isinstance(portal, tractor.Portal)
+                assert await portal.run(ep_discovery.uid) == list(other.uid)
+            async with tractor.find_actor("nobody", registry_addrs=asked) as portal:
+                assert portal is None
+            async with tractor.find_actor(
+                other.name, registry_addrs=asked, only_first=False
+            ) as portals:
+                assert isinstance(portals, list)
+                assert len(portals) == 1
+            with pytest.raises(tractor.RuntimeFailure, match="registrar"):
+                async with tractor.find_actor("nobody", registry_addrs=[bad]):
+                    pytest.fail("answered")
+
+    run(main)
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_first_answer_does_not_wait_for_a_registrar_that_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+    tpt_proto: str,
+    worlds: dict[str, tuple[RegistrarProgram, RegistrarProgram]],
+) -> None:
+    own, other = worlds[tpt_proto]
+    monkeypatch.setattr(_registrars, "ANSWER_TIMEOUT", 1000.0)
+    monkeypatch.setattr(_portals, "CONNECT_TIMEOUT", 1000.0)
+
+    async def main() -> None:
+        async with tractor.open_root_actor(registry_addrs=[own.addr, other.addr], name="asker"):
+            await enter(other.addr, GHOST, free_addr(tpt_proto))
+            with stopped(own), trio.fail_after(10):
+                async with tractor.find_actor(
+                    other.name, registry_addrs=[own.addr, other.addr]
+                ) as portal:
+                    assert isinstance(portal, tractor.Portal)
+                    assert await portal.run(ep_discovery.uid) == list(other.uid)
+                async with tractor.query_actor(GHOST[0]) as (addr, registrar):
+                    assert addr is not None
+                    assert isinstance(registrar, tractor.Portal)
+                    assert registrar.chan.aid is not None
+                    assert registrar.chan.aid.uid == other.uid
+            await remove(other.addr, GHOST)
+
+    run(main)
+
+
+def test_a_stopped_actor_is_not_taken_for_a_dead_one(
+    brief: None,
+    tpt_proto: str,
+    worlds: dict[str, tuple[RegistrarProgram, RegistrarProgram]],
+) -> None:
+    own, other = worlds[tpt_proto]
+
+    async def main() -> None:
+        async with tractor.open_root_actor(registry_addrs=[own.addr], name="asker"):
+            await enter(own.addr, other.uid, other.addr)
+            with stopped(other):
+                async with tractor.find_actor(other.name) as portal:
+                    assert portal is None
+                assert other.name in await names(own.addr)
+                found: list[Any] = []
+
+                async def wait() -> None:
+                    async with tractor.wait_for_actor(other.name) as portal:
+                        found.append(await portal.run(ep_discovery.uid))
+
+                async with trio.open_nursery() as tn:
+                    tn.start_soon(wait)
+                    await trio.sleep(0.5)
+                    assert not found
+                    os.kill(other.pid, signal.SIGCONT)
+            assert found == [list(other.uid)]
+            await remove(own.addr, other.uid)
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["its scope is cancelled", "its actor ends", "its actor is killed"])
+def test_a_waiter_that_goes_is_dropped(how: str, reg_addr: Any) -> None:
+    """Seen at the registrar, which is this process, while a child waits."""
+
+    async def main() -> None:
+        async with tractor.open_root_actor(registry_addrs=[reg_addr]) as actor:
+            assert isinstance(actor, tractor.Registrar)
+
+            async def waited_for() -> bool:
+                return bool(actor._table._waiters)
+
+            async def nobody_waits() -> bool:
+                return not actor._table._waiters
+
+            with contextlib.suppress(tractor.ActorFailure):
+                async with tractor.open_nursery() as an, trio.open_nursery() as tn:
+                    asker = await an.start_actor("asker", enable_modules=["ep_discovery"])
+
+                    scope = trio.CancelScope()
+
+                    async def wait() -> None:
+                        with (
+                            contextlib.suppress(tractor.TransportClosed, tractor.RemoteActorError),
+                            scope,
+                        ):
+                            await asker.run(ep_discovery.wait_for, name="never")
+
+                    tn.start_soon(wait)
+                    await until(waited_for)
+                    if how == "its scope is cancelled":
+                        scope.cancel()
+                    elif how == "its actor ends":
+                        await asker.cancel_actor()
+                    else:
+                        assert asker.chan.aid is not None
+                        assert asker.chan.aid.pid is not None
+                        os.kill(asker.chan.aid.pid, signal.SIGKILL)
+                    await until(nobody_waits)
+                    await an.cancel()
+            assert actor._table._waiters == {}
+
+    run(main)
+
+
+def test_a_registrar_that_is_lost_wakes_who_waits_at_it(reg_addr: Any) -> None:
+    async def main() -> None:
+        with registrar("mortal", reg_addr) as mortal:
+            async with tractor.open_root_actor(registry_addrs=[reg_addr]):
+                raised: list[BaseException] = []
+
+                async def wait() -> None:
+                    try:
+                        async with tractor.wait_for_actor("never"):
+                            pytest.fail("found")
+                    except tractor.RuntimeFailure as exc:
+                        raised.append(exc)
+
+                async with trio.open_nursery() as tn:
+                    tn.start_soon(wait)
+                    await trio.testing.wait_all_tasks_blocked(0.1)
+                    os.kill(mortal.pid, signal.SIGKILL)
+                assert "never" in str(raised[0])
+                assert "mortal" in str(raised[0])
+
+    run(main)
