@@ -1,0 +1,165 @@
+"""What a test left behind: processes, threads, file descriptors, socket files."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tractor.ipc._dirs import runtime_dir_path
+from tractor.testing._addrs import reservations
+from tractor.testing._reap_table import read_process
+
+__all__ = ["Resources", "clean_up", "leaks_since"]
+
+ON_LINUX = sys.platform == "linux"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What exists at one moment; members of two records are equal while they are the same thing."""
+
+    processes: frozenset[tuple[int, str]]
+    """Pid and start time of each descendant, also of those that were orphaned."""
+    threads: frozenset[threading.Thread]
+    descriptors: frozenset[tuple[int, str]]
+    """Number and target of each open file descriptor."""
+    socket_files: frozenset[Path]
+
+    @classmethod
+    def now(cls) -> Resources:
+        """Take stock."""
+        return cls(
+            processes=frozenset(_processes()),
+            # trio keeps idle worker threads under this name; a busy one has its job's name.
+            threads=frozenset(
+                t for t in threading.enumerate() if not t.name.startswith("Trio thread ")
+            ),
+            descriptors=frozenset(_descriptors()),
+            socket_files=frozenset(_socket_files()),
+        )
+
+    def more_than(self, before: Resources) -> list[str]:
+        """One line for each thing that is here and was not there *before*."""
+        return [
+            *(
+                f"process {pid}: {_command_line(pid)}"
+                for pid, _ in sorted(self.processes - before.processes)
+            ),
+            *(f"thread {thread!r}" for thread in self.threads - before.threads),
+            *(f"fd {fd}: {to}" for fd, to in sorted(self.descriptors - before.descriptors)),
+            *(f"socket file {path}" for path in sorted(self.socket_files - before.socket_files)),
+        ]
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    """The descendants of this process, by pid and start time.
+
+    On Linux with those that were orphaned: whatever runs with our runtime directory in its
+    environment, if that directory is one that was made for this very run.  Reads as little as it
+    can of each process, for it runs several times in every test.
+    """
+    if not ON_LINUX:
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                yield child.pid, str(child.create_time())
+        return
+    mark = _private_mark()
+    parents: dict[int, int] = {}
+    started: dict[int, str] = {}
+    marked: set[int] = set()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        pid = int(entry)
+        try:
+            # After the name, in brackets that it may itself contain: state, parent, ..., start.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            parents[pid], started[pid] = int(fields[1]), fields[19]
+            if mark is not None and mark in Path(f"/proc/{pid}/environ").read_bytes():
+                marked.add(pid)
+        except OSError:
+            continue  # it ended while we looked, or is another user's
+    me = os.getpid()
+    for pid in parents:
+        above = pid
+        while above in parents and above != me:
+            above = parents[above]
+        if pid != me and (above == me or pid in marked):
+            yield pid, started[pid]
+
+
+def _command_line(pid: int) -> str:
+    process = read_process(pid)
+    if process is None:
+        return "gone by now"
+    return "a zombie" if process.is_zombie else " ".join(process.argv).strip() or process.comm
+
+
+def _private_mark() -> bytes | None:
+    # A process's environment reads as it was at its start: a directory that was set since is not
+    # in our own, but in that of every process that we have started.
+    mark = os.fsencode(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if not ON_LINUX or not mark or mark in Path("/proc/self/environ").read_bytes():
+        return None
+    return mark
+
+
+def _descriptors() -> Iterator[tuple[int, str]]:
+    if os.name != "posix":
+        return
+    reserved = reservations()
+    for entry in os.listdir("/dev/fd"):
+        fd = int(entry)
+        try:
+            # The descriptor of this very listing is closed by now, and so left out.
+            info = os.fstat(fd)
+        except OSError:
+            continue
+        to = f"{stat.filemode(info.st_mode)} inode {info.st_ino}"
+        with contextlib.suppress(OSError):
+            to = os.readlink(f"/proc/self/fd/{fd}")
+        if fd not in reserved:
+            yield fd, to
+
+
+def _socket_files() -> Iterator[Path]:
+    for path in runtime_dir_path().rglob("*"):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                yield path
+
+
+def leaks_since(before: Resources, grace: float = 1.0) -> list[str]:
+    """What is left over since *before* and does not vanish within *grace* seconds."""
+    deadline = time.monotonic() + grace
+    while left := Resources.now().more_than(before):
+        if time.monotonic() >= deadline:
+            return left
+        gc.collect()
+        time.sleep(0.02)
+    return []
+
+
+def clean_up(before: Resources) -> None:
+    """Kill and reap the processes and remove the socket files that are new since *before*."""
+    now = Resources.now()
+    doomed = [pid for pid, _ in now.processes - before.processes]
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    for pid in doomed:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    for path in now.socket_files - before.socket_files:
+        path.unlink(missing_ok=True)

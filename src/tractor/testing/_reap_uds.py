@@ -1,0 +1,186 @@
+"""Finding and removing socket files of actors that died."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import re
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tractor._util._proc_stat import pid_alive, process_start_time
+from tractor.ipc._addr import UDSAddress
+from tractor.ipc._dirs import runtime_dir_path
+from tractor.ipc._uds import answers
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["find_orphaned_uds", "reap_uds"]
+
+SOCKET_NAME = re.compile(r".+@(?P<pid>[1-9]\d{0,9})\.sock", re.DOTALL)
+
+LOCK_TIMEOUT = 2.0
+"""Seconds to wait for an actor that is just binding."""
+LOCK_INTERVAL = 0.02
+
+CLOCK_SLACK = 5.0
+"""Seconds by which a process must be younger than a file to be none that made it."""
+
+
+def find_orphaned_uds(directory: str | os.PathLike[str] | None = None) -> list[Path]:
+    """The socket files that dead actors have left.
+
+    These are files ``<name>@<pid>.sock`` that are sockets of the own user, whose process is dead, and
+    where nothing accepts; of ``registry@1616.sock``, which is named after a port, only the latter counts.
+    Symlinks are not followed, and directories of other users are not entered.
+
+    Args:
+        directory: where to look, with its subdirectories; default: the runtime directory.
+
+    Returns:
+        Paths, sorted; none if there is no such directory.
+
+    Raises:
+        PermissionError: it is no directory of the own user's, or others may write to it.
+        OSError: it can't be read.
+    """
+    top = runtime_dir_path() if directory is None else Path(directory)
+    if not os.path.lexists(top) or not hasattr(os, "getuid"):
+        return []
+    _require_own_dir(top)
+    return sorted(path for path in _socket_files(top) if _why_not_orphaned(path) is None)
+
+
+def reap_uds(
+    paths: Iterable[str | os.PathLike[str]],
+) -> tuple[list[Path], list[tuple[Path, OSError]]]:
+    """Remove socket files of dead actors.
+
+    Everything that `find_orphaned_uds` asks for is checked once more, under the lock that actors hold while they
+    bind: none can begin to listen between that check and the removal.
+
+    Args:
+        paths: socket files, as found.
+
+    Returns:
+        The removed files, and pairs of a path and the error for those left alone: `FileNotFoundError` if it is gone
+        by now, `PermissionError` if it is not one to be removed, `TimeoutError` if an actor kept the lock.
+    """
+    removed: list[Path] = []
+    errors: list[tuple[Path, OSError]] = []
+    for path in dict.fromkeys(map(Path, paths)):
+        try:
+            _reap_one(path)
+        except OSError as exc:
+            errors.append((path, exc))
+        else:
+            removed.append(path)
+    return removed, errors
+
+
+def _reap_one(path: Path) -> None:
+    with _bind_lock(path.parent) as directory:
+        os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+        reason = _why_not_orphaned(path)
+        if reason is not None:
+            raise PermissionError(errno.EPERM, reason, str(path))
+        os.unlink(path.name, dir_fd=directory)
+
+
+@contextlib.contextmanager
+def _bind_lock(directory: Path) -> Iterator[int]:
+    """Hold the lock of `tractor.ipc._uds.bind_uds`; yields a descriptor of the directory."""
+    _require_own_dir(directory)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Its holder may be stopped: nothing is waited for without end.
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(
+                        errno.ETIMEDOUT, "a process keeps the lock for binding in", str(directory)
+                    ) from None
+            time.sleep(LOCK_INTERVAL)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _require_own_dir(directory: Path) -> None:
+    info = directory.lstat()
+    if not stat.S_ISDIR(info.st_mode):
+        raise PermissionError(errno.EPERM, "it is no directory, or a symlink", str(directory))
+    if info.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, f"it belongs to uid {info.st_uid}", str(directory))
+    if info.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "others may write to it", str(directory))
+
+
+def _socket_files(directory: Path) -> Iterator[Path]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            # Gone by now, or not ours to look into.
+            with contextlib.suppress(OSError):
+                info = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid():
+                    yield from _socket_files(Path(entry.path))
+                elif stat.S_ISSOCK(info.st_mode):
+                    yield Path(entry.path)
+
+
+def _why_not_orphaned(path: Path) -> str | None:
+    """What speaks against removing a file; ``None``: nothing does."""
+    match = SOCKET_NAME.fullmatch(path.name)
+    if match is None:
+        return "its name is not <name>@<pid>.sock"
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return "it is gone by now"
+    if not stat.S_ISSOCK(info.st_mode):
+        return "it is no socket"
+    if info.st_uid != os.getuid():
+        return f"it belongs to uid {info.st_uid}"
+    is_registry = path.name == UDSAddress.get_root().filename
+    if not is_registry and _made_by_living(int(match["pid"]), info.st_mtime):
+        return f"process {match['pid']} lives"
+    # Last, because a listener takes notice: a fork of the dead process may have kept its listener.
+    return "something answers there" if answers(str(path)) else None
+
+
+def _made_by_living(pid: int, made: float) -> bool:
+    """Whether the process runs, and is old enough to have made a file.
+
+    Args:
+        pid: a process id.
+        made: when the file was made, in seconds of the epoch.
+    """
+    if pid >= 2**31 or not pid_alive(pid):
+        return False
+    start_time = process_start_time(pid)
+    boot_time = _boot_time()
+    if start_time is None or boot_time is None:
+        return True
+    return boot_time + start_time <= made + CLOCK_SLACK
+
+
+@functools.cache
+def _boot_time() -> float | None:
+    """When the machine started, in seconds of the epoch, on Linux; else ``None``."""
+    if sys.platform != "linux":
+        return None
+    try:
+        with open("/proc/stat", "rb") as file:
+            return float(file.read().partition(b"\nbtime ")[2].split(maxsplit=1)[0])
+    except (OSError, IndexError, ValueError):
+        return None

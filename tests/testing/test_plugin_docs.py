@@ -1,0 +1,38 @@
+"""The tests in the guide pass as they stand there."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "testing.rst"
+
+
+def test_the_tests_of_the_guide(pytester: pytest.Pytester) -> None:
+    blocks = re.findall(
+        r"^\.\. code-block:: python\n\n((?:(?: {3}.*)?\n)+)", PAGE.read_text(), re.M
+    )
+    (tests,) = [block for block in map(textwrap.dedent, blocks) if "def test_" in block]
+    pytester.makepyfile(test_guide=tests)
+    result = pytester.runpytest_subprocess(
+        "-p", "tractor.testing.pytest", "-W", "error", "--tpt-proto=tcp", timeout=40
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_the_guide_names_everything(pytester: pytest.Pytester) -> None:
+    page = PAGE.read_text()
+    shown = pytester.runpytest_subprocess("-p", "tractor.testing.pytest", "--help").stdout.str()
+    group = shown.partition("actors (tractor):")[2].partition("\n\n")[0]
+    options = re.findall(r"(?<![\w-])--[\w-]+", group)
+    assert len(options) >= 9
+    assert [option for option in options if option not in page] == []
+    shown = pytester.runpytest_subprocess("-p", "tractor.testing.pytest", "--fixtures").stdout.str()
+    fixtures = re.findall(r"^(\w+).*-- .*tractor/testing/_plugin_fixtures", shown, re.M)
+    assert len(fixtures) == 16
+    assert [fixture for fixture in fixtures if f"``{fixture}``" not in page] == []
