@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benches import _messages, _processes
+from benches import _backends, _messages, _processes, _security, _typed
 from benches._machine import byte_code, facts, load
 from benches._peers import PEERS, run_peers
 from benches._peers import table as peers_table
@@ -21,7 +21,7 @@ from benches._rows import Options, Row, Series, rows
 __all__ = ["main"]
 
 # Each of these fills the table of rows.
-_ = (_messages, _processes)
+_ = (_backends, _messages, _processes, _security, _typed)
 
 ORDER = (
     "call",
@@ -31,16 +31,25 @@ ORDER = (
     "one_way",
     "one_way_context",
     "one_way_large",
+    "typed_one_way",
+    "typed_ping_pong",
     "import",
     "import_all",
     "start",
     "start_8",
     "start_30",
+    *_backends.ROWS,
     "cancel_tree",
     "kill_report",
     "memory",
     "find_actor",
     "find_sibling",
+    "attack_flood",
+    "attack_storm",
+    "auth_connect",
+    "auth_call",
+    "auth_one_way",
+    "auth_ping_pong",
 )
 
 

@@ -28,13 +28,16 @@ def _registry(transport: str, folder: str) -> tuple[str, int] | tuple[str, str]:
 
 
 @asynccontextmanager
-async def open_root(options: Options) -> AsyncIterator[tractor.ActorNursery]:
+async def open_root(
+    options: Options, start_method: str | None = None
+) -> AsyncIterator[tractor.ActorNursery]:
     """A nursery of a root that is its own registrar, over the transport that is measured."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         Path(folder).chmod(0o700)
         async with tractor.open_nursery(
             registry_addrs=[_registry(options.transport, folder)],
             authkey=secrets.token_bytes(32) if options.transport == "tcp" else None,
+            start_method=start_method,
         ) as an:
             yield an
 

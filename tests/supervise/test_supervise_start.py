@@ -20,6 +20,14 @@ from tractor.discovery import wrap_address
 HERE = ["ep_supervise"]
 
 
+starts_a_program = pytest.mark.skipon_spawn_backend(
+    "main_thread_forkserver",
+    "mp_forkserver",
+    "subint",
+    reason="its `proc_kwargs` are those of `subprocess.Popen`",
+)
+
+
 # -- what a started actor is --
 
 
@@ -115,6 +123,8 @@ def test_a_name_is_a_string_with_something_in_it(name: Any) -> None:
         async with tractor.open_nursery() as an:
             with pytest.raises(TypeError, match="name"):
                 await an.start_actor(name)
+            with pytest.raises(ValueError, match="UTF-8"):
+                await an.start_actor("\ud800")
             assert an.statistics().spawned == 0
 
     run(main)
@@ -203,6 +213,7 @@ def test_the_log_level_is_inherited_unless_overridden() -> None:
     run(main)
 
 
+@starts_a_program
 def test_proc_kwargs_go_to_the_process() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -299,6 +310,7 @@ async def lives_on(an: tractor.ActorNursery) -> None:
     await portal.cancel_actor()
 
 
+@starts_a_program
 def test_an_interpreter_that_cannot_start() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -315,6 +327,7 @@ def test_an_interpreter_that_cannot_start() -> None:
     run(main)
 
 
+@starts_a_program
 def test_another_program_in_the_place_of_python() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -326,6 +339,7 @@ def test_another_program_in_the_place_of_python() -> None:
     run(main)
 
 
+@starts_a_program
 def test_a_program_that_does_not_exist() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -345,6 +359,7 @@ def never_boots(tmp_path: Path) -> dict[str, Any]:
     return {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}}
 
 
+@starts_a_program
 def test_a_child_that_is_killed_while_it_boots(never_boots: dict[str, Any]) -> None:
 
     async def main() -> None:
@@ -369,6 +384,7 @@ def test_a_child_that_is_killed_while_it_boots(never_boots: dict[str, Any]) -> N
     run(main)
 
 
+@starts_a_program
 def test_a_move_on_around_a_start_leaves_nothing(never_boots: dict[str, Any]) -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -392,6 +408,7 @@ def test_a_move_on_around_a_start_leaves_nothing(never_boots: dict[str, Any]) ->
     run(main)
 
 
+@starts_a_program
 def test_leaving_the_block_while_a_child_boots(never_boots: dict[str, Any]) -> None:
     error = LookupError("of the body")
 

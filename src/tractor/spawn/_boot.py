@@ -16,6 +16,10 @@ import time
 
 import msgspec
 
+from tractor.ipc._tls_config import TLSConfig
+
+from ._ancestry import ProcessId, lineage
+
 if sys.platform != "win32":
     import fcntl
 
@@ -44,9 +48,17 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a parent hands its child over the boot pipe."""
 
     authkey: bytes | None = None
+    key_is_explicit: bool = False
+    """Somebody chose the key, so that the child may listen beyond this host with it."""
+    tls: TLSConfig | None = None
+    """Where the certificates for TCP are; ``None``: TCP is plain."""
     stderr_fd: int | None = None
     """The child's duplicate of the real stderr; ``None`` where fd 2 is the real one already."""
     parent_pid: int = 0
+    start_method: str | None = None
+    """The backend with which the child starts subactors of its own; ``None``: the default one."""
+    ancestry: list[ProcessId] = msgspec.field(default_factory=lineage)
+    """The processes above the child, root first, parent last."""
 
     def __repr__(self) -> str:
         # The key must not reach a log or a traceback.
@@ -89,7 +101,7 @@ def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
         the write end.
 
     Raises:
-        ValueError: The record is too large, which only an overlong key can cause.
+        ValueError: The record is too large, which only an overlong key or certificate path can cause.
         OSError: Out of descriptors.
     """
     global _fork_hook_installed
@@ -97,7 +109,7 @@ def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
     if len(data) > MAX_RECORD:
         raise ValueError(
             f"boot record of {len(data)} bytes is over the limit of {MAX_RECORD};"
-            " use a shorter authkey"
+            " use a shorter authkey, and shorter paths in TLSConfig"
         )
     if not _fork_hook_installed and hasattr(os, "register_at_fork"):
         # A child that user code forks off would otherwise keep our subactors' lifelines open after

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 import msgspec
+
+from tractor._util._entry_points import EntryPointTable
+from tractor.ipc._tls_config import TLSConfig
 
 from ._boot import release_all_lifelines as release_all_lifelines
 
@@ -14,15 +17,24 @@ if TYPE_CHECKING:
     import trio
 
 __all__ = [
+    "ENTRY_POINT_GROUP",
     "ChildProcess",
     "SpawnBackend",
     "SpawnMethodKey",
     "SpawnRequest",
+    "forget_plugins",
     "get_backend",
+    "known_start_methods",
     "release_all_lifelines",
+    "require_debug_support",
+    "select_start_method_later",
     "selected_start_method",
     "try_set_start_method",
+    "usable_start_methods",
 ]
+
+ENTRY_POINT_GROUP = "tractor.spawn_backends"
+"""Where other packages name theirs: ``key = "module:backend"``, an object or a class that makes one."""
 
 SpawnMethodKey: TypeAlias = Literal[
     "trio",
@@ -33,7 +45,7 @@ SpawnMethodKey: TypeAlias = Literal[
     "subint_fork",
     "subint_forkserver",
 ]
-"""Every spawn backend's key, whether or not this Python and platform can run it."""
+"""Every built-in spawn backend's key, whether or not this Python and platform can run it."""
 
 
 class SpawnRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +59,26 @@ class SpawnRequest(msgspec.Struct, frozen=True, kw_only=True):
     infect_asyncio: bool = False
     authkey: bytes | None = None
     """The tree's key; travels over the boot pipe, never in argv or the environment."""
+    key_is_explicit: bool = False
+    """Somebody chose the key, so that the child may listen beyond this host with it."""
+    tls: TLSConfig | None = None
+    """Where the certificates for TCP are; travels beside the key."""
     proc_kwargs: Mapping[str, Any] = {}
     """The user's own options for the backend; those of :class:`subprocess.Popen` for ``'trio'``."""
+
+    def argv(self, boot_fd: int) -> list[str]:
+        """The arguments of ``python -m tractor._child``.
+
+        Args:
+            boot_fd: The boot pipe's read end, as the child will see it.
+        """
+        argv = ["--uid", repr((self.name, self.uuid))]
+        argv += ["--parent_addr", repr(tuple(self.parent_addr))]
+        if self.loglevel is not None:
+            argv += ["--loglevel", self.loglevel]
+        if self.infect_asyncio:
+            argv.append("--asyncio")
+        return [*argv, "--boot_fd", str(boot_fd)]
 
     def __repr__(self) -> str:
         # The key must not reach a log or a traceback.
@@ -60,7 +90,7 @@ class ChildProcess(Protocol):
 
     @property
     def pid(self) -> int:
-        """The child's process id."""
+        """The child's process id; our own one for a child that shares this process."""
 
     @property
     def returncode(self) -> int | None:
@@ -97,7 +127,7 @@ class SpawnBackend(Protocol):
 
     @property
     def key(self) -> str:
-        """The backend's key, a :data:`SpawnMethodKey`."""
+        """The backend's key: a :data:`SpawnMethodKey`, or the name of its entry point."""
 
     def is_available(self) -> None:
         """Return when children can be started here, else raise with the reason.
@@ -123,43 +153,80 @@ class SpawnBackend(Protocol):
         """
 
 
-# Backends by key: the module to import and whose ``BACKEND`` to take.  Imported on selection only,
-# so that a leaf actor pays for none.
-_BUILT_IN: dict[str, str] = {"trio": "tractor.spawn._exec"}
+# Backends by key: the module to import and the name to take.  Imported on selection only, so that a
+# leaf actor pays for none.
+_BUILT_IN: dict[str, tuple[str, str]] = {
+    "trio": ("tractor.spawn._exec", "BACKEND"),
+    "mp_spawn": ("tractor.spawn._mp", "SPAWN"),
+    "mp_forkserver": ("tractor.spawn._mp", "FORKSERVER"),
+    "main_thread_forkserver": ("tractor.spawn._forkserver", "BACKEND"),
+    "subint": ("tractor.spawn._subint", "BACKEND"),
+}
 
 _RESERVED: dict[str, str] = {
-    "subint_fork": "CPython aborts a child that was forked off the main interpreter",
+    "subint_fork": "CPython aborts a child that was forked off another interpreter than the main one",
     "subint_forkserver": (
         "msgspec does not support interpreters with a GIL of their own;"
         " 'main_thread_forkserver' is the key to use instead"
     ),
 }
 
-_selected: SpawnMethodKey = "trio"
+_selected: str = "trio"
 
 
 def get_backend(key: str) -> SpawnBackend:
     """The backend of that key, known to work here.
 
+    Args:
+        key: A :data:`SpawnMethodKey`; every other one is looked up among the entry points of the group
+            ``tractor.spawn_backends``.
+
     Raises:
         ValueError: No backend has this key.
-        NotImplementedError: The key is reserved, or not part of this release.
+        NotImplementedError: The key is reserved.
         RuntimeError: This Python or platform cannot run it.
+        ImportError: Another package says that it has this backend, but it can't be loaded.
     """
-    keys = get_args(SpawnMethodKey)
-    if key not in keys:
-        choices = ", ".join(map(repr, keys))
-        raise ValueError(f"unknown spawn backend {key!r}; choose one of {choices}")
     if key in _RESERVED:
-        raise NotImplementedError(f"spawn backend {key!r} is reserved: {_RESERVED[key]}")
-    if key not in _BUILT_IN:
         raise NotImplementedError(
-            f"spawn backend {key!r} is not part of this release;"
-            f" available here: {', '.join(map(repr, _BUILT_IN))}"
+            f"spawn backend {key!r} is reserved: {_RESERVED[key]}; {_usable_here()}"
         )
-    backend = cast("SpawnBackend", importlib.import_module(_BUILT_IN[key]).BACKEND)
-    backend.is_available()
+    backend = _load(key)
+    if backend is None:
+        raise ValueError(
+            f"unknown spawn backend {key!r}; choose one of {_listed(known_start_methods())}"
+            f" ({_usable_here()})"
+        )
+    try:
+        backend.is_available()
+    except RuntimeError as exc:
+        raise RuntimeError(f"{exc}; {_usable_here()}") from exc
     return backend
+
+
+def known_start_methods() -> list[str]:
+    """Every key: the built-in ones, the reserved ones, and those of installed packages."""
+    return [*_BUILT_IN, *_RESERVED, *(key for key in _plugins.names() if not _is_ours(key))]
+
+
+def usable_start_methods() -> list[str]:
+    """The keys of the backends that this Python and platform can run."""
+    return [key for key in known_start_methods() if key not in _RESERVED and _is_usable(key)]
+
+
+DEBUG_BACKENDS = ("trio", "main_thread_forkserver")
+
+
+def require_debug_support(key: str) -> None:
+    """Return where actors of this backend, if it is one, can be debugged.
+
+    Raises:
+        RuntimeError: they can't.
+    """
+    if key not in DEBUG_BACKENDS and key in known_start_methods():
+        raise RuntimeError(
+            f"`debug_mode` is not supported on {key!r}; supported: {list(DEBUG_BACKENDS)}"
+        )
 
 
 def try_set_start_method(key: str) -> SpawnBackend:
@@ -169,15 +236,71 @@ def try_set_start_method(key: str) -> SpawnBackend:
         The selected backend.
 
     Raises:
-        ValueError, NotImplementedError, RuntimeError: As :func:`get_backend`; the selection is then
+        ValueError, NotImplementedError, RuntimeError, ImportError: As :func:`get_backend`; the selection is then
             unchanged.
     """
-    global _selected
     backend = get_backend(key)
-    _selected = cast("SpawnMethodKey", key)
+    select_start_method_later(key)
     return backend
 
 
-def selected_start_method() -> SpawnMethodKey:
-    """The key last given to :func:`try_set_start_method`, at first ``'trio'``."""
+def select_start_method_later(key: str) -> None:
+    """Select a backend that is looked for when the first subactor is started."""
+    global _selected
+    _selected = key
+
+
+def selected_start_method() -> str:
+    """The key of the backend with which this process starts its subactors, at first ``'trio'``."""
     return _selected
+
+
+def forget_plugins() -> None:
+    """Look for entry points again, say after ``sys.path`` has changed."""
+    _plugins.forget()
+
+
+def _load(key: str) -> SpawnBackend | None:
+    if key in _BUILT_IN:
+        module, name = _BUILT_IN[key]
+        return cast("SpawnBackend", getattr(importlib.import_module(module), name))
+    return _plugins.load(key)
+
+
+def _is_ours(key: str) -> bool:
+    return key in _BUILT_IN or key in _RESERVED
+
+
+def _is_usable(key: str) -> bool:
+    try:
+        backend = _load(key)
+        if backend is not None:
+            backend.is_available()
+    except Exception:
+        # Another package's may fail in any way.
+        return False
+    return backend is not None
+
+
+def _usable_here() -> str:
+    return f"usable here: {_listed(usable_start_methods())}"
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(map(repr, keys))
+
+
+def _fault_of(key: str, backend: object) -> str | None:
+    missing = [name for name in ("key", "is_available", "start") if not hasattr(backend, name)]
+    if missing:
+        return f"a {type(backend).__name__!r} without {_listed(missing)} is no SpawnBackend"
+    named = backend.key  # type: ignore[attr-defined]
+    return None if named == key else f"its key is {named!r}"
+
+
+_plugins: EntryPointTable[SpawnBackend] = EntryPointTable(
+    ENTRY_POINT_GROUP,
+    "spawn backend",
+    _fault_of,
+    make=lambda loaded: loaded() if isinstance(loaded, type) else loaded,
+)

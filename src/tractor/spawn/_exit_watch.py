@@ -8,7 +8,7 @@ import sys
 
 import trio
 
-from ._proc_stat import pid_alive
+from tractor._util._proc_stat import pid_alive
 
 __all__ = ["ExitWatch"]
 

@@ -8,9 +8,11 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from ._ancestry import ProcessId
 from ._boot import release_all_lifelines
+from ._sentinel_main import ProcessWatch
 
 __all__ = ["Lifeline"]
 
@@ -18,7 +20,10 @@ _RELEASE_INTERVAL = 0.1
 
 
 class Lifeline:
-    """Watches the boot pipe from a daemon thread; its other end closes when the parent dies.
+    """Watches the processes above this one from a daemon thread.
+
+    The other end of the boot pipe closes when the parent dies or has lost its own parent.  A parent that is stopped,
+    or whose threads all wait for the GIL, can't pass a loss on: those above it are therefore watched, too.
 
     On loss, in this order: the lifelines of the own subactors are released, so that all levels of
     a tree run in parallel; ``on_lost`` is called; after ``grace`` the process is left by force,
@@ -30,6 +35,7 @@ class Lifeline:
         grace: Seconds between the loss and the forced exit.
         exit_code: Status of the forced exit.
         last_words: Called right before the forced exit.  What it raises is dropped.
+        above: The processes above this one, in any order; see :func:`~tractor.spawn._ancestry.ancestry`.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Lifeline:
         *,
         exit_code: int = 1,
         last_words: Callable[[], None] | None = None,
+        above: Iterable[ProcessId] = (),
     ) -> None:
         self._fd = fd
         self._on_lost = on_lost
@@ -52,12 +59,14 @@ class Lifeline:
         self._stopped = False
         # Closing the write end wakes the thread.
         self._wake_r, self._wake_w = os.pipe()
+        self._above = [ProcessWatch(pid, start_time) for pid, start_time in above]
         self._thread = threading.Thread(target=self._watch, name="tractor-lifeline", daemon=True)
         try:
             self._thread.start()
         except BaseException:
             os.close(self._wake_r)
             os.close(self._wake_w)
+            self._close_watches()
             raise
 
     @property
@@ -90,6 +99,7 @@ class Lifeline:
         if not self._lost:
             os.close(self._wake_r)
             os.close(self._fd)
+            self._close_watches()
             return
         release_all_lifelines()
         deadline = time.monotonic() + self._grace
@@ -105,13 +115,19 @@ class Lifeline:
         os._exit(self._exit_code)
 
     def _wait_for_end(self) -> None:
-        """Return at the pipe's end of file, or when woken by :meth:`stop`."""
+        """Return when a process above has ended, at the pipe's end of file, or when woken by :meth:`stop`."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._wake_r, select.POLLIN)
+        for watch in self._above:
+            if watch.gone():
+                return
+            # One without a descriptor is left to the pipes, which its end goes down by.
+            if watch.fd >= 0:
+                poll.register(watch.fd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poll.poll()}
-            if self._wake_r in ready:
+            if ready - {self._fd}:
                 return
             try:
                 if not os.read(self._fd, 512):
@@ -119,3 +135,7 @@ class Lifeline:
             except OSError:
                 # A descriptor that cannot be read can never report the parent's death.
                 return
+
+    def _close_watches(self) -> None:
+        for watch in self._above:
+            watch.close()

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import trio
 
+from tractor._util._proc_stat import pid_alive as pid_alive
+from tractor._util._proc_stat import process_start_time as process_start_time
+
 from ._exit_watch import ExitWatch
-from ._proc_stat import pid_alive as pid_alive
-from ._proc_stat import process_start_time as process_start_time
 
 __all__ = ["pid_alive", "process_start_time", "wait_pids_gone"]
 

@@ -15,27 +15,28 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.ladder import Do, Event, Ladder, Rung
+from tractor._util._proc_stat import process_start_time
 from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Aid, Error, Uid
 from tractor.runtime._calls import PendingCall, request
 from tractor.spawn._contract import ChildProcess
-from tractor.spawn._proc_stat import process_start_time
 from tractor.spawn._reap import wait_pids_gone
+from tractor.spawn._sentinel import forget, guard, guard_files, stand_down
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
     from tractor.runtime._portal import Portal
 
-__all__ = ["Child", "ChildInfo"]
+__all__ = ["Child", "ChildInfo", "end_sentinel"]
 
 log = _log.get_logger()
 
 DELIVERY_TIMEOUT = 0.5
 """Seconds in which what a dead child had sent is still read and delivered."""
 
-DESCENDANTS_TIMEOUT = 3.0
-"""Seconds in which the descendants of a killed child must have noticed its death."""
+DESCENDANTS_TIMEOUT = 1.6
+"""Seconds in which the descendants of a killed child must be gone: more than a forced exit or a sentinel takes."""
 
 
 class ChildInfo(msgspec.Struct, frozen=True):
@@ -106,12 +107,29 @@ class Child:
             return bool(self.returncode and self.returncode > 0) and not self.asked_to_go
         return not self.asked_to_go or (self.lost and self.returncode != 0)
 
+    @trio.lowlevel.enable_ki_protection
+    def on_started(self) -> None:
+        """It has a process: from now on that is watched over, and those above know of it."""
+        assert self.process is not None
+        pid = self.process.pid
+        self.aid = Aid(self.aid.name, self.aid.uuid, pid)
+        start_time = process_start_time(pid)
+        up = [
+            # An actor in this very process is no process below it.
+            (pid, start_time) if pid != os.getpid() else None,
+            guard(pid, start_time),
+            guard_files(_paths(self.actor.accept_addrs)),
+        ]
+        self.actor.report_descendants(up=[one for one in up if one is not None])
+
     # -- told by the child's messages -----------------------------------------------------------------
 
     def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
         self.chan = chan
         self.accept_addrs = accept_addrs
+        if sentinel := guard_files(_paths(accept_addrs)):
+            self.actor.report_descendants(up=[sentinel])
         self.ready = True
         self.settled.set()
         self.feed(Event.BOOTED)
@@ -248,21 +266,32 @@ class Child:
         assert process is not None
         with trio.CancelScope(shield=True):
             self.returncode = await process.wait()
-            if self.chan is not None:
-                with trio.move_on_after(DELIVERY_TIMEOUT):
-                    await self.actor.ipc_server.wait_for_departure(self.chan)
+            stuck = self.chan is not None and not await self._has_departed(self.chan)
             if not self.ready:
                 await process.drain_stderr()
             on_death()
-            self._remove_files()
+            self._remove_files(stuck)
+            forget(process.pid, _paths(self.accept_addrs))
             if self.descendants and self.returncode != 0:
                 await self._reap_descendants()
             await process.aclose()
-        self.actor.report_descendants(gone=[process.pid])
+        if process.pid != os.getpid():
+            self.actor.report_descendants(gone=[process.pid])
         log.runtime("%s ended with status %s", self.aid.reprol(), self.returncode)
         self.settled.set()
         self.exited.set()
         self.feed(Event.EXITED)
+
+    async def _has_departed(self, chan: Channel) -> bool:
+        """Wait until all that came over the channel is delivered; else it is closed here.
+
+        It stays open if the actor is no process of its own, and was abandoned.
+        """
+        with trio.move_on_after(DELIVERY_TIMEOUT):
+            await self.actor.ipc_server.wait_for_departure(chan)
+            return True
+        chan.abort()
+        return False
 
     async def _reap_descendants(self) -> None:
         """A child that did not end by itself could not wait for its own: they end by the loss of their parent."""
@@ -277,19 +306,31 @@ class Child:
         if left:
             await wait_pids_gone({pid: self.descendants[pid] for pid in left}, DESCENDANTS_TIMEOUT)
 
-    def _remove_files(self) -> None:
-        """Remove the socket files that the process could not remove itself."""
+    def _remove_files(self, stuck: bool) -> None:
+        """Remove the socket files that the process could not remove itself; ``stuck``: it may hold them open."""
         if not HAS_UDS or self.process is None:
             return
-        addrs = [wrap_address(a) for a in self.accept_addrs or self.bind_addrs or []]
-        paths = [a.sockpath for a in addrs if isinstance(a, UDSAddress)]
+        addrs = self.accept_addrs or self.bind_addrs or []
+        paths = _paths(addrs)
         if not addrs:
             spare = UDSAddress.def_bindspace
             paths = [Path(spare) / UDSAddress.get_sockname(self.aid.name, self.process.pid, spare)]
         for path in paths:
-            if _is_stale(path):
+            if (stuck and self.accept_addrs) or _is_stale(path):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
+
+
+def end_sentinel(actor: Actor) -> None:
+    """End the actor's sentinel if it has no subactor left; called when a nursery is left."""
+    if not actor.children and (pid := stand_down()) is not None:
+        actor.report_descendants(gone=[pid])
+
+
+def _paths(addrs: Iterable[UnwrappedAddress]) -> list[Path]:
+    """The socket files among addresses."""
+    wrapped = [wrap_address(addr) for addr in addrs]
+    return [addr.sockpath for addr in wrapped if isinstance(addr, UDSAddress)]
 
 
 def _is_stale(path: Path) -> bool:

@@ -21,7 +21,18 @@ from tractor._errors import (
     TransportClosed,
 )
 from tractor._util._groups import collapse_eg, is_multi_cancelled
-from tractor.ipc._addr import Address, UnwrappedAddress, default_lo_addrs, mk_uuid, wrap_address
+from tractor._util._ki import ki_protected
+from tractor._util._names import require_name
+from tractor.ipc._addr import (
+    Address,
+    UnwrappedAddress,
+    from_this_host,
+    known_transports,
+    mk_uuid,
+    require_bindable,
+    wrap_address,
+    wrap_addresses,
+)
 from tractor.ipc._settings import wire_settings
 from tractor.msg.types import Aid, SpawnSpec, Uid
 from tractor.runtime._actor import Actor
@@ -29,10 +40,14 @@ from tractor.runtime._calls import PendingCall, boxed, put_start
 from tractor.runtime._endpoints import canonical
 from tractor.runtime._portal import Portal
 from tractor.runtime._vars import runtime_vars
-from tractor.spawn._contract import SpawnRequest, get_backend, selected_start_method
+from tractor.spawn._contract import (
+    SpawnRequest,
+    get_backend,
+    require_debug_support,
+    selected_start_method,
+)
 from tractor.spawn._parent_main import get_parent_main_data
-from tractor.spawn._proc_stat import process_start_time
-from tractor.supervise._child import Child, ChildInfo
+from tractor.supervise._child import Child, ChildInfo, end_sentinel
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
 
@@ -56,6 +71,7 @@ class NurseryStatistics(msgspec.Struct, frozen=True):
     escalations: int
 
 
+@ki_protected
 class ActorNursery:
     """Starts subactors and supervises them: one errs, all are cancelled; none outlives the block.
 
@@ -170,7 +186,7 @@ class ActorNursery:
                 stacklevel=2,
             )
             enable_modules = [*(enable_modules or ()), *rpc_module_paths]
-        child = self._new_child(name, bind_addrs)
+        child = self._new_child(name, bind_addrs, enable_transports)
         spec = SpawnSpec(
             _parent_main_data=get_parent_main_data(inherit_parent_main),
             _runtime_vars=self._child_vars(enable_transports, debug_mode, infect_asyncio),
@@ -185,6 +201,8 @@ class ActorNursery:
             loglevel=loglevel or self._actor.loglevel,
             infect_asyncio=infect_asyncio,
             authkey=wire_settings().authkey,
+            key_is_explicit=wire_settings().key_is_explicit,
+            tls=wire_settings().tls,
             proc_kwargs=dict(proc_kwargs or {}),
         )
         return await self._start(child, spec, req, nursery or self._tn)
@@ -249,36 +267,48 @@ class ActorNursery:
             self._tn.start_soon(self._await_main, child, portal)
         return portal
 
-    def _new_child(self, name: str, bind_addrs: Sequence[Addr] | None) -> Child:
+    def _new_child(
+        self, name: str, bind_addrs: Sequence[Addr] | None, transports: Sequence[str] | None
+    ) -> Child:
         if self._closed or self._cancel_called or self._failing:
             raise RuntimeFailure(
                 f"can't start actor {name!r}: its nursery was "
                 f"{'closed' if self._closed else 'cancelled'}"
             )
-        if not name or type(name) is not str:
-            raise TypeError(f"an actor's name must be a non-empty string, not {name!r}")
-        addrs = None if bind_addrs is None else [wrap_address(a).unwrap() for a in bind_addrs]
-        return Child(self._actor, Aid(name, mk_uuid()), addrs)
+        require_name(name)
+        addrs = wrap_addresses(bind_addrs, "bind_addrs")
+        for addr in addrs:
+            require_bindable(addr)
+        keys = known_transports(transports) if transports is not None else None
+        strays = [a.unwrap() for a in addrs if keys is not None and a.proto_key not in keys]
+        if strays:
+            raise ValueError(
+                f"`bind_addrs` {strays} are of a transport that is not in enable_transports={keys}"
+            )
+        return Child(self._actor, Aid(name, mk_uuid()), [addr.unwrap() for addr in addrs] or None)
 
     def _child_vars(
         self, transports: Sequence[str] | None, debug_mode: bool | None, infect: bool
     ) -> dict[str, Any]:
         handed = runtime_vars().for_child()
         if transports is not None:
-            default_lo_addrs(list(transports))
-            handed["_enable_tpts"] = list(transports)
+            handed["_enable_tpts"] = known_transports(transports)
         handed["_debug_mode"] = bool(handed["_debug_mode"] or debug_mode)
+        if handed["_debug_mode"]:
+            require_debug_support(selected_start_method())
         handed["_is_infected_aio"] = infect
         return handed
 
     def _address_for_child(self, transports: Sequence[str] | None) -> UnwrappedAddress:
         """One of this actor's addresses, of a transport that the child uses where there is one."""
-        wrapped = [wrap_address(a) for a in self._actor.accept_addrs]
+        wrapped = [from_this_host(wrap_address(a)) for a in self._actor.accept_addrs]
         if not wrapped:
             raise RuntimeFailure(
                 f"{self._actor.aid.reprol()} listens nowhere; a child could not connect to it"
             )
-        wanted = transports or runtime_vars()._enable_tpts
+        if transports is None:
+            transports = runtime_vars()._enable_tpts
+        wanted = known_transports(transports)
         usable = [a for a in wrapped if a.proto_key in wanted] or wrapped
         usable.sort(key=lambda a: a.proto_key != "uds")
         return usable[0].unwrap()
@@ -294,10 +324,7 @@ class ActorNursery:
         except BaseException:
             self._forget(child)
             raise
-        pid = child.process.pid
-        child.aid = Aid(child.aid.name, child.aid.uuid, pid)
         self._spawned += 1
-        self._actor.report_descendants(up=[(pid, process_start_time(pid))])
         title = f"supervisor of {child.aid.name}"
         try:
             nursery.start_soon(self._supervise, child, name=title)
@@ -309,6 +336,7 @@ class ActorNursery:
         if self._tearing_down:
             self._tn.start_soon(child.take_down, False, name=f"teardown of {child.aid.name}")
         try:
+            child.on_started()
             return await self._configure(child, spec)
         except BaseException:
             # Whatever kept it from being usable: it is no child of this nursery's any more.
@@ -512,6 +540,7 @@ def _module_files(names: Sequence[str]) -> dict[str, str | None]:
     return found
 
 
+@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
 async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
     """A nursery for subactors of ``actor``, for the length of the block.
@@ -539,6 +568,9 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
     except BaseExceptionGroup as group:
         if outcome is None:
             raise
-        log.error("the nursery's own tasks failed: %r", group)
+        if not is_multi_cancelled(group):
+            log.error("the nursery's own tasks failed: %r", group)
+    finally:
+        end_sentinel(actor)
     if outcome is not None:
         raise outcome

@@ -1,0 +1,182 @@
+"""What every backend's child is born with: the boot pipe, and a stderr that its parent reads at first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import TracebackType
+
+import trio
+
+from ._boot import BootRecord, LifelineEnd, open_boot_pipe
+from ._contract import SpawnRequest, selected_start_method
+from ._own_child import ExitSource
+from ._stderr import StderrCapture
+
+__all__ = ["BootedChild", "ChildPipes", "sigint_blocked"]
+
+
+class ChildPipes:
+    """Both ends of what connects a parent with a child that is being started.
+
+    A context manager for the time of the start: at its end the child's ends are closed here, and after an error
+    the parent's, too.
+
+    Attributes:
+        boot_fd: The boot pipe's read end, for the child alone.
+        lifeline: Its write end.
+        capture: The child's stderr; ``None`` where the user's own arguments say what that is.
+
+    Args:
+        request: What is to be started.
+        capture: Whether to read the child's stderr until it is configured.
+        keeps_numbers: Whether descriptors have the same number in the child; else it has to be told otherwise.
+
+    Raises:
+        OSError: Out of descriptors.
+        ValueError: The boot record is too large.
+    """
+
+    def __init__(
+        self, request: SpawnRequest, *, capture: bool = True, keeps_numbers: bool = True
+    ) -> None:
+        self.capture = StderrCapture() if capture else None
+        stderr_fd = self.capture.real_fd if self.capture is not None and keeps_numbers else None
+        try:
+            self.boot_fd, self.lifeline = open_boot_pipe(
+                BootRecord(
+                    authkey=request.authkey,
+                    key_is_explicit=request.key_is_explicit,
+                    tls=request.tls,
+                    stderr_fd=stderr_fd,
+                    parent_pid=os.getpid(),
+                    start_method=selected_start_method(),
+                )
+            )
+        except BaseException:
+            if self.capture is not None:
+                self.capture.close()
+            raise
+
+    def inherited_fds(self) -> tuple[int, ...]:
+        """The descriptors that the child keeps under their numbers, besides 0, 1 and 2."""
+        if self.capture is None:
+            return (self.boot_fd,)
+        return (self.boot_fd, self.capture.real_fd)
+
+    def __enter__(self) -> ChildPipes:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is not None:
+            self.lifeline.release()
+            if self.capture is not None:
+                self.capture.close()
+        elif self.capture is not None:
+            self.capture.close_child_ends()
+        os.close(self.boot_fd)
+
+
+class BootedChild:
+    """A started subactor; see :class:`~tractor.spawn._contract.ChildProcess`.
+
+    Args:
+        process: The process.
+        pipes: What it was started with.
+        cmdline: The command line, quoted for a shell, or what stands for it.
+        nursery: Hosts the task that passes its early stderr on.
+
+    Raises:
+        RuntimeError: The nursery takes no more tasks; nothing was changed.
+    """
+
+    def __init__(
+        self, process: ExitSource, pipes: ChildPipes, cmdline: str, nursery: trio.Nursery
+    ) -> None:
+        self._process = process
+        self._lifeline: LifelineEnd = pipes.lifeline
+        self._capture = pipes.capture
+        self._cmdline = cmdline
+        self._fds: list[int] = []
+        if self._capture is not None:
+            self._capture.start(nursery)
+
+    def own_fd(self, fd: int) -> None:
+        """Have a further descriptor closed with the others."""
+        self._fds.append(fd)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status (``-N``: killed by signal ``N``), or ``None`` while the child runs."""
+        return self._process.poll()
+
+    @property
+    def cmdline(self) -> str:
+        """The command line, quoted for a shell, or what stands for it."""
+        return self._cmdline
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} pid={self.pid} returncode={self.returncode}>"
+
+    async def wait(self) -> int:
+        """Wait for the child's end and reap it; any number of tasks may."""
+        return await self._process.wait()
+
+    def terminate(self) -> None:
+        """Send SIGTERM; does nothing when the child is gone."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL; does nothing when the child is gone."""
+        self._process.send_signal(signal.SIGKILL)
+
+    def stderr_tail(self) -> str:
+        """Up to the last 16 KiB of stderr from before the child was configured."""
+        return self._capture.tail() if self._capture is not None else ""
+
+    async def drain_stderr(self) -> None:
+        """After the child's death: wait, at most 0.2 s, until all of its stderr was captured."""
+        if self._capture is not None:
+            await self._capture.drain()
+
+    def release_lifeline(self) -> None:
+        """Close the lifeline's write end.  Idempotent."""
+        self._lifeline.release()
+
+    async def aclose(self) -> None:
+        """Free pipes and descriptors.  Idempotent; neither kills nor waits for the child."""
+        self._lifeline.release()
+        self._process.close()
+        while self._fds:
+            os.close(self._fds.pop())
+        if self._capture is not None:
+            await self._capture.aclose()
+
+
+@contextlib.contextmanager
+def sigint_blocked() -> Iterator[None]:
+    """Have a child begin with SIGINT blocked; it unblocks it once it can handle it.
+
+    Otherwise a ctrl-c in a terminal, which reaches the whole process group, would hit a starting interpreter and
+    make it print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
