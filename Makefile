@@ -18,10 +18,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-smoke docs news clean
+.PHONY: help venv demo test check format bench bench-smoke churn kill-storm docs news clean
 
 help:
-	@echo 'make demo | test | check | bench | bench-smoke | docs | format | news | clean'
+	@echo 'make demo | test | check | bench | bench-smoke | churn | kill-storm | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,8 @@ $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
 
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
+	@# A dependency of multiaddr that it does not import; its stubs, years old, would replace trio's own types.
+	$(BIN)/python -m pip --disable-pip-version-check uninstall --quiet --yes trio-typing
 	@touch $(VENV)/.stamp-run $@
 
 $(VENV)/.stamp-docs: pyproject.toml | $(BIN)/python
@@ -62,6 +64,12 @@ bench: $(VENV)/.stamp-dev
 
 bench-smoke: $(VENV)/.stamp-dev
 	$(BIN)/python -m benches --smoke $(ARGS)
+
+churn: $(VENV)/.stamp-dev
+	$(BIN)/python tests/discovery/churn.py $(ARGS)
+
+kill-storm: $(VENV)/.stamp-dev
+	$(BIN)/python tests/spawn/kill_storm.py $(ARGS)
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

@@ -46,16 +46,20 @@ LAYERS: dict[str, int] = {
     "_testing": 9,
     "demo": 9,
     "cli": 9,
+    "reap": 9,
     "__main__": 9,
     "__init__": 9,
 }
 
 MAY_BE_IMPORTED_LATE = {
     # Optional, or too slow for `import tractor` and the start of every actor.
+    "_interpreters",  # Python 3.14
     "argparse",
     "asyncio",
+    "bdb",
     "colorlog",
     "greenback",
+    "importlib",  # importlib.metadata
     "multiaddr",
     "multiprocessing",
     "numpy",
@@ -66,6 +70,8 @@ MAY_BE_IMPORTED_LATE = {
     "runpy",
     "setproctitle",
     "stackscope",
+    "trustme",
+    "tomllib",
 }
 
 NOT_IN_PROTO = {"asyncio", "datetime", "select", "socket", "ssl", "subprocess", "time", "trio"}

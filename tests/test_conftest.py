@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import trio
 
+from tractor.ipc._dirs import get_runtime_dir
+
 Stock = Callable[[], Any]
 WAIT_FOR_EOF = "import sys; sys.stdin.read()"
 ORPHAN_ONE = f"""
@@ -96,8 +98,8 @@ def test_an_orphaned_grandchild_is_seen(take_stock: Stock) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the runtime directory is private only there")
 def test_a_socket_file_is_seen(private_dir: Path, take_stock: Stock) -> None:
     before = take_stock()
-    path = private_dir / "r" / "tractor" / "deeper" / "left.sock"
-    path.parent.mkdir(parents=True)
+    path = get_runtime_dir("deeper") / "left.sock"
+    assert path.is_relative_to(private_dir)
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(path))
     assert take_stock().more_than(before) == [f"socket file {path}"]

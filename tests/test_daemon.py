@@ -77,7 +77,9 @@ def test_modules_are_imported_before_anything_is_booted() -> None:
         )
 
 
-def test_run_daemon_blocks_in_this_process_too() -> None:
+def test_run_daemon_blocks_in_this_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It would beat the argument.
+    monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
     with pytest.raises(ModuleNotFoundError):
         tractor.run_daemon(["no_such_module_at_all"])
     with pytest.raises(LookupError, match="broken on purpose"):

@@ -25,9 +25,12 @@ ELSEWHERE = ("debugging",)
 
 WAITS_FOR_CTRL_C = "integration/open_context_and_sleep.py"
 
-NEEDS = {"integration/mpi4py/inherit_parent_main.py": "mpi4py"}
+NEEDS = {
+    "integration/mpi4py/inherit_parent_main.py": "mpi4py",
+    "typed_arrays.py": "numpy",
+}
 
-POSIX_ONLY = ("uds_transport_actor_tree.py", "multi_transport.py")
+POSIX_ONLY = ("uds_transport_actor_tree.py", "multi_transport.py", "endpoint_table.py")
 
 PRINTS = {
     "a_trynamic_first_scene.py": [
@@ -40,12 +43,21 @@ PRINTS = {
     "actor_spawning_and_causality_with_daemon.py": [r"^(About six .* tons\.)\n\1$"],
     "advanced_faults/ipc_failure_during_stream.py": [r"^parent saw .*TransportClosed; the child"],
     "asynchronous_generators.py": [r"^0$", r"^49$", r"^stream terminated$"],
+    "endpoint_table.py": [
+        r"^quotes answers at /ip4/127\.0\.0\.1/tcp/\d+$",
+        r"^quotes answers at /unix/.*quotes\.sock$",
+        r"^weather answers at /unix/",
+        r"^quotes was found over tcp\nquotes was found over uds$",
+        r"^weather over tcp: None$",
+        r"takes uds$",
+    ],
     "full_fledged_streaming_service.py": [
         r"^streamer_1 has sent 1000 numbers$",
         r"^streamer_2 has sent 1000 numbers$",
         r"^1000 numbers received, 1000 duplicates removed$",
         r"^stream time .* total time ",
     ],
+    "tls_actor_tree.py": [r"^the child is connected by MsgpackTLSStream$", r"turned away$"],
     "multi_transport.py": [r"^tcp .*I can hear", r"^uds .*I can hear", r"prefers uds$"],
     "multiple_streams_one_portal.py": [r"^both got the same values$"],
     "nested_actor_tree.py": [r"^\[1, 4, 9, 16\]$"],
@@ -60,6 +72,11 @@ PRINTS = {
     "quick_cluster.py": [r"worker_0 is \('.*worker_0', '.+'\)$", r"^the cluster was cancelled$"],
     "remote_error_propagation.py": [r"\Aunlucky failed with a ZeroDivisionError.*\n\Z"],
     "rpc_bidir_streaming.py": [r"^first = 11, pings = 10$"],
+    "secured_service.py": [
+        r"^welcome, friend$",
+        r"^stranger is out: .*holds another key",
+        r"^the service goes on: welcome, root$",
+    ],
     "service_daemon_discovery.py": [
         r"^client_0 was served ACME: 42\.00$",
         r"^no_such_service: nobody",
@@ -69,6 +86,12 @@ PRINTS = {
         r"^the registrar's channel: ",
         r"^the portal that was found: ",
         r"^I am some_service",
+    ],
+    "several_registrars.py": [
+        r"^both are there: ACME: 42\.00\n"
+        r"the first is gone: ACME: 42\.00\n"
+        r"both are gone: no registrar answers\n"
+        r"the first is back: ACME: 42\.00$",
     ],
     "stream_backpressure.py": [
         r"^nobody reads: the sender waits after 64 of 300 messages$",
@@ -84,6 +107,16 @@ PRINTS = {
     "trio/send_chan_aclose_masks_beg.py": [
         r"^masked: +nothing was raised",
         r"^unmasked: raised: could not clean up",
+    ],
+    "typed_arrays.py": [
+        r"^frame-2\.blurred: float32 \[\[1\.0, 1\.0, 1\.0\]",
+        r"^refused by its reader: MsgTypeError\n.*expected an array of float32",
+    ],
+    "typed_dialog.py": [
+        r"^opened for ada$",
+        r"^Withdraw\(amount=80\): 50 \(refused\)$",
+        r"^ada leaves with 30, after \[50, -20\]$",
+        r"^refused by bank: .*'pld': \{'withdraw': 'all'\}",
     ],
     "typed_payloads.py": [
         r"^refused before it was sent:",

@@ -161,7 +161,9 @@ def expect_quiet_interrupt(prog: Program, status: int) -> None:
     assert "Exception ignored" not in prog.stderr, prog.stderr
     lines = prog.stderr.strip().splitlines()
     assert lines[-1] == "KeyboardInterrupt", prog.stderr
-    assert prog.stderr.count("Traceback (most recent call last)") == 1, prog.stderr
+    # A child may have gone, and its end been told, when the root's own interrupt comes.
+    contexts = prog.stderr.count("During handling of the above exception")
+    assert prog.stderr.count("Traceback (most recent call last)") == 1 + contexts, prog.stderr
 
 
 DELAYS = [0.0, 0.004, 0.01, 0.02, 0.04, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3]
@@ -254,14 +256,16 @@ def test_sigkill_of_the_root_takes_all_along(worst: str, tmp_path: Path) -> None
         prog.process.kill()
         prog.process.wait()
         run(until_gone, pids, LOSS_LIMIT + LOAD_ALLOWANCE)
-    remove_the_dead_roots_file()
+    expect_no_file()
 
 
-def remove_the_dead_roots_file() -> None:
-    """A root that was killed has nobody who could remove its own socket file; it is one and no more."""
-    left = [p for p in Path(os.environ["XDG_RUNTIME_DIR"]).rglob("*.sock") if p.is_socket()]
-    assert [p.name for p in left] == ["registry@1616.sock"]
-    left[0].unlink()
+def expect_no_file() -> None:
+    """A dead root's own socket file, too, is removed: by its sentinel."""
+    run(until, lambda: not left_files(), LOSS_LIMIT + LOAD_ALLOWANCE)
+
+
+def left_files() -> list[Path]:
+    return [p for p in Path(os.environ["XDG_RUNTIME_DIR"]).rglob("*.sock") if p.is_socket()]
 
 
 async def stuck(markers: list[str]) -> None:
@@ -282,7 +286,10 @@ def test_sigkill_in_the_middle_of_boots() -> None:
         prog.process.kill()
         prog.process.wait()
         run(until, lambda: not children_of_any(), LOSS_LIMIT + LOAD_ALLOWANCE)
-    remove_the_dead_roots_file()
+    # It may have been killed before its first subactor was there, and so a sentinel.
+    for path in left_files():
+        assert path.name == "registry@1616.sock"
+        path.unlink(missing_ok=True)
 
 
 def children_of_any() -> list[str]:
@@ -322,4 +329,4 @@ if __name__ == "__main__":
     )
     assert done.returncode == 5, done.stderr
     run(until_gone, [int(done.stdout)], LOSS_LIMIT + LOAD_ALLOWANCE)
-    remove_the_dead_roots_file()
+    expect_no_file()

@@ -27,6 +27,12 @@ from tractor.spawn import SpawnMethodKey
 uds_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
 
+@pytest.fixture(autouse=True)
+def arguments_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the suite runs on another backend: the environment would beat `start_method`."""
+    monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -314,6 +320,12 @@ def test_address_of_a_transport_that_is_not_enabled(
 )
 def test_addresses_that_cannot_be_used(addr: Any, error: type[Exception]) -> None:
     boot_error(error, registry_addrs=[addr])
+
+
+def test_names_that_cannot_be_used() -> None:
+    boot_error(TypeError, name="")
+    boot_error(TypeError, name=5)
+    boot_error(ValueError, name="\ud800")
 
 
 def test_beyond_loopback_only_with_an_explicit_key() -> None:

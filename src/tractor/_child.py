@@ -12,21 +12,26 @@ import sys
 import threading
 from typing import NoReturn
 
+import msgspec
 import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
+from tractor._util._groups import collapse_eg
+from tractor._util._task_tree import arm_task_dumps
 from tractor.discovery._registration import Registration
 from tractor.ipc._addr import UnwrappedAddress, get_address_cls
 from tractor.ipc._chan import Channel, transport_from_addr
-from tractor.ipc._server import bind_endpoints
+from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.ipc._settings import WireSettings, set_wire_settings
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Aid, SpawnSpec
 from tractor.runtime._actor import Actor
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._vars import runtime_vars, set_runtime_vars
+from tractor.spawn._ancestry import ancestry, set_ancestry
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
+from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
 
@@ -38,41 +43,100 @@ HANDSHAKE_TIMEOUT = 10.0
 """Seconds in which the parent must have answered."""
 
 
-class Arguments:
-    """The command line."""
+class ChildArgs(msgspec.Struct, frozen=True):
+    """The plain values that every backend starts a child with; all else follows as a message.
 
-    def __init__(self, argv: list[str]) -> None:
-        self.infect_asyncio = "--asyncio" in argv
+    Attributes:
+        name, uuid: the child's identity.
+        parent_addr: where the parent awaits it.
+        boot_fd: the boot pipe's read end, which becomes the lifeline.
+        loglevel: ``None``: the logger is left as it is.
+        infect_asyncio: run trio as a guest of an asyncio loop.
+        own_process: ``False``: a sub-interpreter of the parent's process, which has to leave that process alone.
+        stderr_fd: the real stderr, where its number is not that of the boot record.
+    """
+
+    name: str
+    uuid: str
+    parent_addr: UnwrappedAddress
+    boot_fd: int
+    loglevel: str | None = None
+    infect_asyncio: bool = False
+    own_process: bool = True
+    stderr_fd: int | None = None
+
+    @classmethod
+    def from_argv(cls, argv: list[str]) -> ChildArgs:
+        """Those of a command line.  Raises SystemExit."""
         values = {flag: argv[i + 1] for i, flag in enumerate(argv[:-1]) if flag.startswith("--")}
         try:
-            self.name, self.uuid = ast.literal_eval(values["--uid"])
-            self.parent_addr: UnwrappedAddress = ast.literal_eval(values["--parent_addr"])
-            self.boot_fd = int(values["--boot_fd"])
+            name, uuid = ast.literal_eval(values["--uid"])
+            parent_addr: UnwrappedAddress = ast.literal_eval(values["--parent_addr"])
+            boot_fd = int(values["--boot_fd"])
         except (KeyError, ValueError, SyntaxError) as exc:
             raise SystemExit(
                 f"tractor._child is started by a parent actor, not by hand (bad argument: {exc})"
             ) from exc
-        self.loglevel = values.get("--loglevel")
+        return cls(name, uuid, parent_addr, boot_fd, values.get("--loglevel"), "--asyncio" in argv)
 
 
 def main(argv: list[str]) -> NoReturn:
-    """Run this process as a subactor; never returns."""
-    args = Arguments(argv)
-    record = read_boot_record(args.boot_fd)
-    set_wire_settings(
-        WireSettings(authkey=record.authkey, key_is_explicit=record.authkey is not None)
-    )
-    if args.loglevel:
-        _log.get_console_log(args.loglevel)
-    # Quiet also before and after the time in which `_watch_signals` takes it.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
+    """Run this process, a fresh interpreter, as a subactor; never returns."""
+    run_and_leave(ChildArgs.from_argv(argv))
+
+
+def run_and_leave(args: ChildArgs) -> NoReturn:
+    """Run this process as a subactor, whatever started it; never returns."""
     code = 1
     try:
-        code = trio.run(_child_main, args, record, strict_exception_groups=True)
+        code = run_child(args)
     except BaseException as exc:
         sys.excepthook(type(exc), exc, exc.__traceback__)
     finally:
         leave(code)
+
+
+def run_child(args: ChildArgs) -> int:
+    """Run a subactor, from its boot record to its end, in the calling thread; every backend's child comes here.
+
+    What leaves the subactor as an exception is printed, not raised, where the process is its own.
+
+    Returns:
+        The exit status for the process.
+
+    Raises:
+        BootError: the boot pipe is unusable.
+        BaseException: what has left a subactor whose process is not its own.
+    """
+    record = read_boot_record(args.boot_fd)
+    if args.stderr_fd is not None:
+        os.set_inheritable(args.stderr_fd, False)
+        record = msgspec.structs.replace(record, stderr_fd=args.stderr_fd)
+    set_ancestry(record.ancestry)
+    select_start_method_later(
+        os.environ.get("TRACTOR_SPAWN_METHOD") or record.start_method or "trio"
+    )
+    set_wire_settings(
+        WireSettings(
+            authkey=record.authkey,
+            key_is_explicit=record.key_is_explicit,
+            tls=record.tls,
+        )
+    )
+    if args.loglevel:
+        _log.get_console_log(args.loglevel)
+    if threading.current_thread() is threading.main_thread():
+        # Quiet also before and after the time in which `_watch_signals` takes it.
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+        if os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
+            arm_task_dumps(repr((args.name, args.uuid)))
+    try:
+        return trio.run(_child_main, args, record, strict_exception_groups=True)
+    except BaseException as exc:
+        if not args.own_process:
+            raise
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+        return 1
 
 
 def leave(code: int) -> NoReturn:
@@ -86,16 +150,9 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-async def _child_main(args: Arguments, record: BootRecord) -> int:
-    chan = Channel(await transport_from_addr(args.parent_addr), "connect")
+async def _child_main(args: ChildArgs, record: BootRecord) -> int:
     aid = Aid(args.name, args.uuid, os.getpid())
-    with trio.fail_after(HANDSHAKE_TIMEOUT):
-        await chan.handshake(aid)
-    spec = await chan.recv()
-    if not isinstance(spec, SpawnSpec):
-        raise TransportClosed(
-            f"the parent began with a {type(spec).__name__!r} message instead of its configuration"
-        )
+    chan, spec = await (_connect if args.own_process else _connect_unless_given_up)(args, aid)
     set_runtime_vars(spec._runtime_vars)
     chan.transport.set_max_frame_size(runtime_vars()._max_frame_size)
     actor = Actor(
@@ -116,11 +173,16 @@ async def _child_main(args: Arguments, record: BootRecord) -> int:
         for endpoint in actor.ipc_server.endpoints:
             endpoint.close_listener()
 
-    lifeline = Lifeline(args.boot_fd, parent_lost, last_words=remove_files)
+    lifeline = None
+    if args.own_process:
+        lifeline = Lifeline(args.boot_fd, parent_lost, last_words=remove_files, above=ancestry())
     code = 0
     async with open_runtime(actor, registration.stop):
         await actor.io_nursery.start(actor.serve_channel, chan)
-        await actor.io_nursery.start(_watch_signals, actor)
+        if args.own_process:
+            await actor.io_nursery.start(_watch_signals, actor)
+        else:
+            actor.io_nursery.start_soon(_watch_lifeline, actor, args.boot_fd)
         try:
             await _configure(actor, args, spec, registration)
         except Exception as exc:
@@ -130,12 +192,48 @@ async def _child_main(args: Arguments, record: BootRecord) -> int:
             restore_stderr(record)
             actor.note_to_parent("_ready", accept_addrs=actor.accept_addrs)
             await trio.sleep_forever()
-    lifeline.stop()
+    if lifeline is not None:
+        lifeline.stop()
     return code
 
 
+async def _connect(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
+    """Reach the parent and get the configuration."""
+    chan = Channel(await transport_from_addr(args.parent_addr), "connect")
+    try:
+        with trio.fail_after(HANDSHAKE_TIMEOUT):
+            await chan.handshake(aid)
+        spec = await chan.recv()
+    except trio.Cancelled:
+        chan.abort()
+        raise
+    if not isinstance(spec, SpawnSpec):
+        raise TransportClosed(
+            f"the parent began with a {type(spec).__name__!r} message instead of its configuration"
+        )
+    return chan, spec
+
+
+async def _connect_unless_given_up(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
+    """As :func:`_connect`, in the parent's process, where no signal can end a child that nobody wants any more."""
+    found: tuple[Channel, SpawnSpec] | None = None
+    async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+
+        async def connect() -> None:
+            nonlocal found
+            found = await _connect(args, aid)
+            tn.cancel_scope.cancel()
+
+        tn.start_soon(connect)
+        await trio.lowlevel.wait_readable(args.boot_fd)
+        tn.cancel_scope.cancel()
+    if found is None:
+        raise SystemExit(1)
+    return found
+
+
 async def _configure(
-    actor: Actor, args: Arguments, spec: SpawnSpec, registration: Registration
+    actor: Actor, args: ChildArgs, spec: SpawnSpec, registration: Registration
 ) -> None:
     """Make a connected child a serving actor."""
     if runtime_vars()._is_infected_aio != args.infect_asyncio:
@@ -147,10 +245,20 @@ async def _configure(
     for name in spec.enable_modules:
         if name != "__main__":
             importlib.import_module(name)
-    addrs = [_pair(a) for a in spec.bind_addrs or ()] or own_addrs(actor)
-    endpoints = await bind_endpoints(addrs)
+    endpoints = await _bind([_pair(a) for a in spec.bind_addrs or ()], actor)
     actor.ipc_server.serve_endpoints(endpoints)
     await registration.start()
+
+
+async def _bind(given: list[UnwrappedAddress], actor: Actor) -> list[Endpoint]:
+    """Listen on the given addresses, without any on random ones.  Raises as :func:`bind_endpoints`."""
+    if given:
+        return await bind_endpoints(given)
+    try:
+        return await bind_endpoints(own_addrs(actor))
+    except ConnectionError:
+        # Another actor of this process, of the same name, took the file name meanwhile.
+        return await bind_endpoints(own_addrs(actor))
 
 
 def own_addrs(actor: Actor) -> list[UnwrappedAddress]:
@@ -165,6 +273,13 @@ def own_addrs(actor: Actor) -> list[UnwrappedAddress]:
 def _pair(addr: tuple[str, int | str]) -> UnwrappedAddress:
     host, second = addr
     return (host, second)  # type: ignore[return-value]
+
+
+async def _watch_lifeline(actor: Actor, boot_fd: int) -> None:
+    """The lifeline of an actor in its parent's process; its end asks the actor to cancel its runtime, no more."""
+    await trio.lowlevel.wait_readable(boot_fd)
+    log.cancel("%s: the lifeline has ended", actor.aid.reprol())
+    actor.cancel_soon()
 
 
 async def _watch_signals(

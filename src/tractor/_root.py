@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, get_args
+from typing import Any
 
 import trio
 
@@ -20,6 +20,7 @@ from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._groups import is_multi_cancelled
+from tractor._util._names import require_name
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
 from tractor.discovery._registration import Registration
@@ -28,22 +29,29 @@ from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
     default_lo_addrs,
+    from_this_host,
     get_address_cls,
+    is_local,
+    known_transports,
     mk_uuid,
+    require_bindable,
     require_connectable,
     wrap_address,
+    wrap_addresses,
 )
 from tractor.ipc._authkey import load_authkey
-from tractor.ipc._server import Endpoint, bind_endpoints
+from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.ipc._settings import WireSettings, reset_wire_settings, set_wire_settings
+from tractor.ipc._tls_config import TLSConfig
+from tractor.ipc._transports import needs_key
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
 from tractor.spawn._contract import (
-    SpawnMethodKey,
     get_backend,
+    require_debug_support,
     selected_start_method,
     try_set_start_method,
 )
@@ -56,8 +64,6 @@ log = _log.get_logger()
 Addr = UnwrappedAddress | Address | str
 ELECTION_TRIES = 5
 """How often a root that loses the race for its registry address looks again who won."""
-
-DEBUG_BACKENDS = ("trio", "main_thread_forkserver")
 
 
 def skip_cancellations(exc: BaseException) -> bool:
@@ -72,18 +78,13 @@ def _transports(
 
     Raises:
         NotImplementedError: a transport that this platform does not have.
+        ImportError: one of another package, which can't be loaded.
         ValueError: an address of a transport that is not enabled.
     """
     if enabled is None:
         implied = list(dict.fromkeys(a.proto_key for a in [*registry, *bind]))
         return implied or (["uds"] if HAS_UDS else ["tcp"])
-    keys = [enabled] if isinstance(enabled, str) else list(dict.fromkeys(enabled))
-    if not keys:
-        raise ValueError(
-            "`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out"
-        )
-    for key in keys:
-        get_address_cls(key)
+    keys = known_transports(enabled)
     strays = [a.unwrap() for a in [*registry, *bind] if a.proto_key not in keys]
     if strays:
         raise ValueError(
@@ -147,8 +148,8 @@ async def _bind(addrs: list[UnwrappedAddress]) -> list[Endpoint]:
 
 
 def _random_addrs(keys: list[str], registry: Sequence[UnwrappedAddress], aid: Aid) -> list[Address]:
-    """A random address for each transport, beside the registrar where it has that transport."""
-    spaces = {a.proto_key: a.bindspace for a in map(wrap_address, registry)}
+    """A random address for each transport, beside the registrar where it has that transport and is on this host."""
+    spaces = {a.proto_key: a.bindspace for a in map(wrap_address, registry) if is_local(a)}
     return [
         get_address_cls(key).get_random(spaces.get(key), name=aid.name, pid=aid.pid, uuid=aid.uuid)
         for key in keys
@@ -165,7 +166,8 @@ def _environment(loglevel: str | None, start_method: str | None) -> tuple[str, s
     ):
         if env and given and env != given:
             log.warning("%s=%r in the environment beats the argument %r", name, env, given)
-    return env_level or loglevel or "error", env_method or start_method or "trio"
+    method = env_method or start_method or selected_start_method()
+    return env_level or loglevel or "error", method
 
 
 def _frame_limit(given: int) -> int:
@@ -204,6 +206,7 @@ def _refuse_second_root() -> None:
         )
 
 
+@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
 async def open_root_actor(
     *,
@@ -220,7 +223,7 @@ async def open_root_actor(
     ensure_registry: bool = False,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     authkey: bytes | None = None,
-    tls: Any = None,
+    tls: TLSConfig | None = None,
     hide_tb: bool = True,
     debug_filter: Callable[[BaseException], bool] = skip_cancellations,
     arbiter_addr: Addr | None = None,
@@ -232,10 +235,10 @@ async def open_root_actor(
         tpt_bind_addrs: addresses to listen on; default: the registry addresses as the registrar, else a random
             one for each transport.
         registry_addrs: where registrars are, or are to be; default: one for each transport.
-        enable_transports: ``'tcp'``, ``'uds'``, or both; default: those that the addresses imply, else ``'uds'`` on
-            POSIX and ``'tcp'`` elsewhere.
+        enable_transports: ``'tcp'``, ``'uds'``, keys of other packages' transports, or several of these; default:
+            those that the addresses imply, else ``'uds'`` on POSIX and ``'tcp'`` elsewhere.
         name: the actor's name.
-        start_method: spawn backend key; default ``'trio'``.
+        start_method: spawn backend key; default: what `try_set_start_method` has selected, else ``'trio'``.
         debug_mode: arm the tree-wide debugger.
         maybe_enable_greenback: support sync pauses in debug mode, where greenback is installed.
         enable_stack_on_sig: dump the task tree on SIGUSR1.
@@ -244,7 +247,8 @@ async def open_root_actor(
         ensure_registry: fail unless this actor becomes the registrar.
         max_frame_size: bytes; bound for one message, both ways, inherited by children.
         authkey: at least 16 bytes that TCP peers must hold; default: ``TRACTOR_AUTHKEY_FILE``, else the user's key.
-        tls: for TCP; not part of this release.
+        tls: where the certificates are that TCP is encrypted with, in this actor and its children; ``None``: plain.
+            Each side also proves the key, inside TLS.
         hide_tb: whether runtime frames are hidden in tracebacks.
         debug_filter: whether an exception enters the crash REPL.
 
@@ -252,18 +256,22 @@ async def open_root_actor(
         The root :class:`Actor`.
 
     Raises:
-        RuntimeFailure: this process is an actor already; or an address beyond loopback without an explicit key.
+        RuntimeFailure: this process is an actor already; or an address beyond loopback without an explicit key
+            and without ``tls``.
         RuntimeError: a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
             backend that does not support it.
-        ValueError: an unknown backend, a bad address, or one of a transport that is not enabled.
+        ValueError: an unknown backend, a bad address, or one of a transport that is not enabled; a key that is too
+            short; a file of ``tls`` that does not hold what it must; a ``name`` that no message can carry.
+        TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty.
+        OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
+        ImportError: another package's transport can't be loaded.
         BaseException: what the block raised, as itself.
     """
     _refuse_second_root()
-    if tls is not None:
-        raise NotImplementedError(
-            "`tls` is not part of this release; use `authkey` on a trusted network"
-        )
+    require_name(name)
+    if tls is not None and not isinstance(tls, TLSConfig):
+        raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
     if arbiter_addr is not None:
         warnings.warn(
             "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
@@ -275,15 +283,15 @@ async def open_root_actor(
         )
         enable_modules = [*(enable_modules or ()), *rpc_module_paths]
     level, method = _environment(loglevel, start_method)
-    if debug_mode and method in get_args(SpawnMethodKey) and method not in DEBUG_BACKENDS:
-        raise RuntimeError(
-            f"`debug_mode` is not supported on {method!r}; supported: {list(DEBUG_BACKENDS)}"
-        )
+    if debug_mode:
+        require_debug_support(method)
     get_backend(method)
-    registry = [wrap_address(a) for a in registry_addrs or ()]
+    registry = wrap_addresses(registry_addrs, "registry_addrs")
     for addr in registry:
         require_connectable(addr)
-    bind = [wrap_address(a) for a in tpt_bind_addrs or ()]
+    bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
+    for addr in bind:
+        require_bindable(addr)
     keys = _transports(enable_transports, registry, bind)
     limit = _frame_limit(max_frame_size)
     addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
@@ -293,7 +301,7 @@ async def open_root_actor(
         undo.enter_context(
             _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
         )
-        _use_key(undo, authkey, "tcp" in keys, limit)
+        _use_settings(undo, authkey, tls, keys, limit)
         undo.callback(try_set_start_method, selected_start_method())
         try_set_start_method(method)
         uuid = mk_uuid()
@@ -310,7 +318,7 @@ async def open_root_actor(
             aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known
         )
         undo.callback(reset_runtime_vars)
-        own = [e.addr.unwrap() for e in endpoints]
+        own = [from_this_host(e.addr).unwrap() for e in endpoints]
         set_runtime_vars(
             {
                 "_is_root": True,
@@ -362,9 +370,21 @@ def _console(level: str, given: bool) -> Iterator[None]:
                 logger.removeHandler(handler)
 
 
-def _use_key(undo: contextlib.ExitStack, authkey: bytes | None, needed: bool, limit: int) -> None:
-    """Put the tree's key and frame limit in force."""
-    settings = WireSettings(max_frame_size=limit)
+def _use_settings(
+    undo: contextlib.ExitStack,
+    authkey: bytes | None,
+    tls: TLSConfig | None,
+    keys: list[str],
+    limit: int,
+) -> None:
+    """Put the tree's key, certificates and frame limit in force.
+
+    Raises:
+        ValueError, TypeError, OSError: the key or a file of ``tls`` can't be used.
+    """
+    settings = WireSettings(max_frame_size=limit, tls=tls)
+    settings.tls_contexts()
+    needed = any(map(needs_key, keys))
     if authkey is not None or needed or os.environ.get("TRACTOR_AUTHKEY_FILE"):
         settings.authkey, settings.key_is_explicit = load_authkey(authkey)
     undo.callback(reset_wire_settings)
@@ -404,6 +424,7 @@ def _sigterm_cancels(actor: Actor) -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
 async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[ActorNursery]:
     """A nursery whose tasks are processes.  Boots a root actor if this process is no actor yet.
@@ -447,7 +468,7 @@ def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
     }
     for key, value in kwargs.items():
         if key == "registry_addrs" and value is not None:
-            value = [wrap_address(a).unwrap() for a in value]
+            value = [a.unwrap() for a in wrap_addresses(value, key)]
         if value is not None and key in in_force and in_force[key] != value:
             log.warning(
                 "the runtime is open already: %s=%r has no effect (%r is in force)",

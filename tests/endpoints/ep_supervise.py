@@ -21,7 +21,7 @@ def runtime_vars() -> dict[str, Any]:
     return found
 
 
-async def uid() -> tuple[str, str]:
+async def uid() -> Any:
     return tractor.current_actor().aid.uid
 
 
@@ -185,14 +185,14 @@ async def ask_root_of_tree() -> list[Any]:
         return list(await portal.run(uid))
 
 
-async def look_up(name: str) -> list[Any] | None:
+async def look_up(name: str) -> Any:
     """Find an actor by name and have it tell its uid."""
     async with tractor.find_actor(name) as portal:
         assert not isinstance(portal, list)
         return None if portal is None else list(await portal.run(uid))
 
 
-async def wait_for(name: str) -> list[Any]:
+async def wait_for(name: str) -> Any:
     async with tractor.wait_for_actor(name) as portal:
         return list(await portal.run(uid))
 
@@ -207,6 +207,12 @@ async def register_elsewhere(addr: tuple[str, str | int]) -> None:
     own = tractor.current_actor().aid.uid
     async with tractor.get_registry() as portal:
         await portal.run_from_ns("self", "register_actor", uid=own, addr=addr)
+
+
+async def ask_registrar(func: str, **arguments: Any) -> Any:
+    """Make a registry request with arguments that no look-up of tractor's own would send."""
+    async with tractor.get_registry() as portal:
+        return await portal.run_from_ns("self", func, **arguments)
 
 
 async def main_module_names() -> dict[str, Any]:

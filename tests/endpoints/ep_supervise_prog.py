@@ -15,6 +15,9 @@ from typing import Any
 import trio
 
 import tractor
+from tractor import (
+    open_nursery as open_nursery,
+)  # loaded now: an interrupt is to hit the runtime, not an import
 
 SET_BY_THE_SCRIPT = "of the script"
 

@@ -1,0 +1,173 @@
+"""Building trees of actors in bad states and killing some; for the tests and for ``kill_storm.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+PROGRAM = Path(__file__).with_name("ep_sentinel.py")
+PROMISE = 2.0
+"""Seconds after SIGKILL of an ancestor in which every descendant is gone."""
+
+STATES = ("idle", "shielded", "blocked", "busy", "stopped", "gil")
+
+Node = tuple[str, list[Any]]
+
+
+def below(place: str, places: Iterable[str]) -> list[str]:
+    """The places of an actor's descendants."""
+    return [one for one in places if one.startswith(place) and one != place]
+
+
+class Tree:
+    """A running tree of the program `ep_sentinel`; as a context manager it leaves nothing behind.
+
+    Attributes:
+        pids: by place.
+        states: by place.
+        sentinels: by the place of their actor.
+    """
+
+    def __init__(self, spec: Node, limit: float = 40.0) -> None:
+        self.spec = spec
+        self.pids: dict[str, int] = {}
+        self.states: dict[str, str] = {}
+        self.sentinels: dict[str, int] = {}
+        self._fds: dict[int, int] = {}
+        self._deadline = time.monotonic() + limit
+        self._note_states("", spec)
+
+    def _note_states(self, place: str, node: Node) -> None:
+        self.states[place] = node[0]
+        for index, one in enumerate(node[1]):
+            self._note_states(f"{place}{index}", one)
+
+    def __enter__(self) -> Tree:
+        self._directory = tempfile.TemporaryDirectory()
+        self._stderr = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), self._directory.name, json.dumps(self.spec)],
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
+        )
+        try:
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            assert line, f"the program ended: {self.stderr()}"
+            self.pids = json.loads(line)
+            parents = {pid: place for place, pid in self.pids.items()}
+            for pid, parent in sentinels().items():
+                if parent in parents:
+                    self.sentinels[parents[parent]] = pid
+            for pid in (*self.pids.values(), *self.sentinels.values()):
+                self._fds[pid] = os.pidfd_open(pid)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def stderr(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")
+
+    def enter_states(self) -> None:
+        """Have every actor enter its state; all are in it on return."""
+        directory = Path(self._directory.name)
+        (directory / "go").touch()
+        while not all((directory / str(pid)).exists() for pid in self.pids.values()):
+            assert time.monotonic() < self._deadline, "an actor does not enter its state"
+            time.sleep(0.01)
+        for place, state in self.states.items():
+            if state == "stopped":
+                os.kill(self.pids[place], signal.SIGSTOP)
+        wanted = {
+            self.pids[place]: "T" if state == "stopped" else "R" if state == "busy" else "S"
+            for place, state in self.states.items()
+        }
+        while any(state_of(pid) != state for pid, state in wanted.items() if state != "R"):
+            assert time.monotonic() < self._deadline, "an actor is not in its state"
+            time.sleep(0.01)
+        # From the file that it makes to the C call it is a few instructions.
+        time.sleep(0.02)
+
+    def kill(self, places: Iterable[str]) -> float:
+        """SIGKILL; returns how many seconds it took until all their descendants, sentinels too, were gone."""
+        chosen = list(places)
+        doomed = {pid for place in chosen for pid in self._with_sentinels(below(place, self.pids))}
+        doomed |= {self.sentinels[place] for place in chosen if place in self.sentinels}
+        start = time.monotonic()
+        for place in chosen:
+            os.kill(self.pids[place], signal.SIGKILL)
+        left = self.wait_gone(doomed)
+        took = time.monotonic() - start
+        assert not left, f"{self.describe(left)} still there {took:.1f} s later: {self.stderr()}"
+        return took
+
+    def _with_sentinels(self, places: list[str]) -> set[int]:
+        helpers = {self.sentinels[place] for place in places if place in self.sentinels}
+        return {self.pids[place] for place in places} | helpers
+
+    def wait_gone(self, pids: Iterable[int], limit: float = 10.0) -> set[int]:
+        """Wait for the end of processes; those that are left."""
+        deadline = time.monotonic() + limit
+        left = {self._fds[pid]: pid for pid in pids}
+        while left:
+            poll = select.poll()
+            for fd in left:
+                poll.register(fd, select.POLLIN)
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                break
+            for fd, _ in ready:
+                del left[fd]
+        return set(left.values())
+
+    def describe(self, pids: Iterable[int]) -> str:
+        names = {pid: f"{self.states[place]} {place!r}" for place, pid in self.pids.items()}
+        names |= {pid: f"sentinel of {place!r}" for place, pid in self.sentinels.items()}
+        return ", ".join(f"{names[pid]} ({pid})" for pid in pids)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for fd in self._fds.values():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.wait_gone(self._fds, limit=5.0)
+        for fd in self._fds.values():
+            os.close(fd)
+        self._stderr.close()
+        self._directory.cleanup()
+
+
+def state_of(pid: int) -> str:
+    """One letter, as ``ps`` shows it; ``X`` when there is no process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def sentinels() -> dict[int, int]:
+    """The parent of each sentinel on this machine, by pid."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if b"_sentinel_main.py" in Path(f"/proc/{entry}/cmdline").read_bytes():
+                    stat = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                    found[int(entry)] = int(stat[1])
+    return found
