@@ -285,6 +285,9 @@ ANY_DEC = mk_dec(Any)
 _default_codec = mk_codec()
 _codec_var: ContextVar[MsgCodec] = ContextVar("tractor_codec", default=_default_codec)
 
+codec_in_force = _codec_var.get
+""":func:`current_codec` for the way of each message: without a frame of its own."""
+
 
 class CodecHolder(Protocol):
     """What a dialog must have to be given a codec of its own: an attribute that is ``None`` without

@@ -12,7 +12,7 @@ from tractor._errors import MessagingError, MsgTypeError, TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg._boxing import unpack_error
-from tractor.msg._codec import current_codec
+from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
@@ -184,7 +184,7 @@ async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str
         MsgTypeError, MessagingError: the request can't be sent.
     """
     pending = PendingCall(chan, f"{ns}:{func}")
-    put_start(chan, pending.cid, ns, func, kwargs, encoder=current_codec().enc)
+    put_start(chan, pending.cid, ns, func, kwargs, encoder=codec_in_force().enc)
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()
@@ -215,7 +215,7 @@ async def _cancel_call(pending: PendingCall) -> None:
 def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> Any:
     """The value of a reply, or its error raised."""
     if isinstance(reply, Return):
-        decoder = current_codec().pld_dec
+        decoder = codec_in_force().pld_dec
         try:
             return decoder.dec.decode(reply.pld)
         except Exception as exc:

@@ -16,7 +16,7 @@ from tractor._errors import TransportClosed
 from tractor._proto.flow import Admission, ReceiveWindow, SendWindow
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER, NO_COPY_ABOVE
-from tractor.msg._codec import current_codec
+from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import refuse_garbage, unencodable_error
 from tractor.msg._pld_rx import PldRx
 from tractor.msg.types import Credit, Yield
@@ -244,7 +244,7 @@ class StreamPort:
             if type(data) is Raw:
                 refuse_garbage(data, "Yield", cid=self.cid)
             try:
-                transport.put(Yield(self.cid, data), self.rx.fixed_encoder or current_codec().enc)
+                transport.put(Yield(self.cid, data), self.rx.fixed_encoder or codec_in_force().enc)
             except TypeError as exc:
                 raise unencodable_error(data, "Yield", exc, cid=self.cid) from exc
         send.spend()

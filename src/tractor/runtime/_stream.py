@@ -16,7 +16,7 @@ from tractor._errors import InternalError
 from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
-from tractor.msg._codec import current_codec
+from tractor.msg._codec import codec_in_force
 from tractor.runtime._generics import StreamRecvT, StreamSendT
 from tractor.runtime._port import StreamPort
 
@@ -145,7 +145,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
             return await self._broadcaster.receive()
         raw = await self._port.get()
         try:
-            value: StreamRecvT = (self._rx.fixed_decode or current_codec().pld_dec.dec.decode)(raw)
+            value: StreamRecvT = (self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode)(raw)
         except Exception as exc:
             raise self._bad_payload(raw, exc) from exc
         return value
