@@ -205,7 +205,7 @@ def test_large_bad_message_stays_here() -> None:
     assert len(codec.encode(exc)) < _boxing.BAD_MSG_BYTES
 
 
-TOO_DEEP = b"\x91" * 5000 + b"\x01"
+TOO_DEEP = b"\x91" * 200_000 + b"\xc0"
 
 
 @pytest.mark.parametrize(
