@@ -18,10 +18,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-smoke churn kill-storm docs news clean
+.PHONY: help venv demo test check format bench bench-smoke churn kill-storm chaos docs news clean
 
 help:
-	@echo 'make demo | test | check | bench | bench-smoke | churn | kill-storm | docs | format | news | clean'
+	@echo 'make demo | test | check | bench | bench-smoke | churn | kill-storm | chaos | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -70,6 +70,9 @@ churn: $(VENV)/.stamp-dev
 
 kill-storm: $(VENV)/.stamp-dev
 	$(BIN)/python tests/spawn/kill_storm.py $(ARGS)
+
+chaos: $(VENV)/.stamp-dev
+	$(BIN)/python tests/chaos/chaos.py $(ARGS)
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

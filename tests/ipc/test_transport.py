@@ -123,8 +123,10 @@ async def fill(transport: MsgpackTransport, cid: int = 1) -> int:
                 tn.start_soon(_cancel_when_idle, scope)
                 await transport.flush()
                 tn.cancel_scope.cancel()
-    assert transport.unsent > 0
-    return count
+    # The kernel may still make room, as it settles its buffers: not for this much.
+    for _ in range(32):
+        transport.put(msg)
+    return count + 32
 
 
 async def send_on(transport: MsgpackTransport) -> None:
