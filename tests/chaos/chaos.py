@@ -1,0 +1,142 @@
+"""Random trees of actors, random work, random disasters: does every operation end, and is nothing left?
+
+``python tests/chaos/chaos.py --minutes 60 --seed 1 --tpt uds``, or ``make chaos ARGS='--minutes 60'``
+
+Prints the counts; the exit status is 1 if a promise was broken, and what was broken is printed with the command that
+runs that round again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "endpoints")]
+
+from chaos_plan import plan_round  # noqa: E402
+from chaos_round import Figures, carry_out  # noqa: E402
+
+from tractor import spawn  # noqa: E402
+
+__all__ = ["main", "run"]
+
+IN_PARENTS_PROCESS = ("subint",)
+"""Backends whose actors have no process of their own."""
+
+
+def run(
+    seed: str, backend: str, tpt: str, out_dir: Path, *, seconds: float = 0.0, rounds: int = 0
+) -> Figures:
+    """Rounds one after the other, told on stdout where one fails.
+
+    Args:
+        seed: of all of them; round *n* has the seed ``<seed>/n``.
+        backend, tpt: how actors start and talk; ``'both'`` transports take turns.
+        out_dir: where snapshots of what hangs go.
+        seconds: no round begins later than this.
+        rounds: run so many, however long it takes.
+    """
+    figures = Figures()
+    end = time.monotonic() + seconds
+    number = 0
+    while number < rounds or time.monotonic() < end:
+        one_tpt = ("uds", "tcp")[number % 2] if tpt == "both" else tpt
+        figures.add(run_round(f"{seed}/{number}", backend, one_tpt, out_dir))
+        number += 1
+        if number % 50 == 0:
+            print(f"{number} rounds\n{text_of(figures)}\n", flush=True)
+    return figures
+
+
+def run_round(seed: str, backend: str, tpt: str, out_dir: Path) -> Figures:
+    """The round of one seed."""
+    plan = plan_round(seed, own_processes=backend not in IN_PARENTS_PROCESS)
+    figures = carry_out(plan, backend, tpt, out_dir)
+    figures.rounds = 1
+    if figures.failed:
+        print(f"round {seed} FAILED; to see it again:")
+        print(f"  {sys.executable} {__file__} --round {seed} --backend {backend} --tpt {tpt}")
+        for one in [*figures.hangs, *figures.wrong, *figures.leaks]:
+            print(f"  {one}")
+        print(f"  snapshots of what hung are in {out_dir}\n  {plan}", flush=True)
+    return figures
+
+
+def text_of(figures: Figures) -> str:
+    """A table for people."""
+    lines = [f"{figures.rounds} rounds, {figures.actors} actors"]
+    for title, counted in (
+        ("operations", figures.operations),
+        ("faults", figures.faults),
+        ("outcomes", figures.outcomes),
+    ):
+        lines.append(f"{title}: {sum(counted.values())}; {told(counted)}")
+    seconds, what = figures.slowest
+    lines.append(f"slowest: {seconds:.2f} s, {what}")
+    lines.append(
+        f"hangs: {len(figures.hangs)}, leaks: {len(figures.leaks)}, wrong ends: {len(figures.wrong)}"
+    )
+    return "\n".join(lines)
+
+
+def told(counted: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counted.most_common())
+
+
+@contextlib.contextmanager
+def private_dirs() -> Iterator[Path]:
+    """Runtime directories of our own, so that what is left can be told; kept if it is not empty of snapshots."""
+    directory = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+    for variable, name in (("XDG_RUNTIME_DIR", "r"), ("XDG_STATE_HOME", "s")):
+        (directory / name).mkdir(mode=0o700)
+        os.environ[variable] = str(directory / name)
+    out_dir = directory / "snapshots"
+    out_dir.mkdir()
+    yield out_dir
+    shutil.rmtree(directory / "r", ignore_errors=True)
+    if not list(out_dir.iterdir()):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def no_core_dumps() -> None:
+    """A segfault that is meant leaves no file of its own."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--round", help="run the one round of this seed, like 1/17")
+    parser.add_argument("--backend", default="trio", help=", ".join(spawn.usable_start_methods()))
+    parser.add_argument("--tpt", choices=("uds", "tcp", "both"), default="both")
+    args = parser.parse_args()
+    no_core_dumps()
+    os.environ.setdefault("TRACTOR_ENABLE_STACKSCOPE", "1")
+    with private_dirs() as out_dir:
+        began = time.monotonic()
+        if args.round:
+            tpt = "uds" if args.tpt == "both" else args.tpt
+            figures = run_round(args.round, args.backend, tpt, out_dir)
+        else:
+            seconds = args.minutes * 60
+            figures = run(args.seed, args.backend, args.tpt, out_dir, seconds=seconds)
+        took = time.monotonic() - began
+    print(f"seed {args.round or args.seed}, backend {args.backend}, {args.tpt}: {took:.0f} s")
+    print(text_of(figures))
+    return 1 if figures.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
