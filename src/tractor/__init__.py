@@ -5,8 +5,9 @@ Every public name is loaded when it is first used, so that importing the package
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tractor import discovery as discovery
@@ -70,80 +71,77 @@ if TYPE_CHECKING:
 
     Arbiter = Registrar
 
-_SUBMODULES = ("discovery", "ipc", "log", "msg", "spawn", "testing", "trionics")
-
-# Where each name lives; ``module:name`` where it has another name there.
-_HOMES: dict[str, tuple[str, ...]] = {
-    "_root": ("open_nursery", "open_root_actor", "run_daemon"),
-    "_clustering": ("open_actor_cluster",),
-    "_exceptions": (
-        "ActorFailure",
-        "ActorTooSlowError",
-        "AsyncioCancelled",
-        "AsyncioRuntimeTranslationError",
-        "AsyncioTaskExited",
-        "ContextCancelled",
-        "DebugRequestError",
-        "DebugStateError",
-        "InternalError",
-        "MessagingError",
-        "ModuleNotExposed",
-        "MsgTypeError",
-        "NoResult",
-        "NoRuntime",
-        "RemoteActorError",
-        "RuntimeFailure",
-        "StreamOverrun",
-        "TransportClosed",
-        "TrioCancelled",
-        "TrioTaskExited",
-        "get_err_type",
-        "pack_error",
-        "reg_err_types",
-        "unpack_error",
-    ),
-    "discovery._lookup": ("find_actor", "query_actor", "wait_for_actor"),
-    "discovery._registrar": ("Registrar",),
-    "discovery._registrars": ("get_arbiter", "get_registry"),
-    "ipc._chan": ("Channel",),
-    "ipc._tls_config": ("TLSConfig",),
-    "_proto.dialog": ("ContextState",),
-    "runtime._actor": ("Actor",),
-    "runtime._context": ("Context",),
-    "runtime._endpoints": ("context", "stream"),
-    "runtime._portal": ("LocalPortal", "Portal"),
-    "runtime._state": (
-        "current_actor",
-        "current_ipc_ctx",
-        "debug_mode",
-        "is_root_process",
-    ),
-    "runtime._stream": ("MsgStream",),
-    "runtime._vars": ("RuntimeVars", "get_runtime_vars"),
-    "supervise._nursery": ("ActorNursery",),
-}
-_ALIASES = {"Arbiter": ("discovery._registrar", "Registrar")}
-_LAZY: dict[str, tuple[str, str]] = {
-    **{name: (home, name) for home, names in _HOMES.items() for name in names},
-    **_ALIASES,
-}
-
-__all__ = [*_SUBMODULES, *_LAZY]  # every entry is a string
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        home, original = _LAZY[name]
-        value = getattr(importlib.import_module(f"tractor.{home}"), original)
-    elif name in _SUBMODULES:
-        value = importlib.import_module(f"tractor.{name}")
-    elif name == "_testing":
-        value = importlib.import_module("tractor.testing")
-    else:
-        raise AttributeError(f"module 'tractor' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "tractor._root": (
+            "open_nursery",
+            "open_root_actor",
+            "run_daemon",
+        ),
+        "tractor._clustering": ("open_actor_cluster",),
+        "tractor._exceptions": (
+            "ActorFailure",
+            "ActorTooSlowError",
+            "AsyncioCancelled",
+            "AsyncioRuntimeTranslationError",
+            "AsyncioTaskExited",
+            "ContextCancelled",
+            "DebugRequestError",
+            "DebugStateError",
+            "InternalError",
+            "MessagingError",
+            "ModuleNotExposed",
+            "MsgTypeError",
+            "NoResult",
+            "NoRuntime",
+            "RemoteActorError",
+            "RuntimeFailure",
+            "StreamOverrun",
+            "TransportClosed",
+            "TrioCancelled",
+            "TrioTaskExited",
+            "get_err_type",
+            "pack_error",
+            "reg_err_types",
+            "unpack_error",
+        ),
+        "tractor.discovery._lookup": (
+            "find_actor",
+            "query_actor",
+            "wait_for_actor",
+        ),
+        "tractor.discovery._registrar": ("Registrar",),
+        "tractor.discovery._registrars": (
+            "get_arbiter",
+            "get_registry",
+        ),
+        "tractor.ipc._chan": ("Channel",),
+        "tractor.ipc._tls_config": ("TLSConfig",),
+        "tractor._proto.dialog": ("ContextState",),
+        "tractor.runtime._actor": ("Actor",),
+        "tractor.runtime._context": ("Context",),
+        "tractor.runtime._endpoints": (
+            "context",
+            "stream",
+        ),
+        "tractor.runtime._portal": (
+            "LocalPortal",
+            "Portal",
+        ),
+        "tractor.runtime._state": (
+            "current_actor",
+            "current_ipc_ctx",
+            "debug_mode",
+            "is_root_process",
+        ),
+        "tractor.runtime._stream": ("MsgStream",),
+        "tractor.runtime._vars": (
+            "RuntimeVars",
+            "get_runtime_vars",
+        ),
+        "tractor.supervise._nursery": ("ActorNursery",),
+    },
+    submodules=("discovery", "ipc", "log", "msg", "spawn", "testing", "trionics", "_testing"),
+    aliases={"Arbiter": ("tractor.discovery._registrar", "Registrar")},
+)
