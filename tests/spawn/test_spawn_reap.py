@@ -61,10 +61,10 @@ def test_wait_pids_gone(
 ) -> None:
     if polling:
 
-        def refuse(self: ExitWatch) -> None:
+        def refuse(pid: int) -> tuple[int, object]:
             raise OSError
 
-        monkeypatch.setattr(_exit_watch.ExitWatch, "_open", refuse)
+        monkeypatch.setattr(_exit_watch, "open_exit_fd", refuse)
     pids = {sleeper.pid: process_start_time(sleeper.pid), os.getpid(): None}
 
     async def main() -> None:

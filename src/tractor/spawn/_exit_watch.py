@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import select
-import sys
-
 import trio
 
 from tractor._util._proc_stat import pid_alive
+
+from ._sentinel_main import close_exit_fd, open_exit_fd
 
 __all__ = ["ExitWatch"]
 
@@ -33,32 +31,13 @@ class ExitWatch:
         self._gone = False
         self._kqueue: object = None
         try:
-            self._open()
+            fd, self._kqueue = open_exit_fd(pid)
+            self._fd = fd if fd >= 0 else None
         except ProcessLookupError:
             self._gone = True
         except OSError:
             # No such system call, or no descriptor left: polling needs neither.
             self._fd = None
-
-    def _open(self) -> None:
-        if sys.platform == "linux":
-            if hasattr(os, "pidfd_open"):
-                self._fd = os.pidfd_open(self._pid)
-        elif hasattr(select, "kqueue"):
-            queue = select.kqueue()
-            event = select.kevent(
-                self._pid,
-                filter=select.KQ_FILTER_PROC,
-                flags=select.KQ_EV_ADD,
-                fflags=select.KQ_NOTE_EXIT,
-            )
-            try:
-                queue.control([event], 0)
-            except OSError:
-                queue.close()
-                raise
-            self._kqueue = queue
-            self._fd = queue.fileno()
 
     async def wait(self) -> None:
         """Return when the process has ended.  One task at a time.
@@ -86,7 +65,4 @@ class ExitWatch:
             return
         trio.lowlevel.notify_closing(fd)
         queue, self._kqueue = self._kqueue, None
-        if queue is None:
-            os.close(fd)
-        else:
-            queue.close()  # type: ignore[attr-defined]
+        close_exit_fd(fd, queue)

@@ -43,6 +43,43 @@ _LAST_FD = max(256, os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 0) 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
+def open_exit_fd(pid: int) -> tuple[int, object]:
+    """A descriptor that becomes readable when a process ends, and what it belongs to.
+
+    A pidfd on Linux, a kqueue's on macOS and the BSDs; -1 where there is no such thing.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+        OSError: no such system call in this kernel, or no descriptor left.
+    """
+    if sys.platform == "linux":
+        if hasattr(os, "pidfd_open"):
+            return os.pidfd_open(pid), None
+    elif hasattr(select, "kqueue"):
+        queue = select.kqueue()
+        event = select.kevent(
+            pid,
+            filter=select.KQ_FILTER_PROC,
+            flags=select.KQ_EV_ADD,
+            fflags=select.KQ_NOTE_EXIT,
+        )
+        try:
+            queue.control([event], 0)
+        except OSError:
+            queue.close()
+            raise
+        return queue.fileno(), queue
+    return -1, None
+
+
+def close_exit_fd(fd: int, queue: object) -> None:
+    """Close what :func:`open_exit_fd` gave."""
+    if queue is None:
+        os.close(fd)
+    else:
+        queue.close()  # type: ignore[attr-defined]
+
+
 class ProcessWatch:
     """A process that is not mistaken for a later one with the same number.
 
@@ -64,37 +101,17 @@ class ProcessWatch:
         self._queue: object = None
         self.ended = False
         try:
-            self._open()
+            self.fd, self._queue = open_exit_fd(pid)
         except ProcessLookupError:
             self.ended = True
         except OSError:
             # No such system call, or no descriptor left: looking at it needs neither.
             self.fd = -1
+        if self.fd > _LAST_FD:
+            self.close()
         # With the descriptor open: if the number means the process now, so does the descriptor for good.
         if not self.ended and not _runs(pid, start):
             self.note_end()
-
-    def _open(self) -> None:
-        if sys.platform == "linux":
-            if hasattr(os, "pidfd_open"):
-                self.fd = os.pidfd_open(self.pid)
-            if self.fd > _LAST_FD:
-                self.close()
-        elif hasattr(select, "kqueue"):
-            queue = select.kqueue()
-            event = select.kevent(
-                self.pid,
-                filter=select.KQ_FILTER_PROC,
-                flags=select.KQ_EV_ADD,
-                fflags=select.KQ_NOTE_EXIT,
-            )
-            try:
-                queue.control([event], 0)
-            except OSError:
-                queue.close()
-                raise
-            self._queue = queue
-            self.fd = queue.fileno()
 
     def gone(self) -> bool:
         """Look whether it has ended; a zombie has."""
@@ -117,10 +134,8 @@ class ProcessWatch:
         """Free the descriptor.  Idempotent."""
         fd, self.fd = self.fd, -1
         queue, self._queue = self._queue, None
-        if queue is not None:
-            queue.close()  # type: ignore[attr-defined]
-        elif fd >= 0:
-            os.close(fd)
+        if fd >= 0:
+            close_exit_fd(fd, queue)
 
     def kill(self) -> None:
         """Send SIGKILL, to this process and no other; does nothing when it is gone."""
