@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -22,7 +23,8 @@ from tractor.ipc._addr import UnwrappedAddress
 from tractor.testing import get_rando_addr
 from tractor.testing._leaks import Resources, clean_up, leaks_since
 
-pytest_plugins = ["tractor.testing.pytest"]
+# The second is found on `sys.path`, see below: pytest loads plugins after this file.
+pytest_plugins = ["tractor.testing.pytest", "repl_user"]
 
 # Endpoints live here: a child gets `sys.path` handed down and can import them by name.
 sys.path.insert(0, str(Path(__file__).parent / "endpoints"))
@@ -54,6 +56,9 @@ def private_dir(pytestconfig: pytest.Config) -> Iterator[Path]:
     Short, because a Unix socket's path has 108 bytes at most.  Its name is in the environment of
     every process that a test starts, and so it also tells these processes from all others.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # In the background of a script.  Programs under test take that over, and no ctrl-c would reach them.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     path = Path(tempfile.mkdtemp(prefix="tr-", dir="/tmp" if os.name == "posix" else None))
     with pytest.MonkeyPatch.context() as patch:
         for variable in RUNTIME_VARIABLES:

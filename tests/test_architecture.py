@@ -31,6 +31,7 @@ LAYERS: dict[str, int] = {
     "ipc.__init__": 3,
     "ipc._chan": 3,
     "ipc._server": 3,
+    "ipc.fd_share": 9,
     "runtime": 4,
     "spawn": 5,
     "supervise": 6,
@@ -53,6 +54,7 @@ LAYERS: dict[str, int] = {
 
 MAY_BE_IMPORTED_LATE = {
     # Optional, or too slow for `import tractor` and the start of every actor.
+    "_posixshmem",  # macOS and other POSIX systems without /dev/shm
     "_interpreters",  # Python 3.14
     "argparse",
     "asyncio",
@@ -67,11 +69,14 @@ MAY_BE_IMPORTED_LATE = {
     "platformdirs",
     "psutil",
     "pytest",
+    "readline",
     "runpy",
     "setproctitle",
     "stackscope",
     "trustme",
     "tomllib",
+    "typer",
+    "uvloop",
 }
 
 NOT_IN_PROTO = {"asyncio", "datetime", "select", "socket", "ssl", "subprocess", "time", "trio"}

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tractor import devx as devx
     from tractor import discovery as discovery
+    from tractor import experimental as experimental
     from tractor import ipc as ipc
     from tractor import log as log
     from tractor import msg as msg
     from tractor import spawn as spawn
     from tractor import testing as testing
+    from tractor import to_asyncio as to_asyncio
     from tractor import trionics as trionics
     from tractor._clustering import open_actor_cluster as open_actor_cluster
     from tractor._exceptions import ActorFailure as ActorFailure
@@ -46,6 +49,10 @@ if TYPE_CHECKING:
     from tractor._root import open_nursery as open_nursery
     from tractor._root import open_root_actor as open_root_actor
     from tractor._root import run_daemon as run_daemon
+    from tractor.devx.debug._pause import breakpoint as breakpoint
+    from tractor.devx.debug._pause import pause as pause
+    from tractor.devx.debug._post_mortem import post_mortem as post_mortem
+    from tractor.devx.debug._sync import pause_from_sync as pause_from_sync
     from tractor.discovery._lookup import find_actor as find_actor
     from tractor.discovery._lookup import query_actor as query_actor
     from tractor.discovery._lookup import wait_for_actor as wait_for_actor
@@ -119,6 +126,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "tractor.ipc._chan": ("Channel",),
         "tractor.ipc._tls_config": ("TLSConfig",),
         "tractor._proto.dialog": ("ContextState",),
+        "tractor.devx.debug._pause": (
+            "breakpoint",
+            "pause",
+        ),
+        "tractor.devx.debug._post_mortem": ("post_mortem",),
+        "tractor.devx.debug._sync": ("pause_from_sync",),
         "tractor.runtime._actor": ("Actor",),
         "tractor.runtime._context": ("Context",),
         "tractor.runtime._endpoints": (
@@ -142,6 +155,18 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "tractor.supervise._nursery": ("ActorNursery",),
     },
-    submodules=("discovery", "ipc", "log", "msg", "spawn", "testing", "trionics", "_testing"),
+    submodules=(
+        "devx",
+        "discovery",
+        "experimental",
+        "ipc",
+        "log",
+        "msg",
+        "spawn",
+        "testing",
+        "to_asyncio",
+        "trionics",
+        "_testing",
+    ),
     aliases={"Arbiter": ("tractor.discovery._registrar", "Registrar")},
 )

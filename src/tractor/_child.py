@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -17,7 +19,10 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
+from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import collapse_eg
+from tractor._util._ki import is_in_foreground
+from tractor._util._proctitle import actor_title, set_actor_proctitle
 from tractor._util._task_tree import arm_task_dumps
 from tractor.discovery._registration import Registration
 from tractor.ipc._addr import UnwrappedAddress, get_address_cls
@@ -25,15 +30,20 @@ from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.ipc._settings import WireSettings, set_wire_settings
 from tractor.msg._boxing import pack_error
-from tractor.msg.types import Aid, SpawnSpec
+from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.runtime._actor import Actor
+from tractor.runtime._calls import request
+from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
+from tractor.runtime._state import asyncio_host
 from tractor.runtime._vars import runtime_vars, set_runtime_vars
 from tractor.spawn._ancestry import ancestry, set_ancestry
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
+from tractor.spawn._comm import set_short_name
 from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
+from tractor.spawn._signal_help import run_handlers, signals_need_help
 
 __all__ = ["main"]
 
@@ -54,6 +64,7 @@ class ChildArgs(msgspec.Struct, frozen=True):
         infect_asyncio: run trio as a guest of an asyncio loop.
         own_process: ``False``: a sub-interpreter of the parent's process, which has to leave that process alone.
         stderr_fd: the real stderr, where its number is not that of the boot record.
+        server_pid: the process that has forked this one by order of its parent; this one ends with it, too.
     """
 
     name: str
@@ -64,6 +75,7 @@ class ChildArgs(msgspec.Struct, frozen=True):
     infect_asyncio: bool = False
     own_process: bool = True
     stderr_fd: int | None = None
+    server_pid: int | None = None
 
     @classmethod
     def from_argv(cls, argv: list[str]) -> ChildArgs:
@@ -112,7 +124,7 @@ def run_child(args: ChildArgs) -> int:
     if args.stderr_fd is not None:
         os.set_inheritable(args.stderr_fd, False)
         record = msgspec.structs.replace(record, stderr_fd=args.stderr_fd)
-    set_ancestry(record.ancestry)
+    set_ancestry(record.ancestry, args.server_pid)
     select_start_method_later(
         os.environ.get("TRACTOR_SPAWN_METHOD") or record.start_method or "trio"
     )
@@ -131,6 +143,9 @@ def run_child(args: ChildArgs) -> int:
         if os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
             arm_task_dumps(repr((args.name, args.uuid)))
     try:
+        if args.infect_asyncio:
+            status: int = load_late("run_infected")(partial(_child_main, args, record))
+            return status
         return trio.run(_child_main, args, record, strict_exception_groups=True)
     except BaseException as exc:
         if not args.own_process:
@@ -162,6 +177,11 @@ async def _child_main(args: ChildArgs, record: BootRecord) -> int:
         reg_addrs=[_pair(a) for a in spec.reg_addrs],
     )
     actor.parent_chan = chan
+    _arm_stack_dumps(actor)
+    if runtime_vars()._debug_mode:
+        load_late("arm_debugger")(actor)
+    if args.own_process:
+        actor.lifetime_stack.enter_context(own_breakpoint(_sync_pause()))
     registration = Registration(actor)
     token = trio.lowlevel.current_trio_token()
 
@@ -180,21 +200,43 @@ async def _child_main(args: ChildArgs, record: BootRecord) -> int:
     async with open_runtime(actor, registration.stop):
         await actor.io_nursery.start(actor.serve_channel, chan)
         if args.own_process:
+            if signals_need_help():
+                await actor.io_nursery.start(run_handlers)
             await actor.io_nursery.start(_watch_signals, actor)
         else:
             actor.io_nursery.start_soon(_watch_lifeline, actor, args.boot_fd)
         try:
+            if runtime_vars().use_greenback:
+                await load_late("init_greenback")()
             await _configure(actor, args, spec, registration)
         except Exception as exc:
             chan.transport.put(pack_error(exc, cid=0, src_uid=aid.uid))
             code = 1
         else:
             restore_stderr(record)
+            if runtime_vars()._debug_mode:
+                load_late("serve_attach")(actor)
             actor.note_to_parent("_ready", accept_addrs=actor.accept_addrs)
+            # Nobody waits for this any more, so it costs no start.
+            load_late("fix_trio")(log=log.runtime)
             await trio.sleep_forever()
     if lifeline is not None:
         lifeline.stop()
     return code
+
+
+def _sync_pause() -> str | None:
+    """What ``breakpoint()`` calls in this actor, by name; ``None``: it can't be used."""
+    settings = runtime_vars()
+    settings.use_greenback = settings.use_greenback and greenback_is_there()
+    return SYNC_PAUSE if settings.use_greenback else None
+
+
+def _arm_stack_dumps(actor: Actor) -> None:
+    """Have SIGUSR1 dump the task tree, where the parent's settings or the environment say so."""
+    asked = runtime_vars().use_stackscope or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
+    if asked or runtime_vars()._debug_mode:
+        load_late("arm_actor")(actor, asked)
 
 
 async def _connect(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
@@ -203,6 +245,9 @@ async def _connect(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
     try:
         with trio.fail_after(HANDSHAKE_TIMEOUT):
             await chan.handshake(aid)
+        # While the parent makes the configuration ready, so that it costs the start nothing.
+        if args.own_process and set_actor_proctitle(aid) is None:
+            set_short_name(actor_title(aid.name, aid.pid))
         spec = await chan.recv()
     except trio.Cancelled:
         chan.abort()
@@ -288,13 +333,45 @@ async def _watch_signals(
     """SIGINT and SIGTERM cancel this actor's runtime, with itself as canceller."""
     caught = {signal.SIGINT, signal.SIGTERM}
     with trio.open_signal_receiver(*caught) as signals:
+        since = None
         if hasattr(signal, "pthread_sigmask"):
+            if signal.SIGINT in signal.sigpending():
+                since = 0.0
             # Blocked by the parent when it started this process, so that none hits a half-made runtime.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         task_status.started()
+        host, interrupts = asyncio_host.get(), 0
         async for number in signals:
             log.cancel("%s got %s", actor.aid.reprol(), signal.Signals(number).name)
-            actor.cancel_soon()
+            interrupts += number == signal.SIGINT
+            if host is not None and interrupts > 1 and actor.cancel_called:
+                host.interrupted_again()
+            elif number == signal.SIGINT and (runtime_vars()._debug_mode or is_in_foreground()):
+                actor.io_nursery.start_soon(_cancel_unless_debugged, actor, since)
+                since = None
+            else:
+                actor.cancel_soon()
+
+
+async def _cancel_unless_debugged(actor: Actor, since: float | None) -> None:
+    """A ctrl-c on the terminal reaches all of its processes; it is not meant for them while one has the REPL.
+
+    The root knows.  If it is at the prompt itself it answers when the user has left that, so the question tells the
+    time, on the clock that is the same in all processes; ``since``: the ctrl-c may have come at any time from then on.
+    """
+    at = time.monotonic()
+    asked = {"since": at if since is None else since, "at": at}
+    held = False
+    if actor.hooks.repl_busy():
+        held = True
+    elif actor.parent_chan is not None:
+        with contextlib.suppress(TransportClosed):
+            reply = await request(actor.parent_chan, "_debug_held", **asked).wait()
+            held = isinstance(reply, Return) and msgspec.msgpack.decode(reply.pld) is True
+    if held:
+        log.devx("the ctrl-c is ignored: a debug REPL is in use")
+    else:
+        actor.cancel_soon()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._names import require_name
 from tractor.discovery._probe import Probe, probe_all
@@ -46,8 +47,9 @@ from tractor.ipc._tls_config import TLSConfig
 from tractor.ipc._transports import needs_key
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
+from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import asyncio_host, current_actor
 from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
 from tractor.spawn._contract import (
     get_backend,
@@ -206,8 +208,8 @@ def _refuse_second_root() -> None:
         )
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_root_actor(
     *,
     tpt_bind_addrs: Sequence[Addr] | None = None,
@@ -283,8 +285,15 @@ async def open_root_actor(
         )
         enable_modules = [*(enable_modules or ()), *rpc_module_paths]
     level, method = _environment(loglevel, start_method)
+    # A command line may have asked for it (`devx.cli.load_runtime_vars`).
+    debug_mode = debug_mode or runtime_vars()._debug_mode
     if debug_mode:
         require_debug_support(method)
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                "`debug_mode` needs the main thread, which alone can handle ctrl-c; this root runs in "
+                f"{threading.current_thread().name!r}"
+            )
     get_backend(method)
     registry = wrap_addresses(registry_addrs, "registry_addrs")
     for addr in registry:
@@ -302,6 +311,8 @@ async def open_root_actor(
             _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
         )
         _use_settings(undo, authkey, tls, keys, limit)
+        sync_pauses = debug_mode and maybe_enable_greenback and greenback_is_there()
+        undo.enter_context(own_breakpoint(SYNC_PAUSE if sync_pauses else None))
         undo.callback(try_set_start_method, selected_start_method())
         try_set_start_method(method)
         uuid = mk_uuid()
@@ -327,14 +338,26 @@ async def open_root_actor(
                 "_enable_tpts": keys,
                 "_registry_addrs": list(known),
                 "_debug_mode": debug_mode,
+                "_is_infected_aio": asyncio_host.get() is not None,
+                "use_greenback": sync_pauses,
                 "_max_frame_size": limit,
             }
         )
+        dumps_asked = enable_stack_on_sig or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
+        if dumps_asked or debug_mode:
+            load_late("arm_actor")(actor, dumps_asked)
+        if debug_mode:
+            load_late("arm_debugger")(actor, debug_filter)
         registration = Registration(actor)
         undo.enter_context(_sigterm_cancels(actor))
         async with open_runtime(actor, registration.stop):
             actor.ipc_server.serve_endpoints(endpoints)
             await registration.start()
+            if debug_mode:
+                load_late("serve_attach")(actor)
+            if sync_pauses:
+                undo.callback(load_late("stop_greenback"))
+                await load_late("init_greenback")()
             _note_booting(False)
             try:
                 yield actor
@@ -424,8 +447,8 @@ def _sigterm_cancels(actor: Actor) -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[ActorNursery]:
     """A nursery whose tasks are processes.  Boots a root actor if this process is no actor yet.
 

@@ -91,7 +91,9 @@ class TestOnSignal:
         signal.raise_signal(signal.SIGUSR1)
         first, second = dump_file.read_text().split("end-of-('me', 'x')\n")[:2]
         assert first.startswith("start-of-('me', 'x')\n")
-        assert "the-culprit: nap" in first
+        # With full stacks where stackscope is installed.
+        assert "the-culprit" in first
+        assert "nap" in first
         assert second.startswith("start-of-('me', 'x')\nno trio run")
         assert dump_file.stat().st_mode & 0o777 == 0o600
 

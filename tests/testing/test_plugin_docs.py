@@ -10,6 +10,13 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+
+@pytest.fixture(autouse=True)
+def default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the suite runs on another one, which is in the environment then."""
+    monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
+
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "testing.rst"
 
 

@@ -13,6 +13,13 @@ from tractor.testing._plugin_fixtures import cpu_seconds
 
 pytest_plugins = ["pytester"]
 
+
+@pytest.fixture(autouse=True)
+def default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the suite runs on another one, which is in the environment then."""
+    monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
+
+
 PLUGIN = ("-p", "tractor.testing.pytest", "-p", "no:cacheprovider")
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs signals and Unix sockets")
@@ -230,7 +237,7 @@ def test_snapshots_are_listed_at_the_end(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*the-culprit: sleep_forever*",
+            "*the-culprit*",
             "*snapshots of what was hanging*",
             "*/test_fixture_names_the_test__*",
             "*/tractor/hung-dumps/*test_hangs__*",

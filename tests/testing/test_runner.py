@@ -35,7 +35,7 @@ def test_what_the_test_takes_boots_its_root(reg_addr: tuple[Any, Any], tpt_proto
         """What it is about."""
         actor = tractor.current_actor()
         seen.append((actor.reg_addrs, actor.loglevel))
-        assert tractor.get_runtime_vars()["_enable_tpts"] == [tpt_proto]  # type: ignore[index]
+        assert tractor.get_runtime_vars()["_enable_tpts"] == [tpt_proto]
 
     check(reg_addr=reg_addr, loglevel="critical", tpt_proto=tpt_proto)
     assert seen == [([reg_addr], "critical")]

@@ -59,7 +59,9 @@ def test_the_snapshot_shows_the_hang_and_not_its_end(tmp_path: Path) -> None:
     assert found.name.startswith("two_words__")
     assert {path.name for path in found.iterdir()} == {"trace.txt", "bindspace.txt", "meta.json"}
     trace = (found / "trace.txt").read_text()
-    assert "the-culprit: hang_here" in trace
+    # One line, or with stackscope a stack of them.
+    assert "the-culprit" in trace
+    assert "hang_here" in trace
     assert "tidy_up" not in trace
     meta = json.loads((found / "meta.json").read_text())
     assert meta["label"] == "two words"
@@ -178,7 +180,7 @@ def test_alarm_brings_a_trio_run_down_in_good_order(tmp_path: Path) -> None:
         trio.run(main)
     assert steps == ["tidied up"]
     (found,) = tmp_path.iterdir()
-    assert "main: " in (found / "trace.txt").read_text()
+    assert "main" in (found / "trace.txt").read_text()
 
 
 @alarms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 
@@ -136,6 +137,7 @@ class ConsoleHandler(logging.Handler):
             log_colors=self._palette,
             secondary_log_colors=self._secondary,
             stream=_CurrentStderr(),  # type: ignore[arg-type]
+            no_color=os.environ.get("PYTHON_COLORS") == "0",
         )
 
     @property

@@ -1,7 +1,8 @@
-"""Keeping ctrl-c out of the middle of a step."""
+"""Keeping ctrl-c out of the middle of a step, and telling whom it reaches."""
 
 from __future__ import annotations
 
+import os
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from types import FunctionType
 from typing import TypeVar
@@ -24,3 +25,19 @@ def ki_protected(cls: ClassT) -> ClassT:
             if inner.__code__.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
                 enable_ki_protection(method)
     return cls
+
+
+def is_in_foreground() -> bool:
+    """Whether a ctrl-c on the controlling terminal reaches this process."""
+    if not hasattr(os, "tcgetpgrp"):
+        return False
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

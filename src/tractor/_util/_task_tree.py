@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -16,11 +17,13 @@ from typing import Any
 import trio
 
 __all__ = [
+    "append_dump",
     "arm_task_dumps",
     "dump_file",
     "format_here",
     "format_task_tree",
     "format_threads",
+    "format_tree_of",
 ]
 
 
@@ -49,14 +52,38 @@ def _root_task() -> trio.lowlevel.Task | None:
 
 def format_here() -> str:
     """The tree of the trio run in this thread, with full stacks where stackscope is installed."""
-    root = _root_task()
+    return format_tree_of(_root_task())
+
+
+def format_tree_of(root: trio.lowlevel.Task | None) -> str:
+    """The tree of tasks from ``root`` on, with full stacks where stackscope is installed; ``None``: says so."""
     if root is None:
         return "no trio run in this thread\n"
     with contextlib.suppress(Exception):
+        return _full_stacks(root)
+    return "\n".join(format_task_tree(root)) + "\n"
+
+
+def _full_stacks(root: trio.lowlevel.Task) -> str:
+    """Raises ImportError, and whatever stackscope may."""
+    with warnings.catch_warnings():
+        # It leaves coroutines unawaited to learn their types.
+        warnings.simplefilter("ignore")
         import stackscope
 
-        return str(stackscope.extract(root, recurse_child_tasks=True))
-    return "\n".join(format_task_tree(root)) + "\n"
+        text = str(stackscope.extract(root, recurse_child_tasks=True))
+        # On some versions of Python it does not see all nurseries, and so not the tasks in them.
+        for task in _all_tasks(root):
+            if repr(task) not in text:
+                text += str(stackscope.extract(task, recurse_child_tasks=True))
+    return text
+
+
+def _all_tasks(root: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
+    yield root
+    for nursery in root.child_nurseries:
+        for child in nursery.child_tasks:
+            yield from _all_tasks(child)
 
 
 def format_threads() -> str:
@@ -77,7 +104,8 @@ def dump_file(pid: int) -> Path:
     return Path(f"/tmp/tractor-stackscope-{pid}.log")
 
 
-def _append(path: Path, text: str) -> None:
+def append_dump(path: Path, text: str) -> None:
+    """Add text to a file, which is made with mode 0600 where there is none.  Raises OSError, also for a link."""
     # Others may write into /tmp, too: never through a link of theirs.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(path, flags, 0o600)
@@ -104,7 +132,7 @@ def arm_task_dumps(label: str) -> Any:
     def dump(signum: int, frame: FrameType | None) -> None:
         # A dump that fails must not become an error of whatever the process is doing.
         with contextlib.suppress(Exception):
-            _append(
+            append_dump(
                 dump_file(os.getpid()),
                 f"start-of-{label}\n{format_here()}\n{format_threads()}end-of-{label}\n",
             )

@@ -28,9 +28,11 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "certs": Command("tractor.cli._certs", "make a test CA and certificates for TLS"),
+    "debug": Command("tractor.cli._debug", "attach a REPL to a running actor in debug mode"),
     "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
     "keygen": Command("tractor.cli._keygen", "make a key file, which actors must hold to connect"),
     "reap": Command("tractor.cli._reap", "end stray actors and remove what they have left"),
+    "tree": Command("tractor.cli._tree", "show a running tree: actors, tasks, what they wait for"),
 }
 
 

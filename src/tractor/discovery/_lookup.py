@@ -34,8 +34,8 @@ RETRY_LIMIT = 1.0
 """Seconds between the tries to connect to an actor that is registered but does not answer."""
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def find_actor(
     name: str,
     registry_addrs: Sequence[Addr] | None = None,
@@ -96,8 +96,8 @@ async def find_actor(
             yield portals or None
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def wait_for_actor(name: str, registry_addr: Addr | None = None) -> AsyncIterator[Portal]:
     """Wait until an actor of that name is registered and answers; a portal to it, for the length of the block.
 
@@ -155,8 +155,8 @@ async def _arrival(registrar: Portal | LocalPortal, name: str) -> Any:
         raise RuntimeFailure(f"{registrar!r}, waited at for {name!r}, is lost: {exc}") from exc
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def query_actor(
     name: str, regaddr: Addr | None = None
 ) -> AsyncIterator[tuple[UnwrappedAddress | None, Portal | LocalPortal | None]]:

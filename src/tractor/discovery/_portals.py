@@ -41,8 +41,8 @@ CONNECT_TIMEOUT = 3.0
 """Seconds that connecting to one address, handshake included, may take."""
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_portal(
     channel: Channel,
     tn: trio.Nursery | None = None,
@@ -137,8 +137,8 @@ def portal_over(chan: Channel, actor: Actor) -> Portal:
     return own or Portal(chan, actor)
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def maybe_open_portal(addr: Addr, name: str) -> AsyncIterator[Portal | None]:
     """A portal to the actor ``name`` at ``addr``, or ``None`` when nothing answers there or it is another actor.
 
@@ -167,8 +167,8 @@ async def maybe_open_portal(addr: Addr, name: str) -> AsyncIterator[Portal | Non
         yield portal
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def get_root(**kwargs: Any) -> AsyncIterator[Portal]:
     """A portal to the root of this actor's tree, over a channel of its own, for the length of the block.
 

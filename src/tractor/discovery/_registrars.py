@@ -191,8 +191,8 @@ async def reached(source: Source, actor: Actor) -> AsyncIterator[Portal | LocalP
             await chan.aclose()
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def get_registry(addr: Addr | None = None) -> AsyncIterator[Portal | LocalPortal]:
     """A portal to a registrar.
 

@@ -77,6 +77,7 @@ class Registration:
         is_registrar = parent is not None and parent.aid is not None and parent.aid.is_registrar
         return bool(is_registrar) and not tree_registry_addrs().isdisjoint(self._actor.reg_addrs)
 
+    @trio.lowlevel.enable_ki_protection
     async def _change_at_parent(self) -> None:
         actor = self._actor
         assert actor.parent_chan is not None

@@ -203,6 +203,7 @@ class Channel:
             RuntimeError: the peer still has to prove the key: see :meth:`handshake`.
         """
         self._require_proof()
+        self._require_open("send")
         await self._transport.send(msg, None if self._codec is None else self._codec.enc)
 
     async def recv(self) -> MsgType:
@@ -214,6 +215,7 @@ class Channel:
             RuntimeError: the peer still has to prove the key: see :meth:`handshake`.
         """
         self._require_proof()
+        self._require_open("recv")
         return self._by_codec(await self._transport.recv())
 
     def __aiter__(self) -> AsyncIterator[MsgType]:
@@ -229,6 +231,11 @@ class Channel:
             raise RuntimeError(
                 f"the peer at {self.raddr} has not proven the key yet: await `handshake()` before messages"
             )
+
+    def _require_open(self, what: str) -> None:
+        """Log a use after the close on this side, which the transport then raises for."""
+        if self._closed:
+            log.error("%s() on the channel to %s, which was closed on this side", what, self.peer)
 
     def _by_codec(self, msg: MsgType) -> MsgType:
         """A message as the applied codec decodes it; without one a payload stays ``msgspec.Raw``."""
@@ -367,8 +374,8 @@ def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
         raise
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def connect_chan(
     addr: UnwrappedAddress | Address | str, close_timeout: float | None = None
 ) -> AsyncIterator[Channel]:

@@ -95,3 +95,16 @@ def ensure_private_dir(path: Path) -> None:
             f"runtime directory {str(path)!r} has mode {mode:04o}, which lets others in: "
             "run chmod 700 on it"
         )
+
+
+SHM_RECORDS = "shm"
+"""The subdirectory of the runtime directory that has a file for each shared memory segment."""
+
+
+def has_shm_records(pid: int) -> bool:
+    """Whether some segment may be recorded as that process's, by a look at file names only."""
+    try:
+        names = os.listdir(runtime_dir_path() / SHM_RECORDS)
+    except OSError:
+        return False
+    return any(name.endswith(f".{pid}") for name in names)

@@ -252,7 +252,7 @@ class Server:
         uid = chan.aid.uid
         known = self._peers.setdefault(uid, [])
         if any(other.connected() and not other.is_registration for other in known):
-            log.transport("%s connected a second time", chan.peer)
+            log.warning("%s connected a second time", chan.peer)
         known.append(chan)
         arrival = self._arrivals.pop(uid, None)
         if arrival is not None:

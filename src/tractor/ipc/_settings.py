@@ -1,16 +1,26 @@
 """What every connection of this process is made with: the tree's key, certificates and frame limit.
 
-Set once at boot (by the root's arguments, or by what the parent handed down) and reset when the runtime ends.
+Set once at boot (by the root's arguments, or by what the parent handed down) and reset when the runtime ends.  Beside
+it, for what is not a connection: what this process's actor takes with it at its end.
 """
 
 from __future__ import annotations
+
+from contextlib import ExitStack
 
 from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._authkey import load_authkey
 from tractor.ipc._tls_config import TLSConfig, TLSContexts
 
-__all__ = ["WireSettings", "reset_wire_settings", "set_wire_settings", "wire_settings"]
+__all__ = [
+    "WireSettings",
+    "lifetime",
+    "reset_wire_settings",
+    "set_lifetime",
+    "set_wire_settings",
+    "wire_settings",
+]
 
 
 class WireSettings:
@@ -105,3 +115,17 @@ def set_wire_settings(settings: WireSettings) -> None:
 def reset_wire_settings() -> None:
     """Back to the defaults."""
     set_wire_settings(WireSettings())
+
+
+_lifetime: ExitStack | None = None
+
+
+def lifetime() -> ExitStack | None:
+    """The ``lifetime_stack`` of this process's actor; ``None`` while it is none."""
+    return _lifetime
+
+
+def set_lifetime(stack: ExitStack | None) -> None:
+    """Note the stack that is closed at the end of this process's actor; ``None``: it is no actor any more."""
+    global _lifetime
+    _lifetime = stack

@@ -41,6 +41,7 @@ from tractor.runtime._context import Context
 from tractor.runtime._context_serve import ServedDialog
 from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
 from tractor.runtime._hooks import RuntimeHooks
+from tractor.runtime._late import LATE_REQUESTS, load_late
 from tractor.runtime._portal import Portal
 from tractor.runtime._serve import (
     ServedCall,
@@ -92,6 +93,15 @@ class ChildRecord(Protocol):
 
     def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
         """Processes below the child have started or ended."""
+
+    def on_repl_change(self, restart: bool = False) -> None:
+        """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
+
+    respawn: Callable[[], bool] | None
+    """Replaces it by a fresh process; whether its function is run again.  Raises RuntimeFailure."""
+
+    def info(self) -> Any:
+        """Its identity, pid, portal and state, as ``ActorNursery.children`` shows them."""
 
 
 class RegistrationRecord(Protocol):
@@ -312,7 +322,8 @@ class Actor:
     def _drop(self, chan: Channel, lost: TransportClosed) -> None:
         level = log.transport
         if chan.dialogs and not (chan.cancel_called or self.cancel_called):
-            level = log.cancel
+            # Nobody had said goodbye: what was open ends with it.
+            level = log.warning
         level(
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
@@ -400,15 +411,18 @@ class Actor:
 
     def _on_runtime_request(self, chan: Channel, msg: Start) -> None:
         handler = self._requests.get(msg.func)
-        if handler is None:
+        if handler is None and msg.func not in LATE_REQUESTS:
             exc = AttributeError(
                 f"{msg.func!r} is no request that {self.aid.reprol()} serves in the namespace 'self'; "
-                f"there are {sorted(self._requests)}"
+                f"there are {sorted([*self._requests, *LATE_REQUESTS])}"
             )
             relay_error(self, chan, msg.cid, exc)
             return
         try:
-            handler(chan, msg.cid, msg.kwargs)
+            if handler is None:
+                load_late(msg.func)(self, chan, msg.cid, msg.kwargs)
+            else:
+                handler(chan, msg.cid, msg.kwargs)
         except TransportClosed:
             raise
         except Exception as exc:
@@ -436,8 +450,17 @@ class Actor:
         self._requests[name] = serve
 
     def _request_cancel(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        put_ack(chan, cid)
+        busy = self.hooks.repl_busy()
         self.start_cancel(chan.aid)
+        if busy:
+            # Begun only when the user has left the REPL.
+            self.io_nursery.start_soon(self._ack_later, chan, cid, name="cancel ack")
+        else:
+            put_ack(chan, cid)
+
+    async def _ack_later(self, chan: Channel, cid: int) -> None:
+        await self.hooks.wait_for_repl()
+        put_ack(chan, cid)
 
     def _request_cancel_task(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
         target = chan.dialogs.get(kwargs["cid"])
@@ -523,6 +546,7 @@ class Actor:
         self.note_to_parent("_goodbye")
         self.io_nursery.start_soon(self._cancel_all, name="actor cancel")
 
+    @trio.lowlevel.enable_ki_protection
     async def _cancel_all(self) -> None:
         await self.hooks.wait_for_repl()
         canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid

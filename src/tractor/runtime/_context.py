@@ -12,6 +12,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import MsgTypeError, RemoteActorError, TransportClosed, safe_repr
 from tractor._proto.dialog import ContextState, Do, Event, Phase
+from tractor._util._caller import Caller
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import MsgCodec
@@ -77,6 +78,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
     ) -> None:
         super().__init__(actor, chan, cid, side, endpoint)
         self._portal = portal
+        self._caller: Caller | None = None
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
@@ -184,7 +186,12 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     @property
     def repr_caller(self) -> str:
-        """The task that owns this side, for people."""
+        """For people: the code that has opened this context; on the child side the task that serves it.
+
+        Functions with a local variable ``__runtimeframe__`` are passed over: their callers count.
+        """
+        if self._caller is not None:
+            return str(self._caller)
         return self._task.name if self._task is not None else "<unknown>"
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from tractor.msg.types import Uid
+
 __all__ = ["RuntimeHooks"]
 
 
@@ -14,9 +16,22 @@ class RuntimeHooks:
         """An endpoint's task, or the root's block, is about to end with ``exc``."""
 
     async def wait_for_repl(self) -> None:
-        """Wait while a local REPL is held; the actor is about to be cancelled."""
+        """Wait for those in or below this actor who hold or await the REPL now; it is about to be cancelled."""
         await trio.lowlevel.checkpoint()
 
-    def repl_below(self) -> bool:
-        """Whether an actor below holds or awaits the REPL, so that it must not be signalled."""
+    def repl_busy(self) -> bool:
+        """Whether somebody in or below this actor holds or awaits the REPL."""
         return False
+
+    def note_leaving(self, leaving: bool) -> None:
+        """The calling task has begun, or ceased, to wait for the end of a block: nobody waits for its own REPL then."""
+
+    def repl_below(self, uid: Uid | None = None) -> bool:
+        """Whether an actor at or below the child ``uid`` (default: any) holds or awaits the REPL.
+
+        That child must not be cancelled or signalled.
+        """
+        return False
+
+    async def wait_for_repl_below(self, uid: Uid) -> None:
+        """Wait for those at or below the child ``uid`` who hold or await the REPL now."""

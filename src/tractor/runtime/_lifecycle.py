@@ -37,8 +37,8 @@ async def _host_nursery(
         await trio.sleep_forever()
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_runtime(
     actor: Actor, farewell: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
@@ -74,6 +74,7 @@ async def open_runtime(
                     yield
             except BaseException as exc:
                 block_exc = exc
+            actor.hooks.note_leaving(True)
             # In a task of its own: a second KeyboardInterrupt hits the main task, which only waits.
             outer.start_soon(_close_runtime, actor, service_tn, io_tn, farewell, name="teardown")
     except BaseExceptionGroup as group:

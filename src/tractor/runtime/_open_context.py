@@ -10,6 +10,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import MsgTypeError, StreamOverrun
 from tractor._proto.dialog import ContextState, Do, Event, Phase
+from tractor._util._caller import find_caller
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._ki import ki_protected
 from tractor.ipc._transport import HIGH_WATER
@@ -68,6 +69,8 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         self._kwargs = kwargs
         self._ctx: Context[FirstT, SendT, RecvT, ResultT] | None = None
         self._token: Any = None
+        # Of `Portal.open_context()`.
+        self._caller = find_caller(2)
 
     async def __aenter__(self) -> tuple[Context[FirstT, SendT, RecvT, ResultT], FirstT]:
         portal = self._portal
@@ -78,6 +81,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         ns, name = self._where
         ctx = self._ctx = Context(actor, chan, chan.new_cid(), "parent", self._endpoint, portal)
         ctx._task = trio.lowlevel.current_task()
+        ctx._caller = self._caller
         ctx._port.recv.allow_overruns = self._allow_overruns
         declared = self._endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
@@ -207,8 +211,12 @@ async def _stop_endpoint(ctx: Context) -> None:
     """Cancel the remote task of a dialog that is over here already; wait, bounded, for the acknowledgment."""
     pending = ctx.request_cancel()
     if pending is not None:
-        with trio.move_on_after(CANCEL_TIMEOUT, shield=True):
+        with trio.move_on_after(CANCEL_TIMEOUT, shield=True) as bound:
             await pending.wait()
+        if bound.cancelled_caught:
+            log.warning(
+                "%s did not acknowledge its cancellation within %s s", ctx.repr_rpc, CANCEL_TIMEOUT
+            )
 
 
 def _close_scope(ctx: Context, exc: BaseException | None) -> BaseException | None:

@@ -71,6 +71,7 @@ class Portal:
         self.chan = chan
         self._actor = actor
         self._main: PendingCall | None = None
+        self._main_given_up: PendingCall | None = None
         self._main_outcome: Any = None
         self._main_done = trio.Event()
         # The nursery that started the peer must know that its end was asked for.
@@ -247,11 +248,26 @@ class Portal:
         """This portal's actor is a one-shot: ``pending`` is its one function."""
         self._main = pending
 
-    async def settle_main(self) -> None:
-        """Wait for the one-shot's reply and keep its outcome.  Called once, by the nursery."""
-        assert self._main is not None
-        self._main_outcome = await self._main.wait()
+    async def settle_main(self) -> bool:
+        """Wait for the one-shot's reply and keep its outcome; ``False``: it is another's by now.
+
+        Called by the nursery, once for each process that runs the function.
+        """
+        pending = self._main
+        assert pending is not None
+        outcome = await pending.wait()
+        if pending is self._main_given_up:
+            return False
+        self._main_outcome = outcome
         self._main_done.set()
+        return True
+
+    def give_up_main(self) -> bool:
+        """A fresh process is to run the one-shot's function once more; ``False``: there is none that still runs."""
+        if self._main is None or self._main.reply is not None:
+            return False
+        self._main_given_up = self._main
+        return True
 
     async def wait_for_result(self, hide_tb: bool = True) -> Any:
         """The result of a one-shot actor, which is cached.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from tractor import log
 from tractor._errors import InternalError, NoRuntime
+from tractor.ipc._settings import set_lifetime
 from tractor.msg._pld_rx import current_dialog
 from tractor.runtime._vars import runtime_vars
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tractor.runtime._context import Context
 
 __all__ = [
+    "asyncio_host",
     "current_actor",
     "current_ipc_ctx",
     "debug_mode",
@@ -23,11 +25,22 @@ __all__ = [
     "set_current_actor",
 ]
 
+
+class AsyncioHost(Protocol):
+    """What runs the asyncio loop of an infected actor, as far as the runtime needs it."""
+
+    def interrupted_again(self) -> None:
+        """The actor got a further SIGINT after the one that cancelled it."""
+
+
 _actor: Actor | None = None
 _last_uid: tuple[str, str] | None = None
 
 ipc_ctx: ContextVar[Context | None] = current_dialog
 """The innermost open context of a task; inherited by the tasks that it starts."""
+
+asyncio_host: ContextVar[AsyncioHost | None] = ContextVar("asyncio_host", default=None)
+"""What runs the asyncio loop whose guest this trio run is (`to_asyncio`); ``None``: trio runs by itself."""
 
 
 @overload
@@ -58,6 +71,7 @@ def set_current_actor(actor: Actor | None) -> None:
     if actor is None and _actor is not None:
         _last_uid = _actor.aid.uid
     _actor = actor
+    set_lifetime(None if actor is None else actor.lifetime_stack)
     log.set_context_provider(None if actor is None else (lambda: actor.aid.uid))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import msgspec
 
@@ -39,6 +39,22 @@ class RuntimeVars(msgspec.Struct):
 
 
 _vars = RuntimeVars()
+
+
+@overload
+def get_runtime_vars(
+    as_dict: Literal[True] = True, clear_values: bool = False
+) -> dict[str, Any]: ...
+
+
+@overload
+def get_runtime_vars(as_dict: Literal[False], clear_values: bool = False) -> RuntimeVars: ...
+
+
+@overload
+def get_runtime_vars(
+    as_dict: bool, clear_values: bool = False
+) -> dict[str, Any] | RuntimeVars: ...
 
 
 def get_runtime_vars(

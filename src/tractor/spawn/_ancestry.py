@@ -19,13 +19,20 @@ MAX_KEPT = 32
 _above: list[ProcessId] = []
 
 
-def set_ancestry(above: Iterable[ProcessId]) -> None:
+def set_ancestry(above: Iterable[ProcessId], server_pid: int | None = None) -> None:
     """Note which processes are above this one, root first, parent last; once, in a child.
 
     If the parent can't be seen here the numbers mean nothing (another pid namespace), and none is kept.
+
+    Args:
+        above: The actors above this one.
+        server_pid: A process of the parent's that has forked this one: its end is the end of this one, too.
     """
     found = list(above)
     _above[:] = found if found and pid_alive(*found[-1]) else []
+    if _above and server_pid is not None and server_pid > 1:
+        # Before the parent, which stays the last.
+        _above.insert(-1, (server_pid, process_start_time(server_pid)))
 
 
 def ancestry() -> list[ProcessId]:

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -18,9 +18,12 @@ from tractor._proto.ladder import Do, Event, Ladder, Rung
 from tractor._util._proc_stat import process_start_time
 from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
-from tractor.msg.types import Aid, Error, Uid
+from tractor.ipc._debug_sock import debug_sock_path
+from tractor.ipc._dirs import has_shm_records
+from tractor.msg.types import Aid, Error, SpawnSpec, Uid
 from tractor.runtime._calls import PendingCall, request
-from tractor.spawn._contract import ChildProcess
+from tractor.runtime._late import load_late
+from tractor.spawn._contract import ChildProcess, SpawnRequest
 from tractor.spawn._reap import wait_pids_gone
 from tractor.spawn._sentinel import forget, guard, guard_files, stand_down
 
@@ -48,6 +51,21 @@ class ChildInfo(msgspec.Struct, frozen=True):
     state: str
 
 
+class Recipe(msgspec.Struct):
+    """What a subactor was started with, to start another in its place.
+
+    Attributes:
+        spec, request: its configuration.
+        nursery: hosts its supervisor.
+        main: module, function and arguments of a one-shot; ``None`` for a daemon.
+    """
+
+    spec: SpawnSpec
+    request: SpawnRequest
+    nursery: trio.Nursery
+    main: tuple[str, str, dict[str, Any]] | None = None
+
+
 class Child:
     """One subactor of a nursery.
 
@@ -56,6 +74,9 @@ class Child:
         exited: set when the process is reaped and all that it sent was delivered.
         settled: set when it serves, has failed to, or has died.
         asked_to_go: this actor has asked it to cancel, so its end is no failure.
+        recipe: what it was started with.
+        respawn: replaces it; see ``ActorNursery``.
+        finished: a one-shot that has given its result.
         goodbye: it has said that it ends because somebody cancelled it.
     """
 
@@ -74,11 +95,16 @@ class Child:
         self.returncode: int | None = None
         self.asked_to_go = False
         self.goodbye = False
+        self.finished = False
+        self.recipe: Recipe | None = None
+        self.respawn: Callable[[], bool] | None = None
         self.lost = False
         self.descendants: dict[int, float | None] = {}
         self.accept_addrs: list[UnwrappedAddress] = []
         self._events: list[Event] = []
         self._signal = trio.Event()
+        # Hosts what the ladder has started, while it is carried out.
+        self._ladder_tn: trio.Nursery | None = None
 
     @property
     def uid(self) -> Uid:
@@ -102,6 +128,8 @@ class Child:
     @property
     def failed(self) -> bool:
         """Whether its end, which has come, is a failure: nobody had asked for it."""
+        if self.ready and self.boot_error is not None:
+            return True
         if self.goodbye:
             # Cancelled on request, unless its runtime crashed on the way.
             return bool(self.returncode and self.returncode > 0) and not self.asked_to_go
@@ -118,7 +146,7 @@ class Child:
             # An actor in this very process is no process below it.
             (pid, start_time) if pid != os.getpid() else None,
             guard(pid, start_time),
-            guard_files(_paths(self.actor.accept_addrs)),
+            guard_files(_files_of(self.actor.aid, self.actor.accept_addrs)),
         ]
         self.actor.report_descendants(up=[one for one in up if one is not None])
 
@@ -128,14 +156,14 @@ class Child:
         """The child is configured and serves."""
         self.chan = chan
         self.accept_addrs = accept_addrs
-        if sentinel := guard_files(_paths(accept_addrs)):
+        if sentinel := guard_files(_files_of(self.aid, accept_addrs)):
             self.actor.report_descendants(up=[sentinel])
         self.ready = True
         self.settled.set()
         self.feed(Event.BOOTED)
 
     def on_boot_error(self, error: Error) -> None:
-        """The child could not be configured."""
+        """The child could not be configured, or its runtime has failed."""
         self.boot_error = error
         self.settled.set()
 
@@ -171,6 +199,8 @@ class Child:
 
         Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.
         """
+        if self.ladder is None and self.actor.hooks.repl_below(self.uid):
+            await self._wait_for_repl()
         if self.returncode is not None:
             await self._wait_exited()
             return
@@ -185,26 +215,32 @@ class Child:
         self.ladder = ladder = Ladder(hard_kill=hard_kill, booting=not self.ready)
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as tn:
-                self._watch_repl(ladder)
-                self._carry_out([i.do for i in ladder.start(trio.current_time())], tn)
+                self._ladder_tn = tn
+                self._watch_repl()
+                self._carry_out([i.do for i in ladder.start(trio.current_time())])
                 while ladder.rung is not Rung.GONE:
-                    await self._next_event(ladder, tn)
+                    await self._next_event(ladder)
                 tn.cancel_scope.cancel()
+
+    async def _wait_for_repl(self) -> None:
+        """Nothing is done to a child while somebody at or below it holds or awaits the debugger's REPL."""
+        with trio.CancelScope(shield=True):
+            await self.actor.hooks.wait_for_repl_below(self.uid)
 
     async def _wait_exited(self) -> None:
         with trio.CancelScope(shield=True):
             await self.exited.wait()
 
-    async def _next_event(self, ladder: Ladder, tn: trio.Nursery) -> None:
+    async def _next_event(self, ladder: Ladder) -> None:
         """Wait for what comes next, an event or the limit, and do what follows from it."""
         with trio.move_on_at(ladder.deadline):
             await self._signal.wait()
         self._signal = trio.Event()
         events, self._events = self._events, []
-        self._watch_repl(ladder)
+        self._watch_repl()
         for event in events:
             if ladder.rung is not Rung.GONE:
-                self._carry_out([i.do for i in ladder.handle(event, trio.current_time())], tn)
+                self._carry_out([i.do for i in ladder.handle(event, trio.current_time())])
         if ladder.rung is not Rung.GONE:
             left = ladder.rung
             todo = [i.do for i in ladder.tick(trio.current_time())]
@@ -215,18 +251,34 @@ class Child:
                     left.value,
                     ladder.rung.value,
                 )
-            self._carry_out(todo, tn)
+            self._carry_out(todo)
 
-    def _watch_repl(self, ladder: Ladder) -> None:
-        held = self.actor.hooks.repl_below()
-        if held is not ladder.held:
-            ladder.handle(Event.REPL_HELD if held else Event.REPL_RELEASED, trio.current_time())
+    def on_repl_change(self, restart: bool = False) -> None:
+        """An actor in or below this one has asked for the debugger's REPL, or is done with it.
 
-    def _carry_out(self, todo: list[Do], tn: trio.Nursery) -> None:
+        Args:
+            restart: this actor's loop stood still meanwhile, so that every limit starts anew.
+        """
+        ladder = self.ladder
+        if ladder is None or ladder.rung is Rung.GONE:
+            return
+        if restart and not ladder.held:
+            ladder.handle(Event.REPL_HELD, trio.current_time())
+        self._watch_repl()
+        self._signal.set()
+
+    def _watch_repl(self) -> None:
+        """Tell the ladder whether somebody at or below the child holds or awaits the REPL."""
+        held = self.actor.hooks.repl_below(self.uid)
+        if self.ladder is not None and held is not self.ladder.held:
+            event = Event.REPL_HELD if held else Event.REPL_RELEASED
+            self._carry_out([i.do for i in self.ladder.handle(event, trio.current_time())])
+
+    def _carry_out(self, todo: list[Do]) -> None:
         process = self.process
         for do in todo:
             if do is Do.SEND_CANCEL:
-                self._send_cancel(tn)
+                self._send_cancel()
             elif do is Do.SIGTERM and process is not None:
                 process.terminate()
             elif do is Do.SIGKILL and process is not None:
@@ -238,8 +290,8 @@ class Child:
                 )
                 process.kill()
 
-    def _send_cancel(self, tn: trio.Nursery) -> None:
-        if self.chan is None:
+    def _send_cancel(self) -> None:
+        if self.chan is None or self._ladder_tn is None:
             return
         self.chan.cancel_called = True
         try:
@@ -247,8 +299,9 @@ class Child:
         except TransportClosed:
             # The child has left already, or can't be reached: the limits decide.
             return
-        tn.start_soon(self._await_ack, pending)
+        self._ladder_tn.start_soon(self._await_ack, pending)
 
+    @trio.lowlevel.enable_ki_protection
     async def _await_ack(self, pending: PendingCall) -> None:
         reply = await pending.wait()
         if not isinstance(reply, BaseException):
@@ -271,16 +324,31 @@ class Child:
                 await process.drain_stderr()
             on_death()
             self._remove_files(stuck)
+            _remove_segments([process.pid])
             forget(process.pid, _paths(self.accept_addrs))
             if self.descendants and self.returncode != 0:
                 await self._reap_descendants()
             await process.aclose()
         if process.pid != os.getpid():
             self.actor.report_descendants(gone=[process.pid])
-        log.runtime("%s ended with status %s", self.aid.reprol(), self.returncode)
+        self._log_end()
         self.settled.set()
         self.exited.set()
         self.feed(Event.EXITED)
+
+    def _log_end(self) -> None:
+        """Say how it ended: by itself, cancelled by whom, killed, or crashed."""
+        who, status = self.aid.reprol(sin_uuid=False), self.returncode
+        if self.failed:
+            log.warning("%s ended unasked, with status %s", who, status)
+        elif self.finished and status == 0:
+            log.runtime("%s ended after its result", who)
+        elif self.asked_to_go or self.goodbye:
+            by = self.actor.aid.reprol() if self.asked_to_go else "itself or another actor"
+            level = log.cancel if status == 0 else log.warning
+            level("%s was cancelled by %s, and ended with status %s", who, by, status)
+        else:
+            log.runtime("%s ended with status %s", who, status)
 
     async def _has_departed(self, chan: Channel) -> bool:
         """Wait until all that came over the channel is delivered; else it is closed here.
@@ -290,6 +358,7 @@ class Child:
         with trio.move_on_after(DELIVERY_TIMEOUT):
             await self.actor.ipc_server.wait_for_departure(chan)
             return True
+        log.warning("the channel to %s was still open %s s after its end", chan.peer, DELIVERY_TIMEOUT)
         chan.abort()
         return False
 
@@ -305,6 +374,8 @@ class Child:
                     os.kill(pid, 9)
         if left:
             await wait_pids_gone({pid: self.descendants[pid] for pid in left}, DESCENDANTS_TIMEOUT)
+        _remove_segments(self.descendants)
+        _remove_sockets(self.descendants)
 
     def _remove_files(self, stuck: bool) -> None:
         """Remove the socket files that the process could not remove itself; ``stuck``: it may hold them open."""
@@ -315,8 +386,39 @@ class Child:
         if not addrs:
             spare = UDSAddress.def_bindspace
             paths = [Path(spare) / UDSAddress.get_sockname(self.aid.name, self.process.pid, spare)]
+        people = debug_sock_path(self.aid.name, self.process.pid)
+        if people is not None and self.process.pid != os.getpid():
+            paths.append(people)
         for path in paths:
             if (stuck and self.accept_addrs) or _is_stale(path):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+
+def _files_of(aid: Aid, addrs: Iterable[UnwrappedAddress]) -> list[Path]:
+    """The socket files of an actor, for its peers and for people."""
+    people = debug_sock_path(aid.name, aid.pid)
+    return [*_paths(addrs), *([people] if people else ())]
+
+
+def _remove_segments(pids: Iterable[int]) -> None:
+    """Remove the shared memory that dead processes could not, by the record; who has it mapped keeps it."""
+    for pid in pids:
+        # A sub-interpreter's is this very process.
+        if pid != os.getpid() and has_shm_records(pid):
+            load_late("remove_segments_of")(pid)
+
+
+def _remove_sockets(pids: Iterable[int]) -> None:
+    """Remove the socket files of dead processes, if their names are those that actors choose by themselves.
+
+    Their sentinels do so, but may have been killed, too.
+    """
+    if not HAS_UDS:
+        return
+    for pid in pids:
+        for path in Path(UDSAddress.def_bindspace).glob(f"*@{pid}.sock"):
+            if _is_stale(path):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from tractor._errors import (
     RuntimeFailure,
     TransportClosed,
 )
-from tractor._util._groups import collapse_eg, is_multi_cancelled
+from tractor._util._groups import collapse_eg, get_collapsed_eg, is_multi_cancelled
 from tractor._util._ki import ki_protected
 from tractor._util._names import require_name
 from tractor.ipc._addr import (
@@ -47,7 +48,7 @@ from tractor.spawn._contract import (
     selected_start_method,
 )
 from tractor.spawn._parent_main import get_parent_main_data
-from tractor.supervise._child import Child, ChildInfo, end_sentinel
+from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
 
@@ -91,6 +92,7 @@ class ActorNursery:
         # A child whose process is being started then is taken down as soon as there is one.
         self._tearing_down = False
         self._closed = False
+        self._replacing = 0
         self._spawned = 0
         self._reaped = 0
         self._escalations = 0
@@ -205,6 +207,7 @@ class ActorNursery:
             tls=wire_settings().tls,
             proc_kwargs=dict(proc_kwargs or {}),
         )
+        child.recipe = Recipe(spec, req, nursery or self._tn)
         return await self._start(child, spec, req, nursery or self._tn)
 
     async def run_in_actor(
@@ -254,6 +257,8 @@ class ActorNursery:
         child = self._children.get(portal.chan.aid.uid)
         pending = PendingCall(portal.chan, f"{ns}:{fn.__qualname__}")
         try:
+            if child is not None and child.recipe is not None:
+                child.recipe.main = (ns, fn.__qualname__, fn_kwargs)
             put_start(portal.chan, pending.cid, ns, fn.__qualname__, fn_kwargs)
             portal.expect_main(pending)
             # The caller may go on to compute without ever yielding: the child must not wait for that.
@@ -261,7 +266,7 @@ class ActorNursery:
         except BaseException:
             # Without its one function it would be a daemon that nobody knows of.
             if child is not None:
-                await child.take_down(hard_kill=False)
+                await self._take_down(child, hard_kill=False)
             raise
         if child is not None:
             self._tn.start_soon(self._await_main, child, portal)
@@ -293,7 +298,9 @@ class ActorNursery:
         handed = runtime_vars().for_child()
         if transports is not None:
             handed["_enable_tpts"] = known_transports(transports)
-        handed["_debug_mode"] = bool(handed["_debug_mode"] or debug_mode)
+        if debug_mode and not handed["_debug_mode"]:
+            # The first that is armed: what an armed root does.
+            handed["_debug_mode"] = handed["use_greenback"] = True
         if handed["_debug_mode"]:
             require_debug_support(selected_start_method())
         handed["_is_infected_aio"] = infect
@@ -316,6 +323,7 @@ class ActorNursery:
     async def _start(
         self, child: Child, spec: SpawnSpec, req: SpawnRequest, nursery: trio.Nursery
     ) -> Portal:
+        child.respawn = partial(self._respawn, child)
         self._children[child.uid] = child
         self._actor.children[child.uid] = child
         try:
@@ -331,7 +339,7 @@ class ActorNursery:
         except RuntimeError:
             # The nursery that was given is closed: the process must be reaped all the same.
             self._tn.start_soon(self._supervise, child, name=title)
-            await child.take_down(hard_kill=False)
+            await self._take_down(child, hard_kill=False)
             raise
         if self._tearing_down:
             self._tn.start_soon(child.take_down, False, name=f"teardown of {child.aid.name}")
@@ -340,8 +348,18 @@ class ActorNursery:
             return await self._configure(child, spec)
         except BaseException:
             # Whatever kept it from being usable: it is no child of this nursery's any more.
-            await child.take_down(hard_kill=child.boot_error is not None)
+            await self._take_down(child, hard_kill=child.boot_error is not None)
             raise
+
+    async def _take_down(self, child: Child, hard_kill: bool) -> None:
+        """Have a child go, and wait for it, in a task of the user's.
+
+        The ladder has a task of its own: a second ctrl-c would end it halfway if it ran in the main task.
+        """
+        title = f"teardown of {child.aid.name}"
+        self._tn.start_soon(child.take_down, hard_kill, name=title)
+        with trio.CancelScope(shield=True):
+            await child.exited.wait()
 
     async def _configure(self, child: Child, spec: SpawnSpec) -> Portal:
         """Wait until the child has connected, send its configuration, wait until it serves."""
@@ -372,6 +390,65 @@ class ActorNursery:
         await child.exited.wait()
         raise self._failure_of(child)
 
+    # -- replacing ------------------------------------------------------------------------------------
+
+    def _respawn(self, child: Child) -> bool:
+        """Have a fresh process take a subactor's place: same name, modules and settings, and a uuid of its own.
+
+        Its portal leads to the new one afterwards, and a one-shot whose function has not ended runs it again.  What
+        goes wrong with the new one is an error of this nursery's, as with any subactor.
+
+        Returns:
+            Whether its function is run again.
+
+        Raises:
+            RuntimeFailure: it can't be replaced; says why.
+        """
+        portal, method = child.portal, selected_start_method()
+        why = ""
+        if self._closed or self._cancel_called or self._failing:
+            why = "its nursery is at its end, and takes all of its actors down"
+        elif child.recipe is None or portal is None or child.state != "running":
+            why = f"it is {child.state}"
+        elif "fork" in method:
+            why = f"the backend {method!r} would fork it off this process, where the code is the old one"
+        if why:
+            raise RuntimeFailure(f"{child.aid.reprol()} can't be respawned: {why}")
+        assert portal is not None
+        again = portal.give_up_main()
+        self._replacing += 1
+        self._tn.start_soon(
+            self._replace, child, portal, again, name=f"respawn of {child.aid.name}"
+        )
+        return again
+
+    async def _replace(self, old: Child, portal: Portal, again: bool) -> None:
+        recipe = old.recipe
+        assert recipe is not None
+        new = Child(self._actor, Aid(old.aid.name, mk_uuid()), old.bind_addrs)
+        new.recipe = recipe
+        try:
+            await old.take_down(hard_kill=False)
+            req = msgspec.structs.replace(recipe.request, uuid=new.aid.uuid)
+            fresh = await self._start(new, recipe.spec, req, self._tn)
+            portal.chan = fresh.chan
+            portal.on_cancel_request = new.note_cancel_request
+            new.portal = portal
+            if again and recipe.main is not None:
+                ns, func, kwargs = recipe.main
+                pending = PendingCall(portal.chan, f"{ns}:{func}")
+                put_start(portal.chan, pending.cid, ns, func, kwargs)
+                portal.expect_main(pending)
+                self._tn.start_soon(self._await_main, new, portal)
+            log.devx("%s has taken the place of %s", new.aid.reprol(), old.aid.reprol())
+        except trio.Cancelled:
+            raise
+        except Exception as exc:
+            self._fail(new.uid, exc)
+        finally:
+            self._replacing -= 1
+            self._changed.unpark_all()
+
     # -- supervision ----------------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
@@ -385,7 +462,12 @@ class ActorNursery:
 
     def _note_death(self, child: Child) -> None:
         """A child's process has ended, and what it had sent is delivered: was that a failure?"""
-        if child.portal is not None and child.failed:
+        if child.portal is None or not child.failed:
+            return
+        if child.boot_error is not None and child.chan is not None:
+            # Its runtime has failed, and it could still say so.
+            self._fail(child.uid, boxed(child.boot_error, child.chan, self._actor))
+        else:
             self._fail(child.uid, self._failure_of(child))
 
     def _failure_of(self, child: Child) -> ActorFailure:
@@ -401,7 +483,9 @@ class ActorNursery:
     async def _await_main(self, child: Child, portal: Portal) -> None:
         """A one-shot's result: keep it, note its error, then have the actor go."""
         with trio.CancelScope(shield=True):
-            await portal.settle_main()
+            if not await portal.settle_main():
+                # A fresh process runs the function now.
+                return
         try:
             portal.main_result()
         except TransportClosed as exc:
@@ -416,6 +500,8 @@ class ActorNursery:
                 self._fail(child.uid, exc)
         except BaseException as exc:
             self._fail(child.uid, exc)
+        else:
+            child.finished = True
         if not child.exited.is_set():
             await child.take_down(hard_kill=False)
 
@@ -429,6 +515,15 @@ class ActorNursery:
         log.cancel("the nursery is cancelled because of %s: %r", uid, exc)
         self._failing = True
         self._begin_teardown(hard_kill=False)
+        if self._actor.hooks.repl_busy():
+            self._tn.start_soon(self._cancel_body_after_repl, name="cancellation of the block")
+        else:
+            self._body_scope.cancel()
+
+    async def _cancel_body_after_repl(self) -> None:
+        """The block may be what awaits the debugger's REPL, or what is waited for there."""
+        with trio.CancelScope(shield=True):
+            await self._actor.hooks.wait_for_repl()
         self._body_scope.cancel()
 
     def _begin_teardown(self, hard_kill: bool) -> None:
@@ -451,7 +546,7 @@ class ActorNursery:
 
     async def _wait_all_gone(self, shield: bool) -> None:
         with trio.CancelScope(shield=shield):
-            while self._children:
+            while self._children or self._replacing:
                 await self._changed.park()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -465,6 +560,13 @@ class ActorNursery:
 
     async def finish(self, body_exc: BaseException | None) -> None:
         """The body has ended: wait for the children, or take them down; what is true afterwards: none lives."""
+        self._actor.hooks.note_leaving(True)
+        try:
+            await self._finish(body_exc)
+        finally:
+            self._actor.hooks.note_leaving(False)
+
+    async def _finish(self, body_exc: BaseException | None) -> None:
         if body_exc is None and not self._failing:
             try:
                 await self._wait_all_gone(shield=False)
@@ -540,8 +642,8 @@ def _module_files(names: Sequence[str]) -> dict[str, str | None]:
     return found
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
     """A nursery for subactors of ``actor``, for the length of the block.
 
@@ -567,8 +669,9 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
                     await an._tear_all_down()
     except BaseExceptionGroup as group:
         if outcome is None:
-            raise
-        if not is_multi_cancelled(group):
+            # A ctrl-c that has hit the wait for this nursery's own tasks.
+            outcome = get_collapsed_eg(group) or group
+        elif not is_multi_cancelled(group):
             log.error("the nursery's own tasks failed: %r", group)
     finally:
         end_sentinel(actor)

@@ -66,7 +66,7 @@ def find_descendants(parent: int, *, only_actors: bool = False) -> list[ProcessI
     Args:
         parent: a process id.
         only_actors: leave out what can't be recognised as a subactor.  An actor that a fork backend
-            made is recognised by its title, so only where ``setproctitle`` is installed.
+            made is recognised by its title, or on Linux its short name.
 
     Returns:
         Process ids, parents before their children.  They know when their process started, so that
@@ -131,8 +131,8 @@ def find_zombies(parent: int | None = None) -> list[ProcessId]:
     for them, or ends.
 
     Args:
-        parent: all zombies below this process; default: those that had an actor's title.  Without
-            ``setproctitle`` nothing tells an actor's zombie from another.
+        parent: all zombies below this process; default: those that had an actor's title or short name.
+            Outside of Linux nothing tells an actor's zombie from another without ``setproctitle``.
 
     Returns:
         Process ids; see `find_descendants`.

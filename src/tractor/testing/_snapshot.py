@@ -11,7 +11,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def _trace(top: int) -> Iterator[str]:
     if top == os.getpid():
         yield f"\nprocess {top}\n{'=' * 20}\n\n{format_here()}\n{format_threads()}"
     others = [process for process in whole if process.pid != os.getpid()]
-    dumps = _dumps([process.pid for process in others if _can_dump(process, table)])
+    dumps = _dumps([process for process in others if _can_dump(process, table)])
     for process in others:
         yield f"\nprocess {process.pid}\n{'=' * 20}\n\n"
         yield dumps.get(process.pid) or "it gave no task tree\n"
@@ -163,15 +163,20 @@ def _expects_signal(pid: int) -> bool:
     return False
 
 
-def _dumps(pids: Sequence[int]) -> dict[int, str]:
+def _dumps(actors: Sequence[ProcessInfo]) -> dict[int, str]:
     """Ask processes for their dumps; what came within the limit, by pid."""
+    pids = [actor.pid for actor in actors]
     began = {pid: len(_read(dump_file(pid))) for pid in pids}
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGUSR1)
-    deadline = time.monotonic() + DUMP_LIMIT
+    # Those in the middle relay the signal; who has not got it by half the time is asked from here.
+    _signal(actor.pid for actor in actors if actor.ppid not in began)
+    now = time.monotonic()
+    relayed_by: float = now + DUMP_LIMIT / 2
+    deadline = now + DUMP_LIMIT
     found: dict[int, str] = {}
     while len(found) < len(pids) and time.monotonic() < deadline:
+        if time.monotonic() >= relayed_by:
+            relayed_by = deadline
+            _signal(a.pid for a in actors if a.ppid in began and a.pid not in found)
         for pid in pids:
             text = _read(dump_file(pid))[began[pid] :].decode(errors="replace")
             if pid not in found and re.search(r"^end-of-.*\n", text, re.MULTILINE):
@@ -181,6 +186,12 @@ def _dumps(pids: Sequence[int]) -> dict[int, str]:
         if not began[pid]:
             dump_file(pid).unlink(missing_ok=True)
     return found
+
+
+def _signal(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR1)
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,99 @@
+"""``tractor tree``: a picture of a running tree."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from tractor._errors import RuntimeFailure, TransportClosed
+from tractor.cli._actors import addresses_of, explain, request_of
+from tractor.cli._debug import registry_address
+from tractor.devx._picture import ActorPicture, pretty_picture
+from tractor.ipc._addr import UnwrappedAddress
+
+__all__ = ["main"]
+
+EXIT_FAILED = 1
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Print the whole tree that an actor is in.
+
+    Args:
+        argv: the actor's pid or name, and options.
+        prog: for messages.
+
+    Returns:
+        0, or 1 when there is no such actor, several are of that name, or it does not answer.
+
+    Raises:
+        SystemExit: wrong arguments (code 2), or ``--help``.
+    """
+    options = _parser(prog).parse_args(argv)
+    found = addresses_of(options.actor, options.registry)
+    if not found:
+        print(f"{prog}: {explain(options.actor, options.registry)}", file=sys.stderr)
+        return EXIT_FAILED
+    if len(found) > 1:
+        listed = "\n".join(f"  {one}" for one in found)
+        print(
+            f"{prog}: several actors are called {options.actor!r}; give a pid:\n{listed}",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+    ((who, addrs),) = found.items()
+    try:
+        told = trio.run(_ask, addrs[0], options.limit, not options.below)
+        picture = msgspec.convert(told, ActorPicture)
+    except (OSError, TransportClosed, RuntimeFailure, RuntimeError, msgspec.ValidationError) as exc:
+        print(f"{prog}: {who} can't be asked: {exc}", file=sys.stderr)
+        return EXIT_FAILED
+    except trio.TooSlowError:
+        print(f"{prog}: {who} does not answer within {options.limit} s", file=sys.stderr)
+        return EXIT_FAILED
+    print(pretty_picture(picture), end="")
+    return 0
+
+
+async def _ask(addr: UnwrappedAddress, limit: float, up: bool) -> object:
+    return await request_of(addr, "_tree", {"limit": limit * 0.9, "up": up}, limit)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Show the tree that a running actor is in: each actor with its state, pid, addresses and tasks, "
+        "what these wait for, its open calls, contexts and streams, and who has or awaits the REPL.",
+    )
+    parser.add_argument("actor", metavar="PID|NAME", help="any actor of the tree")
+    parser.add_argument("--below", action="store_true", help="that actor and those below it only")
+    parser.add_argument(
+        "--limit",
+        type=_seconds,
+        default=3.0,
+        metavar="SECONDS",
+        help="how long it may take (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--registry",
+        action="append",
+        default=[],
+        type=registry_address,
+        metavar="ADDR",
+        help="a registrar to ask about names that are not known here, as a multiaddr; may be repeated",
+    )
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 60:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds up to 60, not {text!r}")
+    return value

@@ -1,0 +1,148 @@
+"""A picture of the whole tree: asked for at the root, from there down, each actor within its share of the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import trio
+
+import tractor.devx.debug as debug
+from tractor import log as _log
+from tractor._errors import TransportClosed
+from tractor._util._groups import collapse_eg
+from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
+from tractor.ipc._chan import Channel
+from tractor.msg.types import Return
+from tractor.runtime._actor import Actor
+from tractor.runtime._calls import boxed, request
+from tractor.runtime._serve import put_return, relay_error
+from tractor.runtime._state import current_actor
+
+__all__ = ["serve_tree", "tree_picture", "tree_record"]
+
+log = _log.get_logger()
+
+LIMIT = 2.0
+"""Seconds that a picture may take."""
+
+SHARE = 0.75
+"""Of an actor's time, what each of those that it asks has: so that it still answers itself when they don't."""
+
+Uid = tuple[str, str]
+
+
+async def tree_picture(limit: float = LIMIT) -> str:
+    """The whole tree that this actor is in, as text; run in any actor of it.
+
+    For each actor: state, pid, addresses, what its tasks wait for, its open calls, contexts and streams, whether it
+    has or awaits the REPL, and its subactors.  An actor that does not answer in time is shown as such.
+
+    Args:
+        limit: seconds that it may take in all.
+
+    Raises:
+        NoRuntime: no runtime is open.
+    """
+    return pretty_picture(await tree_record(limit))
+
+
+async def tree_record(limit: float = LIMIT) -> ActorPicture:
+    """As :func:`tree_picture`, as a record."""
+    return await _from_the_root(current_actor(), limit)
+
+
+def serve_tree(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    """The request ``self:_tree(limit, up)``: this actor and those below; with ``up`` the whole tree it is in."""
+    limit = min(max(float(kwargs.get("limit", LIMIT)), 0.0), 60.0)
+    gather = _from_the_root if kwargs.get("up") else _downwards
+
+    async def answer() -> None:
+        try:
+            put_return(chan, cid, msgspec.to_builtins(await gather(actor, limit)))
+        except Exception as exc:
+            relay_error(actor, chan, cid, exc)
+
+    actor.io_nursery.start_soon(answer, name="tree picture")
+
+
+async def _from_the_root(actor: Actor, limit: float) -> ActorPicture:
+    if actor.parent_chan is None:
+        whole = await _downwards(actor, limit)
+        _note_repl(whole)
+        return whole
+    parent = actor.parent_chan
+    try:
+        return await _ask(actor, parent, limit * SHARE, up=True)
+    except (TransportClosed, trio.TooSlowError) as exc:
+        below = await _downwards(actor, limit * (1 - SHARE))
+        below.note = f"what is above is unknown: the parent {parent.peer} does not answer ({exc})"
+        return below
+
+
+async def _downwards(actor: Actor, limit: float) -> ActorPicture:
+    picture = picture_of(actor)
+    records = list(actor.children.values())
+    found: list[ActorPicture | None] = [None] * len(records)
+
+    async def one(i: int) -> None:
+        found[i] = await _child(actor, records[i].info(), limit * SHARE)
+
+    async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+        for i in range(len(records)):
+            tn.start_soon(one, i)
+    picture.children = [child for child in found if child is not None]
+    return picture
+
+
+async def _child(actor: Actor, info: Any, limit: float) -> ActorPicture:
+    silent = ActorPicture(info.aid.name, info.aid.uuid, info.pid, info.state)
+    if info.portal is None:
+        silent.note = "is not connected yet"
+        return silent
+    try:
+        picture = await _ask(actor, info.portal.chan, limit)
+    except trio.TooSlowError as exc:
+        silent.note = f"does not answer: {exc}"
+        return silent
+    except Exception as exc:
+        silent.note = f"can't be asked: {exc}"
+        return silent
+    if info.state != "running" and picture.state == "running":
+        picture.state = info.state
+    return picture
+
+
+async def _ask(actor: Actor, chan: Channel, limit: float, up: bool = False) -> ActorPicture:
+    """Raises TransportClosed, RemoteActorError, trio.TooSlowError."""
+    pending = request(chan, "_tree", limit=limit, up=up)
+    with trio.move_on_after(limit):
+        reply = await pending.wait()
+        if isinstance(reply, Return):
+            return msgspec.convert(msgspec.msgpack.decode(reply.pld), ActorPicture)
+        raise reply if isinstance(reply, BaseException) else boxed(reply, chan, actor)
+    chan.dialogs.pop(pending.cid, None)
+    text = f"no picture from {chan.peer} within {limit:.2f} s"
+    log.warning("%s", text)
+    raise trio.TooSlowError(text)
+
+
+def _note_repl(root: ActorPicture) -> None:
+    """Who has the REPL and who awaits it, which the root knows."""
+    stats = debug.Lock.statistics()
+    told: dict[Uid, str] = {}
+    for place, (uid, task) in enumerate(zip(stats.waiting, stats.waiting_tasks, strict=True), 1):
+        told[uid] = f"waits for the REPL, in place {place}: {task}"
+    if stats.holder is not None:
+        told[stats.holder] = f"has the REPL: {stats.holder_task}"
+
+    def note(actor: ActorPicture) -> None:
+        actor.repl = told.get(actor.uid, actor.repl)
+        if actor.note and actor.uid == stats.holder:
+            actor.note = (
+                "its loop stands still while the REPL is in use; those below it are not known"
+            )
+        for child in actor.children:
+            note(child)
+
+    note(root)

@@ -1,0 +1,139 @@
+"""A REPL where a block of sync code has crashed, with or without a runtime."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from types import TracebackType
+from typing import Any
+
+import trio
+
+import tractor.devx.debug as debug
+from tractor import log as _log
+from tractor._errors import DebugRequestError
+from tractor._util._masking import BoxedMaybeException
+from tractor.devx._frames import is_runtime_fault
+from tractor.devx.debug._greenback import sync_pauses
+from tractor.devx.debug._holder import current_ident, describe
+from tractor.devx.debug._session import Holder, Lease, ReplFixture, enter_fixture, say_crashed
+from tractor.devx.debug._sync import current_holder, take_terminal
+from tractor.runtime._state import current_actor, debug_mode
+
+__all__ = ["maybe_open_crash_handler", "open_crash_handler"]
+
+log = _log.get_logger()
+
+CATCH = frozenset({BaseException})
+IGNORE: frozenset[type[BaseException]] = frozenset({KeyboardInterrupt, trio.Cancelled})
+
+
+class open_crash_handler:
+    """Open a REPL where the block crashes; usable with or without a runtime, in any thread.
+
+    Inside a runtime the tree's terminal is waited for first, where sync code can wait (as for
+    :func:`tractor.pause_from_sync`); else the REPL opens at once.
+
+    Args:
+        catch: types of errors to handle; others pass, unnoted.
+        ignore: types, of those, that open no REPL, nor does a group of nothing else.
+        hide_tb: leave runtime frames out.
+        repl_fixture: context manager factory, called with ``repl=`` and ``maybe_bxerr=``, around the REPL; if it yields
+            ``False`` the REPL is skipped.
+        raise_on_exit: whether the error leaves the block; or the types that do.
+
+    Yields:
+        A :class:`BoxedMaybeException`, whose ``value`` is the error once there is one.
+
+    Raises:
+        BaseException: the block's error, unless it is caught and ``raise_on_exit`` says no.  Quitting the REPL
+            raises it in any case.
+    """
+
+    def __init__(
+        self,
+        catch: Collection[type[BaseException]] = CATCH,
+        ignore: Collection[type[BaseException]] = IGNORE,
+        hide_tb: bool = True,
+        repl_fixture: ReplFixture | None = None,
+        raise_on_exit: bool | Collection[type[BaseException]] = True,
+    ) -> None:
+        self._catch = tuple(catch)
+        self._ignore = tuple(ignore)
+        self._hide_tb = hide_tb
+        self._fixture = repl_fixture
+        self._box = BoxedMaybeException(raise_on_exit=raise_on_exit)
+
+    def __enter__(self) -> BoxedMaybeException:
+        return self._box
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        __tracebackhide__ = self._hide_tb
+        if exc is None or not isinstance(exc, self._catch):
+            return False
+        self._box.value = exc
+        if _is_only(exc, self._ignore) or self._look(exc, tb):
+            return not self._box.is_raised(exc)
+        return False
+
+    def _look(self, exc: BaseException, tb: TracebackType | None) -> bool:
+        """Show the crash; returns whether the user went on, not quit."""
+        __tracebackhide__ = self._hide_tb
+        holder, lease = _terminal()
+        hide_tb = self._hide_tb and not is_runtime_fault(exc)
+        at_end = contextlib.ExitStack() if lease is None else lease.at_end
+        release = at_end.close if lease is None else lease.release
+        try:
+            repl = debug.mk_pdb(release, hide_tb=hide_tb)
+            if lease is not None:
+                lease.repl = repl
+            if tb is None or not enter_fixture(at_end, repl, self._fixture, self._box):
+                return True
+            say_crashed(holder, exc, tb, hide_tb)
+            went_on: bool = debug.open_post_mortem(repl, tb)
+            return went_on
+        finally:
+            release()
+
+
+class maybe_open_crash_handler:
+    """As :class:`open_crash_handler` if asked for; else a block with an empty box.
+
+    Args:
+        pdb: whether to handle crashes; default: iff debug mode is armed in this actor.
+        hide_tb, kwargs: for :class:`open_crash_handler`.
+    """
+
+    def __init__(self, pdb: bool | None = None, hide_tb: bool = True, **kwargs: Any) -> None:
+        wanted = debug_mode() if pdb is None else pdb
+        self._handler = open_crash_handler(hide_tb=hide_tb, **kwargs) if wanted else None
+
+    def __enter__(self) -> BoxedMaybeException:
+        return BoxedMaybeException() if self._handler is None else self._handler.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        return self._handler is not None and self._handler.__exit__(kind, exc, tb)
+
+
+def _is_only(exc: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Whether ``exc`` is of these types, or a group, at any depth, of nothing else."""
+    if isinstance(exc, types):
+        return True
+    return isinstance(exc, BaseExceptionGroup) and all(_is_only(e, types) for e in exc.exceptions)
+
+
+def _terminal() -> tuple[Holder, Lease | None]:
+    """Who crashed, and the terminal, where it can be waited for."""
+    ident = current_ident()
+    if current_actor(err_on_no_runtime=False) is not None:
+        try:
+            pauses = sync_pauses()
+            holder = current_holder(pauses)
+            return holder, take_terminal(pauses, holder, shield=True)
+        except (RuntimeError, DebugRequestError) as exc:
+            log.warning("the crash REPL opens without the tree's terminal: %s", exc)
+    return Holder(ident, describe(ident)), None

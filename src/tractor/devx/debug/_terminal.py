@@ -1,0 +1,47 @@
+"""The terminal's settings, to be put back when somebody has died while editing a line."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
+
+__all__ = ["TerminalState"]
+
+
+@dataclass(frozen=True)
+class TerminalState:
+    """What `stty` shows of the terminal on stdin."""
+
+    fd: int
+    attributes: list[Any]
+
+    @classmethod
+    def save(cls) -> TerminalState | None:
+        """The settings now; ``None`` where stdin is no terminal."""
+        if termios is None:
+            return None
+        try:
+            fd = sys.__stdin__.fileno()  # type: ignore[union-attr]
+            return cls(fd, termios.tcgetattr(fd))
+        except (AttributeError, OSError, ValueError, termios.error):
+            return None
+
+    def restore(self) -> None:
+        """Put them back, where they differ.  Does nothing where the terminal is gone; stops no background process."""
+        with contextlib.suppress(OSError, termios.error):
+            if termios.tcgetattr(self.fd) == self.attributes:
+                return
+            # A background process that changes its terminal is stopped, unless it blocks this signal.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+            try:
+                termios.tcsetattr(self.fd, termios.TCSANOW, self.attributes)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,52 @@
+"""A process's short name (``comm``), where no library is there that sets a whole title."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+__all__ = ["COMM_PATH", "set_short_name"]
+
+COMM_PATH = "/proc/self/comm"
+"""Takes 15 bytes; what is longer is cut.  That of the process is its main thread's."""
+
+_before: bytes | None = None
+
+
+def set_short_name(title: str) -> bool:
+    """Give this process a short name, by which an actor that was forked is told from its parent.
+
+    Never for an actor that shares its parent's process.  What user code forks off later gets the name back that was
+    there before: it is no actor.
+
+    Args:
+        title: the actor's process title.
+
+    Returns:
+        Whether it was set; only Linux can.
+    """
+    global _before
+    if sys.platform != "linux":
+        return False
+    try:
+        with open(COMM_PATH, "rb") as file:
+            before = file.read().rstrip(b"\n")
+        _write(os.fsencode(title))
+    except (OSError, ValueError):
+        return False
+    if _before is None:
+        os.register_at_fork(after_in_child=_restore)
+    _before = before
+    return True
+
+
+def _restore() -> None:
+    if _before is not None:
+        with contextlib.suppress(OSError):
+            _write(_before)
+
+
+def _write(name: bytes) -> None:
+    with open(COMM_PATH, "wb", buffering=0) as file:
+        file.write(name)
