@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benches import _backends, _messages, _processes, _security, _typed
+from benches import _backends, _messages, _pool, _processes, _security, _shared_memory, _typed
 from benches._machine import byte_code, facts, load
 from benches._peers import PEERS, run_peers
 from benches._peers import table as peers_table
@@ -21,7 +21,7 @@ from benches._rows import Options, Row, Series, rows
 __all__ = ["main"]
 
 # Each of these fills the table of rows.
-_ = (_backends, _messages, _processes, _security, _typed)
+_ = (_backends, _messages, _pool, _processes, _security, _typed)
 
 ORDER = (
     "call",
@@ -46,10 +46,12 @@ ORDER = (
     "find_sibling",
     "attack_flood",
     "attack_storm",
+    *_pool.ROWS,
     "auth_connect",
     "auth_call",
     "auth_one_way",
     "auth_ping_pong",
+    *_shared_memory.ROWS,
 )
 
 
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--smoke", action="store_true", help="tiny counts, no judging: does it run?"
     )
-    parser.add_argument("--transport", choices=("uds", "tcp"), default="uds")
+    parser.add_argument("--transport", choices=("uds", "tcp", "shm"), default="uds")
     parser.add_argument(
         "--repeat", type=int, default=10, metavar="N", help="samples of each figure (default 10)"
     )

@@ -27,10 +27,18 @@ WAITS_FOR_CTRL_C = "integration/open_context_and_sleep.py"
 
 NEEDS = {
     "integration/mpi4py/inherit_parent_main.py": "mpi4py",
+    "shared_array.py": "numpy",
     "typed_arrays.py": "numpy",
+    "infected_asyncio_websockets.py": "websockets",
 }
 
-POSIX_ONLY = ("uds_transport_actor_tree.py", "multi_transport.py", "endpoint_table.py")
+POSIX_ONLY = (
+    "uds_transport_actor_tree.py",
+    "multi_transport.py",
+    "endpoint_table.py",
+    "parallelism/worker_pool.py",
+    "shared_array.py",
+)
 
 PRINTS = {
     "a_trynamic_first_scene.py": [
@@ -57,6 +65,14 @@ PRINTS = {
         r"^1000 numbers received, 1000 duplicates removed$",
         r"^stream time .* total time ",
     ],
+    "infected_asyncio_echo_server.py": [
+        r"^the echo task runs$",
+        r"^1000 checked round trips, [\d,]+ a second$",
+    ],
+    "infected_asyncio_websockets.py": [
+        r"^STRUCTURED CONCURRENCY ACROSS EVENT LOOPS$",
+        r"^the client closed its connection\nthe server was cancelled$",
+    ],
     "tls_actor_tree.py": [r"^the child is connected by MsgpackTLSStream$", r"turned away$"],
     "multi_transport.py": [r"^tcp .*I can hear", r"^uds .*I can hear", r"prefers uds$"],
     "multiple_streams_one_portal.py": [r"^both got the same values$"],
@@ -64,13 +80,28 @@ PRINTS = {
     "parallelism/concurrent_actors_primes.py": [r"^112272535095293 is prime$", r"^start .* total"],
     "parallelism/concurrent_futures_primes.py": [r"^112272535095293 is prime$", r"total with"],
     "parallelism/single_func.py": [r"^collected the pid \d+ "],
+    "parallelism/worker_pool.py": [
+        r"^primes: \[2, 3, 5, 7, 11, 13, 17, 19\]$",
+        r"^the first factorial over a million: 3628800$",
+        r"^ZeroDivisionError in root\.worker_\d: item 3 of __main__:reciprocal: 0$",
+        r"^cancelled; it does not run on: 0 jobs are out$",
+        r"^a worker died with __main__:die\(\)\nand the pool goes on: True$",
+    ],
     "parallelism/we_are_processes.py": [
         r"^worker_0 lives in process \d+$",
         r"^the root fails in 2 s$",
         r"everything was contained",
     ],
+    "publish_subscribe.py": [
+        r"^the station opens$",
+        r"^Oslo: 22 degrees in Oslo$",
+        r"^Oslo and Rome: 22 degrees in Rome$",
+        r"^the station closes$",
+        r"^nobody listens any more$",
+    ],
     "quick_cluster.py": [r"worker_0 is \('.*worker_0', '.+'\)$", r"^the cluster was cancelled$"],
     "remote_error_propagation.py": [r"\Aunlucky failed with a ZeroDivisionError.*\n\Z"],
+    "ring.py": [r"^200 frames, [\d.]+ GB/s$"] if sys.platform == "linux" else [r"^rings need"],
     "rpc_bidir_streaming.py": [r"^first = 11, pings = 10$"],
     "secured_service.py": [
         r"^welcome, friend$",
@@ -92,6 +123,10 @@ PRINTS = {
         r"the first is gone: ACME: 42\.00\n"
         r"both are gone: no registrar answers\n"
         r"the first is back: ACME: 42\.00$",
+    ],
+    "shared_array.py": [
+        r"^32 MB are shared$",
+        r"^after 1,000,000 rows the mean is 10\nafter 2,000,000 rows the mean is 15$",
     ],
     "stream_backpressure.py": [
         r"^nobody reads: the sender waits after 64 of 300 messages$",

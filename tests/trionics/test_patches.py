@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
+import ep_trionics
 import pytest
 import trio
+from ep_supervise_tools import run
 from trio._core import _wakeup_socketpair
 
+import tractor
 from tractor._util import _trio_patches
 from tractor.trionics import patches
 from tractor.trionics.patches import wakeup_socketpair_drain
@@ -126,3 +130,27 @@ def test_every_patch_has_its_functions() -> None:
         assert patch.NAME
         for name in ("is_needed", "apply", "repro"):
             assert callable(getattr(patch, name))
+
+
+def test_without_descriptors_a_probe_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise OSError("no descriptors left")
+
+    monkeypatch.setattr(Pair, "drain", spinning_drain)
+    monkeypatch.setattr(socket, "socketpair", fails)
+    assert not wakeup_socketpair_drain.repro()
+
+
+def test_actors_have_what_their_trio_needs_and_the_root_is_left_alone(start_method: str) -> None:
+    async def main() -> dict[str, bool]:
+        async with tractor.open_nursery() as an:
+            portal = await an.start_actor("patched", enable_modules=["ep_trionics"])
+            found: dict[str, bool] = await portal.run(ep_trionics.applied_patches)
+            await portal.cancel_actor()
+        return found
+
+    needed = {patch.NAME: patch.is_needed() for patch in patches.PATCHES}
+    drain = Pair.drain
+    assert run(main) == needed
+    assert Pair.drain is drain
+    assert not _trio_patches._applied

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from tractor._util._groups import raise_as_it_was
+from tractor._util._handlers import last_frame, was_caught
 from tractor.log import get_logger
 
 log = get_logger("trionics")
@@ -69,7 +70,7 @@ def unmasked(
 
     Returns:
         The most recent hidden error, from the group several of them as a group; ``None`` if there
-        is none.
+        is none.  One that an ``except`` clause had caught, and was handling, is not hidden.
     """
     if isinstance(exc, BaseExceptionGroup):
         if exc.split(unmask_from)[1] is not None:
@@ -81,14 +82,24 @@ def unmasked(
         return unique[0] if unique else None
     if not isinstance(exc, unmask_from):
         return None
-    seen = {id(exc)}
-    context = _context(exc)
-    while context is not None and id(context) not in seen:
-        seen.add(id(context))
-        if not _masks_only(context, unmask_from) and not _is_of_trio(context, leave):
+    masking, context = exc, _context(exc)
+    chain = [exc]
+    while context is not None and not any(context is one for one in chain):
+        if _masks_only(context, unmask_from):
+            masking = context
+        elif not _is_of_trio(context, leave) and not _was_caught(masking, context, chain):
             return context
+        chain.append(context)
         context = _context(context)
     return None
+
+
+def _was_caught(masking: BaseException, context: BaseException, chain: list[BaseException]) -> bool:
+    """Whether what is next in the chain was being handled when ``masking``, the last that can hide, came."""
+    frame = last_frame(context)
+    since = next(n for n, one in enumerate(chain) if one is masking)
+    nth = sum(last_frame(one) is frame for one in chain[since + 1 :])
+    return was_caught(masking, context, nth)
 
 
 def _context(exc: BaseException) -> BaseException | None:

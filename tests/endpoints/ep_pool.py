@@ -1,0 +1,212 @@
+"""What the workers of a pool run in its tests."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import trio
+
+import tractor
+from tractor.trionics._pool_worker import serve_pool
+
+
+def add(x: int, y: int = 1) -> int:
+    return x + y
+
+
+async def aadd(x: int, y: int = 1) -> int:
+    await trio.lowlevel.checkpoint()
+    return x + y
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+async def asquare(x: int) -> int:
+    return x * x
+
+
+def whereabouts() -> list[int]:
+    """Process and thread."""
+    return [os.getpid(), threading.get_ident()]
+
+
+async def awhereabouts() -> list[int]:
+    return [os.getpid(), threading.get_ident()]
+
+
+def own_name() -> str:
+    """Sync functions know their actor, too."""
+    return tractor.current_actor().name
+
+
+def from_thread() -> str:
+    return trio.from_thread.run(_of_loop)
+
+
+async def _of_loop() -> str:
+    return tractor.current_actor().name
+
+
+def fail(x: Any = None) -> None:
+    raise ValueError(f"no {x}")
+
+
+async def afail(x: Any = None) -> None:
+    raise ValueError(f"no {x}")
+
+
+def fail_on_7(x: int) -> int:
+    if x == 7:
+        raise LookupError("seven")
+    return x
+
+
+async def note_the_cancel(path: str) -> None:
+    """Sleep, and note that this was cancelled."""
+    try:
+        Path(path).write_text("sleeps")
+        await trio.sleep_forever()
+    finally:
+        Path(path).write_text("cancelled")
+
+
+async def fail_when_there(paths: list[str]) -> None:
+    """Sleep as the second of `paths`, or, without one, fail when the first is there."""
+    for path in paths[1:]:
+        await note_the_cancel(path)
+    while not Path(paths[0]).exists():
+        await trio.sleep(0.01)
+    raise ValueError("the one that fails")
+
+
+async def sleep_at(path: str | None) -> None:
+    if path is not None:
+        await sleep(path)
+
+
+async def knock(name: str) -> str:
+    """Open a worker's endpoint from an actor that is not its parent."""
+    async with tractor.wait_for_actor(name) as portal:
+        try:
+            async with portal.open_context(serve_pool):
+                pass
+        except tractor.RemoteActorError as exc:
+            return exc.boxed_type_str
+    return "it opened"
+
+
+def exit_system(code: int) -> None:
+    raise SystemExit(code)
+
+
+def spin(path: str) -> None:
+    """Write the own pid, then compute for ever."""
+    _note_pid(path)
+    while True:
+        pass
+
+
+def hold_the_gil(path: str) -> None:
+    """Write the own pid, then run C code that nothing interrupts."""
+    _note_pid(path)
+    ctypes.PyDLL(None).sleep(100)
+
+
+def compute(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+async def sleep(path: str) -> None:
+    _note_pid(path)
+    await trio.sleep_forever()
+
+
+async def refuse_to_end(path: str) -> None:
+    _note_pid(path)
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+def _note_pid(path: str) -> None:
+    # Whole at once: the test reads it as soon as it is there.
+    Path(path + ".tmp").write_text(str(os.getpid()))
+    os.rename(path + ".tmp", path)
+
+
+def die(x: Any = None) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_on_7(x: int) -> int:
+    if x == 7:
+        die()
+    return x
+
+
+async def end_by_sigterm() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    await trio.sleep_forever()
+
+
+def wait_for(path: str) -> str:
+    """An empty path: nothing.  `+path`: write that file.  Else wait until the file is there."""
+    if path.startswith("+"):
+        Path(path[1:]).touch()
+    elif path:
+        while not Path(path).exists():
+            time.sleep(0.001)
+    return path
+
+
+def unsendable(x: int) -> Any:
+    return object() if x == 3 else x
+
+
+def ignore(x: Any) -> None:
+    pass
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+@tractor.context
+async def endpoint(ctx: tractor.Context) -> None:
+    await ctx.started()
+
+
+@functools.wraps(add)
+def replaced(x: int) -> int:
+    return x
+
+
+class Adder:
+    def __init__(self, y: int) -> None:
+        self.y = y
+
+    def method(self, x: int) -> int:
+        return x + self.y
+
+    @classmethod
+    def of_class(cls, x: int) -> str:
+        return f"{cls.__name__} {x}"
+
+    @staticmethod
+    def static(x: int) -> int:
+        return -x
