@@ -18,10 +18,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-smoke churn kill-storm chaos docs news clean
+.PHONY: help venv demo test check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills docs news clean
 
 help:
-	@echo 'make demo | test | check | bench | bench-smoke | churn | kill-storm | chaos | docs | format | news | clean'
+	@echo 'make demo | test | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -65,14 +65,26 @@ bench: $(VENV)/.stamp-dev
 bench-smoke: $(VENV)/.stamp-dev
 	$(BIN)/python -m benches --smoke $(ARGS)
 
+backends: $(VENV)/.stamp-dev
+	$(BIN)/python tests/spawn/backend_table.py $(ARGS)
+
 churn: $(VENV)/.stamp-dev
 	$(BIN)/python tests/discovery/churn.py $(ARGS)
 
 kill-storm: $(VENV)/.stamp-dev
 	$(BIN)/python tests/spawn/kill_storm.py $(ARGS)
 
+shm-storm: $(VENV)/.stamp-dev
+	$(BIN)/python tests/ipc/shm_storm.py $(ARGS)
+
 chaos: $(VENV)/.stamp-dev
 	$(BIN)/python tests/chaos/chaos.py $(ARGS)
+
+debug-matrix: $(VENV)/.stamp-dev
+	$(BIN)/python tests/devx/pty_matrix.py $(ARGS)
+
+asyncio-kills: $(VENV)/.stamp-dev
+	$(BIN)/python tests/to_asyncio/kill_points.py $(ARGS)
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

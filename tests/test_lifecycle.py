@@ -18,7 +18,17 @@ from typing import Any
 import ep_supervise
 import pytest
 import trio
-from ep_supervise_tools import Program, alive, one_daemon, program, run, until, until_gone
+from ep_marks import gets_signals, outlives_its_root
+from ep_supervise_tools import (
+    Program,
+    alive,
+    one_daemon,
+    place_of,
+    program,
+    run,
+    until,
+    until_gone,
+)
 
 import tractor
 
@@ -33,9 +43,10 @@ pytestmark = posix_only
 
 
 def test_two_hundred_starts_and_cancels_leave_nothing(
-    take_stock: Callable[[], Any],
+    take_stock: Callable[[], Any], spawn_backend: str
 ) -> None:
-    cycles, at_once = 200, 4
+    # Sub-interpreters share one GIL, and each imports all it needs anew.
+    cycles, at_once = (40, 1) if spawn_backend == "subint" else (200, 4)
 
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -67,8 +78,9 @@ def test_two_hundred_starts_and_cancels_leave_nothing(
     run(main, limit=58.0)
 
 
-def test_thirty_actors_started_at_once() -> None:
-    number = 30
+def test_thirty_actors_started_at_once(spawn_backend: str) -> None:
+    # The ends of sub-interpreters wait for one another's GIL, and the ladder's limits for none.
+    number = 6 if spawn_backend == "subint" else 30
 
     async def main() -> None:
         uids: list[Any] = []
@@ -83,9 +95,10 @@ def test_thirty_actors_started_at_once() -> None:
                     tn.start_soon(start, index)
             assert sorted(name for name, _ in uids) == sorted(f"actor_{i}" for i in range(number))
             assert len(an.children) == number
-            pids = [record.pid for record in an.children.values()]
+            places = [place_of(r.portal) for r in an.children.values() if r.portal is not None]
+            assert len(set(places)) == number
             await an.cancel()
-            assert not any(alive(pid) for pid in pids if pid is not None)
+            assert not any(map(alive, places))
         assert an.statistics().escalations == 0
 
     run(main)
@@ -113,7 +126,7 @@ def test_a_tree_of_fifteen_actors_is_gone_after_an_error_in_the_root() -> None:
 # -- lifetime_stack --
 
 
-@pytest.mark.parametrize("way", ["cancel", "error", "signal"])
+@pytest.mark.parametrize("way", ["cancel", "error", pytest.param("signal", marks=gets_signals)])
 def test_the_lifetime_stack_of_a_subactor_is_closed(way: str, tmp_path: Path) -> None:
     path = tmp_path / "resource"
 
@@ -244,6 +257,7 @@ LOAD_ALLOWANCE = 3.0
 """Seconds that a loaded machine may add before the test fails; without a lifeline nothing ends at all."""
 
 
+@outlives_its_root
 @pytest.mark.parametrize("worst", ["", "shielded", "blocked"])
 def test_sigkill_of_the_root_takes_all_along(worst: str, tmp_path: Path) -> None:
     marker = str(tmp_path / "stuck")
@@ -299,6 +313,7 @@ def children_of_any() -> list[str]:
     return [line for line in out.stdout.splitlines() if "tractor._child" in line and own in line]
 
 
+@gets_signals
 def test_the_middle_of_a_tree_is_lost() -> None:
     """What was below it ends, also the socket files; the rest of the program reports it."""
 
@@ -313,6 +328,7 @@ def test_the_middle_of_a_tree_is_lost() -> None:
     run(main)
 
 
+@outlives_its_root
 def test_a_program_that_ends_in_the_block_by_os_exit() -> None:
     code = """
 import os, trio, tractor

@@ -13,6 +13,7 @@ import ep_tls
 import msgspec
 import pytest
 import trio
+from ep_marks import gets_signals
 from ep_supervise_tools import run
 
 import tractor
@@ -110,6 +111,7 @@ def test_a_cancelled_call_leaves_the_channel_whole() -> None:
     run(main)
 
 
+@gets_signals
 def test_a_child_that_dies_is_a_lost_peer() -> None:
     async def main() -> None:
         async with encrypted() as an:

@@ -22,8 +22,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "endpoints")]
 
+from chaos_outcomes import Figures  # noqa: E402
 from chaos_plan import plan_round  # noqa: E402
-from chaos_round import Figures, carry_out  # noqa: E402
+from chaos_round import carry_out  # noqa: E402
 
 from tractor import spawn  # noqa: E402
 

@@ -15,7 +15,9 @@ from tractor.testing import _snapshot
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chaos
-import chaos_round
+import chaos_outcomes
+import chaos_tally
+from chaos_outcomes import Figures, outcome_of
 from chaos_plan import (
     FAULTS,
     HARMLESS_TO_PARENT,
@@ -30,7 +32,7 @@ from chaos_plan import (
     Plan,
     plan_round,
 )
-from chaos_round import Figures, Round, outcome_of
+from chaos_tally import Tally
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="what is left is read from /proc")
 
@@ -108,18 +110,18 @@ class TestWhatARoundNotes:
     def note(self, end: Callable[[], Awaitable[None]], out_dir: Path) -> Figures:
         """What is noted of an operation on a branch to which nothing bad happens."""
         plan = Plan("one", (Branch(Node("0"), "error", proxied=False),), (), ())
-        one = Round(plan, "trio", "uds", out_dir)
+        one = Tally(plan, out_dir)
 
         async def main() -> None:
             operation = Operation(0.0, "call", "0", 1, "portal", inside=False, breaks=None)
-            async with one._counted("call", operation):
+            async with one.counted("call", operation):
                 await end()
 
         trio.run(main)
         return one.figures
 
     def test_a_hang(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(chaos_round, "DEADLINE", 0.01)
+        monkeypatch.setattr(chaos_tally, "DEADLINE", 0.01)
         # It is none that the session should report.
         monkeypatch.setattr(_snapshot, "_written", [])
         figures = self.note(trio.sleep_forever, tmp_path)
@@ -129,8 +131,8 @@ class TestWhatARoundNotes:
     @pytest.mark.parametrize(
         "exc",
         [
-            chaos_round.WrongAnswerError("2 instead of 1"),
-            chaos_round.NotThereError("0"),
+            chaos_outcomes.WrongAnswerError("2 instead of 1"),
+            chaos_outcomes.NotThereError("0"),
             tractor.InternalError("broken"),
             # It would be well with an actor that was killed.
             tractor.TransportClosed("gone"),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ep_marks import gets_signals
 
 spec = importlib.util.spec_from_file_location(
     "discovery_churn", Path(__file__).with_name("churn.py")
@@ -20,6 +21,7 @@ spec.loader.exec_module(churn)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="reads /proc to tell what is left")
+@gets_signals
 def test_a_few_seconds_of_churn() -> None:
     run = churn.churn(4.0, "test")
     assert run.faults == []

@@ -27,6 +27,7 @@ from ep_discovery_tools import (
     stopped,
     until,
 )
+from ep_marks import gets_signals, outlives_its_root
 from ep_supervise_tools import Program, free_uds, program, spoken
 
 import tractor
@@ -124,6 +125,8 @@ def by_itself(how: str) -> Callable[..., Awaitable[None]]:
     return ends
 
 
+SIGNALS = ("SIGTERM", "SIGINT", "SIGKILL", "SIGSEGV", "os._exit")
+
 EXITS: dict[str, Callable[..., Awaitable[None]]] = {
     "portal cancel": portal_cancel,
     "nursery cancel": nursery_cancel,
@@ -133,18 +136,16 @@ EXITS: dict[str, Callable[..., Awaitable[None]]] = {
     "crash": crash,
     "failing boot": failing_boot,
     "cancelled boot": cancelled_boot,
-    "SIGTERM": by_itself("SIGTERM"),
-    "SIGINT": by_itself("SIGINT"),
-    "SIGKILL": by_itself("SIGKILL"),
-    "SIGSEGV": by_itself("SIGSEGV"),
-    "os._exit": by_itself("os._exit"),
+    **{how: by_itself(how) for how in SIGNALS},
 }
 
 WITHOUT_A_WORD = {"hard kill", "SIGKILL", "SIGSEGV", "os._exit", "cancelled boot"}
 """The process has had no time to unregister: the registrars learn it from the end of a channel."""
 
 
-@pytest.mark.parametrize("how", EXITS)
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=gets_signals if how in SIGNALS else ()) for how in EXITS]
+)
 def test_no_entry_of_a_subactor_remains(
     how: str, tpt_proto: str, pairs: dict[str, tuple[RegistrarProgram, RegistrarProgram]]
 ) -> None:
@@ -169,7 +170,10 @@ def test_no_entry_of_a_subactor_remains(
     run(main)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGKILL, marks=outlives_its_root)],
+)
 def test_no_entry_of_a_program_remains(
     number: int, tpt_proto: str, pairs: dict[str, tuple[RegistrarProgram, RegistrarProgram]]
 ) -> None:

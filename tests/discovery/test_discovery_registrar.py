@@ -13,6 +13,7 @@ from typing import Any
 import ep_supervise
 import pytest
 import trio
+from ep_marks import gets_signals
 from ep_supervise_tools import free_uds, one_daemon, run
 
 import tractor
@@ -62,6 +63,7 @@ def test_a_deep_tree_registers_with_the_one_registrar() -> None:
     run(main)
 
 
+@gets_signals
 def test_the_entries_of_a_killed_child_vanish() -> None:
     async def main() -> None:
         async with tractor.open_root_actor():

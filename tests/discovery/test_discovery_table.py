@@ -26,6 +26,7 @@ from ep_discovery_tools import (
     table,
     until,
 )
+from ep_marks import gets_signals
 
 import tractor
 from tractor.discovery import _portals, _registrars
@@ -299,7 +300,14 @@ def test_a_stopped_actor_is_not_taken_for_a_dead_one(
     run(main)
 
 
-@pytest.mark.parametrize("how", ["its scope is cancelled", "its actor ends", "its actor is killed"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "its scope is cancelled",
+        "its actor ends",
+        pytest.param("its actor is killed", marks=gets_signals),
+    ],
+)
 def test_a_waiter_that_goes_is_dropped(how: str, reg_addr: Any) -> None:
     """Seen at the registrar, which is this process, while a child waits."""
 

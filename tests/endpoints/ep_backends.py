@@ -118,3 +118,9 @@ async def multiprocessing_view() -> dict[str, Any]:
         "parent": parent.pid,
         "parent_lives": parent.is_alive(),
     }
+
+
+async def signal_in_another_thread(number: int) -> None:
+    """A signal that interrupts no system call of the main thread's: only the interpreter can tell it of that."""
+    await trio.to_thread.run_sync(lambda: signal.pthread_kill(threading.get_ident(), number))
+    await trio.sleep_forever()

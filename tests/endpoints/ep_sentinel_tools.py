@@ -36,13 +36,21 @@ class Tree:
         pids: by place.
         states: by place.
         sentinels: by the place of their actor.
+        servers: fork servers, by the place of their actor.
+
+    Args:
+        spec: the tree.
+        limit: seconds until all must be in their states.
+        backend: how its actors start; default: as this process's environment says.
     """
 
-    def __init__(self, spec: Node, limit: float = 40.0) -> None:
+    def __init__(self, spec: Node, limit: float = 40.0, backend: str | None = None) -> None:
         self.spec = spec
+        self._backend = backend
         self.pids: dict[str, int] = {}
         self.states: dict[str, str] = {}
         self.sentinels: dict[str, int] = {}
+        self.servers: dict[str, int] = {}
         self._fds: dict[int, int] = {}
         self._deadline = time.monotonic() + limit
         self._note_states("", spec)
@@ -60,6 +68,7 @@ class Tree:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             start_new_session=True,
+            env=os.environ | ({"TRACTOR_SPAWN_METHOD": self._backend} if self._backend else {}),
         )
         try:
             assert self.process.stdout is not None
@@ -67,10 +76,14 @@ class Tree:
             assert line, f"the program ended: {self.stderr()}"
             self.pids = json.loads(line)
             parents = {pid: place for place, pid in self.pids.items()}
-            for pid, parent in sentinels().items():
-                if parent in parents:
-                    self.sentinels[parents[parent]] = pid
-            for pid in (*self.pids.values(), *self.sentinels.values()):
+            for found, mark in (
+                (self.sentinels, b"_sentinel_main.py"),
+                (self.servers, b"multiprocessing.forkserver"),
+            ):
+                for pid, parent in running_with(mark).items():
+                    if parent in parents and pid not in parents:
+                        found[parents[parent]] = pid
+            for pid in (*self.pids.values(), *self.sentinels.values(), *self.servers.values()):
                 self._fds[pid] = os.pidfd_open(pid)
         except BaseException:
             self.__exit__()
@@ -104,18 +117,31 @@ class Tree:
     def kill(self, places: Iterable[str]) -> float:
         """SIGKILL; returns how many seconds it took until all their descendants, sentinels too, were gone."""
         chosen = list(places)
-        doomed = {pid for place in chosen for pid in self._with_sentinels(below(place, self.pids))}
-        doomed |= {self.sentinels[place] for place in chosen if place in self.sentinels}
+        doomed = {pid for place in chosen for pid in self._with_helpers(below(place, self.pids))}
+        doomed |= {pid for place in chosen for pid in self._helpers(place)}
+        return self._kill([self.pids[place] for place in chosen], doomed)
+
+    def kill_server(self, place: str) -> float:
+        """SIGKILL of an actor's fork server; seconds until all that it has forked, and what is below, were gone."""
+        doomed = self._with_helpers(below(place, self.pids))
+        return self._kill([self.servers[place]], doomed)
+
+    def _kill(self, chosen: list[int], doomed: set[int]) -> float:
         start = time.monotonic()
-        for place in chosen:
-            os.kill(self.pids[place], signal.SIGKILL)
+        for pid in chosen:
+            # An actor may be at its end already, since the loss of a fork server has reached it.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._fds[pid], signal.SIGKILL)
         left = self.wait_gone(doomed)
         took = time.monotonic() - start
         assert not left, f"{self.describe(left)} still there {took:.1f} s later: {self.stderr()}"
         return took
 
-    def _with_sentinels(self, places: list[str]) -> set[int]:
-        helpers = {self.sentinels[place] for place in places if place in self.sentinels}
+    def _helpers(self, place: str) -> list[int]:
+        return [found[place] for found in (self.sentinels, self.servers) if place in found]
+
+    def _with_helpers(self, places: list[str]) -> set[int]:
+        helpers = {pid for place in places for pid in self._helpers(place)}
         return {self.pids[place] for place in places} | helpers
 
     def wait_gone(self, pids: Iterable[int], limit: float = 10.0) -> set[int]:
@@ -136,6 +162,7 @@ class Tree:
     def describe(self, pids: Iterable[int]) -> str:
         names = {pid: f"{self.states[place]} {place!r}" for place, pid in self.pids.items()}
         names |= {pid: f"sentinel of {place!r}" for place, pid in self.sentinels.items()}
+        names |= {pid: f"fork server of {place!r}" for place, pid in self.servers.items()}
         return ", ".join(f"{names[pid]} ({pid})" for pid in pids)
 
     def __exit__(self, *exc_info: object) -> None:
@@ -161,13 +188,13 @@ def state_of(pid: int) -> str:
         return "X"
 
 
-def sentinels() -> dict[int, int]:
-    """The parent of each sentinel on this machine, by pid."""
+def running_with(mark: bytes) -> dict[int, int]:
+    """The parent of each process on this machine with these words on its command line, by pid."""
     found = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
-                if b"_sentinel_main.py" in Path(f"/proc/{entry}/cmdline").read_bytes():
+                if mark in Path(f"/proc/{entry}/cmdline").read_bytes():
                     stat = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
                     found[int(entry)] = int(stat[1])
     return found

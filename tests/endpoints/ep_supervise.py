@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,13 @@ async def uid() -> Any:
     return tractor.current_actor().aid.uid
 
 
+def place() -> int:
+    """What tells from outside whether this actor runs: its pid, or in a sub-interpreter its thread's id."""
+    return threading.get_native_id()
+
+
 async def pid() -> int:
-    return os.getpid()
+    return place()
 
 
 async def add(one: int, two: int = 10) -> int:
@@ -136,14 +142,14 @@ async def hold_tree(
     `worst` is what its leaves are: ``'blocked'``, ``'shielded'``, or as easy to cancel as any.
     """
     if not depth:
-        await ctx.started([os.getpid()])
+        await ctx.started([place()])
         if worst == "blocked":
             await trio.sleep(0.05)  # let `started` leave; the marker tells when the loop is blocked
-            await block_loop(f"{marker}.{os.getpid()}")
+            await block_loop(f"{marker}.{place()}")
         if worst == "shielded":
-            await sleep_shielded(f"{marker}.{os.getpid()}")
+            await sleep_shielded(f"{marker}.{place()}")
         await trio.sleep_forever()
-    pids = [os.getpid()]
+    pids = [place()]
     async with tractor.open_nursery() as an, trio.open_nursery() as tn:
 
         async def hold(

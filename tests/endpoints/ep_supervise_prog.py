@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -33,7 +34,7 @@ def address(text: str) -> Any:
 
 async def here() -> str:
     """An endpoint of the script itself."""
-    return f"{SET_BY_THE_SCRIPT}, pid {os.getpid()}"
+    return f"{SET_BY_THE_SCRIPT}, pid {threading.get_native_id()}"
 
 
 async def tree(depth: str = "2", width: str = "2", worst: str = "", marker: str = "") -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, limit: float = LIMIT) -> 
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie that somebody else has to reap does not."""
+    """Whether the process, or a sub-interpreter's thread, runs; a zombie that somebody else has to reap does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -43,6 +44,19 @@ def alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state not in "ZX"
     return not Path("/proc").is_dir()
+
+
+def place_of(portal: tractor.Portal) -> int:
+    """What `alive()` tells of a child: its pid, or in a sub-interpreter of this process its thread's id."""
+    aid = portal.chan.aid
+    assert aid is not None
+    assert aid.pid is not None
+    if aid.pid != os.getpid():
+        return aid.pid
+    places = [t.native_id for t in threading.enumerate() if t.name == f"subint-trio[{aid.name}]"]
+    assert len(places) == 1
+    assert places[0] is not None
+    return places[0]
 
 
 async def until(condition: Callable[[], Any], limit: float = 10.0) -> None:

@@ -20,8 +20,13 @@ import msgspec
 
 import tractor
 from tractor.msg import NamespacePath, hooks
+from tractor.spawn._contract import selected_start_method
 
-HAS_NUMPY = importlib.util.find_spec("numpy") is not None
+HAS_NUMPY = (
+    importlib.util.find_spec("numpy") is not None
+    # Which loads in one interpreter of a process only.
+    and selected_start_method() != "subint"
+)
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
 

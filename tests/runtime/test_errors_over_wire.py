@@ -9,6 +9,7 @@ import ep_errors
 import ep_peer
 import pytest
 import trio
+from ep_marks import gets_signals
 from ep_peer import open_peer, peer_uid, run
 
 import tractor
@@ -393,6 +394,7 @@ def test_portal_used_after_its_actor_is_gone(reg_addr: Any, use: Use) -> None:
     run(main)
 
 
+@gets_signals
 @pytest.mark.parametrize("use", [use_call, use_context, use_open_stream])
 def test_peer_that_is_killed_while_it_is_used(reg_addr: Any, use: Use) -> None:
     """Each dialog ends with `TransportClosed` that names the peer and says what is unknown."""

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from ep_marks import gets_signals
 from ep_payloads import PUPPETS
 from ep_tree import Tree, in_tree, module_tree
 
@@ -135,6 +136,7 @@ async def test_drain_on_the_endpoints_side(tree: Tree) -> None:
         assert "drain_to_final_msg()` is for the side that opened" in (await ctx.wait_for_result())
 
 
+@gets_signals
 @pytest.mark.skipon_spawn_backend(
     "mp_forkserver", reason="the actor keeps the fork server that it starts, and outlives the test"
 )

@@ -65,6 +65,9 @@ def test_what_cannot_travel_is_refused_before_it_is_sent(value: Any) -> None:
     run(main)
 
 
+@pytest.mark.skipon_spawn_backend(
+    "subint", reason="numpy loads in one interpreter of a process only, so no array can travel"
+)
 def test_arrays_that_arrive_are_writable_or_views(reg_addr: Any) -> None:
     pytest.importorskip("numpy")
 

@@ -1,6 +1,9 @@
 """Random trees, random bad states, SIGKILL of random ancestors: is every descendant gone within 2 s?
 
-``python tests/spawn/kill_storm.py --runs 200 --seed 1 --depth 3``
+``python tests/spawn/kill_storm.py --runs 200 --seed 1 --depth 3 --backend mp_forkserver``
+
+With `mp_forkserver` fork servers get SIGKILL, too.  Then the promise is for what they have forked, by order of an actor
+whose event loop runs.
 """
 
 from __future__ import annotations
@@ -22,6 +25,10 @@ import ep_sentinel_tools as tools
 
 WEIGHTS = {"idle": 30, "shielded": 10, "blocked": 15, "busy": 5, "stopped": 20, "gil": 20}
 MOST_ACTORS = 8
+RUN_LOOPS = ("idle", "shielded")
+"""States in which an actor's own nurseries still act."""
+
+BACKENDS = ("trio", "mp_spawn", "mp_forkserver", "main_thread_forkserver")
 
 
 def random_tree(rng: random.Random, depth: int) -> tools.Node:
@@ -75,9 +82,9 @@ class Figures:
         return "\n".join(lines)
 
 
-def one_run(rng: random.Random, depth: int, figures: Figures) -> None:
+def one_run(rng: random.Random, depth: int, figures: Figures, backend: str) -> None:
     spec = random_tree(rng, depth)
-    with tools.Tree(spec) as tree:
+    with tools.Tree(spec, backend=backend) as tree:
         parents = [place for place in tree.pids if tools.below(place, tree.pids)]
         middle = [place for place in parents if place]
         choice = rng.random()
@@ -94,21 +101,31 @@ def one_run(rng: random.Random, depth: int, figures: Figures) -> None:
         else:
             figures.states["idle"] += len(tree.pids)
         figures.actors += len(tree.pids)
-        note(figures, what, tree, chosen)
+        run_loops = [place for place in tree.servers if tree.states[place] in RUN_LOOPS]
+        if run_loops and rng.random() < 0.4:
+            server_of, what, chosen = rng.choice(run_loops), "a fork server", []
+            note(figures, what, f"of {server_of!r}", tree, tree.kill_server(server_of))
+            # The loss is an error of that actor's, which may go up to the root and end the program.
+            tree.wait_gone([tree.pids[""]], limit=3.0)
+        else:
+            note(figures, what, chosen, tree, tree.kill(chosen))
         if "" not in chosen:
             # A root without a sentinel has left its block, and is about to end.
-            if tools.state_of(tree.sentinels[""]) not in "XZ":
-                note(figures, "then the root", tree, [""])
+            ends = (
+                tools.state_of(tree.pids[""]) in "XZ" or tools.state_of(tree.sentinels[""]) in "XZ"
+            )
+            if not ends:
+                note(figures, "then the root", "", tree, tree.kill([""]))
             else:
-                tree.wait_gone({*tree.pids.values(), *tree.sentinels.values()})
+                helpers = {*tree.sentinels.values(), *tree.servers.values()}
+                tree.wait_gone({*tree.pids.values(), *helpers})
     figures.files_left += socket_files()
 
 
-def note(figures: Figures, what: str, tree: tools.Tree, chosen: list[str]) -> None:
-    took = tree.kill(chosen)
+def note(figures: Figures, what: str, whom: object, tree: tools.Tree, took: float) -> None:
     figures.times[what].append(took)
     if took > tools.PROMISE:
-        figures.late.append(f"{took:.2f} s: {what} {chosen} of {tree.spec}")
+        figures.late.append(f"{took:.2f} s: {what} {whom} of {tree.spec}")
 
 
 def socket_files() -> list[str]:
@@ -125,11 +142,13 @@ def socket_files() -> list[str]:
     return found
 
 
-def storm(runs: int, seed: int, depth: int, verbose: bool = False) -> Figures:
+def storm(
+    runs: int, seed: int, depth: int, verbose: bool = False, backend: str = "trio"
+) -> Figures:
     """Runs with the same seed have the same trees, states and victims."""
     figures = Figures()
     for index in range(runs):
-        one_run(random.Random(f"{seed}/{index}"), depth, figures)
+        one_run(random.Random(f"{seed}/{index}"), depth, figures, backend)
         if verbose and (index + 1) % 20 == 0:
             print(f"{index + 1} runs\n{figures.text()}\n", flush=True)
     return figures
@@ -140,6 +159,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--depth", type=int, default=3, help="levels below the root")
+    parser.add_argument("--backend", choices=BACKENDS, default="trio")
     args = parser.parse_args()
     if sys.platform != "linux":
         print("the net below a stopped process is tested on Linux only")
@@ -147,9 +167,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ks-", dir="/tmp") as directory:
         os.environ["XDG_RUNTIME_DIR"] = directory
         start = time.monotonic()
-        figures = storm(args.runs, args.seed, args.depth, verbose=True)
+        figures = storm(args.runs, args.seed, args.depth, verbose=True, backend=args.backend)
         took = time.monotonic() - start
-    print(f"{args.runs} runs in {took:.0f} s, seed {args.seed}, depth {args.depth}")
+    print(f"{args.backend}: {args.runs} runs in {took:.0f} s, seed {args.seed}, depth {args.depth}")
     print(figures.text())
     return 1 if figures.late or figures.files_left else 0
 

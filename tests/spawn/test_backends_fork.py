@@ -347,3 +347,14 @@ def test_a_root_in_a_side_thread_can_fork() -> None:
     thread.start()
     thread.join()
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_interrupts_nothing_is_handled(number: signal.Signals) -> None:
+    async def main() -> None:
+        async with tractor.open_nursery(start_method=KEY) as an:
+            portal = await an.start_actor("signalled", enable_modules=HERE)
+            with pytest.raises(tractor.ContextCancelled):
+                await portal.run(ep_backends.signal_in_another_thread, number=int(number))
+
+    run(main)

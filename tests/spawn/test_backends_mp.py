@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ep_backends
+import ep_sentinel_tools as tools
 import pytest
 import trio
 
@@ -90,6 +91,23 @@ def test_a_killed_fork_server_takes_its_actors_along() -> None:
                 await an.cancel()
 
     run(main)
+
+
+def test_what_is_stuck_goes_with_a_killed_fork_server() -> None:
+    spec: tools.Node = ("idle", [("gil", [("idle", [])]), ("stopped", []), ("idle", [("gil", [])])])
+    with tools.Tree(spec, backend="mp_forkserver") as tree:
+        tree.enter_states()
+        assert tree.kill_server("") <= tools.PROMISE
+        assert tree.process.wait(30) == 1
+
+
+def test_who_has_started_them_may_be_stuck_when_the_fork_server_is_killed() -> None:
+    """Then those that can end by themselves do."""
+    spec: tools.Node = ("blocked", [("idle", [("idle", [])]), ("shielded", [])])
+    with tools.Tree(spec, backend="mp_forkserver") as tree:
+        tree.enter_states()
+        assert tree.kill_server("") <= tools.PROMISE
+        tree.kill([""])
 
 
 def test_a_stopped_fork_server_holds_nobody_up() -> None:

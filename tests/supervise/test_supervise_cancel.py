@@ -13,7 +13,8 @@ import ep_supervise
 import pytest
 import trio
 import trio.testing
-from ep_supervise_tools import alive, one_daemon, run, until_exists, until_gone
+from ep_marks import gets_signals, gets_stuck
+from ep_supervise_tools import alive, one_daemon, place_of, run, until_exists, until_gone
 
 import tractor
 
@@ -21,11 +22,9 @@ HERE = ["ep_supervise"]
 
 
 def child_aid(portal: tractor.Portal) -> tuple[tuple[str, str], int]:
-    """Uid and pid of the actor at the other end."""
-    aid = portal.chan.aid
-    assert aid is not None
-    assert aid.pid is not None
-    return aid.uid, aid.pid
+    """Uid and place of the actor at the other end."""
+    assert portal.chan.aid is not None
+    return portal.chan.aid.uid, place_of(portal)
 
 
 # -- portal.cancel_actor() --
@@ -59,6 +58,7 @@ def test_cancelling_what_is_gone_is_false() -> None:
     run(main)
 
 
+@gets_stuck
 def test_no_acknowledgment_in_time(tmp_path: Path) -> None:
     assert tractor.Portal.cancel_timeout == 0.5
 
@@ -209,6 +209,7 @@ def test_an_error_after_the_cancel_is_raised() -> None:
     run(main)
 
 
+@gets_stuck
 def test_hard_kill_needs_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         marker = str(tmp_path / "blocked")
@@ -264,9 +265,10 @@ def test_a_scope_while_the_block_waits_for_its_children() -> None:
 
                     async with tractor.open_nursery() as an:
                         portal = await an.start_actor("daemon")
+                        place = place_of(portal)
                         tn.start_soon(later)
             assert scope.cancelled_caught
-            assert not alive(child_aid(portal)[1])
+            assert not alive(place)
             assert tractor.current_actor().cancel_called is False
 
     run(main)
@@ -279,8 +281,9 @@ def test_nurseries_one_in_the_other_in_one_actor() -> None:
             with pytest.raises(LookupError):
                 async with tractor.open_nursery() as inner:
                     portal = await inner.start_actor("gone")
+                    place = place_of(portal)
                     raise LookupError
-            assert not alive(child_aid(portal)[1])
+            assert not alive(place)
             assert await kept.run(ep_supervise.add, one=1) == 11
             await kept.cancel_actor()
         assert not outer.cancel_called
@@ -293,13 +296,14 @@ def test_the_root_cancels_itself() -> None:
         async with tractor.open_nursery() as an:
             actor = tractor.current_actor()
             portal = await an.start_actor("daemon")
+            place = place_of(portal)
             actor.cancel_soon()
             await trio.sleep_forever()
         assert actor.cancel_called
         assert actor.cancel_complete
         assert actor.cancel_caller is not None
         assert actor.cancel_caller.uid == actor.aid.uid
-        assert not alive(child_aid(portal)[1])
+        assert not alive(place)
 
     run(main)
 
@@ -307,6 +311,7 @@ def test_the_root_cancels_itself() -> None:
 # -- a signal to one subactor alone --
 
 
+@gets_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signalled_daemon_counts_as_cancelled(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
@@ -322,6 +327,7 @@ def test_a_signalled_daemon_counts_as_cancelled(
     assert capfd.readouterr().err == "", "it ends quietly"
 
 
+@gets_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_dialogs_of_a_signalled_daemon_end_as_its_own_cancellation(
     number: signal.Signals,
@@ -338,6 +344,7 @@ def test_the_dialogs_of_a_signalled_daemon_end_as_its_own_cancellation(
     run(main)
 
 
+@gets_signals
 def test_a_one_shot_that_signals_itself() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -349,6 +356,7 @@ def test_a_one_shot_that_signals_itself() -> None:
     run(main)
 
 
+@gets_signals
 def test_a_signalled_subtree_goes_with_its_top() -> None:
     async def main() -> None:
         async with one_daemon() as (_, portal):

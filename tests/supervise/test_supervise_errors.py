@@ -13,6 +13,7 @@ from typing import Any
 import ep_supervise
 import pytest
 import trio
+from ep_marks import gets_signals
 from ep_supervise_tools import alive, one_daemon, run, until_exists
 
 import tractor
@@ -118,6 +119,7 @@ def test_an_error_of_a_call_that_the_body_handles_is_no_failure() -> None:
     run(main)
 
 
+@gets_signals
 @pytest.mark.parametrize("when", ["idle", "in a call"])
 def test_a_daemon_killed_is_an_actor_failure(when: str, tmp_path: Path) -> None:
     pids: list[int] = []
@@ -148,6 +150,7 @@ def test_a_daemon_killed_is_an_actor_failure(when: str, tmp_path: Path) -> None:
     run(main)
 
 
+@gets_signals
 def test_a_daemon_killed_while_the_block_waits_for_it() -> None:
     async def main() -> None:
         with pytest.raises(tractor.ActorFailure) as info:
@@ -160,6 +163,7 @@ def test_a_daemon_killed_while_the_block_waits_for_it() -> None:
     run(main)
 
 
+@gets_signals
 @pytest.mark.parametrize("status", [0, 5])
 def test_a_process_that_ends_without_a_word(status: int) -> None:
     async def main() -> None:
@@ -173,6 +177,7 @@ def test_a_process_that_ends_without_a_word(status: int) -> None:
     run(main)
 
 
+@gets_signals
 def test_a_call_to_a_process_that_ends_without_a_word() -> None:
     async def main() -> None:
         with pytest.raises(tractor.ActorFailure) as info:
@@ -280,6 +285,7 @@ def test_an_error_three_levels_down_names_its_way() -> None:
     run(main)
 
 
+@gets_signals
 def test_a_nested_actor_that_is_killed_is_reported_to_the_top() -> None:
     async def main() -> None:
         with pytest.raises(tractor.RemoteActorError) as info:
@@ -295,6 +301,7 @@ def test_a_nested_actor_that_is_killed_is_reported_to_the_top() -> None:
     run(main)
 
 
+@gets_signals
 def test_a_failed_start_in_the_body_takes_the_rest_down() -> None:
     pids: list[int] = []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import ep_supervise
 import pytest
 import trio
+from ep_marks import gets_signals, gets_stuck
 from ep_supervise_tools import alive, one_daemon, run, until_exists
 
 import tractor
@@ -33,6 +34,7 @@ async def tear_down(an: tractor.ActorNursery, portal: tractor.Portal, marker: st
     return an.statistics().escalations
 
 
+@gets_stuck
 @pytest.mark.parametrize("ignore_sigterm", [False, True])
 def test_a_blocked_loop(
     marker: str, ignore_sigterm: bool, caplog: pytest.LogCaptureFixture
@@ -53,6 +55,7 @@ def test_a_blocked_loop(
     assert "tractor._child" in record.getMessage(), "the command line is shown"
 
 
+@gets_stuck
 def test_a_shielded_sleep(marker: str, caplog: pytest.LogCaptureFixture) -> None:
     """The cancel is acked, but the task does not end."""
 
@@ -65,6 +68,7 @@ def test_a_shielded_sleep(marker: str, caplog: pytest.LogCaptureFixture) -> None
     assert ZOMBIE in caplog.text
 
 
+@gets_signals
 def test_a_stopped_process(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with one_daemon() as (an, portal):
@@ -78,6 +82,7 @@ def test_a_stopped_process(caplog: pytest.LogCaptureFixture) -> None:
     assert ZOMBIE in caplog.text
 
 
+@gets_stuck
 def test_an_error_in_the_body_takes_the_same_way(
     marker: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,6 +97,7 @@ def test_an_error_in_the_body_takes_the_same_way(
     assert ZOMBIE in caplog.text
 
 
+@gets_stuck
 def test_children_go_down_in_parallel(tmp_path: Path) -> None:
     """Six stuck ones take one ladder's time, not six: the clock of the scope is the proof."""
     number = 6
@@ -112,6 +118,7 @@ def test_children_go_down_in_parallel(tmp_path: Path) -> None:
     run(main)
 
 
+@gets_signals
 def test_the_socket_files_of_killed_children_are_removed(marker: str, tmp_path: Path) -> None:
     own = (str(tmp_path), "own.sock")
 
@@ -133,6 +140,7 @@ def test_the_socket_files_of_killed_children_are_removed(marker: str, tmp_path: 
     run(main)
 
 
+@gets_signals
 def test_a_killed_child_takes_its_own_children_along(caplog: pytest.LogCaptureFixture) -> None:
     """They end by the loss of their parent; the nursery is not left before that."""
     pids: list[int] = []
@@ -155,6 +163,7 @@ def test_a_killed_child_takes_its_own_children_along(caplog: pytest.LogCaptureFi
     assert ZOMBIE not in caplog.text, "nobody had to be killed"
 
 
+@gets_signals
 def test_the_children_of_a_killed_child_that_are_stuck_go_too(tmp_path: Path) -> None:
     pids: list[int] = []
     marker = str(tmp_path / "blocked")
@@ -175,6 +184,7 @@ def test_the_children_of_a_killed_child_that_are_stuck_go_too(tmp_path: Path) ->
     run(main)
 
 
+@gets_stuck
 @pytest.mark.parametrize("worst", ["blocked", "shielded"])
 def test_progress_notes_keep_a_slow_subtree_alive(
     worst: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -12,10 +12,12 @@ from typing import Any
 import ep_supervise
 import pytest
 import trio
-from ep_supervise_tools import alive, one_daemon, program, run, until_gone
+from ep_marks import gets_signals
+from ep_supervise_tools import alive, one_daemon, place_of, program, run, until_gone
 
 import tractor
 from tractor.discovery import wrap_address
+from tractor.spawn._contract import selected_start_method
 
 HERE = ["ep_supervise"]
 
@@ -37,9 +39,10 @@ def test_a_daemon_serves_until_it_is_cancelled(tpt_proto: str, reg_addr: Any) ->
             portal = await an.start_actor("server", enable_modules=HERE)
             told = await portal.run(ep_supervise.describe)
             assert told["name"] == "server"
-            assert told["pid"] != os.getpid()
+            assert (told["pid"] == os.getpid()) == (selected_start_method() == "subint")
             assert portal.chan.aid is not None
             assert portal.chan.aid.pid == told["pid"]
+            place = place_of(portal)
             for flag in ("is_root", "is_root_process", "is_registrar", "infected"):
                 assert told[flag] is False, flag
             assert told["vars"]["_is_root"] is False
@@ -50,7 +53,7 @@ def test_a_daemon_serves_until_it_is_cancelled(tpt_proto: str, reg_addr: Any) ->
             assert wrap_address(tuple(addr)).proto_key == tpt_proto
             assert await portal.run(ep_supervise.add, one=1, two=2) == 3
             assert await portal.cancel_actor()
-        assert not alive(told["pid"])
+        assert not alive(place)
         assert not portal.chan.connected()
 
     run(main)
@@ -284,6 +287,7 @@ def test_nothing_can_be_started_in_a_nursery_that_is_over() -> None:
 # -- children that die before they are usable --
 
 
+@gets_signals
 def test_a_module_that_ends_the_process() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:

@@ -178,6 +178,7 @@ class FrameSender:
             else:
                 await self._wait_writable()
 
+    @trio.lowlevel.enable_ki_protection
     async def run_flusher(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from ._fork_reset import reset_process
+from ._signal_help import note_forked_off_thread
 
 __all__ = ["fork_from_worker_thread", "fork_in_fresh_thread"]
 
@@ -173,6 +174,7 @@ class _Fork:
 def _be_the_child(child_main: Callable[[set[int]], int], mask: set[int]) -> None:
     """Run the child, in its only thread; never returns."""
     status = 1
+    note_forked_off_thread()
     try:
         status = contextvars.Context().run(child_main, mask)
     except SystemExit as exc:

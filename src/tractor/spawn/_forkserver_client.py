@@ -38,6 +38,9 @@ PRELOADED = ["tractor._child", "tractor.spawn._mp"]
 STOP_TIMEOUT = 1.0
 """Seconds that a fork server may take to end by itself."""
 
+LOST_GRACE = 1.3
+"""Seconds after the loss of a fork server until those of its processes that have not ended by themselves are killed."""
+
 STATUS_TIMEOUT = 1.0
 """Seconds in which a fork server must have told how a dead child has ended."""
 
@@ -165,6 +168,9 @@ class ForkServerProcess:
         self.poll()
         if self._server_lost:
             self._on_server_lost()
+            # One that is stopped, or whose threads all wait for the GIL, can't act on that.
+            await trio.sleep(LOST_GRACE)
+            self.send_signal(signal.SIGKILL)
 
     def _read_status(self) -> None:
         ready = select.poll()

@@ -210,7 +210,9 @@ def _run_child(
 ) -> NoReturn:
     """In the child: the process object's target."""
     real_fd: int | None = None
+    server: int | None = None
     if boot_fd is None:
+        server = os.getppid()
         inherited: Any = forkserver.get_inherited_fds()
         boot_fd, real_fd, stderr_fd = inherited
         os.dup2(stderr_fd, 2)
@@ -223,7 +225,14 @@ def _run_child(
     sys.modules.pop("__mp_main__", None)
     child: Any = importlib.import_module(CHILD_MODULE)
     args = child.ChildArgs(
-        name, uuid, parent_addr, boot_fd, loglevel, infect_asyncio, stderr_fd=real_fd
+        name,
+        uuid,
+        parent_addr,
+        boot_fd,
+        loglevel,
+        infect_asyncio,
+        stderr_fd=real_fd,
+        server_pid=server,
     )
     run: Callable[[Any], NoReturn] = child.run_and_leave
     run(args)

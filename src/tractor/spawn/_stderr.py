@@ -88,6 +88,7 @@ class StderrCapture:
             os.close(self._read_fd)
             os.close(self.real_fd)
 
+    @trio.lowlevel.enable_ki_protection
     async def _relay(self, relayed: trio.Event) -> None:
         try:
             with self._scope:

@@ -134,7 +134,7 @@ class SubintProcess:
             log.info("actor %r, which was abandoned, has ended after all", self._name)
             return
         if end.left is not None:
-            log.warning(
+            log.error(
                 "actor %r has ended, but threads still run in its sub-interpreter %s, which is abandoned: %s",
                 self._name,
                 self._thread.interpreter,
@@ -150,7 +150,8 @@ class SubintProcess:
         if self._returncode is None:
             self._abandoned = True
             self._returncode = 1
-            log.warning(
+            # An error, as a killed process is: a user who has not asked for a log must learn of it, too.
+            log.error(
                 "actor %r does not end; abandoned: %s; the process will end by os._exit()",
                 self._name,
                 self._thread.abandon(),
