@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from tractor.demo import __main__ as program
+from tractor.demo._asyncio_act import AsyncioAct, asyncio_complaints
 from tractor.demo._cluster import Run
 from tractor.demo._proof import crash_complaints, index_complaints, process_complaints
+from tractor.demo._shm_act import NUMBERS, ShmAct, render_shm_act, shm_complaints
 
 TIME_LIMIT = 30
 """Seconds after which a run hangs."""
@@ -62,6 +64,8 @@ def test_indexes_crashes_and_leaves_nobody(folder: Path, tpt_proto: str) -> None
     assert any(row.startswith("bad.py: SyntaxError") for row in shown)
     assert "IndexerOnFire" in done.stdout
     assert "in crash_on_purpose" in done.stdout
+    assert "200 of 200 answers were right" in done.stdout
+    assert "the server's task got TrioTaskExited" in done.stdout
     pids = re.findall(r"indexer_\d +(\d+) ", done.stdout)
     assert len(set(pids)) == 2
     assert f"no process is left (workers were: {', '.join(pids)})" in shown
@@ -183,6 +187,13 @@ def test_missing_crash_is_noticed() -> None:
     assert crash_complaints(Run()) == ["a worker was told to crash, and no error came back"]
 
 
+def test_an_asyncio_side_that_did_not_end_with_its_block_is_noticed() -> None:
+    act = AsyncioAct(pid=1, right=200, seconds=1.0, served=199, ended_by="")
+    answered, told = asyncio_complaints(act)
+    assert "199 answered" in answered
+    assert "got ''" in told
+
+
 def test_processes_that_are_left_are_noticed() -> None:
     assert process_complaints(Run()) == []
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
@@ -194,3 +205,15 @@ def test_processes_that_are_left_are_noticed() -> None:
                 f"process {process.pid}, a child of this one, still exists"
             ]
     assert process_complaints(known) == []
+
+
+def test_shared_memory_that_is_left_or_wrong_is_noticed() -> None:
+    good = ShmAct(pid=1, key="k", total=sum(range(NUMBERS)), late=NUMBERS - 1)
+    assert shm_complaints(good) == []
+    assert "killed that process" in render_shm_act(good)
+    wrong, left = shm_complaints(ShmAct(pid=1, key="k", total=5, late=0, left=True))
+    assert "came to 5" in wrong
+    assert "'k' of a killed actor was still there" in left
+    skipped = ShmAct(skipped="no such thing here")
+    assert shm_complaints(skipped) == []
+    assert render_shm_act(skipped) == "shared memory: skipped: no such thing here"

@@ -13,11 +13,17 @@ from itertools import islice
 
 import trio
 
+from tractor.demo._asyncio_act import (
+    asyncio_complaints,
+    render_asyncio_act,
+    run_asyncio_act,
+)
 from tractor.demo._cluster import Run, run_cluster
 from tractor.demo._index import find_files, printable
 from tractor.demo._progress import Progress
 from tractor.demo._proof import crash_complaints, index_complaints, process_complaints
 from tractor.demo._report import render
+from tractor.demo._shm_act import render_shm_act, run_shm_act, shm_complaints
 from tractor.ipc import HAS_UDS
 
 __all__ = ["main"]
@@ -57,8 +63,8 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, str, list[st
     """The options, the folder and the files; SystemExit(2) if there is nothing to be done."""
     parser = argparse.ArgumentParser(
         prog="python -m tractor.demo",
-        description="Index a folder of Python files with a cluster of actors, then crash one "
-        "of them and prove that no process is left.",
+        description="Index a folder of Python files with a cluster of actors, crash one "
+        "of them, ask a server that is written for asyncio, and prove that no process is left.",
     )
     parser.add_argument("folder", nargs="?", help="default: this Python's standard library")
     parser.add_argument(
@@ -138,9 +144,23 @@ def _run(options: argparse.Namespace, folder: str, paths: list[str], run: Run) -
     if not options.no_crash:
         _show_crash(run)
         complaints += crash_complaints(run)
+    complaints += _show_asyncio_act(options.transport, run)
+    complaints += _show_shm_act(options.transport, run)
     for complaint in complaints:
         print(f"NOT PROVEN: {complaint}", file=sys.stderr)
     return EXIT_FAILED if complaints else 0
+
+
+def _show_asyncio_act(transport: str, run: Run) -> list[str]:
+    act = trio.run(run_asyncio_act, transport, run)
+    print(f"\n{render_asyncio_act(act)}")
+    return asyncio_complaints(act)
+
+
+def _show_shm_act(transport: str, run: Run) -> list[str]:
+    act = trio.run(run_shm_act, transport, run)
+    print(f"\n{render_shm_act(act)}")
+    return shm_complaints(act)
 
 
 def _show_crash(run: Run) -> None:

@@ -36,6 +36,8 @@ class Run:
     summary: Summary = field(default_factory=Summary)
     pids: dict[str, int] = field(default_factory=dict)
     """Every worker that was started, by name."""
+    act_pids: dict[str, int] = field(default_factory=dict)
+    """Every actor of the later acts, by name."""
     start_seconds: float = 0.0
     index_seconds: float = 0.0
     returned: int = 0

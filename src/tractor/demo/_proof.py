@@ -43,10 +43,9 @@ def crash_complaints(run: Run) -> list[str]:
 
 def process_complaints(run: Run) -> list[str]:
     """What speaks against "no process is left": workers, also as zombies, and other children."""
-    complaints = [
-        f"process {pid} ({name}) still exists" for name, pid in run.pids.items() if _exists(pid)
-    ]
-    known = set(run.pids.values())
+    started = [*run.pids.items(), *run.act_pids.items()]
+    complaints = [f"process {pid} ({name}) still exists" for name, pid in started if _exists(pid)]
+    known = {pid for _, pid in started}
     complaints += [
         f"process {pid}, a child of this one, still exists"
         for pid in _children_of(os.getpid())

@@ -320,8 +320,8 @@ def _cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@trio.lowlevel.enable_ki_protection
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_worker_pool(
     workers: int | None = None, *, name: str = "worker", **start_kwargs: Any
 ) -> AsyncIterator[WorkerPool]:

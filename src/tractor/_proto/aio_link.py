@@ -1,0 +1,335 @@
+"""The life of one link between a trio block and an asyncio task, and what each side is told of the other's end.
+
+Events in, instructions out; the driver is `to_asyncio/_link.py`.
+
+===========  ======================  =====================================================  =======
+phase        event                   instructions                                           next
+===========  ======================  =====================================================  =======
+STARTING     started                 enter the block                                        OPEN
+STARTING     asyncio ended           end the values, fail the entry                         AIO_DONE
+STARTING     trio ended              by the table `TELL`                                    ENDING
+OPEN         asyncio ended           end the values; cancel the scope by `UNWINDS`          AIO_DONE
+OPEN         trio ended              by the table `TELL`                                    ENDING
+OPEN         cancel asked            cancel the task                                        OPEN
+ENDING       asyncio ended           –                                                      ENDED
+AIO_DONE     trio ended              –                                                      ENDED
+===========  ======================  =====================================================  =======
+
+What leaves the block, once both sides have ended, is in the table `VERDICTS`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+__all__ = [
+    "TELL",
+    "UNWINDS",
+    "VERDICTS",
+    "AioEnd",
+    "AioLink",
+    "Do",
+    "IllegalLinkEvent",
+    "Phase",
+    "Relation",
+    "TrioEnd",
+    "Verdict",
+    "aio_end",
+    "related",
+    "without",
+]
+
+
+class AioEnd(enum.Enum):
+    """How the asyncio task has ended."""
+
+    RETURNED = "returned"
+    RAISED = "raised an error of its own"
+    CANCELLED = "was cancelled by itself or some third code"
+    CANCELLED_HERE = "was cancelled because the trio side had asked"
+    LET_OUT = "ended on what it was told of the trio side"
+    GIVEN_UP = "was told and cancelled, and still runs"
+
+
+class TrioEnd(enum.Enum):
+    """How the trio side has ended."""
+
+    WAITING = "was not in its block yet"
+    LEFT = "left its block"
+    UNWOUND = "was unwound by the link's own scope"
+    CANCELLED = "was cancelled from outside the link"
+    RAISED = "raised"
+
+
+class Relation(enum.Enum):
+    """Two errors, one of each side."""
+
+    INDEPENDENT = "neither caused the other"
+    AIO_FIRST = "the asyncio side's caused the trio side's, or is the same"
+    TRIO_FIRST = "the trio side's caused the asyncio side's"
+
+
+class Phase(enum.Enum):
+    """Where a link stands."""
+
+    STARTING = "the task has not said that it has started"
+    OPEN = "both sides run"
+    ENDING = "the trio side has ended"
+    AIO_DONE = "the asyncio task has ended"
+    ENDED = "both have ended"
+
+
+class Do(enum.Enum):
+    """What the driver has to do at once."""
+
+    ENTER = "enter the block"
+    FAIL_ENTRY = "wake the one who waits for the start"
+    END_VALUES = "no further value comes for the trio side"
+    CANCEL_SCOPE = "cancel the link's scope"
+    CANCEL_TASK = "cancel the asyncio task"
+    TELL_EXITED = "raise TrioTaskExited in the asyncio task"
+    TELL_CANCELLED = "raise TrioCancelled in the asyncio task"
+
+
+class Verdict(enum.Enum):
+    """What leaves the block on the trio side."""
+
+    NOTHING = "nothing"
+    NOTHING_UNLESS_STRICT = "nothing; AsyncioTaskExited without suppress_graceful_exits"
+    EXITED_IF_STRICT = "nothing; TrioTaskExited without suppress_graceful_exits"
+    TASK_EXITED = "AsyncioTaskExited"
+    AIO_CANCELLED = "AsyncioCancelled"
+    AIO_ERROR = "the asyncio side's error"
+    TRIO_ERROR = "what the trio side raised"
+    TRIO_CANCELLED = "trio.Cancelled"
+    BY_RELATION = "the causing one alone, or a group of both"
+    BOTH = "a group of both"
+    GIVEN_UP = "an error that names the task"
+    IMPOSSIBLE = "these two ends do not go together"
+
+
+_ROWS: Final[dict[AioEnd, tuple[Verdict, ...]]] = {
+    # The columns: WAITING, LEFT, UNWOUND, CANCELLED, RAISED.
+    AioEnd.RETURNED: (
+        Verdict.TASK_EXITED,
+        Verdict.NOTHING_UNLESS_STRICT,
+        Verdict.IMPOSSIBLE,
+        Verdict.TRIO_CANCELLED,
+        Verdict.TRIO_ERROR,
+    ),
+    AioEnd.RAISED: (
+        Verdict.AIO_ERROR,
+        Verdict.AIO_ERROR,
+        Verdict.AIO_ERROR,
+        Verdict.AIO_ERROR,
+        Verdict.BY_RELATION,
+    ),
+    AioEnd.CANCELLED: (
+        Verdict.AIO_CANCELLED,
+        Verdict.AIO_CANCELLED,
+        Verdict.AIO_CANCELLED,
+        Verdict.TRIO_CANCELLED,
+        Verdict.TRIO_ERROR,
+    ),
+    AioEnd.CANCELLED_HERE: (
+        Verdict.AIO_CANCELLED,
+        Verdict.NOTHING,
+        Verdict.IMPOSSIBLE,
+        Verdict.TRIO_CANCELLED,
+        Verdict.TRIO_ERROR,
+    ),
+    AioEnd.LET_OUT: (
+        Verdict.IMPOSSIBLE,
+        Verdict.EXITED_IF_STRICT,
+        Verdict.IMPOSSIBLE,
+        Verdict.TRIO_CANCELLED,
+        Verdict.TRIO_ERROR,
+    ),
+    AioEnd.GIVEN_UP: (
+        Verdict.IMPOSSIBLE,
+        Verdict.GIVEN_UP,
+        Verdict.IMPOSSIBLE,
+        Verdict.GIVEN_UP,
+        Verdict.BOTH,
+    ),
+}
+
+VERDICTS: Final[dict[tuple[AioEnd, TrioEnd], Verdict]] = {
+    (aio, trio): verdict
+    for aio, row in _ROWS.items()
+    for trio, verdict in zip(TrioEnd, row, strict=True)
+}
+
+TELL: Final[dict[TrioEnd, Do]] = {
+    TrioEnd.LEFT: Do.TELL_EXITED,
+    TrioEnd.CANCELLED: Do.TELL_CANCELLED,
+    TrioEnd.RAISED: Do.TELL_CANCELLED,
+}
+"""What the asyncio task is told of the trio side's end; the error of ``RAISED`` is its ``__cause__``."""
+
+UNWINDS: Final = frozenset({AioEnd.RAISED, AioEnd.CANCELLED})
+"""The ends of the asyncio task that cancel the trio side's block."""
+
+
+class Ended(NamedTuple):
+    """The end of both sides: what leaves the block."""
+
+    verdict: Verdict
+    relation: Relation
+
+
+class IllegalLinkEvent(RuntimeError):
+    """An event that can't happen in the link's phase; names phase, event and history."""
+
+
+class AioLink:
+    """One link.  Fed with what has happened; each method returns what there is to do now.
+
+    Attributes:
+        phase: where it stands.
+        aio, trio: how the sides have ended; ``None``: not yet.
+        told: whether the asyncio task was told of the trio side's end before its own.
+        asked: whether the trio side has asked for the task's cancellation.
+    """
+
+    def __init__(self) -> None:
+        self.phase = Phase.STARTING
+        self.aio: AioEnd | None = None
+        self.trio: TrioEnd | None = None
+        self.told = False
+        self.asked = False
+        self.history: list[str] = []
+
+    def started(self) -> list[Do]:
+        """The asyncio task says that it has started.  Raises IllegalLinkEvent: it is not the first time."""
+        if self.phase is Phase.ENDING and "started" not in self.history:
+            # Nobody waits for it any more.
+            self.history.append("started")
+            return []
+        self._expect("started", Phase.STARTING)
+        self.phase = Phase.OPEN
+        return [Do.ENTER]
+
+    def cancel_asked(self) -> list[Do]:
+        """The trio side asks for the task's cancellation; nothing where the task has ended or was told to."""
+        if self.phase not in (Phase.STARTING, Phase.OPEN):
+            return []
+        self.history.append("cancel asked")
+        self.asked = True
+        return [Do.CANCEL_TASK]
+
+    def aio_ended(self, how: AioEnd) -> list[Do]:
+        """The asyncio task has ended.  Raises IllegalLinkEvent: not in this phase, or not so."""
+        self._expect(f"asyncio {how.value}", Phase.STARTING, Phase.OPEN, Phase.ENDING)
+        if not self.told and how in (AioEnd.LET_OUT, AioEnd.GIVEN_UP):
+            raise self._illegal(f"asyncio {how.value}")
+        before, self.aio = self.phase, how
+        if before is Phase.ENDING:
+            self.phase = Phase.ENDED
+            return [Do.END_VALUES]
+        self.phase = Phase.AIO_DONE
+        if before is Phase.STARTING:
+            return [Do.END_VALUES, Do.FAIL_ENTRY]
+        return [Do.END_VALUES, Do.CANCEL_SCOPE] if how in UNWINDS else [Do.END_VALUES]
+
+    def trio_ended(self, how: TrioEnd) -> list[Do]:
+        """The trio side has ended.  Raises IllegalLinkEvent: not in this phase, or not so."""
+        self._expect(f"trio {how.value}", Phase.STARTING, Phase.OPEN, Phase.AIO_DONE)
+        if self.phase is Phase.AIO_DONE:
+            assert self.aio is not None
+            if VERDICTS[self.aio, how] is Verdict.IMPOSSIBLE:
+                raise self._illegal(f"trio {how.value}")
+            self.trio, self.phase = how, Phase.ENDED
+            return []
+        if how not in TELL or (self.phase is Phase.STARTING and how is TrioEnd.LEFT):
+            raise self._illegal(f"trio {how.value}")
+        self.trio, self.phase, self.told = how, Phase.ENDING, True
+        return [TELL[how]]
+
+    def verdict(self, strict: bool, relation: Relation) -> Verdict:
+        """What leaves the block, without a choice left open.
+
+        Args:
+            strict: graceful exits count as errors (``suppress_graceful_exits=False``).
+            relation: how the two sides' errors are related, if there are two.
+
+        Raises:
+            IllegalLinkEvent: a side has not ended.
+        """
+        if self.phase is not Phase.ENDED or self.aio is None or self.trio is None:
+            raise self._illegal("verdict")
+        verdict = VERDICTS[self.aio, self.trio]
+        if verdict is Verdict.NOTHING_UNLESS_STRICT:
+            # One that caught what it was told, and returned, has ended as it should.
+            return Verdict.TASK_EXITED if strict and not self.told else Verdict.NOTHING
+        if verdict is Verdict.EXITED_IF_STRICT:
+            return verdict if strict else Verdict.NOTHING
+        if verdict is Verdict.BY_RELATION:
+            return {
+                Relation.INDEPENDENT: Verdict.BOTH,
+                Relation.AIO_FIRST: Verdict.AIO_ERROR,
+                Relation.TRIO_FIRST: Verdict.TRIO_ERROR,
+            }[relation]
+        return verdict
+
+    def _expect(self, event: str, *phases: Phase) -> None:
+        if self.phase not in phases:
+            raise self._illegal(event)
+        self.history.append(event)
+
+    def _illegal(self, event: str) -> IllegalLinkEvent:
+        past = ", ".join(self.history) or "nothing"
+        return IllegalLinkEvent(f"{event!r} can't happen while {self.phase.value}; so far: {past}")
+
+
+def aio_end(*, cancelled: bool, failed: bool, on_told: bool, asked: bool, told: bool) -> AioEnd:
+    """How a finished task has ended.
+
+    Args:
+        cancelled: by CancelledError.
+        failed: by any other exception.
+        on_told: that exception is nothing but what the task was told.
+        asked: the trio side had asked for its cancellation.
+        told: it had been told of the trio side's end, maybe by a cancel that stood for it.
+    """
+    if cancelled:
+        if told:
+            return AioEnd.LET_OUT
+        return AioEnd.CANCELLED_HERE if asked else AioEnd.CANCELLED
+    if failed:
+        return AioEnd.LET_OUT if on_told else AioEnd.RAISED
+    return AioEnd.RETURNED
+
+
+def related(aio: BaseException, trio: BaseException) -> Relation:
+    """Which error of the two, if any, caused the other: by causes, contexts and members of groups."""
+    if any(exc is aio for exc in _chain(trio)):
+        return Relation.AIO_FIRST
+    if any(exc is trio for exc in _chain(aio)):
+        return Relation.TRIO_FIRST
+    return Relation.INDEPENDENT
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [exc]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        todo += (one.__cause__, one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
+
+
+def without(exc: BaseException, is_told: Callable[[BaseException], bool]) -> BaseException | None:
+    """What is left of an error when what the task was told is taken out of its groups; ``None``: nothing."""
+    if isinstance(exc, BaseExceptionGroup):
+        # Before Python 3.13 only plain functions are taken for conditions.
+        told, rest = exc.split(lambda one: is_told(one))
+        return rest if told is not None else exc
+    return None if is_told(exc) else exc

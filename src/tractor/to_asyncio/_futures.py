@@ -1,0 +1,76 @@
+"""Running trio tasks from asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from ._host import current_host
+
+__all__ = ["run_trio_task_in_future"]
+
+
+class _TrioTaskFuture(asyncio.Future[Any]):
+    """Done only after its trio task is; a cancel is passed on to that."""
+
+    _scope: trio.CancelScope | None = None
+    _in_trio: Callable[[Callable[[], object]], None] | None = None
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self.done() or self._scope is None or self._in_trio is None:
+            return False
+        self._in_trio(self._scope.cancel)
+        return True
+
+    def finish_cancelled(self) -> None:
+        super().cancel()
+
+
+def run_trio_task_in_future(
+    async_fn: Callable[..., Awaitable[Any]], *args: Any
+) -> asyncio.Future[Any]:
+    """Run ``async_fn(*args)`` as a trio system task; to be called from asyncio.
+
+    Returns:
+        A future for its value or error.  To cancel the future is to cancel the trio task, and the future is done only
+        once that is; it is cancelled if the trio task was.
+
+    Raises:
+        RuntimeError: this actor's trio does not run as a guest of asyncio, or has finished.
+    """
+    host = current_host("run_trio_task_in_future()")
+    if host.token is None or host.finished:
+        raise RuntimeError("run_trio_task_in_future(): trio has finished, or has not begun")
+    future = _TrioTaskFuture(loop=host.loop)
+    scope = future._scope = trio.CancelScope()
+    future._in_trio = host.in_trio
+
+    async def run() -> None:
+        try:
+            with scope:
+                # A system task's errors are trio's end.
+                value = await async_fn(*args)
+                future.set_result(value)
+                return
+            future.finish_cancelled()
+        except trio.Cancelled:
+            future.finish_cancelled()
+            raise
+        except BaseException as exc:
+            _fail(future, exc)
+
+    name = getattr(async_fn, "__qualname__", None) or repr(async_fn)
+    trio.lowlevel.spawn_system_task(run, name=name, context=contextvars.copy_context())
+    return future
+
+
+def _fail(future: asyncio.Future[Any], exc: BaseException) -> None:
+    try:
+        future.set_exception(exc)
+    except TypeError:
+        # StopIteration can't be raised into a coroutine.
+        future.set_exception(RuntimeError(f"the trio task raised {exc!r}"))

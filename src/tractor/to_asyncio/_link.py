@@ -1,0 +1,425 @@
+"""Carrying out the life of a link: the driver of `_proto/aio_link.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import weakref
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import (
+    AsyncioCancelled,
+    AsyncioRuntimeTranslationError,
+    AsyncioTaskExited,
+    TrioCancelled,
+    TrioTaskExited,
+)
+from tractor._proto.aio_link import (
+    UNWINDS,
+    AioEnd,
+    AioLink,
+    Do,
+    Phase,
+    Relation,
+    TrioEnd,
+    Verdict,
+    aio_end,
+    related,
+    without,
+)
+from tractor._util._groups import is_multi_cancelled
+from tractor._util._ki import ki_protected
+from tractor.runtime._vars import runtime_vars
+
+from ._deliver import maybe_signal_aio_task
+from ._leftovers import CANCEL_DEADLINE
+from ._queue import AsyncioQueue
+
+__all__ = ["CHANNEL_SIZE", "Link"]
+
+log = _log.get_logger()
+
+CHANNEL_SIZE = 256
+"""Values in each direction that nobody has read yet, at most."""
+
+GRACE = 0.5
+"""Seconds for a task to end by itself once it was told of the trio side's end, and for a reader to read on."""
+
+RETRIES = 10
+"""How often, a turn of the loop apart, a task that does not wait is looked at again before it is cancelled."""
+
+
+@ki_protected
+class Link:
+    """One asyncio task and the trio block that it belongs to.
+
+    Args:
+        size: the bound of both directions, in values.
+
+    Attributes:
+        machine: what state it is in.
+        scope: around the trio block.
+        entry: set when the task has started, or has ended before.
+        ended: set when the task has ended, or was given up.
+        error: the task's own error, or that it was given up.
+        value: what it has returned.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.machine = AioLink()
+        self.scope = trio.CancelScope()
+        self.entry = trio.Event()
+        self.ended = trio.Event()
+        self.first: Any = None
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.size = size
+        self.to_aio = AsyncioQueue(self._on_read, self._on_swallowed)
+        self.to_trio, self.from_aio = trio.open_memory_channel[Any](size)
+        self.room = trio.lowlevel.ParkingLot()
+        self.left = False
+        self.deaf = False
+        self.ends_of_values: weakref.WeakSet[BaseException] = weakref.WeakSet()
+        self._reads = trio.lowlevel.ParkingLot()
+        self._told: BaseException | None = None
+        self._begun = False
+        self._has_started = False
+        self._held = False
+        self._fatal: BaseException | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._coro: Any = None
+        self._loop = asyncio.get_running_loop()
+
+    # -- the asyncio side -----------------------------------------------------------------------------
+
+    def launch(self, target: Callable[..., Any], kwargs: dict[str, Any]) -> None:
+        """Start the task.  Raises TypeError: ``target`` gives no awaitable; and what calling it raises."""
+        try:
+            coro = target(**kwargs)
+        except BaseException:
+            self._close()
+            raise
+        if not inspect.isawaitable(coro):
+            self._close()
+            raise TypeError(
+                f"{name_of(target)}() gives a {type(coro).__name__!r}, and no awaitable: "
+                "it must be an async function"
+            )
+        self._coro = coro
+        # Not by the loop's task factory: an eager task would begin here, inside of trio.
+        self._task = asyncio.Task(self._drive(coro), loop=self._loop, name=name_of(target))
+        self._task.add_done_callback(self._on_task_done)
+
+    async def _drive(self, coro: Any) -> Any:
+        self._begun = True
+        if runtime_vars().use_greenback:
+            await _give_portal()
+        try:
+            return await coro
+        except (KeyboardInterrupt, SystemExit) as exc:
+            # They would stop the loop.
+            self._fatal = exc
+            return None
+
+    @property
+    def entry_failed(self) -> bool:
+        """Whether the task has ended before it had started."""
+        return self.machine.phase is Phase.AIO_DONE and not self._has_started
+
+    @property
+    def task(self) -> asyncio.Task[Any]:
+        """The asyncio task."""
+        assert self._task is not None
+        return self._task
+
+    def started(self, value: Any) -> None:
+        """The task has started.  Raises RuntimeError: for the second time, or it has ended."""
+        if self._has_started:
+            raise RuntimeError(
+                f"started_nowait() was called a second time by {self.task.get_name()!r}"
+            )
+        todo = self.machine.started()
+        self._has_started = True
+        self.first = value
+        self._carry_out(todo)
+
+    def put_nowait(self, item: Any) -> None:
+        """Send to the trio side.
+
+        Raises:
+            trio.WouldBlock: there is no room.
+            trio.BrokenResourceError: the trio side reads no more.
+            TrioTaskExited, TrioCancelled: the trio side has ended.
+        """
+        if self._told is not None:
+            self.to_aio.told = True
+            raise self._told
+        self.to_trio.send_nowait(item)
+
+    def ask_cancel(self, msg: str) -> None:
+        """Cancel the task because the trio side asks for it."""
+        if Do.CANCEL_TASK in self.machine.cancel_asked():
+            self.task.cancel(msg or None)
+
+    def _close(self) -> None:
+        self.to_trio.close()
+        self.from_aio.close()
+
+    def close_receiving(self) -> None:
+        """The trio side reads no more."""
+        self.deaf = True
+        self.from_aio.close()
+
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
+        if self.machine.aio is not None:
+            return
+        if not self._begun and hasattr(self._coro, "close"):
+            self._coro.close()
+        error = None if task.cancelled() else task.exception() or self._fatal
+        if error is not None:
+            rest = without(error, self._is_told)
+            self.error = rest if rest is not None else error
+        how = aio_end(
+            cancelled=task.cancelled(),
+            failed=error is not None,
+            on_told=error is not None and without(error, self._is_told) is None,
+            asked=self.machine.asked,
+            told=self.machine.told,
+        )
+        if how is AioEnd.RETURNED:
+            self.value = task.result()
+        self._aio_over(how)
+
+    def _is_told(self, exc: BaseException) -> bool:
+        if self._told is None:
+            return False
+        return exc is self._told or type(exc).__name__ == "QueueShutDown"
+
+    def _aio_over(self, how: AioEnd) -> None:
+        todo = self.machine.aio_ended(how)
+        # Before the scope is cancelled, so that who waits for the result gets it.
+        self.ended.set()
+        self._reads.unpark_all()
+        self._carry_out(todo)
+
+    # -- what the machine says ------------------------------------------------------------------------
+
+    def _carry_out(self, todo: list[Do]) -> None:
+        for do in todo:
+            if do in (Do.ENTER, Do.FAIL_ENTRY):
+                self.entry.set()
+            elif do is Do.TELL_EXITED:
+                self._tell(TrioTaskExited("the trio side of this asyncio task has left its block"))
+            elif do is Do.TELL_CANCELLED:
+                self._tell(TrioCancelled("the trio side of this asyncio task was cancelled"))
+        if Do.CANCEL_SCOPE in todo:
+            self._unwind_when_read()
+        elif Do.END_VALUES in todo:
+            self._end_values()
+
+    def _end_values(self) -> None:
+        self.to_trio.close()
+        self.room.unpark_all()
+
+    # -- the task has failed --------------------------------------------------------------------------
+
+    def _unwind_when_read(self) -> None:
+        """Cancel the block: at once, or once it has read what was sent before, as long as it reads on."""
+        if self.unread() and not self.left:
+            self._held = True
+            self._loop.call_later(GRACE, self._unwind_unless_read, self.unread())
+        else:
+            self.unwind()
+
+    def _unwind_unless_read(self, before: int) -> None:
+        if not self._held:
+            return
+        now = self.unread()
+        if now < before:
+            self._loop.call_later(GRACE, self._unwind_unless_read, now)
+        else:
+            self.unwind()
+
+    def unwind(self) -> None:
+        """Cancel the block."""
+        self._held = False
+        self.scope.cancel()
+        self._end_values()
+
+    def unread(self) -> int:
+        """Values that the trio side has not read."""
+        return self.from_aio.statistics().current_buffer_used
+
+    def note_received(self) -> None:
+        """The trio side has taken a value."""
+        if self._held and not self.unread():
+            self.unwind()
+
+    def has_ended(self) -> bool:
+        """Whether the task has, also if the loop has not come to its callback yet."""
+        if self.task.done():
+            self._on_task_done(self.task)
+        return self.ended.is_set()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task's end cancels the block."""
+        return self.machine.aio in UNWINDS
+
+    # -- the trio side has ended ----------------------------------------------------------------------
+
+    def _tell(self, exc: BaseException) -> None:
+        self._told = exc
+        self.to_aio.end(exc)
+        self._raise_in_task(RETRIES)
+
+    def _raise_in_task(self, retries: int) -> None:
+        exc, task = self._told, self.task
+        if task.done() or self.to_aio.told or exc is None:
+            return
+        if self._begun:
+            done, _ = maybe_signal_aio_task(task, exc)
+            if done:
+                self.to_aio.told = True
+                return
+            if getattr(task, "_fut_waiter", None) is None and retries:
+                self._loop.call_soon(self._raise_in_task, retries - 1)
+                return
+        self._cancel_task()
+
+    def _cancel_task(self) -> None:
+        self.to_aio.told = True
+        self.task.cancel(f"{type(self._told).__name__}: {self._told}")
+
+    def _on_swallowed(self) -> None:
+        if self.machine.told and asyncio.current_task() is self._task:
+            self._cancel_task()
+
+    def _on_read(self) -> None:
+        self.room.unpark()
+        self._reads.unpark_all()
+
+    async def _let_read(self) -> None:
+        """Wait until the task has read what was sent and asks for more, as long as it reads on."""
+        self.to_aio.on_idle = self._reads.unpark_all
+        while not (self.to_aio.empty() and self.to_aio.read_now) and not self.ended.is_set():
+            taken = self.to_aio.taken
+            with trio.move_on_after(GRACE) as limit:
+                await self._reads.park()
+            if limit.cancelled_caught and taken == self.to_aio.taken:
+                return
+
+    async def end(self, exc: BaseException | None, strict: bool) -> BaseException | None:
+        """End the link after its block: tell the task, wait for its end.
+
+        Args:
+            exc: what has left the block.
+            strict: graceful exits count as errors.
+
+        Returns:
+            What is to leave the block in its place; ``None``: nothing.
+        """
+        how = self._how_left(exc)
+        if how is TrioEnd.LEFT and not self.to_aio.empty() and not self.task.done():
+            try:
+                await self._let_read()
+            except trio.Cancelled as cancelled:
+                how, exc = TrioEnd.CANCELLED, cancelled
+        self.left = True
+        self.has_ended()
+        self._carry_out(self.machine.trio_ended(how))
+        if how is TrioEnd.RAISED and self._told is not None:
+            self._told.__cause__ = exc
+        await self._await_task()
+        self._close()
+        self.to_aio.close(graceful=how is TrioEnd.LEFT)
+        return self._verdict(exc, strict)
+
+    def _how_left(self, exc: BaseException | None) -> TrioEnd:
+        if exc is None:
+            if self.entry_failed:
+                return TrioEnd.WAITING
+            unwound = self.scope.cancelled_caught
+            return TrioEnd.UNWOUND if unwound else TrioEnd.LEFT
+        if isinstance(exc, trio.EndOfChannel) and exc in self.ends_of_values:
+            return TrioEnd.LEFT
+        return TrioEnd.CANCELLED if is_multi_cancelled(exc) else TrioEnd.RAISED
+
+    async def _await_task(self) -> None:
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(GRACE):
+                await self.ended.wait()
+                return
+            self._cancel_task()
+            with trio.move_on_after(CANCEL_DEADLINE - GRACE):
+                await self.ended.wait()
+                return
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self.task.remove_done_callback(self._on_task_done)
+        self.error = AsyncioRuntimeTranslationError(
+            f"the asyncio task {self.task.get_name()!r} was told that its trio side has ended, was "
+            f"cancelled, and still runs {CANCEL_DEADLINE} s later: {self.task.get_stack(limit=1)}; it is given up"
+        )
+        log.error("%s", self.error)
+        self._aio_over(AioEnd.GIVEN_UP)
+
+    def _verdict(self, exc: BaseException | None, strict: bool) -> BaseException | None:
+        relation = Relation.INDEPENDENT
+        if exc is not None and self.error is not None:
+            relation = related(self.error, exc)
+        verdict = self.machine.verdict(strict, relation)
+        if verdict in (Verdict.TRIO_ERROR, Verdict.TRIO_CANCELLED):
+            return exc
+        if verdict in (Verdict.AIO_ERROR, Verdict.GIVEN_UP):
+            return self.error
+        if verdict is Verdict.BOTH:
+            assert exc is not None
+            assert self.error is not None
+            return BaseExceptionGroup(
+                f"both sides of the link with {self.task.get_name()!r} failed", [exc, self.error]
+            )
+        if verdict is Verdict.TASK_EXITED:
+            return AsyncioTaskExited(f"the asyncio task {self.task.get_name()!r} has returned")
+        if verdict is Verdict.AIO_CANCELLED:
+            return self.cancelled_error()
+        return self._told if verdict is Verdict.EXITED_IF_STRICT else None
+
+    def cancelled_error(self) -> AsyncioCancelled:
+        """That the task was cancelled."""
+        return AsyncioCancelled(f"the asyncio task {self.task.get_name()!r} was cancelled")
+
+    def result(self) -> Any:
+        """The ended task's value.  Raises its translated error."""
+        how = self.machine.aio
+        if how is AioEnd.RETURNED:
+            return self.value
+        if how in (AioEnd.CANCELLED, AioEnd.CANCELLED_HERE) or self.error is None:
+            raise self.cancelled_error()
+        raise self.error
+
+    def fail_use(self) -> NoReturn:
+        """Raise that the task has ended, in one who would send to it."""
+        raise trio.BrokenResourceError(
+            f"the asyncio task {self.task.get_name()!r} has ended"
+        ) from self.error
+
+
+def name_of(target: Callable[..., Any]) -> str:
+    """What a target is called, for people."""
+    inner = getattr(target, "func", target)
+    return getattr(inner, "__qualname__", None) or repr(target)
+
+
+async def _give_portal() -> None:
+    """Make `breakpoint()` and its like usable in this task."""
+    try:
+        import greenback
+    except ImportError:
+        return
+    await greenback.ensure_portal()

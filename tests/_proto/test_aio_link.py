@@ -1,0 +1,250 @@
+"""The life of a link between a trio block and an asyncio task: every cell of its tables."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tractor._proto.aio_link import (
+    TELL,
+    UNWINDS,
+    VERDICTS,
+    AioEnd,
+    AioLink,
+    Do,
+    IllegalLinkEvent,
+    Phase,
+    Relation,
+    TrioEnd,
+    Verdict,
+    aio_end,
+    related,
+    without,
+)
+
+X = Verdict.IMPOSSIBLE
+V = Verdict
+COLUMNS = (TrioEnd.WAITING, TrioEnd.LEFT, TrioEnd.UNWOUND, TrioEnd.CANCELLED, TrioEnd.RAISED)
+EXPECTED = {
+    AioEnd.RETURNED: (
+        V.TASK_EXITED,
+        V.NOTHING_UNLESS_STRICT,
+        X,
+        V.TRIO_CANCELLED,
+        V.TRIO_ERROR,
+    ),
+    AioEnd.RAISED: (V.AIO_ERROR, V.AIO_ERROR, V.AIO_ERROR, V.AIO_ERROR, V.BY_RELATION),
+    AioEnd.CANCELLED: (
+        V.AIO_CANCELLED,
+        V.AIO_CANCELLED,
+        V.AIO_CANCELLED,
+        V.TRIO_CANCELLED,
+        V.TRIO_ERROR,
+    ),
+    AioEnd.CANCELLED_HERE: (V.AIO_CANCELLED, V.NOTHING, X, V.TRIO_CANCELLED, V.TRIO_ERROR),
+    AioEnd.LET_OUT: (X, V.EXITED_IF_STRICT, X, V.TRIO_CANCELLED, V.TRIO_ERROR),
+    AioEnd.GIVEN_UP: (X, V.GIVEN_UP, X, V.GIVEN_UP, V.BOTH),
+}
+
+
+def link_in(phase: Phase) -> AioLink:
+    """A link that has come to a phase in the shortest way."""
+    link = AioLink()
+    if phase is Phase.STARTING:
+        return link
+    link.started()
+    if phase is Phase.ENDING:
+        link.trio_ended(TrioEnd.LEFT)
+    elif phase is Phase.AIO_DONE:
+        link.aio_ended(AioEnd.RETURNED)
+    elif phase is Phase.ENDED:
+        link.trio_ended(TrioEnd.LEFT)
+        link.aio_ended(AioEnd.RETURNED)
+    assert link.phase is phase
+    return link
+
+
+@pytest.mark.parametrize(("aio", "trio"), list(itertools.product(AioEnd, TrioEnd)))
+def test_each_pair_of_ends_has_its_verdict(aio: AioEnd, trio: TrioEnd) -> None:
+    assert VERDICTS[aio, trio] is EXPECTED[aio][COLUMNS.index(trio)]
+
+
+@pytest.mark.parametrize(
+    ("aio", "trio", "strict", "told", "relation", "verdict"),
+    [
+        (AioEnd.RETURNED, TrioEnd.LEFT, False, False, Relation.INDEPENDENT, V.NOTHING),
+        (AioEnd.RETURNED, TrioEnd.LEFT, True, False, Relation.INDEPENDENT, V.TASK_EXITED),
+        # It caught TrioTaskExited.
+        (AioEnd.RETURNED, TrioEnd.LEFT, True, True, Relation.INDEPENDENT, V.NOTHING),
+        (AioEnd.LET_OUT, TrioEnd.LEFT, False, True, Relation.INDEPENDENT, V.NOTHING),
+        (AioEnd.LET_OUT, TrioEnd.LEFT, True, True, Relation.INDEPENDENT, V.EXITED_IF_STRICT),
+        (AioEnd.RAISED, TrioEnd.RAISED, False, True, Relation.INDEPENDENT, V.BOTH),
+        (AioEnd.RAISED, TrioEnd.RAISED, False, True, Relation.AIO_FIRST, V.AIO_ERROR),
+        (AioEnd.RAISED, TrioEnd.RAISED, False, True, Relation.TRIO_FIRST, V.TRIO_ERROR),
+        (AioEnd.RAISED, TrioEnd.CANCELLED, True, True, Relation.TRIO_FIRST, V.AIO_ERROR),
+        (AioEnd.CANCELLED, TrioEnd.UNWOUND, False, False, Relation.INDEPENDENT, V.AIO_CANCELLED),
+    ],
+)
+def test_choices_are_made_by_strictness_and_relation(
+    aio: AioEnd, trio: TrioEnd, strict: bool, told: bool, relation: Relation, verdict: Verdict
+) -> None:
+    link = AioLink()
+    link.started()
+    if told:
+        link.trio_ended(trio)
+        link.aio_ended(aio)
+    else:
+        link.aio_ended(aio)
+        link.trio_ended(trio)
+    assert link.verdict(strict, relation) is verdict
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_started_in_each_phase(phase: Phase) -> None:
+    link = link_in(phase)
+    if phase is Phase.STARTING:
+        assert link.started() == [Do.ENTER]
+        assert link.phase is Phase.OPEN
+    else:
+        with pytest.raises(IllegalLinkEvent, match="started"):
+            link.started()
+        assert link.phase is phase
+
+
+def test_a_start_that_comes_after_the_end_of_the_trio_side_enters_nothing() -> None:
+    link = AioLink()
+    link.trio_ended(TrioEnd.CANCELLED)
+    assert link.started() == []
+    assert link.phase is Phase.ENDING
+
+
+@pytest.mark.parametrize(("phase", "how"), list(itertools.product(Phase, AioEnd)))
+def test_end_of_the_asyncio_task_in_each_phase(phase: Phase, how: AioEnd) -> None:
+    link = link_in(phase)
+    needs_word = how in (AioEnd.LET_OUT, AioEnd.GIVEN_UP)
+    if phase in (Phase.AIO_DONE, Phase.ENDED) or (needs_word and phase is not Phase.ENDING):
+        with pytest.raises(IllegalLinkEvent, match="asyncio"):
+            link.aio_ended(how)
+        return
+    todo = link.aio_ended(how)
+    assert link.aio is how
+    if phase is Phase.STARTING:
+        assert todo == [Do.END_VALUES, Do.FAIL_ENTRY]
+        assert link.phase is Phase.AIO_DONE
+    elif phase is Phase.OPEN:
+        expected = [Do.END_VALUES, Do.CANCEL_SCOPE] if how in UNWINDS else [Do.END_VALUES]
+        assert todo == expected
+        assert link.phase is Phase.AIO_DONE
+    else:
+        assert todo == [Do.END_VALUES]
+        assert link.phase is Phase.ENDED
+
+
+@pytest.mark.parametrize(("phase", "how"), list(itertools.product(Phase, TrioEnd)))
+def test_end_of_the_trio_side_in_each_phase(phase: Phase, how: TrioEnd) -> None:
+    link = link_in(phase)
+    can_be_told = {
+        Phase.STARTING: {TrioEnd.CANCELLED, TrioEnd.RAISED},
+        Phase.OPEN: {TrioEnd.LEFT, TrioEnd.CANCELLED, TrioEnd.RAISED},
+    }
+    if how in can_be_told.get(phase, ()):
+        assert link.trio_ended(how) == [TELL[how]]
+        assert link.told
+        assert link.phase is Phase.ENDING
+    elif phase is Phase.AIO_DONE and how is not TrioEnd.UNWOUND:
+        assert link.trio_ended(how) == []
+        assert not link.told
+        assert link.phase is Phase.ENDED
+    else:
+        # A task that has returned has unwound nothing.
+        with pytest.raises(IllegalLinkEvent, match="trio"):
+            link.trio_ended(how)
+
+
+def test_what_the_task_is_told() -> None:
+    assert {
+        TrioEnd.LEFT: Do.TELL_EXITED,
+        TrioEnd.CANCELLED: Do.TELL_CANCELLED,
+        TrioEnd.RAISED: Do.TELL_CANCELLED,
+    } == TELL
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_cancel_is_passed_on_only_while_the_task_runs_untold(phase: Phase) -> None:
+    link = link_in(phase)
+    todo = link.cancel_asked()
+    runs = phase in (Phase.STARTING, Phase.OPEN)
+    assert todo == ([Do.CANCEL_TASK] if runs else [])
+    assert link.asked is runs
+
+
+def test_no_verdict_before_both_have_ended() -> None:
+    link = AioLink()
+    link.started()
+    with pytest.raises(
+        IllegalLinkEvent, match=r"'verdict' can't happen while both sides run.*started"
+    ):
+        link.verdict(False, Relation.INDEPENDENT)
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "failed", "on_told", "asked", "told", "end"),
+    [
+        (False, False, False, False, False, AioEnd.RETURNED),
+        (False, False, False, True, True, AioEnd.RETURNED),
+        (False, True, False, False, False, AioEnd.RAISED),
+        (False, True, False, True, True, AioEnd.RAISED),
+        (False, True, True, False, True, AioEnd.LET_OUT),
+        (True, False, False, False, False, AioEnd.CANCELLED),
+        (True, False, False, True, False, AioEnd.CANCELLED_HERE),
+        # The cancel stood for what it was told.
+        (True, False, False, False, True, AioEnd.LET_OUT),
+        (True, False, False, True, True, AioEnd.LET_OUT),
+    ],
+)
+def test_how_a_task_has_ended(
+    cancelled: bool, failed: bool, on_told: bool, asked: bool, told: bool, end: AioEnd
+) -> None:
+    found = aio_end(cancelled=cancelled, failed=failed, on_told=on_told, asked=asked, told=told)
+    assert found is end
+
+
+def caused(exc: BaseException, by: BaseException) -> BaseException:
+    exc.__cause__ = by
+    return exc
+
+
+def test_relation_of_two_errors() -> None:
+    first, second = ValueError("1"), KeyError("2")
+    assert related(first, second) is Relation.INDEPENDENT
+    assert related(first, first) is Relation.AIO_FIRST
+    middle = caused(TypeError(), by=first)
+    assert related(first, caused(RuntimeError(), by=middle)) is Relation.AIO_FIRST
+    assert related(caused(RuntimeError(), by=middle), first) is Relation.TRIO_FIRST
+    context = RuntimeError()
+    context.__context__ = second
+    assert related(context, second) is Relation.TRIO_FIRST
+    assert related(first, ExceptionGroup("", [second, first])) is Relation.AIO_FIRST
+
+
+def test_relation_in_a_circle_of_contexts() -> None:
+    one, two = ValueError(), KeyError()
+    one.__context__, two.__context__ = two, one
+    assert related(TypeError(), one) is Relation.INDEPENDENT
+
+
+def test_what_is_left_of_an_error_without_what_was_told() -> None:
+    told, own = ValueError(), KeyError()
+
+    def is_told(exc: BaseException) -> bool:
+        return exc is told
+
+    assert without(told, is_told) is None
+    assert without(own, is_told) is own
+    assert without(ExceptionGroup("", [told]), is_told) is None
+    rest = without(ExceptionGroup("", [told, own]), is_told)
+    assert isinstance(rest, ExceptionGroup)
+    assert rest.exceptions == (own,)
+    group = ExceptionGroup("", [own])
+    assert without(group, is_told) is group
