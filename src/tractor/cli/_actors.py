@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import socket
@@ -31,7 +32,16 @@ from tractor.ipc._uds import answers, check_peer_uid
 from tractor.msg.types import Aid, Error, Return, Start
 from tractor.testing._reap_table import read_process
 
-__all__ = ["Found", "addresses_of", "attachable", "explain", "matching", "open_wire", "request_of"]
+__all__ = [
+    "Found",
+    "add_registry_option",
+    "addresses_of",
+    "attachable",
+    "explain",
+    "matching",
+    "open_wire",
+    "request_of",
+]
 
 CONNECT_LIMIT = 1.0
 """Seconds in which a local actor must say who it is."""
@@ -51,6 +61,26 @@ class Found(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}[{self.uuid[:6]}]@{self.pid}"
+
+
+def add_registry_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command take addresses of registrars: ``args.registry``, unwrapped."""
+    parser.add_argument(
+        "--registry",
+        action="append",
+        default=[],
+        type=_registry_address,
+        metavar="ADDR",
+        help="a registrar to ask about names that are not known here, as a multiaddr; may be repeated",
+    )
+
+
+def _registry_address(text: str) -> UnwrappedAddress:
+    """A multiaddr; for argparse.  Raises argparse.ArgumentTypeError."""
+    try:
+        return wrap_address(text).unwrap()
+    except (TypeError, ValueError, ImportError) as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no multiaddr: {exc}") from None
 
 
 def open_wire(path: Path) -> tuple[socket.socket, Wire]:

@@ -10,11 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from tractor._errors import TransportClosed
-from tractor.cli._actors import Found, attachable, explain, matching, open_wire
+from tractor.cli._actors import (
+    Found,
+    add_registry_option,
+    attachable,
+    explain,
+    matching,
+    open_wire,
+)
 from tractor.devx.debug._attach_wire import Wire
-from tractor.ipc._addr import UnwrappedAddress, wrap_address
 
-__all__ = ["main", "registry_address"]
+__all__ = ["main"]
 
 EXIT_FAILED = 1
 
@@ -63,23 +69,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="N|NAME",
         help="at this task instead; `tasks` in the REPL lists them",
     )
-    parser.add_argument(
-        "--registry",
-        action="append",
-        default=[],
-        type=registry_address,
-        metavar="ADDR",
-        help="a registrar to ask about names that are not known here, as a multiaddr; may be repeated",
-    )
+    add_registry_option(parser)
     return parser
-
-
-def registry_address(text: str) -> UnwrappedAddress:
-    """A multiaddr; for argparse.  Raises argparse.ArgumentTypeError."""
-    try:
-        return wrap_address(text).unwrap()
-    except (TypeError, ValueError, ImportError) as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no multiaddr: {exc}") from None
 
 
 def _fail(text: str) -> int:

@@ -10,8 +10,7 @@ import msgspec
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.cli._actors import addresses_of, explain, request_of
-from tractor.cli._debug import registry_address
+from tractor.cli._actors import add_registry_option, addresses_of, explain, request_of
 from tractor.devx._picture import ActorPicture, pretty_picture
 from tractor.ipc._addr import UnwrappedAddress
 
@@ -78,14 +77,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long it may take (default: %(default)s)",
     )
-    parser.add_argument(
-        "--registry",
-        action="append",
-        default=[],
-        type=registry_address,
-        metavar="ADDR",
-        help="a registrar to ask about names that are not known here, as a multiaddr; may be repeated",
-    )
+    add_registry_option(parser)
     return parser
 
 

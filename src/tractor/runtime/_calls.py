@@ -16,16 +16,15 @@ from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
-    Credit,
     Error,
     MsgType,
     Return,
     Start,
     StartAck,
-    Started,
     Stop,
     Yield,
 )
+from tractor.runtime._dialog_end import DialogEnd
 from tractor.runtime._port import StreamPort
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ CANCEL_TIMEOUT = 0.616
 """Seconds that a cancelled caller waits for the end of the remote task."""
 
 
-class PendingCall:
+class PendingCall(DialogEnd):
     """A request whose one reply is awaited by one task, or by nobody."""
 
     __slots__ = ("_task", "chan", "cid", "reply", "what")
@@ -101,18 +100,6 @@ class PendingCall:
                 f"a {type(msg).__name__!r} message is no reply to the call of {self.what}"
             )
         )
-
-    def on_started(self, msg: Started[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_yield(self, msg: Yield[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_stop(self, msg: Stop) -> None:
-        self._out_of_grammar(msg)
-
-    def on_credit(self, msg: Credit) -> None:
-        self._out_of_grammar(msg)
 
 
 def lost(chan: Channel, what: str, exc: TransportClosed) -> TransportClosed:
@@ -236,7 +223,7 @@ def boxed(msg: Any, chan: Channel, actor: Actor) -> BaseException:
     return exc
 
 
-class OneWayReceiver:
+class OneWayReceiver(DialogEnd):
     """The caller's side of a one-way stream; its port always uses credit."""
 
     def __init__(self, chan: Channel, actor: Actor, what: str) -> None:
@@ -270,9 +257,6 @@ class OneWayReceiver:
     def on_stop(self, msg: Stop) -> None:
         self._end(None)
 
-    def on_return(self, msg: Return[Any]) -> None:
-        self._out_of_grammar(msg)
-
     def on_error(self, msg: Error) -> None:
         self._end(boxed(msg, self.chan, self.actor))
 
@@ -286,15 +270,6 @@ class OneWayReceiver:
             )
         )
         request_cancel(self.chan, self.cid)
-
-    def on_started(self, msg: Started[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_cancel_ack(self, msg: CancelAck) -> None:
-        self._out_of_grammar(msg)
-
-    def on_credit(self, msg: Credit) -> None:
-        self._out_of_grammar(msg)
 
     def bad_yield(self, raw: Any, exc: Exception) -> MsgTypeError:
         """End the stream because of a payload that is not of the codec's type; the error to raise."""

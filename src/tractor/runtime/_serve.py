@@ -24,11 +24,10 @@ from tractor.msg.types import (
     Return,
     Start,
     StartAck,
-    Started,
     Stop,
     Uid,
-    Yield,
 )
+from tractor.runtime._dialog_end import DialogEnd
 from tractor.runtime._endpoints import Endpoint, Kind
 from tractor.runtime._port import StreamPort
 
@@ -118,7 +117,7 @@ def is_only_cancelled(exc: BaseException) -> bool:
         return False
 
 
-class ServedTask:
+class ServedTask(DialogEnd):
     """Base of the callee's side: a task in its own scope, cancelled on request, acknowledged at its end.
 
     Everything that it sends at its end is put without waiting, so that neither cancellation nor a slow peer can
@@ -244,27 +243,6 @@ class ServedTask:
         )
         self.lost = True
         self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
-
-    def on_start_ack(self, msg: StartAck) -> None:
-        self._out_of_grammar(msg)
-
-    def on_started(self, msg: Started[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_yield(self, msg: Yield[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_stop(self, msg: Stop) -> None:
-        self._out_of_grammar(msg)
-
-    def on_return(self, msg: Return[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_cancel_ack(self, msg: CancelAck) -> None:
-        self._out_of_grammar(msg)
-
-    def on_credit(self, msg: Credit) -> None:
-        self._out_of_grammar(msg)
 
 
 def put_ack(chan: Channel, cid: int, ok: bool = True) -> None:

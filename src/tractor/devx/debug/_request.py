@@ -18,18 +18,15 @@ from tractor._errors import DebugRequestError, MessagingError, TransportClosed
 from tractor.devx.debug._status import LockRelease, LockStatus, decode_status
 from tractor.ipc._chan import Channel
 from tractor.msg.types import (
-    CancelAck,
-    Credit,
     Error,
     MsgType,
     Return,
-    StartAck,
     Started,
-    Stop,
     Uid,
     Yield,
 )
 from tractor.runtime._calls import PendingCall, put_start
+from tractor.runtime._dialog_end import DialogEnd
 from tractor.runtime._serve import put_error, put_return, relay_error
 
 if TYPE_CHECKING:
@@ -97,35 +94,7 @@ class LocalAsk(Ask):
             raise self._error
 
 
-class _End:
-    """What both ends of the dialog have in common: a message that does not belong in it."""
-
-    def _out_of_grammar(self, msg: MsgType) -> None:
-        raise NotImplementedError
-
-    def on_start_ack(self, msg: StartAck) -> None:
-        self._out_of_grammar(msg)
-
-    def on_started(self, msg: Started[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_yield(self, msg: Yield[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_stop(self, msg: Stop) -> None:
-        self._out_of_grammar(msg)
-
-    def on_return(self, msg: Return[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_cancel_ack(self, msg: CancelAck) -> None:
-        self._out_of_grammar(msg)
-
-    def on_credit(self, msg: Credit) -> None:
-        self._out_of_grammar(msg)
-
-
-class ServedAsk(Ask, _End):
+class ServedAsk(Ask, DialogEnd):
     """A child's request, its own or one from further below: the end of the dialog in the parent."""
 
     def __init__(
@@ -189,7 +158,7 @@ class ServedAsk(Ask, _End):
         relay_error(self._actor, self._chan, self._cid, exc)
 
 
-class UpRequest(_End):
+class UpRequest(DialogEnd):
     """The end of the dialog in the actor that asks, or passes a request on.
 
     Raises:
