@@ -29,6 +29,7 @@ async def echo(sock: socket.socket) -> None:
 
 def pipe(commands: Connection, data: Connection) -> None:
     """Until the peer closes."""
+    payload = PAYLOAD
     while True:
         try:
             what, n = commands.recv()
@@ -37,9 +38,11 @@ def pipe(commands: Connection, data: Connection) -> None:
         if what == "ints":
             for i in range(n):
                 data.send(i)
+        elif what == "size":
+            payload = bytes(n)
         elif what == "payloads":
             for _ in range(n):
-                data.send_bytes(PAYLOAD)
+                data.send_bytes(payload)
         else:
             for _ in range(n):
                 data.send(commands.recv())

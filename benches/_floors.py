@@ -31,7 +31,7 @@ def _child(*args: str, fds: list[int]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _socket_pair(transport: str) -> tuple[socket.socket, socket.socket]:
-    if transport == "uds":
+    if transport != "tcp":
         return socket.socketpair(socket.AF_UNIX)
     with socket.create_server(("127.0.0.1", 0)) as server:
         near = socket.create_connection(server.getsockname())
@@ -97,8 +97,11 @@ class PipeFloor:
         check_sum(n, n, total)
         return n / took
 
-    def payloads(self, n: int) -> float:
-        """GB received in a second, as payloads of 1 MiB."""
+    def payloads(self, n: int, each: int = 2**20) -> float:
+        """GB received in a second, as payloads of ``each`` bytes."""
+        if each != 2**20:
+            # Made before the clock runs.
+            self.commands.send(("size", each))
         began = time.perf_counter()
         self.commands.send(("payloads", n))
         recv = self.data.recv_bytes
@@ -106,7 +109,7 @@ class PipeFloor:
         for _ in range(n):
             size += len(recv())
         took = time.perf_counter() - began
-        check_size(n, size)
+        check_size(n, size, each)
         return size / took / 1e9
 
     def echo(self, n: int) -> float:
@@ -125,10 +128,10 @@ def check_sum(n: int, came: int, total: int) -> None:
         raise AssertionError(f"{came} integers came with the sum {total}, of those below {n}")
 
 
-def check_size(n: int, size: int) -> None:
-    """Raise AssertionError unless ``n`` times 1 MiB came."""
-    if size != n << 20:
-        raise AssertionError(f"{size} bytes came of {n << 20}")
+def check_size(n: int, size: int, each: int = 2**20) -> None:
+    """Raise AssertionError unless ``n`` times ``each`` bytes came."""
+    if size != n * each:
+        raise AssertionError(f"{size} bytes came of {n * each}")
 
 
 def start_at_once(code: str, n: int) -> float:

@@ -22,6 +22,8 @@ ENDPOINTS = "benches._endpoints"
 def _registry(transport: str, folder: str) -> tuple[str, int] | tuple[str, str]:
     if transport == "uds":
         return folder, "registry.sock"
+    if transport == "shm":
+        return f"shm://{folder}", "registry.sock"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return "127.0.0.1", port

@@ -31,11 +31,16 @@ from tractor.msg.types import Credit, Error, Return, SpawnSpec, Start, Stop, Yie
 
 if HAS_UDS:
     from tractor.ipc._uds import MsgpackUDSStream, bind_uds, connect_uds, uds_from_socket
+if sys.platform == "linux":
+    from tractor.ipc._ring_io import RingIO
+    from tractor.ipc._ring_transport import ShmAddress, connect_shm, shm_from_socket
 
 Pair: TypeAlias = tuple[MsgpackTransport, MsgpackTransport]
 OpenPair: TypeAlias = Callable[..., Any]
 
 KINDS = ["tcp", "tcp+tls", "uds", "memory"] if HAS_UDS else ["tcp", "tcp+tls", "memory"]
+if sys.platform == "linux":
+    KINDS.append("shm")
 LIMIT = 20.0
 """Seconds; the bound of a test that hangs."""
 
@@ -50,12 +55,24 @@ async def _connected(kind: str, directory: Path, limit: int) -> Pair:
         with listener:
             near = await connect_tcp(TCPAddress(*listener.getsockname()[:2]), max_frame_size=limit)
             return near, tcp_from_socket(await _accepted(listener), max_frame_size=limit)
+    if kind == "shm":
+        return await _connected_by_rings(directory, limit)
     addr = UDSAddress(str(directory), "pair.sock")
     with bind_uds(addr) as listener:
         near_uds = await connect_uds(addr, max_frame_size=limit)
         far = uds_from_socket(await _accepted(listener), addr, max_frame_size=limit)
     os.unlink(addr.sockpath)
     return near_uds, far
+
+
+async def _connected_by_rings(directory: Path, limit: int) -> Pair:
+    addr = ShmAddress(str(directory), "pair.shm.sock")
+    with bind_uds(addr) as listener:
+        near = await connect_shm(addr, max_frame_size=limit)
+        far = shm_from_socket(await _accepted(listener), addr, max_frame_size=limit)
+        await far.secure()
+    os.unlink(addr.sockpath)
+    return near, far
 
 
 async def _connected_by_tls(limit: int) -> Pair:
@@ -638,6 +655,10 @@ def break_pipe(transport: MsgpackTransport) -> None:
     if isinstance(io, MemoryIO):
         io.break_both()
         return
+    if sys.platform == "linux" and isinstance(io, RingIO):
+        # As in a crash, only the kernel tells.
+        io.sock.shutdown(socket.SHUT_RDWR)
+        return
     assert isinstance(io, SocketIO)
     if io.sock.family == socket.AF_INET:
         io.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -810,7 +831,7 @@ def test_a_transport_says_what_it_is(open_pair: OpenPair, kind: str) -> None:
                 assert isinstance(transport.laddr, transport.address_type)
                 assert isinstance(transport.raddr, transport.address_type)
                 assert transport.maddr.startswith("/")
-                proto = "uds" if kind == "uds" else "tcp"
+                proto = kind if kind in ("uds", "shm") else "tcp"
                 assert transport.key() == ("msgpack", proto)
 
     run(main)

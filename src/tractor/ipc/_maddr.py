@@ -31,7 +31,7 @@ def mk_maddr(addr: Address | UnwrappedAddress | str) -> str:
             raise ValueError(
                 f"{wrapped!r} has no multiaddr form: its path is relative, and one in a multiaddr is absolute"
             )
-        return uds_maddr(path)
+        return uds_maddr(path, "unix" if wrapped.proto_key == "uds" else wrapped.proto_key)
     raise ValueError(
         f"an address of transport {wrapped.proto_key!r} has no multiaddr form: {wrapped!r}"
     )
@@ -45,13 +45,16 @@ def parse_maddr(maddr: str) -> Address:
 
     Raises:
         ValueError: the string has none of the forms ``/ip4/H/tcp/P``, ``/ip6/H/tcp/P``, ``/dns/H/tcp/P`` (``dns4``,
-            ``dns6``) and ``/unix/PATH``; it is named in the text.
+            ``dns6``), ``/unix/PATH`` and ``/shm/PATH``; it is named in the text.  Or it is of a transport that is not
+            there on this platform.
         TypeError: ``maddr`` is no string.
     """
     if not isinstance(maddr, str):
         raise TypeError(f"a multiaddr is a string, not {maddr!r}")
     key, pair = split_maddr(maddr)
     try:
+        if key == "shm":
+            return wrap_plain(pair)
         # By type, not by the table of known transports: a UDS address can be named everywhere.
         return UDSAddress.from_addr(pair) if key == "uds" else TCPAddress.from_addr(pair)
     except ValueError as error:

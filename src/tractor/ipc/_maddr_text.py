@@ -1,6 +1,7 @@
 """The text of multiaddrs: from a string to an unwrapped address and back.
 
-Forms: ``/ip4/H/tcp/P``, ``/ip6/H/tcp/P``, ``/dns/H/tcp/P`` (also ``dns4``, ``dns6``) and ``/unix/PATH``.
+Forms: ``/ip4/H/tcp/P``, ``/ip6/H/tcp/P``, ``/dns/H/tcp/P`` (also ``dns4``, ``dns6``), ``/unix/PATH`` and, for rings
+that are handed over at a socket file, ``/shm/PATH``.
 
 A port is a decimal number without leading zeros. An IPv6 zone follows its address (``fe80::1%eth0``). A path
 is the rest of the string, with or without its own leading slash; ``%XX`` in it stands for a byte, which a
@@ -16,7 +17,10 @@ from typing import Any
 
 from tractor.ipc._hosts import parse_host
 
-FORMS = "/ip4/H/tcp/P, /ip6/H/tcp/P, /dns/H/tcp/P (dns4, dns6), /unix/PATH"
+FORMS = "/ip4/H/tcp/P, /ip6/H/tcp/P, /dns/H/tcp/P (dns4, dns6), /unix/PATH, /shm/PATH"
+
+SHM_SCHEME = "shm://"
+"""What the directory of an unwrapped address of the ring transport begins with."""
 
 _DNS_KINDS = ("dns", "dns4", "dns6")
 _VERSIONS = {"ip4": 4, "ip6": 6}
@@ -37,6 +41,9 @@ def split_maddr(maddr: str) -> tuple[str, tuple[str, Any]]:
     try:
         if not lead and kind == "unix":
             return "uds", _split_path(tail)
+        if not lead and kind == "shm":
+            directory, filename = _split_path(tail)
+            return "shm", (SHM_SCHEME + directory, filename)
         if not lead and (kind in _DNS_KINDS or kind in _VERSIONS):
             return "tcp", _split_tcp(kind, tail)
     except ValueError as error:
@@ -89,12 +96,12 @@ def tcp_maddr(host: str, port: int) -> str:
     return f"/{kind}/{host}/tcp/{port}"
 
 
-def uds_maddr(path: PurePosixPath) -> str:
-    """The multiaddr of a socket file at an absolute path."""
+def uds_maddr(path: PurePosixPath, kind: str = "unix") -> str:
+    """The multiaddr of a socket file at an absolute path; ``kind`` is ``unix`` or ``shm``."""
     raw = _ESCAPED.sub(lambda found: b"%%%02X" % ord(found[0]), os.fsencode(path))
     try:
         text = raw.decode()
     except UnicodeDecodeError:
         # No text in the system's encoding: each byte beyond ASCII is written as a number.
         text = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), raw).decode()
-    return "/unix/" + text.lstrip("/")
+    return f"/{kind}/" + text.lstrip("/")

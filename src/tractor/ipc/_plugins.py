@@ -1,8 +1,11 @@
-"""Transports of other packages: the entry points of the group ``tractor.transports``, looked at on demand."""
+"""Transports that are loaded on demand: those of other packages (entry points of the group ``tractor.transports``), and
+our own that most programs do not use."""
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -24,6 +27,9 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "tractor.transports"
 
+LATE: dict[str, str] = {"shm": "tractor.ipc._ring_transport:SHM"} if sys.platform == "linux" else {}
+"""Our own transports that are not imported before they are used, by key."""
+
 _SCHEME = re.compile(r"([a-z][a-z0-9_.-]*)://")
 
 
@@ -42,12 +48,17 @@ def scheme_of(addr: object) -> str | None:
 
 
 def load_plugin(key: str) -> TransportSpec | None:
-    """The record of the installed transport ``key``; ``None`` where no package has one.
+    """The record of the transport ``key``, a late one of our own or an installed one; ``None`` where there is none.
 
     Raises:
         ImportError: a package says that it has one, but it can't be loaded or is not what it must be; the text names
             the entry point.
     """
+    if key in LATE:
+        if key not in _loaded_late:
+            module, _, name = LATE[key].partition(":")
+            _loaded_late[key] = getattr(importlib.import_module(module), name)
+        return _loaded_late[key]
     return _table.load(key)
 
 
@@ -57,8 +68,8 @@ def loaded_plugins() -> list[TransportSpec]:
 
 
 def plugin_keys() -> list[str]:
-    """The keys for which some package has an entry point, loaded or not, working or not."""
-    return _table.names()
+    """The keys for which some package has an entry point, loaded or not, working or not; and of our own late ones."""
+    return [*LATE, *_table.names()]
 
 
 def forget_plugins() -> None:
@@ -82,5 +93,7 @@ def _fault_of(key: str, spec: object) -> str | None:
             return f"{part.__qualname__}.proto_key is {part.proto_key!r}"
     return None
 
+
+_loaded_late: dict[str, TransportSpec] = {}
 
 _table: EntryPointTable[TransportSpec] = EntryPointTable(ENTRY_POINT_GROUP, "transport", _fault_of)

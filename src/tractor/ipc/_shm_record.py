@@ -23,7 +23,12 @@ from pathlib import Path
 import msgspec
 
 from tractor._util._proc_stat import pid_alive, process_start_time
-from tractor.ipc._dirs import ensure_private_dir, get_runtime_dir, runtime_dir_path
+from tractor.ipc._dirs import (
+    SHM_RECORDS,
+    ensure_private_dir,
+    get_runtime_dir,
+    runtime_dir_path,
+)
 
 __all__ = [
     "SegmentRecord",
@@ -35,7 +40,7 @@ __all__ = [
     "remove_record",
 ]
 
-SUBDIRECTORY = "shm"
+SUBDIRECTORY = SHM_RECORDS
 MAX_SIZE = 4096
 """Bytes.  A larger file is no record."""
 MAX_KEY = 255
@@ -147,17 +152,25 @@ def remove_record(record: SegmentRecord) -> bool:
     return True
 
 
-def list_records() -> list[SegmentRecord]:
+def list_records(pid: int | None = None) -> list[SegmentRecord]:
     """All records of the own user, by key; nothing is made or changed.
 
     Files that are no whole records of tractor's are passed over.
+
+    Args:
+        pid: only those of owners with this number, which costs a look at names only where there are none.
 
     Raises:
         PermissionError: the runtime directory is not private to the own user, so what is in there
             may be somebody else's.
         OSError: it can't be read.
     """
-    found = (_read(path) for path in _entries() if not path.name.startswith("."))
+    of = "" if pid is None else f".{pid}"
+    found = (
+        _read(path)
+        for path in _entries()
+        if not path.name.startswith(".") and path.name.endswith(of)
+    )
     records = [record for record in found if record is not None]
     return sorted(records, key=lambda record: (record.key, record.inode))
 

@@ -46,6 +46,28 @@ def array_types() -> tuple[type, type]:
     return np.ndarray, np.generic
 
 
+# -- types of elements --
+
+
+def dtype_to_wire(dtype: Any) -> Any:
+    """A dtype as plain data.
+
+    Raises:
+        TypeError: it is not one of those whose elements are plain bytes of fixed size.
+    """
+    np = _numpy()
+    return _dtype_to_wire(np.dtype(dtype), np)
+
+
+def dtype_from_wire(wire: Any) -> Any:
+    """The dtype that :func:`dtype_to_wire` made ``wire`` of.
+
+    Raises:
+        ValueError: it is none; never one whose elements a peer could choose to be pointers.
+    """
+    return _dtype_from_wire(wire, _numpy())
+
+
 # -- out --
 
 
