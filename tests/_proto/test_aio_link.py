@@ -200,7 +200,8 @@ def test_no_verdict_before_both_have_ended() -> None:
         (True, False, False, True, False, AioEnd.CANCELLED_HERE),
         # The cancel stood for what it was told.
         (True, False, False, False, True, AioEnd.LET_OUT),
-        (True, False, False, True, True, AioEnd.LET_OUT),
+        # It was asked for first.
+        (True, False, False, True, True, AioEnd.CANCELLED_HERE),
     ],
 )
 def test_how_a_task_has_ended(
@@ -232,6 +233,13 @@ def test_relation_in_a_circle_of_contexts() -> None:
     one, two = ValueError(), KeyError()
     one.__context__, two.__context__ = two, one
     assert related(TypeError(), one) is Relation.INDEPENDENT
+
+
+def test_an_error_that_stands_for_trios_causes_as_that_does() -> None:
+    stand_in, trios = RuntimeError(), KeyError()
+    caused_by_it = caused(ValueError(), by=stand_in)
+    assert related(caused_by_it, trios) is Relation.INDEPENDENT
+    assert related(caused_by_it, trios, lambda exc: exc is stand_in) is Relation.TRIO_FIRST
 
 
 def test_what_is_left_of_an_error_without_what_was_told() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -609,3 +610,72 @@ def test_a_repr_for_people() -> None:
     assert run(main) == (
         "<LinkedTaskChannel 'echo': asyncio running, trio running, unread 0/0 of 256>"
     )
+
+
+def test_a_sync_target_may_use_its_channel_at_once() -> None:
+    def target(chan: LinkedTaskChannel) -> Awaitable[int]:
+        assert "target" in repr(chan)
+        chan.started_nowait("first")
+        chan.send_nowait("sent")
+        with pytest.raises(RuntimeError, match="second time"):
+            chan.started_nowait()
+
+        async def returns() -> int:
+            return 5
+
+        return returns()
+
+    async def main() -> list[Any]:
+        async with open_channel_from(target) as (chan, first):
+            return [first, await chan.receive(), await chan.wait_for_result()]
+
+    assert run(main) == ["first", "sent", 5]
+
+
+def test_a_cancel_that_was_asked_for_adds_nothing_to_a_strict_exit() -> None:
+    async def main() -> None:
+        async with open_channel_from(idle, suppress_graceful_exits=False) as (chan, _):
+            chan.cancel_asyncio_task()
+        with pytest.raises(tractor.AsyncioCancelled):
+            await chan.wait_for_result()
+
+    run(main)
+
+
+def test_another_task_that_sends_is_told_why_it_can_not() -> None:
+    async def send(chan: LinkedTaskChannel) -> None:
+        chan.send_nowait(1)
+
+    async def target(chan: LinkedTaskChannel) -> None:
+        chan.started_nowait()
+
+    async def main() -> None:
+        async with open_channel_from(target) as (chan, _):
+            await chan.wait_for_result()
+            with pytest.raises(trio.ClosedResourceError, match=r"target.*has ended"):
+                await run_task(send, chan=chan)
+        async with open_channel_from(idle) as (chan, _):
+            await chan.aclose()
+            with pytest.raises(trio.BrokenResourceError, match=r"idle.*receive half"):
+                await run_task(send, chan=chan)
+
+    run(main)
+
+
+def test_asking_for_a_failed_result_again_does_not_grow_its_traceback() -> None:
+    async def target(chan: LinkedTaskChannel) -> None:
+        chan.started_nowait()
+        raise ValueError("it")
+
+    lengths = []
+
+    async def main() -> None:
+        async with open_channel_from(target) as (chan, _):
+            for _ in range(3):
+                with pytest.raises(ValueError, match="it") as caught:
+                    await chan.wait_for_result()
+                lengths.append(len(traceback.extract_tb(caught.value.__traceback__)))
+
+    with pytest.raises(ValueError, match="it"):
+        run(main)
+    assert lengths == lengths[:1] * 3

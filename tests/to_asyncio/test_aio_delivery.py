@@ -360,6 +360,52 @@ def test_errors_that_would_stop_the_loop_belong_to_the_link(error: type[BaseExce
     assert run_as_asyncio_guest(main) == "the loop runs on"
 
 
+class Falsy(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+def test_an_error_that_is_false_is_an_error() -> None:
+    async def target(chan: LinkedTaskChannel) -> None:
+        chan.started_nowait()
+        raise Falsy
+
+    async def main() -> None:
+        with trio.fail_after(10):
+            async with open_channel_from(target):
+                await trio.sleep_forever()
+
+    with pytest.raises(Falsy):
+        run_as_asyncio_guest(main)
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_an_error_that_comes_of_what_was_told_is_trios(cancels: bool) -> None:
+    """Also where it was told by a cancel; an error that comes of a cancel of its own is independent."""
+
+    async def target(chan: LinkedTaskChannel) -> None:
+        chan.started_nowait()
+        try:
+            await asyncio.gather(asyncio.sleep(60))
+        except asyncio.CancelledError:
+            if not cancels:
+                raise ValueError("asyncio's") from None
+        try:
+            task = asyncio.ensure_future(asyncio.sleep(60))
+            task.cancel()
+            await task
+        except asyncio.CancelledError:
+            raise ValueError("asyncio's") from None
+
+    async def main() -> None:
+        async with open_channel_from(target):
+            await trio.sleep(0.01)
+            raise KeyError("trio's")
+
+    with pytest.raises(ExceptionGroup if cancels else KeyError):
+        run_as_asyncio_guest(main)
+
+
 # -- the function itself --
 
 

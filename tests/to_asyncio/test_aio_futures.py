@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tractor.to_asyncio import (
     LinkedTaskChannel,
@@ -139,3 +140,33 @@ def test_elsewhere_the_error_names_infect_asyncio() -> None:
             run_trio_task_in_future(in_trio, 1)
 
     asyncio.run(ask())
+
+
+def test_a_nursery_that_trios_end_cancels_is_a_cancelled_future() -> None:
+    futures: list[asyncio.Future[Any]] = []
+
+    async def two() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep_forever)
+
+    async def ask() -> None:
+        futures.append(run_trio_task_in_future(two))
+
+    async def main() -> None:
+        await run_task(ask)
+        await trio.testing.wait_all_tasks_blocked()
+
+    run_as_asyncio_guest(main)
+    assert futures[0].cancelled()
+
+
+@pytest.mark.parametrize("error", [None, KeyError("late")])
+def test_a_future_that_somebody_else_has_set_keeps_that(error: Exception | None) -> None:
+    async def ask() -> Any:
+        future = run_trio_task_in_future(in_trio, error)
+        future.set_result("mine")
+        await run_trio_task_in_future(trio.sleep, 0.01)
+        return await future
+
+    assert from_asyncio(ask) == "mine"

@@ -295,19 +295,30 @@ def aio_end(*, cancelled: bool, failed: bool, on_told: bool, asked: bool, told: 
         told: it had been told of the trio side's end, maybe by a cancel that stood for it.
     """
     if cancelled:
-        if told:
-            return AioEnd.LET_OUT
-        return AioEnd.CANCELLED_HERE if asked else AioEnd.CANCELLED
+        if asked:
+            # That came first, also where it was told before it had ended.
+            return AioEnd.CANCELLED_HERE
+        return AioEnd.LET_OUT if told else AioEnd.CANCELLED
     if failed:
         return AioEnd.LET_OUT if on_told else AioEnd.RAISED
     return AioEnd.RETURNED
 
 
-def related(aio: BaseException, trio: BaseException) -> Relation:
-    """Which error of the two, if any, caused the other: by causes, contexts and members of groups."""
+def related(
+    aio: BaseException,
+    trio: BaseException,
+    stands_for_trio: Callable[[BaseException], bool] = lambda _: False,
+) -> Relation:
+    """Which error of the two, if any, caused the other: by causes, contexts and members of groups.
+
+    Args:
+        aio: the asyncio side's.
+        trio: the trio side's.
+        stands_for_trio: whether an error is what the asyncio side got in the place of ``trio``.
+    """
     if any(exc is aio for exc in _chain(trio)):
         return Relation.AIO_FIRST
-    if any(exc is trio for exc in _chain(aio)):
+    if any(exc is trio or stands_for_trio(exc) for exc in _chain(aio)):
         return Relation.TRIO_FIRST
     return Relation.INDEPENDENT
 

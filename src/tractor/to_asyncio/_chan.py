@@ -194,6 +194,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
         Raises:
             trio.WouldBlock: 256 values are unread; nothing was sent.
             trio.BrokenResourceError: the trio side has called :meth:`aclose`.
+            trio.ClosedResourceError: the linked task has ended, and another one sends.
             TrioTaskExited, TrioCancelled: the trio side has ended.
         """
         self._link.put_nowait(item)
@@ -221,7 +222,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
         """One line for people."""
         s = self.statistics()
         return (
-            f"<LinkedTaskChannel {self._link.task.get_name()!r}: asyncio {s.asyncio_task}, trio {s.trio_task}, "
+            f"<LinkedTaskChannel {self._link.name!r}: asyncio {s.asyncio_task}, trio {s.trio_task}, "
             f"unread {s.to_asyncio}/{s.to_trio} of {s.size}>"
         )
 

@@ -11,7 +11,7 @@ import asyncio
 from types import CodeType
 from typing import Any
 
-__all__ = ["awaited_future", "maybe_signal_aio_task", "set_on_future"]
+__all__ = ["awaited_future", "codes", "maybe_signal_aio_task", "set_on_future"]
 
 _TIDY_AFTER_ANY_ERROR = {
     "asyncio.tasks": {"sleep"},
@@ -27,6 +27,8 @@ _ONLY_CANCELLED = ("asyncio.", "concurrent.futures")
 _ASYNCIO_STREAMS = ("asyncio.streams",)
 _JOINS = ("__aexit__", "_aexit")
 """Functions that wait for what a block has started, in any library: structured concurrency is up to them."""
+_GREENLET = "_greenback_shim"
+"""Greenback's, that runs a task's own coroutine; what sync code in that waits for is hidden."""
 
 
 def maybe_signal_aio_task(
@@ -91,7 +93,7 @@ def awaited_future(task: asyncio.Task[Any]) -> asyncio.Future[Any] | str:
 def takes_any_error(module: str, code: CodeType) -> bool:
     """Whether code that waits for a future tidies up after any exception, as far as is known."""
     name = _qualname(code)
-    if code.co_name in _JOINS:
+    if code.co_name in (*_JOINS, _GREENLET):
         return False
     if module.startswith(_ASYNCIO_STREAMS) or not module.startswith(_ONLY_CANCELLED):
         return True
@@ -104,13 +106,22 @@ def _qualname(code: CodeType) -> str:
 
 def innermost_code(task: asyncio.Task[Any]) -> tuple[str, CodeType] | None:
     """Module and code of the coroutine that waits, at the end of a task's chain; ``None`` where it is hidden."""
+    found = codes(task)
+    return found[-1] if found else None
+
+
+def codes(task: asyncio.Task[Any]) -> list[tuple[str, CodeType]]:
+    """Module and code of each coroutine in the chain of a task that waits, from the outermost one."""
     awaits: Any = task.get_coro()
-    found: tuple[str, CodeType] | None = None
+    found: list[tuple[str, CodeType]] = []
     while awaits is not None:
         frame = getattr(awaits, "cr_frame", None) or getattr(awaits, "gi_frame", None)
         if frame is None:
             # A future's iterator, or something written in C.
             break
-        found = (frame.f_globals.get("__name__", ""), frame.f_code)
+        if frame.f_code.co_name == _GREENLET and not frame.f_locals["orig_coro"].cr_running:
+            awaits = frame.f_locals["orig_coro"]
+            continue
+        found.append((frame.f_globals.get("__name__", ""), frame.f_code))
         awaits = getattr(awaits, "cr_await", None) or getattr(awaits, "gi_yieldfrom", None)
     return found

@@ -9,6 +9,8 @@ from typing import Any
 
 import trio
 
+from tractor._util._groups import is_multi_cancelled
+
 from ._host import current_host
 
 __all__ = ["run_trio_task_in_future"]
@@ -54,14 +56,16 @@ def run_trio_task_in_future(
             with scope:
                 # A system task's errors are trio's end.
                 value = await async_fn(*args)
-                future.set_result(value)
+                if not future.done():
+                    future.set_result(value)
                 return
             future.finish_cancelled()
-        except trio.Cancelled:
-            future.finish_cancelled()
-            raise
         except BaseException as exc:
-            _fail(future, exc)
+            if is_multi_cancelled(exc):
+                future.finish_cancelled()
+                raise
+            if not future.done():
+                _fail(future, exc)
 
     name = getattr(async_fn, "__qualname__", None) or repr(async_fn)
     trio.lowlevel.spawn_system_task(run, name=name, context=contextvars.copy_context())

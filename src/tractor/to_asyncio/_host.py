@@ -158,7 +158,7 @@ class Host(Generic[T]):
 
     def fail(self, exc: BaseException) -> None:
         """As :meth:`cancel`; :meth:`run` will raise ``exc``."""
-        self._failure = self._failure or exc
+        self._failure = exc if self._failure is None else self._failure
         self.cancel()
 
     def interrupted_again(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import weakref
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, NoReturn
 
 import trio
@@ -35,7 +36,7 @@ from tractor._util._groups import is_multi_cancelled
 from tractor._util._ki import ki_protected
 from tractor.runtime._vars import runtime_vars
 
-from ._deliver import maybe_signal_aio_task
+from ._deliver import codes, maybe_signal_aio_task
 from ._leftovers import CANCEL_DEADLINE
 from ._queue import AsyncioQueue
 
@@ -63,6 +64,7 @@ class Link:
     Attributes:
         machine: what state it is in.
         scope: around the trio block.
+        name: the task's, for people.
         entry: set when the task has started, or has ended before.
         ended: set when the task has ended, or was given up.
         error: the task's own error, or that it was given up.
@@ -74,6 +76,7 @@ class Link:
         self.scope = trio.CancelScope()
         self.entry = trio.Event()
         self.ended = trio.Event()
+        self.name = ""
         self.first: Any = None
         self.value: Any = None
         self.error: BaseException | None = None
@@ -90,6 +93,7 @@ class Link:
         self._has_started = False
         self._held = False
         self._fatal: BaseException | None = None
+        self._traceback: TracebackType | None = None
         self._task: asyncio.Task[Any] | None = None
         self._coro: Any = None
         self._loop = asyncio.get_running_loop()
@@ -98,6 +102,7 @@ class Link:
 
     def launch(self, target: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         """Start the task.  Raises TypeError: ``target`` gives no awaitable; and what calling it raises."""
+        self.name = name_of(target)
         try:
             coro = target(**kwargs)
         except BaseException:
@@ -106,12 +111,12 @@ class Link:
         if not inspect.isawaitable(coro):
             self._close()
             raise TypeError(
-                f"{name_of(target)}() gives a {type(coro).__name__!r}, and no awaitable: "
+                f"{self.name}() gives a {type(coro).__name__!r}, and no awaitable: "
                 "it must be an async function"
             )
         self._coro = coro
         # Not by the loop's task factory: an eager task would begin here, inside of trio.
-        self._task = asyncio.Task(self._drive(coro), loop=self._loop, name=name_of(target))
+        self._task = asyncio.Task(self._drive(coro), loop=self._loop, name=self.name)
         self._task.add_done_callback(self._on_task_done)
 
     async def _drive(self, coro: Any) -> Any:
@@ -139,9 +144,7 @@ class Link:
     def started(self, value: Any) -> None:
         """The task has started.  Raises RuntimeError: for the second time, or it has ended."""
         if self._has_started:
-            raise RuntimeError(
-                f"started_nowait() was called a second time by {self.task.get_name()!r}"
-            )
+            raise RuntimeError(f"started_nowait() was called a second time by {self.name!r}")
         todo = self.machine.started()
         self._has_started = True
         self.first = value
@@ -153,12 +156,20 @@ class Link:
         Raises:
             trio.WouldBlock: there is no room.
             trio.BrokenResourceError: the trio side reads no more.
+            trio.ClosedResourceError: the task has ended; somebody else has called this.
             TrioTaskExited, TrioCancelled: the trio side has ended.
         """
         if self._told is not None:
             self.to_aio.told = True
             raise self._told
-        self.to_trio.send_nowait(item)
+        try:
+            self.to_trio.send_nowait(item)
+        except trio.BrokenResourceError:
+            raise trio.BrokenResourceError(
+                f"the trio side of {self.name!r} has closed its receive half"
+            ) from None
+        except trio.ClosedResourceError:
+            raise trio.ClosedResourceError(f"the asyncio task {self.name!r} has ended") from None
 
     def ask_cancel(self, msg: str) -> None:
         """Cancel the task because the trio side asks for it."""
@@ -179,7 +190,9 @@ class Link:
             return
         if not self._begun and hasattr(self._coro, "close"):
             self._coro.close()
-        error = None if task.cancelled() else task.exception() or self._fatal
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            error = self._fatal
         if error is not None:
             rest = without(error, self._is_told)
             self.error = rest if rest is not None else error
@@ -201,6 +214,7 @@ class Link:
 
     def _aio_over(self, how: AioEnd) -> None:
         todo = self.machine.aio_ended(how)
+        self._traceback = None if self.error is None else self.error.__traceback__
         # Before the scope is cancelled, so that who waits for the result gets it.
         self.ended.set()
         self._reads.unpark_all()
@@ -293,7 +307,15 @@ class Link:
 
     def _cancel_task(self) -> None:
         self.to_aio.told = True
-        self.task.cancel(f"{type(self._told).__name__}: {self._told}")
+        self.task.cancel(self._word)
+
+    @property
+    def _word(self) -> str:
+        """The message of a `CancelledError` that stands for what the task was told."""
+        return f"{type(self._told).__name__}: {self._told}"
+
+    def _stands_for_told(self, exc: BaseException) -> bool:
+        return isinstance(exc, asyncio.CancelledError) and exc.args == (self._word,)
 
     def _on_swallowed(self) -> None:
         if self.machine.told and asyncio.current_task() is self._task:
@@ -362,9 +384,13 @@ class Link:
 
     def _give_up(self) -> None:
         self.task.remove_done_callback(self._on_task_done)
+        # Without the link's own.
+        where = " > ".join(
+            f"{module}.{code.co_qualname}()" for module, code in codes(self.task)[1:]
+        )
         self.error = AsyncioRuntimeTranslationError(
-            f"the asyncio task {self.task.get_name()!r} was told that its trio side has ended, was "
-            f"cancelled, and still runs {CANCEL_DEADLINE} s later: {self.task.get_stack(limit=1)}; it is given up"
+            f"the asyncio task {self.name!r} was told that its trio side has ended, was "
+            f"cancelled, and still runs {CANCEL_DEADLINE} s later, in {where or '?'}; it is given up"
         )
         log.error("%s", self.error)
         self._aio_over(AioEnd.GIVEN_UP)
@@ -372,7 +398,7 @@ class Link:
     def _verdict(self, exc: BaseException | None, strict: bool) -> BaseException | None:
         relation = Relation.INDEPENDENT
         if exc is not None and self.error is not None:
-            relation = related(self.error, exc)
+            relation = related(self.error, exc, self._stands_for_told)
         verdict = self.machine.verdict(strict, relation)
         if verdict in (Verdict.TRIO_ERROR, Verdict.TRIO_CANCELLED):
             return exc
@@ -382,17 +408,17 @@ class Link:
             assert exc is not None
             assert self.error is not None
             return BaseExceptionGroup(
-                f"both sides of the link with {self.task.get_name()!r} failed", [exc, self.error]
+                f"both sides of the link with {self.name!r} failed", [exc, self.error]
             )
         if verdict is Verdict.TASK_EXITED:
-            return AsyncioTaskExited(f"the asyncio task {self.task.get_name()!r} has returned")
+            return AsyncioTaskExited(f"the asyncio task {self.name!r} has returned")
         if verdict is Verdict.AIO_CANCELLED:
             return self.cancelled_error()
         return self._told if verdict is Verdict.EXITED_IF_STRICT else None
 
     def cancelled_error(self) -> AsyncioCancelled:
         """That the task was cancelled."""
-        return AsyncioCancelled(f"the asyncio task {self.task.get_name()!r} was cancelled")
+        return AsyncioCancelled(f"the asyncio task {self.name!r} was cancelled")
 
     def result(self) -> Any:
         """The ended task's value.  Raises its translated error."""
@@ -401,13 +427,12 @@ class Link:
             return self.value
         if how in (AioEnd.CANCELLED, AioEnd.CANCELLED_HERE) or self.error is None:
             raise self.cancelled_error()
-        raise self.error
+        # Its traceback does not grow from call to call.
+        raise self.error.with_traceback(self._traceback)
 
     def fail_use(self) -> NoReturn:
         """Raise that the task has ended, in one who would send to it."""
-        raise trio.BrokenResourceError(
-            f"the asyncio task {self.task.get_name()!r} has ended"
-        ) from self.error
+        raise trio.BrokenResourceError(f"the asyncio task {self.name!r} has ended") from self.error
 
 
 def name_of(target: Callable[..., Any]) -> str:

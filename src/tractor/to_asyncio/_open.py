@@ -83,11 +83,15 @@ async def leave(link: Link, exc: BaseException | None, strict: bool) -> None:
     if leaving is None:
         return
     actor = current_actor(err_on_no_runtime=False)
-    if actor is not None and not is_multi_cancelled(leaving):
-        # An error outranks a cancel, also one that comes now.
+    if actor is None or is_multi_cancelled(leaving):
+        raise_as_it_was(leaving)
+    try:
+        raise_as_it_was(leaving)
+    except BaseException:
+        # It is what a REPL finds being handled. An error outranks a cancel, also one that comes now.
         with contextlib.suppress(trio.Cancelled):
             await actor.hooks.on_crash(leaving)
-    raise_as_it_was(leaving)
+        raise
 
 
 @trio.lowlevel.enable_ki_protection
