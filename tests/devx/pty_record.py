@@ -28,7 +28,7 @@ def record() -> str:
         t.stop("crashed", "name_error")
         t.leave("c")
         t.stop("paused", "bp_forever")
-        t.command("n")
+        t.command("p number * number", "16")
         t.leave("c")
         t.stop("crashed", "name_error")
         t.leave("q")

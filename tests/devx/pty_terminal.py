@@ -22,7 +22,7 @@ import pexpect
 from tractor.ipc._addr import UnwrappedAddress
 
 PATIENCE = float(os.environ.get("TRACTOR_TEST_PATIENCE", "60"))
-"""Seconds to wait for a text before the test fails."""
+"""Seconds to wait for a text before the test fails; the variable is for work on the tests themselves."""
 
 REPEAT_AFTER = 2.0
 """Seconds after which somebody presses a key again that has had no effect."""
