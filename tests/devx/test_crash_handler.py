@@ -127,11 +127,18 @@ def test_which_errors(
     assert seen.repls() == opens
 
 
-@pytest.mark.parametrize("command", ["q", "EOF"])
-def test_quitting_raises_the_original_error(command: str, types: Type) -> None:
-    types(command)
+def test_quitting_raises_the_original_error(types: Type) -> None:
+    types("q")
     with pytest.raises(ValueError, match="sorry"), open_crash_handler(raise_on_exit=False):
         crash(ValueError("sorry"))
+
+
+def test_where_nobody_can_answer_it_goes_on(types: Type) -> None:
+    """As a service does that has no terminal."""
+    types()
+    with open_crash_handler(raise_on_exit=False) as box:
+        crash(ValueError("sorry"))
+    assert str(box.value) == "sorry"
 
 
 def test_an_abandoned_generator_is_no_crash(seen: Seen) -> None:

@@ -22,6 +22,7 @@ import tractor
 import tractor.devx.debug as debug
 from tractor._errors import DebugStateError
 from tractor.devx.debug import DebugStatus, Lock
+from tractor.devx.debug._hooks import debugger_of
 from tractor.devx.debug._session import Holder, acquire
 from tractor.runtime._vars import runtime_vars
 
@@ -282,6 +283,98 @@ def test_a_fixture_that_fails_releases_everything(user: User) -> None:
 
     trio.run(main)
     assert len(user.prompts) == 1
+
+
+@pytest.mark.parametrize("debug_mode", [True, False])
+def test_the_loop_of_another_thread_is_not_the_actors(user: User, debug_mode: bool) -> None:
+    async def elsewhere() -> None:
+        for wait in (tractor.pause, partial(debug.maybe_wait_for_debugger, child_in_debug=True)):
+            with pytest.raises(RuntimeError, match="another trio loop than the actor's"):
+                await wait()
+        try:
+            raise ValueError
+        except ValueError:
+            with pytest.raises(RuntimeError, match="another trio loop than the actor's"):
+                await tractor.post_mortem()
+
+    async def main() -> None:
+        async with root(debug_mode=debug_mode):
+            await trio.to_thread.run_sync(trio.run, elsewhere)
+            assert not Lock.is_held()
+            await tractor.pause()
+
+    trio.run(main)
+    assert len(user.prompts) == 1
+
+
+def test_a_fixture_that_ends_the_program_gives_the_terminal_back(user: User) -> None:
+    @contextlib.contextmanager
+    def leaving(**_kwargs: Any) -> Iterator[None]:
+        yield
+        raise SystemExit(3)
+
+    async def main() -> None:
+        async with root():
+            with pytest.raises(SystemExit):
+                await tractor.pause(repl_fixture=leaving)
+            assert not Lock.is_held()
+            await tractor.pause()
+
+    trio.run(main)
+    assert len(user.prompts) == 2
+
+
+def test_released_by_a_signal_handler(user: User) -> None:
+    """It comes in the middle of anything: what is kept of the lock changes later, in the loop."""
+
+    async def main() -> None:
+        async with root() as actor:
+            hooks = debugger_of(actor)
+            lease = await acquire(Holder("me", "<Thread(me)>"))
+            lease.repl = ep_repl.FakeREPL(lease.release)
+            lease.repl.redraw_prompt = lambda: False
+            signal.raise_signal(signal.SIGINT)
+            assert lease.released
+            assert Lock.is_held()
+            # The next one is an ordinary ctrl-c already.
+            assert signal.getsignal(signal.SIGINT) is not debug.sigint_shield
+            while Lock.is_held():
+                await trio.sleep(0)
+            assert hooks.lease is None
+            # Nobody has it, and the shield is still up: it is for the handler before.
+            hooks._shield.install()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    trio.run(main)
+
+
+def test_who_waits_for_a_repl_that_steps_is_told(
+    user: User, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The user may have stepped over the wait for just that one."""
+
+    hint = "waits for the REPL, with which <Thread(me)> is being stepped through"
+
+    async def main() -> None:
+        async with tree() as an:
+            ann = await an.start_actor("ann", enable_modules=MODULES)
+            bob = await an.start_actor("bob", enable_modules=MODULES)
+            lease = await acquire(Holder("me", "<Thread(me)>"))
+            lease.repl = repl = ep_repl.FakeREPL(lease.release)
+            async with trio.open_nursery() as tn:
+                for asked, child in enumerate((ann, bob), 2):
+                    repl.is_interacting = interacting = child is ann
+                    tn.start_soon(child.run, ep_repl.pause)
+                    await until_asked(asked)
+                    tn.start_soon(tractor.pause)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    assert capfd.readouterr().err.count(hint) == (0 if interacting else 2)
+                lease.release()
+            await an.cancel()
+
+    trio.run(main)
+    assert len(user.prompts) == 4
 
 
 # -- waiting for it --

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bdb
 import contextlib
+import errno
 import io
 import os
 import pdb
@@ -440,6 +441,91 @@ def test_detached_while_stepping_it_lets_go() -> None:
     assert sys.gettrace() is None
 
 
+# -- nobody there --
+
+
+class OnTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def pause_for_the_streams() -> list[object]:
+    """Pause at `sys.stdin` and `sys.stdout`; what happened."""
+    events: list[object] = []
+    repl = PdbREPL(on_release=lambda: events.append("released"))
+    try:
+        open_at(repl, sys._getframe())
+        events.append("goes on")
+    except bdb.BdbQuit:
+        events.append("quit")
+    return events
+
+
+def test_the_end_of_input_that_is_no_terminal_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service whose stdin is `/dev/null` neither waits for somebody nor ends."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert pause_for_the_streams() == ["released", "goes on"]
+    assert "nobody can answer the REPL (stdin is no terminal, and has ended)" in caplog.text
+
+
+def test_ctrl_d_on_a_terminal_quits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", OnTerminal(""))
+    assert pause_for_the_streams() == ["released", "quit"]
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_without_one_of_the_streams_it_goes_on(
+    name: str,
+    is_closed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gone = io.StringIO("") if is_closed else None
+    if gone is not None:
+        gone.close()
+    monkeypatch.setattr(sys, name, gone)
+    assert pause_for_the_streams() == ["released", "goes on"]
+    assert f"nobody can answer the REPL (`sys.{name}` is closed)" in caplog.text
+    assert open_post_mortem(mk_pdb(), crashed().__traceback__)  # type: ignore[arg-type]
+
+
+def test_a_terminal_that_is_lost_on_the_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Lost(io.StringIO):
+        def readline(self, *_: Any) -> Any:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sys.stdin", Lost())
+    assert pause_for_the_streams() == ["released", "goes on"]
+    assert "the terminal is lost: [Errno 5]" in caplog.text
+
+
+def test_a_line_that_is_no_text_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"))
+    assert pause_for_the_streams() == ["released", "goes on"]
+    assert "*** not understood: 'utf-8' codec can't decode byte 0xff" in capsys.readouterr().out
+
+
+def test_let_go_in_the_middle_of_letting_go() -> None:
+    """A signal handler may come at any time: once is enough, and nothing waits for itself."""
+    played = Played()
+
+    def release() -> None:
+        played.events.append("released")
+        played.repl.detach()
+
+    played.repl._on_release = [release]
+    played.repl.detach()
+    played.repl.detach()
+    assert played.events == ["released"]
+
+
 # -- post mortem --
 
 
@@ -469,6 +555,17 @@ def test_post_mortem(command: str, went_on: bool) -> None:
     assert played.events == ["released"]
     # The innermost frame that is not hidden.
     assert played.lines == ["hidden()", "user()", "hidden()"]
+
+
+def test_a_debugger_within_a_post_mortem() -> None:
+    played = Played("debug len([1])", "c", "p 'back'", "q")
+    exc = crashed()
+    assert exc.__traceback__ is not None
+    assert open_post_mortem(played.repl, exc.__traceback__) is False
+    assert "LEAVING RECURSIVE DEBUGGER" in played.text
+    assert "'back'" in played.text
+    # Not in what runs the prompt.
+    assert "cmd.py" not in played.text
 
 
 def test_post_mortem_shows_all_frames_on_request() -> None:

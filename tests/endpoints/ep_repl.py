@@ -34,6 +34,7 @@ class FakeREPL:
     def __init__(self, on_release: Callable[[], None] | None = None, **_kwargs: Any) -> None:
         self.on_release = on_release
         self.redrawn = 0
+        self.is_interacting = True
 
     def redraw_prompt(self) -> bool:
         self.redrawn += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -53,6 +54,31 @@ def test_traceback_text_and_message_can_be_given() -> None:
     assert "in raised" in errors.pack_error(ValueError(), tb=tb).tb_str
     message = errors.pack_error(raised(ValueError("x")), tb_str="told", message="said")
     assert (message.tb_str, message.message) == ("told", "said")
+
+
+def test_frames_of_the_runtime_that_called_the_users_code_are_left_out() -> None:
+    def called_by(module: str, fail: Callable[[], object]) -> BaseException:
+        """What ``fail`` raises, called from a module of that name."""
+        caller: dict[str, Any] = {"__name__": module}
+        exec("def the_caller(fail): fail()", caller)
+        with pytest.raises(BaseException) as caught:  # noqa: PT011
+            caller["the_caller"](fail)
+        exc = caught.value
+        assert exc.__traceback__ is not None
+        return exc.with_traceback(exc.__traceback__.tb_next)
+
+    def users() -> None:
+        raise ValueError("it")
+
+    for module in ("tractor.runtime._serve", "trio._core._run"):
+        text = errors.pack_error(called_by(module, users)).tb_str
+        assert "in users" in text
+        assert "the_caller" not in text
+    assert "the_caller" in errors.pack_error(called_by("tractors", users)).tb_str
+    # An error of the runtime itself.
+    text = errors.pack_error(called_by("tractor.runtime._serve", None)).tb_str  # type: ignore[arg-type]
+    assert "the_caller" in text
+    assert "TypeError" in text
 
 
 def test_source_is_empty_where_not_said() -> None:

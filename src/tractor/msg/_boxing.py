@@ -196,9 +196,32 @@ def _first_arg(exc: BaseException) -> str:
     return safe_str(args[0]) if args else ""
 
 
+RUNTIME = ("tractor", "trio", "greenback", "outcome")
+"""Packages whose frames say nothing of the user's code."""
+
+USERS_OWN = ("tractor.demo", "tractor.testing")
+"""Parts of this package that are users of the rest."""
+
+
+def _visible_part(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback from its first frame on that is not the runtime's; the whole one if all are."""
+    rest = tb
+    while rest is not None:
+        names = rest.tb_frame.f_globals
+        module = str(names.get("__name__"))
+        if module == "__main__":
+            # `python -m tractor._child`
+            module = str(getattr(names.get("__spec__"), "name", module))
+        if module.partition(".")[0] not in RUNTIME or module.startswith(USERS_OWN):
+            return rest
+        rest = rest.tb_next
+    return tb
+
+
 def _format_traceback(exc: BaseException, tb: TracebackType | None) -> str:
     try:
-        lines = traceback.format_exception(type(exc), exc, tb or exc.__traceback__)
+        shown = _visible_part(tb or exc.__traceback__)
+        lines = traceback.format_exception(type(exc), exc, shown)
     except KeyboardInterrupt:
         raise
     except BaseException as failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class Debugger(RuntimeHooks):
         road: the requests for the terminal, its own and those from below.
         lease: of who holds the REPL in this actor.
         crash_repl: opens the REPL for a crash; ``None``: debug mode is off here.
+        in_handler: a signal handler runs, maybe in the middle of a change to what is kept here.
     """
 
     def __init__(self, actor: Actor) -> None:
@@ -46,6 +48,7 @@ class Debugger(RuntimeHooks):
         self.road = Road(actor, self._on_change)
         self.lease: Lease | None = None
         self.crash_repl: Callable[[BaseException], Awaitable[None]] | None = None
+        self.in_handler = False
         self._shield = SigintShield()
         self._changed = trio.lowlevel.ParkingLot()
         self._turns: dict[object, trio.Event] = {}
@@ -70,6 +73,7 @@ class Debugger(RuntimeHooks):
         self._holders[ident] = holder
         try:
             if self.record.ask(ident) is Do.WAIT:
+                self.say_if_stepping(holder.text)
                 await self._wait_turn(ident)
             ask = LocalAsk(self.actor.aid.uid, id(ident), holder.text)
             try:
@@ -116,6 +120,16 @@ class Debugger(RuntimeHooks):
             child.on_repl_change(restart=True)
         self.road.leave(ask, lost=False)
         self._end_turn(holder.ident, RecordEvent.RELEASE)
+
+    def say_if_stepping(self, who: str) -> None:
+        """Tell the user that ``who`` waits, if code runs that is stepped over: it may be waiting for just that one."""
+        lease = self.lease
+        if lease is not None and not getattr(lease.repl, "is_interacting", True):
+            log.pdb(
+                "%s waits for the REPL, with which %s is being stepped through; ctrl-c hands it over",
+                who,
+                lease.holder.text,
+            )
 
     def statistics(self) -> LockStatistics:
         """Who has the REPL and who waits, as far as known here."""
@@ -212,10 +226,14 @@ class Debugger(RuntimeHooks):
             if step.do in (Do.IGNORE, Do.REDRAW):
                 self.road.note_ignored_ctrl_c()
                 return
-        elif parent is None or not parent.connected():
+            # Nobody has it any more: it is the former handler's.
+            self._shield.remove()
+            signal.raise_signal(signal.SIGINT)
+            return
+        if parent is None or not parent.connected():
             self._shield.remove()
             return
-        elif self.road.asks:
+        if self.road.asks:
             return
         self._shield.remove()
         if self.actor.cancel_called:
@@ -230,7 +248,12 @@ class Debugger(RuntimeHooks):
             )
         if lease.repl is not None and not lease.repl.redraw_prompt():
             # The user has let code run that does not come back: the next ctrl-c is an ordinary one.
-            lease.repl.detach()
+            self._shield.remove()
+            self.in_handler = True
+            try:
+                lease.repl.detach()
+            finally:
+                self.in_handler = False
 
     def _soon(self, fn: Callable[..., Any], *args: Any) -> None:
         with contextlib.suppress(trio.RunFinishedError):
@@ -262,20 +285,43 @@ class _TaskWatch(trio.abc.Instrument):
 
 
 def debugger_of(actor: Actor) -> Debugger:
-    """The actor's debugger, made when it is first needed; in the actor's trio thread."""
+    """The actor's debugger, made when it is first needed; in the actor's loop.
+
+    Raises:
+        RuntimeError: this is another loop, that of a thread of the actor, in which nobody can wait for this one.
+    """
     hooks = actor.hooks
+    if isinstance(hooks, Debugger):
+        is_own = hooks.token is trio.lowlevel.current_trio_token()
+    else:
+        is_own = actor._io_nursery is None or _is_loop_of(actor.io_nursery)
+    if not is_own:
+        raise RuntimeError(
+            "this task runs in another trio loop than the actor's; there use `tractor.pause_from_sync()`, "
+            "or `tractor.devx.open_crash_handler()`"
+        )
     if not isinstance(hooks, Debugger):
         hooks = actor.hooks = Debugger(actor)
         actor.lifetime_stack.callback(hooks.close)
     return hooks
 
 
+def _is_loop_of(nursery: trio.Nursery) -> bool:
+    task: trio.lowlevel.Task | None = nursery.parent_task
+    while task is not None and task.parent_nursery is not None:
+        task = task.parent_nursery.parent_task
+    return task is trio.lowlevel.current_root_task()
+
+
 def serve_lock(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     """The request of a child, or of one below it, for the terminal."""
     if chan.aid is None or chan.aid.uid not in actor.children:
         raise MessagingError(f"{chan.peer} is no child of {actor.aid.reprol()}")
-    road = debugger_of(actor).road
-    road.ask(ServedAsk(actor, chan, cid, kwargs, road.leave))
+    debugger = debugger_of(actor)
+    ask = ServedAsk(actor, chan, cid, kwargs, debugger.road.leave)
+    debugger.road.ask(ask)
+    if ask in debugger.road.asks:
+        debugger.say_if_stepping(f"{ask.text} of actor {ask.uid}")
 
 
 def serve_held(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:

@@ -58,6 +58,7 @@ async def pause(
 
     Raises:
         NoRuntime: there is no actor in this process.
+        RuntimeError: the task is in another trio loop than the actor's, in a thread of its own.
         DebugRequestError: the terminal was refused; nothing is held.
         trio.Cancelled: the scope is, or was while waiting, cancelled, and ``shield`` is false.
         bdb.BdbQuit: at the next line: the user has quit the REPL.

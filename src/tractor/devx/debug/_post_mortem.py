@@ -81,7 +81,7 @@ def arm(actor: Actor, debug_filter: DebugFilter | None = None) -> None:
             if is_crash(exc) and _is_new(exc) and chosen(exc):
                 await _open_for_crash(exc)
         except Exception:
-            log.exception("no post-mortem for %r", exc)
+            log.exception("no post-mortem for the %r", type(exc).__name__)
 
     debugger_of(actor).crash_repl = crash_repl
 
@@ -126,7 +126,7 @@ async def post_mortem(
 
     Raises:
         NoRuntime: there is no actor in this process.
-        RuntimeError: no error is being handled, and there is no ``tb``.
+        RuntimeError: no error is being handled, and there is no ``tb``; or as :func:`pause`.
         DebugRequestError: the terminal was refused.
         trio.Cancelled: the scope is cancelled, and ``shield`` is false.
     """

@@ -7,13 +7,13 @@ import ctypes
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from opcode import opname
 from types import FrameType, TracebackType
 from typing import Any
 
+from tractor import log as _log
 from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug._holder import current_ident
 from tractor.devx.debug._pdbp import pdb_has_pdbp, pdbp
@@ -21,6 +21,8 @@ from tractor.devx.debug._sync import retake
 from tractor.runtime._late import load_late
 
 __all__ = ["PdbREPL", "TractorConfig", "mk_pdb", "open_at", "open_post_mortem"]
+
+log = _log.get_logger()
 
 SUSPENDS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
@@ -103,8 +105,7 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
         hide_tb: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._guard = threading.Lock()
-        self._on_release = on_release
+        self._on_release = [] if on_release is None else [on_release]
         self._on_reopen = on_reopen
         self._is_left = False
         self._leaving = False
@@ -305,7 +306,12 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
         self._leaving = False
         self._interacting = True
         try:
-            super().interaction(frame, traceback)
+            if (lost := self._lost_stream()) is None:
+                super().interaction(frame, traceback)
+            else:
+                self._go_on_alone(f"`sys.{lost}` is closed")
+        except OSError as exc:
+            self._go_on_alone(f"the terminal is lost: {exc}")
         except BaseException:
             self._leaving = True
             raise
@@ -314,6 +320,46 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
             self._readline_before.restore()
             if self._leaving:
                 self._leave()
+
+    def _lost_stream(self) -> str | None:
+        """The name of one of the streams that a prompt needs, if it is not there."""
+        if not self.use_rawinput:
+            return None
+        streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+        for name, stream in streams.items():
+            if stream is None or getattr(stream, "closed", False):
+                return name
+        return None
+
+    def _go_on_alone(self, why: str) -> None:
+        """Continue, since nobody can answer: a service is neither stopped for ever nor ended by a REPL."""
+        log.pdb("nobody can answer the REPL (%s): the program goes on", why)
+        self.set_continue()
+
+    def cmdloop(self, intro: Any = None) -> None:
+        """As in :mod:`cmd`; a line that is no text is reported."""
+        while True:
+            try:
+                super().cmdloop(intro)
+                return
+            except UnicodeDecodeError as exc:
+                self.error(f"not understood: {exc}")
+
+    def do_debug(self, arg: str) -> Any:
+        """debug CODE: step through CODE in a debugger of its own."""
+        # The one of `pdb` goes on tracing in any case, and a post-mortem's own frames with it.
+        before = sys.gettrace()
+        try:
+            return super().do_debug(arg)
+        finally:
+            sys.settrace(before)
+
+    def do_EOF(self, arg: str) -> bool:
+        """EOF (ctrl-d): as `quit`; where there is no terminal the end of the input is as `continue`."""
+        if self.use_rawinput and not sys.stdin.isatty():
+            self._go_on_alone("stdin is no terminal, and has ended")
+            return True
+        return bool(super().do_EOF(arg))
 
     def set_continue(self) -> None:
         """The user lets go; as in :mod:`bdb`."""
@@ -326,19 +372,19 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
         super().set_quit()
 
     def _leave(self) -> None:
-        with self._guard:
-            if self._is_left:
-                return
-            self._is_left = True
-            release, self._on_release = self._on_release, None
-        if release is not None:
-            release()
+        self._is_left = True
+        # Also called by a signal handler, maybe in the middle of this: one of the two gets it; no lock is held.
+        try:
+            release = self._on_release.pop()
+        except IndexError:
+            return
+        release()
 
     def _reopen(self) -> bool:
         release = None if self._on_reopen is None else self._on_reopen(self)
         if release is None:
             return False
-        self._on_release = release
+        self._on_release.append(release)
         self._owner = current_ident()
         self._is_left = False
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -52,13 +51,12 @@ class Lease:
         self.at_end = contextlib.ExitStack()
         self._debugger = debugger
         self._ask = ask
-        self._guard = threading.Lock()
-        self._released = False
+        self._unreleased = [None]
 
     @property
     def released(self) -> bool:
         """Whether it was given back."""
-        return self._released
+        return not self._unreleased
 
     @property
     def dialog(self) -> UpRequest | None:
@@ -66,17 +64,25 @@ class Lease:
         return self._ask.up
 
     def release(self) -> None:
-        """Give the REPL back.  Idempotent; from any thread, never waits."""
-        with self._guard:
-            if self._released:
-                return
-            self._released = True
+        """Give the REPL back.  Idempotent; from any thread and from signal handlers, never waits."""
+        try:
+            # A signal handler may come in the middle of this: only one of the two gets it, and no lock is held.
+            self._unreleased.pop()
+        except IndexError:
+            return
         try:
             self.at_end.close()
         except Exception:
             log.exception("leaving the `repl_fixture` failed")
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         debugger = self._debugger
-        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is debugger.token:
+        in_loop = (
+            trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is debugger.token
+        )
+        if in_loop and not debugger.in_handler:
             debugger.let_go(self.holder, self._ask)
             return
         with contextlib.suppress(trio.RunFinishedError):
