@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from tractor.devx import _hang
 from tractor.devx._hang import dump_on_hang
 
 
@@ -47,6 +51,32 @@ def test_a_block_that_ends_in_time_leaves_no_file(tmp_path: Path, all_threads: b
     with dump_on_hang(60, path=str(file), all_threads=all_threads):
         assert file.read_text() == ""
     assert not file.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="usleep() of the C library")
+def test_a_hang_that_holds_the_gil_is_written_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_hang, "GIL_LIMIT", 0.1)
+    file = tmp_path / "hang"
+    with dump_on_hang(0.05, path=str(file)):
+        ctypes.PyDLL(None).usleep(600_000)
+        text = file.read_text()
+    assert "most recent call first" in text
+    assert "test_a_hang_that_holds_the_gil_is_written_too" in text
+
+
+def test_stacks_are_not_read_again_without_the_gil(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "hang"
+    armed: list[float] = []
+    monkeypatch.setattr(
+        faulthandler, "dump_traceback_later", lambda seconds, file: armed.append(seconds)
+    )
+    with dump_on_hang(0.01, path=str(file)):
+        wait_for_text(file)
+    assert len(armed) == 1
 
 
 def test_nested_blocks_are_written_each_by_its_own_time(tmp_path: Path) -> None:
