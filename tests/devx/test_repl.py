@@ -30,7 +30,6 @@ from tractor.devx._frames import (
     hide_runtime_frames,
     is_runtime_fault,
     is_runtime_frame,
-    visible_part,
 )
 from tractor.devx.debug._repl import (
     PdbREPL,
@@ -591,6 +590,23 @@ def test_post_mortem_of_hidden_frames_only() -> None:
     assert 'raise ValueError("sorry")' in played.lines
 
 
+def test_post_mortem_of_hidden_frames_opens_in_the_code_that_waits_for_them() -> None:
+    played = Played("up", "c")
+
+    def hidden() -> None:
+        __tracebackhide__ = True
+        try:
+            raise ValueError("sorry")
+        except ValueError as exc:
+            open_post_mortem(played.repl, exc.__traceback__)  # type: ignore[arg-type]
+
+    def user() -> None:
+        hidden()
+
+    user()
+    assert played.lines == ["hidden()", "user()"]
+
+
 def test_post_mortem_leaves_another_tracer_alone() -> None:
     def tracer(*_: Any) -> None:
         return None
@@ -848,9 +864,6 @@ def test_errors_of_the_runtime_itself() -> None:
     assert not is_runtime_fault(caught(lambda: require_name("")))
     # nor for the user's own.
     assert not is_runtime_fault(caught(lambda: dict[str, int]()["x"]))
-    exc = caught(lambda: require_name(""))
-    part = visible_part(exc.__traceback__)
-    assert part is exc.__traceback__
 
 
 def test_who_opened_a_context(reg_addr: Any) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType
 from typing import Any, TypeVar, overload
 
 from tractor._errors import InternalError
+from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
 
 __all__ = [
     "CallerInfo",
@@ -15,15 +16,11 @@ __all__ = [
     "hide_runtime_frames",
     "is_runtime_fault",
     "is_runtime_frame",
-    "visible_part",
 ]
 
 FuncT = TypeVar("FuncT", bound=Callable[..., Any])
 
-USERS_OWN = ("tractor.demo", "tractor.testing")
-"""Parts of this package that are users of the rest."""
-
-_hidden: set[str] = {"tractor", "trio", "greenback", "outcome", "contextlib"}
+_hidden: set[str] = set(RUNTIME_PACKAGES)
 _api_codes: dict[CodeType, bool] = {}
 """The functions that `api_frame` has marked, and whether their frames are left out."""
 
@@ -45,11 +42,7 @@ def is_runtime_frame(frame: FrameType) -> bool:
     marked = _api_codes.get(frame.f_code)
     if marked is not None:
         return marked
-    module = str(frame.f_globals.get("__name__") or "")
-    if module == "__main__":
-        # `python -m tractor._child`, which is a subactor's own.
-        module = getattr(frame.f_globals.get("__spec__"), "name", module)
-    if module.partition(".")[0] in _hidden and not module.startswith(USERS_OWN):
+    if is_of(module_of(frame), _hidden):
         return True
     hidden = frame.f_locals.get("__tracebackhide__") or frame.f_globals.get("__tracebackhide__")
     return bool(hidden)
@@ -60,20 +53,11 @@ def is_runtime_fault(exc: BaseException) -> bool:
     tb = exc.__traceback__
     while tb is not None and tb.tb_next is not None:
         tb = tb.tb_next
-    module = "" if tb is None else str(tb.tb_frame.f_globals.get("__name__"))
-    if module.partition(".")[0] != "tractor" or module.startswith(USERS_OWN):
+    if tb is None or not is_of(module_of(tb.tb_frame), {"tractor"}):
         return False
     return isinstance(
         exc, InternalError | AssertionError | AttributeError | LookupError | NameError
     )
-
-
-def visible_part(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback from its first frame on that is no runtime frame; the whole one if all are."""
-    rest = tb
-    while rest is not None and is_runtime_frame(rest.tb_frame):
-        rest = rest.tb_next
-    return rest or tb
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .._errors import (
     class_name,
     safe_str,
 )
+from .._util._frames import RUNTIME_PACKAGES, is_of, module_of
 from .types import ENVELOPE, Error, Uid, __msg_types__
 
 NO_UID: Uid = ("", "")
@@ -196,23 +197,11 @@ def _first_arg(exc: BaseException) -> str:
     return safe_str(args[0]) if args else ""
 
 
-RUNTIME = ("tractor", "trio", "greenback", "outcome")
-"""Packages whose frames say nothing of the user's code."""
-
-USERS_OWN = ("tractor.demo", "tractor.testing")
-"""Parts of this package that are users of the rest."""
-
-
 def _visible_part(tb: TracebackType | None) -> TracebackType | None:
     """The traceback from its first frame on that is not the runtime's; the whole one if all are."""
     rest = tb
     while rest is not None:
-        names = rest.tb_frame.f_globals
-        module = str(names.get("__name__"))
-        if module == "__main__":
-            # `python -m tractor._child`
-            module = str(getattr(names.get("__spec__"), "name", module))
-        if module.partition(".")[0] not in RUNTIME or module.startswith(USERS_OWN):
+        if not is_of(module_of(rest.tb_frame), RUNTIME_PACKAGES):
             return rest
         rest = rest.tb_next
     return tb

@@ -165,11 +165,27 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
         self.reset()
         before = sys.gettrace()
         try:
-            self.interaction(None, tb)
+            self.interaction(self._callers_of(tb), tb)
         finally:
             self._leave()
             sys.settrace(before)
         return not self.quitting
+
+    def _callers_of(self, tb: TracebackType) -> FrameType | None:
+        """What has called into a traceback in which there is nothing that the user can see, and still waits for it."""
+        at: TracebackType | None = tb
+        while at is not None:
+            if not self._is_hidden(at.tb_frame):
+                return None
+            at = at.tb_next
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame is not tb.tb_frame:
+            frame = frame.f_back
+        caller = None if frame is None else frame.f_back
+        frame = caller
+        while frame is not None and self._is_hidden(frame):
+            frame = frame.f_back
+        return None if frame is None else caller
 
     def do_respawn(self, arg: str) -> bool:
         """respawn [NAME]: have a fresh process, with the code as it is now, take the place of this crashed actor, or of
