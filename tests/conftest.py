@@ -23,8 +23,7 @@ from tractor.ipc._addr import UnwrappedAddress
 from tractor.testing import get_rando_addr
 from tractor.testing._leaks import Resources, clean_up, leaks_since
 
-# The second is found on `sys.path`, see below: pytest loads plugins after this file.
-pytest_plugins = ["tractor.testing.pytest", "repl_user"]
+pytest_plugins = ["tractor.testing.pytest"]
 
 # Endpoints live here: a child gets `sys.path` handed down and can import them by name.
 sys.path.insert(0, str(Path(__file__).parent / "endpoints"))

@@ -52,9 +52,7 @@ def get_runtime_vars(as_dict: Literal[False], clear_values: bool = False) -> Run
 
 
 @overload
-def get_runtime_vars(
-    as_dict: bool, clear_values: bool = False
-) -> dict[str, Any] | RuntimeVars: ...
+def get_runtime_vars(as_dict: bool, clear_values: bool = False) -> dict[str, Any] | RuntimeVars: ...
 
 
 def get_runtime_vars(

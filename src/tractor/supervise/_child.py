@@ -358,7 +358,9 @@ class Child:
         with trio.move_on_after(DELIVERY_TIMEOUT):
             await self.actor.ipc_server.wait_for_departure(chan)
             return True
-        log.warning("the channel to %s was still open %s s after its end", chan.peer, DELIVERY_TIMEOUT)
+        log.warning(
+            "the channel to %s was still open %s s after its end", chan.peer, DELIVERY_TIMEOUT
+        )
         chan.abort()
         return False
 

@@ -356,6 +356,9 @@ class ActorNursery:
 
         The ladder has a task of its own: a second ctrl-c would end it halfway if it ran in the main task.
         """
+        if child.exited.is_set():
+            # Then this nursery's block may be over, too, and take no more tasks.
+            return
         title = f"teardown of {child.aid.name}"
         self._tn.start_soon(child.take_down, hard_kill, name=title)
         with trio.CancelScope(shield=True):
