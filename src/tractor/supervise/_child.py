@@ -41,6 +41,9 @@ DELIVERY_TIMEOUT = 0.5
 DESCENDANTS_TIMEOUT = 1.6
 """Seconds in which the descendants of a killed child must be gone: more than a forced exit or a sentinel takes."""
 
+CLOSING_TIME = 0.3
+"""Seconds that the sockets of a process that counts as dead may take to be closed."""
+
 
 class ChildInfo(msgspec.Struct, frozen=True):
     """A subactor, as ``ActorNursery.children`` shows it."""
@@ -377,7 +380,7 @@ class Child:
         if left:
             await wait_pids_gone({pid: self.descendants[pid] for pid in left}, DESCENDANTS_TIMEOUT)
         _remove_segments(self.descendants)
-        _remove_sockets(self.descendants)
+        await _remove_sockets(self.descendants)
 
     def _remove_files(self, stuck: bool) -> None:
         """Remove the socket files that the process could not remove itself; ``stuck``: it may hold them open."""
@@ -411,18 +414,24 @@ def _remove_segments(pids: Iterable[int]) -> None:
             load_late("remove_segments_of")(pid)
 
 
-def _remove_sockets(pids: Iterable[int]) -> None:
+async def _remove_sockets(pids: Iterable[int]) -> None:
     """Remove the socket files of dead processes, if their names are those that actors choose by themselves.
 
     Their sentinels do so, but may have been killed, too.
     """
     if not HAS_UDS:
         return
-    for pid in pids:
-        for path in Path(UDSAddress.def_bindspace).glob(f"*@{pid}.sock"):
-            if _is_stale(path):
+    # A sub-interpreter's pid is that of this very process.
+    dead = [pid for pid in pids if pid != os.getpid()]
+    paths = [p for pid in dead for p in Path(UDSAddress.def_bindspace).glob(f"*@{pid}.sock")]
+    with trio.move_on_after(CLOSING_TIME, shield=True):
+        while paths:
+            for path in [path for path in paths if _is_stale(path)]:
+                paths.remove(path)
                 with contextlib.suppress(OSError):
                     os.unlink(path)
+            # A process of several threads counts as dead a moment before the last of them has let go of its sockets.
+            await trio.sleep(0.01 if paths else 0)
 
 
 def end_sentinel(actor: Actor) -> None:
