@@ -12,7 +12,8 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
-from tractor._proto.flow import BUFFER_SIZE
+from tractor._proto.flow import STRICT_BUFFER_SIZE
+from tractor._util._turns import current_turns
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -131,10 +132,10 @@ class Actor:
         cancel_called: whether a cancellation of the whole actor was asked for.
         cancel_caller: who asked.
         cancel_complete: whether that has ended every task that the actor served.
-        msg_buffer_size: messages; the default bound of what a stream holds unread.
+        msg_buffer_size: messages; the default bound of what a stream holds unread in the strict mode.
     """
 
-    msg_buffer_size: int = BUFFER_SIZE
+    msg_buffer_size: int = STRICT_BUFFER_SIZE
     is_registrar: bool = False
 
     def __init__(
@@ -353,7 +354,9 @@ class Actor:
                     raise _protocol_error(chan, f"a {kind.__name__!r} message does not belong here")
                 dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
                 if dialog is not None:
-                    getattr(dialog, method)(msg)
+                    if getattr(dialog, method)(msg):
+                        # A full buffer in the strict mode: its reader must have had a turn before the next message.
+                        await current_turns().let_pass()
                 elif msg.cid == 0 and kind is Error:  # type: ignore[union-attr]
                     self._on_boot_error(chan, msg)
                 else:
