@@ -144,12 +144,12 @@ async def sends_until_refused(ctx: tractor.Context, key: str, count: int, **kwar
 
 @tractor.context
 async def gives_up_sending(ctx: tractor.Context, key: str) -> list[Any]:
-    """Under back pressure send until it waits, cancel that one, go on: what was it worth?"""
+    """Send until it waits, cancel that one, go on: what was it worth?"""
     await ctx.started()
     sent: list[Any] = []
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         STREAMS[key] = stream
-        for n in range(64):
+        for n in range(1024):
             await stream.send(n)
             sent.append(n)
         with trio.CancelScope() as scope:
