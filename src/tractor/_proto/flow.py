@@ -170,9 +170,7 @@ class ReceiveWindow:
         """Count ``n`` messages of ``size`` bytes in all as read; what to grant now, in messages and bytes."""
         self._out -= n
         self._out_bytes -= size
-        if self.strict or (
-            self._out * 2 > self._limit and self._out_bytes * 2 > self._limit_bytes
-        ):
+        if self.strict or (self._out * 2 > self._limit and self._out_bytes * 2 > self._limit_bytes):
             return None
         return self.due()
 

@@ -63,7 +63,6 @@ log = _log.get_logger()
 _METHODS: dict[type, str] = {
     StartAck: "on_start_ack",
     Started: "on_started",
-    Yield: "on_yield",
     Stop: "on_stop",
     Return: "on_return",
     CancelAck: "on_cancel_ack",
@@ -346,6 +345,14 @@ class Actor:
         while True:
             for msg in await recv_batch():
                 kind = type(msg)
+                if kind is Yield:
+                    dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
+                    if dialog is None:
+                        chan.late_messages += 1
+                    elif dialog.on_yield(msg):  # type: ignore[arg-type]
+                        # A full buffer in the strict mode: its reader must have had a turn before the next message.
+                        await current_turns().let_pass()
+                    continue
                 if kind is Start:
                     self._on_start(chan, msg)  # type: ignore[arg-type]
                     continue
@@ -354,9 +361,7 @@ class Actor:
                     raise _protocol_error(chan, f"a {kind.__name__!r} message does not belong here")
                 dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
                 if dialog is not None:
-                    if getattr(dialog, method)(msg):
-                        # A full buffer in the strict mode: its reader must have had a turn before the next message.
-                        await current_turns().let_pass()
+                    getattr(dialog, method)(msg)
                 elif msg.cid == 0 and kind is Error:  # type: ignore[union-attr]
                     self._on_boot_error(chan, msg)
                 else:

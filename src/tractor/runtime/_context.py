@@ -43,6 +43,7 @@ __all__ = ["Context", "ContextStatistics", "Unresolved"]
 
 log = _log.get_logger()
 
+
 class ContextStatistics(msgspec.Struct, frozen=True):
     """Counters of one side of a context; see :class:`StreamStatistics`."""
 

@@ -15,7 +15,7 @@ from tractor._errors import (
     StreamOverrun,
     TransportClosed,
 )
-from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase, StreamState
+from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase
 from tractor._proto.flow import Admission
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
@@ -125,36 +125,34 @@ class ContextDialog:
 
     def on_yield(self, msg: Yield[Any]) -> bool:
         """Take a message of the stream; whether this side's reader needs a turn before the next one."""
+        if self._dialog.buffers and self._drained is None and self._overrun is None:
+            port = self._port
+            admission = port.push(msg.pld)
+            if admission is Admission.HOLD:
+                return port.recv.strict and port.is_full()
+            if admission is Admission.OVERRUN:
+                self._on_overrun()
+            elif self._dialog.phase is Phase.CXL:
+                # What a cancel discards here is not worth an error.
+                port.drop(len(msg.pld))
+            else:
+                self._beyond_credit()
+            return False
+        self._refuse_yield(msg)
+        return False
+
+    def _refuse_yield(self, msg: Yield[Any]) -> None:
+        """A message for which there is no reader: discarded, late, or out of grammar."""
         dialog = self._dialog
         todo = dialog.handle(Event.YIELD)
-        if todo == _BUFFER and self._drained is not None:
-            self._discard(msg)
-            return False
-        if todo == _BUFFER and self._overrun is None:
-            if dialog.phase is Phase.CXL and dialog.stream is not StreamState.OPEN:
-                self._discard(msg)
-                return False
+        if todo == _BUFFER and dialog.phase is not Phase.CXL:
             todo = dialog.handle_stream(Event.YIELD)
-            if todo == _BUFFER:
-                port = self._port
-                admission = port.push(msg.pld)
-                if admission is Admission.HOLD:
-                    return port.is_full()
-                if admission is Admission.OVERRUN:
-                    self._on_overrun()
-                elif dialog.phase is Phase.CXL:
-                    # What a cancel discards here is not worth an error.
-                    self._port.drop(len(msg.pld))
-                else:
-                    self._beyond_credit()
-                return False
         if todo == (Do.VIOLATION,):
             self._violated(msg, self.state)
         elif todo == (Do.IGNORE,):
             self._chan.late_messages += 1
         else:
             self._discard(msg)
-        return False
 
     def _discard(self, msg: Yield[Any]) -> None:
         size = len(msg.pld)
@@ -307,7 +305,7 @@ class ContextDialog:
             self._on_peer_error(error, pack_error(error, self._cid, self._peer_uid()))
             return
         self._remote_error = error
-        self._dialog.phase, self._dialog.end = Phase.END, ContextState.ERRORED
+        self._dialog.break_off()
         request_cancel(self._chan, self._cid)
         self._set_port_error(error)
         self._scope.cancel()

@@ -125,18 +125,19 @@ class StreamPort:
     def push(self, raw: Any) -> Admission:
         """Take a message; unless it is held, nothing has changed."""
         buffer = self.buffer
+        recv = self.recv
         held = len(buffer)
-        admission = self.recv.admit(held, len(raw))
+        admission = recv.admit(held, len(raw))
         if admission is not Admission.HOLD:
             return admission
         self.heard = True
-        if self.lossy and held >= self.recv.size:
+        if self.lossy and held >= recv.size:
             self.lost = True
             self.drop(len(raw))
             return admission
         buffer.append(raw)
         self.received += 1
-        if self.recv.strict and held >= self.recv.size:
+        if recv.strict and held >= recv.size:
             self.overflowed += 1
         if self._readers:
             trio.lowlevel.reschedule(self._readers.popleft())

@@ -7,7 +7,7 @@ import types
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import trio
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["MsgStream", "StreamStatistics"]
 
 log = _log.get_logger()
+
+T = TypeVar("T")
 
 
 class StreamStatistics(msgspec.Struct, frozen=True):
@@ -305,17 +307,17 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
     __repr__ = pformat
 
 
-class _Batches(Generic[StreamRecvT]):
+class _Batches(Generic[T]):
     """What :meth:`MsgStream.batches` gives.  No generator: leaving the loop early leaves nothing to clean up."""
 
-    def __init__(self, stream: MsgStream[Any, StreamRecvT], limit: int) -> None:
+    def __init__(self, stream: MsgStream[Any, T], limit: int) -> None:
         self._stream = stream
         self._limit = limit
 
-    def __aiter__(self) -> _Batches[StreamRecvT]:
+    def __aiter__(self) -> _Batches[T]:
         return self
 
-    async def __anext__(self) -> list[StreamRecvT]:
+    async def __anext__(self) -> list[T]:
         try:
             return await self._stream.receive_many(self._limit)
         except trio.EndOfChannel:
@@ -329,9 +331,7 @@ def _checked_limit(limit: int) -> int:
 
 
 def _not_sendable() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError(
-        "a one-way stream can't be sent on from its receiving end"
-    )
+    return trio.ClosedResourceError("a one-way stream can't be sent on from its receiving end")
 
 
 @ki_protected
