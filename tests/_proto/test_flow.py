@@ -1,4 +1,4 @@
-"""Flow control: the limits to the message and to the byte, and a model of both ends with every interleaving of a wire."""
+"""Flow control: the limits to the message and the byte, and a model of both ends with every order of events."""
 
 from __future__ import annotations
 

@@ -96,6 +96,13 @@ async def never_reads(ctx: tractor.Context, key: str, opens: bool = True, **kwar
 
 
 @tractor.context
+async def never_reads_until(ctx: tractor.Context, key: str) -> None:
+    """End on `go()`."""
+    await ctx.started()
+    await gate(key).wait()
+
+
+@tractor.context
 async def reads_after_overrun(ctx: tractor.Context, key: str, **kwargs: Any) -> None:
     """Wait for `go()`, shielded, then read to the end; note what came, and the error."""
     await ctx.started()
