@@ -62,6 +62,30 @@ async def counts_and_computes(steps: int, signs: str) -> Any:
 
 
 @tractor.context
+async def signs_its_sends(ctx: tractor.Context, count: int, first: int, signs: str) -> None:
+    """Send `0 .. count - 1`; from `first` on put up a sign after each."""
+    await ctx.started()
+    async with ctx.open_stream() as stream:
+        for n in range(count):
+            await stream.send(n)
+            if n >= first:
+                Path(signs, str(n)).touch()
+
+
+_calls = 0
+
+
+async def third_waits_for_the_others(signs: str) -> bool:
+    """Compute for a little; the third call of this actor, until the replies of the first two have come."""
+    global _calls
+    _calls += 1
+    if _calls == 3:
+        return block_until(f"{signs}/two")
+    time.sleep(0.01)
+    return True
+
+
+@tractor.context
 async def feeds_for_ever(ctx: tractor.Context, key: str, how: str = "send") -> str:
     """Send until the stream's block is left because the reader has left."""
     await ctx.started()
