@@ -58,7 +58,7 @@ async def count_in_bulk(ctx: tractor.Context, n: int, batch: int) -> None:
 async def count_in_context(ctx: tractor.Context, n: int) -> None:
     """The integers below ``n`` over a context's stream, with back pressure."""
     await ctx.started()
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         for i in range(n):
             await stream.send(i)
 

@@ -194,7 +194,7 @@ def one_way_context(options: Options) -> Series:
         total = came = 0
         async with (
             portal.open_context(endpoints.count_in_context, n=n) as (ctx, _),
-            ctx.open_stream(backpressure=True) as stream,
+            ctx.open_stream() as stream,
         ):
             async for i in stream:
                 came += 1

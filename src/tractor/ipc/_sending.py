@@ -102,8 +102,13 @@ class FrameSender:
             TypeError: the message holds a value that msgpack can't carry; nothing was written.
         """
         size = self.put_unwritten(msg, encoder)
-        if not self._corked or self.write_is_due:
-            self._write_first()
+        if self._flusher is not None:
+            if (self._may_write_alone and not self._corked) or self.write_is_due:
+                self._may_write_alone = False
+                self.write_now()
+            elif not self._corked:
+                self._corked = True
+                self._wake_flusher()
         return size
 
     def put_now(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> int:
@@ -279,18 +284,6 @@ class FrameSender:
             return
         if self.unsent:
             self._corked = True
-            self._wake_flusher()
-
-    def _write_first(self) -> None:
-        """Write the first message of a burst right away; cork with the next one, or when this one did not fit."""
-        if self._flusher is None:
-            return
-        if self._may_write_alone or self._corked:
-            self._may_write_alone = False
-            self.write_now()
-        else:
-            self._corked = True
-            self._last_write = perf_counter()
             self._wake_flusher()
 
     def _wake_flusher(self) -> None:
