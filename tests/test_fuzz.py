@@ -412,7 +412,12 @@ SERVES: dict[str, list[Any]] = {
     "an endless credit": [OPEN_CTX, Credit(1, 2**63 - 1, 2**63 - 1), Credit(1, 2**63 - 1, 2**63 - 1), Yield(1, PAYLOAD)],
     "a message after the stop": [OPEN_CTX, Stop(1), Yield(1, PAYLOAD)],
     "two stops": [OPEN_CTX, Stop(1), Stop(1)],
-    "more than the buffer holds": [start(1, "sleepy_stream", _kind="context"), *[Yield(1, PAYLOAD)] * 1_000],
+    "more than the buffer holds": [start(1, "sleepy_stream", _kind="context"), *[Yield(1, PAYLOAD)] * 2_000],
+    "more than a strict buffer holds": [
+        start(1, "sleepy_stream", _kind="context"), Credit(1, -1, 0), *[Yield(1, PAYLOAD)] * 1_000,
+    ],
+    "strict twice": [OPEN_CTX, Credit(1, -1, 0), Credit(1, -1, 0)],
+    "strict on a one-way stream": [start(1, "count_up", _kind="asyncgen"), Credit(1, -1, 0)],
     "a second acknowledgment to a context": [OPEN_CTX, StartAck(1, "context")],
     "a first value to a context": [OPEN_CTX, Started(1, PAYLOAD)],
     "a result to a context": [OPEN_CTX, Return(1, PAYLOAD)],
