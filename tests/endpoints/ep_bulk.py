@@ -153,3 +153,14 @@ async def floods(ctx: tractor.Context, count: int, **open_kwargs: Any) -> int:
         for n in range(count):
             await stream.send(n)
     return count
+
+
+@tractor.context
+async def counts_bytes(ctx: tractor.Context, until: str, computes: bool) -> int:
+    """Read all; before that, keep the whole loop busy until a file is there."""
+    await ctx.started()
+    if computes:
+        await trio.sleep(0.1)
+        assert block_until(until)
+    async with ctx.open_stream() as stream:
+        return sum([len(value) async for value in stream])

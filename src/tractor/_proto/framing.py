@@ -37,24 +37,25 @@ class FrameBuffer:
     After :meth:`feed` has raised, the buffer must not be fed again.
     """
 
-    __slots__ = ("_have", "_parts", "max_frame_size")
+    __slots__ = ("_part", "max_frame_size")
 
     def __init__(self, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE) -> None:
         self.max_frame_size = max_frame_size
-        self._parts: list[bytes] = []
-        self._have = 0
+        # What has come of a frame that is not whole, its header first.  It grows as bytes come, by as much as
+        # they are, however small the pieces; nothing is reserved for what a header merely announces.
+        self._part = bytearray()
 
     @property
     def pending(self) -> int:
         """Bytes received that do not make a whole frame yet."""
-        return self._have
+        return len(self._part)
 
     def missing(self) -> int:
         """Bytes still to come for the frame in progress; 0 when its length is not known yet."""
-        if self._have < 4:
+        if len(self._part) < 4:
             return 0
-        size: int = HEADER.unpack_from(self._parts[0])[0]
-        return 4 + size - self._have
+        size: int = HEADER.unpack_from(self._part)[0]
+        return 4 + size - len(self._part)
 
     def feed(self, data: bytes) -> list[bytes | memoryview]:
         """Take a chunk; return the frames that it completes, in order, without their headers.
@@ -62,47 +63,42 @@ class FrameBuffer:
         Raises:
             FrameTooLarge: a header announces more than ``max_frame_size`` bytes.
         """
-        if self._have:
-            # The first part always has all of the header that has come.
-            if self._have < 4:
-                self._parts[0] += data
-            else:
-                self._parts.append(data)
-            self._have += len(data)
-            if self._have < 4 or (self.missing() > 0):
+        whole: bytes | bytearray = data
+        if self._part:
+            self._part += data
+            if len(self._part) < 4 or self.missing() > 0:
                 self._check_head()
                 return []
-            data = b"".join(self._parts)
-            self._parts.clear()
-            self._have = 0
+            # Never touched again, so views of it stay good.
+            whole, self._part = self._part, bytearray()
         frames: list[bytes | memoryview] = []
         view: memoryview | None = None
         pos = 0
-        end = len(data)
+        end = len(whole)
         limit = self.max_frame_size
         unpack = HEADER.unpack_from
         while end - pos >= 4:
-            size = unpack(data, pos)[0]
+            size = unpack(whole, pos)[0]
             if size > limit:
                 raise FrameTooLarge(size, limit)
             stop = pos + 4 + size
             if stop > end:
                 break
             if size < COPY_BELOW:
-                frames.append(data[pos + 4 : stop])
+                piece = whole[pos + 4 : stop]
+                frames.append(piece if type(piece) is bytes else bytes(piece))
             else:
                 if view is None:
-                    view = memoryview(data)
+                    view = memoryview(whole)
                 frames.append(view[pos + 4 : stop])
             pos = stop
         if pos < end:
-            self._parts.append(data[pos:] if pos else data)
-            self._have = end - pos
+            self._part += memoryview(whole)[pos:]
         return frames
 
     def _check_head(self) -> None:
         """Refuse an oversized frame as soon as its header is whole."""
-        if self._have >= 4:
-            size = self.missing() + self._have - 4
+        if len(self._part) >= 4:
+            size = self.missing() + len(self._part) - 4
             if size > self.max_frame_size:
                 raise FrameTooLarge(size, self.max_frame_size)

@@ -13,6 +13,7 @@ import trio
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._addr import TCPAddress
 from tractor.ipc._hosts import plain_ip
+from tractor.ipc._silence import limit_probe_pause, watch_silence
 from tractor.ipc._sockio import SocketIO, connect_socket
 from tractor.ipc._transport import MsgpackTransport
 
@@ -31,11 +32,10 @@ BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted; it may keep fewer.  Who comes when it is full tries again
 after a second."""
 
-# A host that vanishes without a word is a lost peer after about 20 s.
+# A host that vanishes without a word is a lost peer after about 20 s; while bytes are under way `_silence.py` finds it.
 KEEPALIVE_IDLE = 10
 KEEPALIVE_INTERVAL = 5
 KEEPALIVE_TRIES = 2
-USER_TIMEOUT_MS = 20_000
 
 
 class MsgpackTCPStream(MsgpackTransport):
@@ -49,6 +49,13 @@ class MsgpackTCPStream(MsgpackTransport):
     ) -> MsgpackTCPStream:
         """Connect; see :func:`connect_tcp`."""
         return await connect_tcp(addr, max_frame_size=max_frame_size)
+
+    has_watch: ClassVar[bool] = True
+
+    async def watch(self) -> None:
+        """Give the connection up when the peer's host has vanished while bytes are under way."""
+        sock: socket.socket = getattr(self.io, "sock")  # noqa: B009 (what is below TLS has one, too)
+        self.give_up(await watch_silence(sock))
 
     @classmethod
     def get_stream_addrs(cls, stream: trio.SocketStream) -> tuple[TCPAddress, TCPAddress]:
@@ -81,7 +88,6 @@ def tune_tcp(sock: socket.socket) -> None:
         (socket.IPPROTO_TCP, "TCP_KEEPALIVE", KEEPALIVE_IDLE),
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", KEEPALIVE_TRIES),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
     ]
     for level, name, value in options:
         number = getattr(socket, name, None)
@@ -89,6 +95,7 @@ def tune_tcp(sock: socket.socket) -> None:
             # A platform may define an option that its kernel refuses; none of them is vital.
             with contextlib.suppress(OSError):
                 sock.setsockopt(level, number, value)
+    limit_probe_pause(sock)
 
 
 def tcp_from_socket(sock: socket.socket, *, max_frame_size: int) -> MsgpackTCPStream:

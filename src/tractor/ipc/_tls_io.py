@@ -12,6 +12,7 @@ import errno
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 
@@ -110,6 +111,11 @@ class TLSIO:
         self._incoming.write(data)
 
     # -- receiving ------------------------------------------------------------------------------------
+
+    @property
+    def sock(self) -> Any:
+        """The socket below, if it is one."""
+        return getattr(self._io, "sock", None)
 
     def recv_nowait(self, max_bytes: int) -> bytes | None:
         """What is there; ``b''`` once the peer has said that nothing follows; ``None`` when it would block.

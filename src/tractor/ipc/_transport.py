@@ -105,6 +105,17 @@ class MsgpackTransport(FrameSender):
         self.max_frame_size = size
         self._frames.max_frame_size = size
 
+    has_watch: ClassVar[bool] = False
+    """Whether :meth:`watch` is to run beside the reader."""
+
+    async def watch(self) -> None:
+        """Give the connection up when the peer is gone though nothing says so; for kinds that can tell."""
+        await trio.sleep_forever()
+
+    def give_up(self, why: str) -> None:
+        """Close at once; every use of it raises TransportClosed with that reason."""
+        self._fail(why, TimeoutError(why))
+
     # -- receiving ------------------------------------------------------------------------------------
 
     async def recv_batch(self) -> list[MsgType]:
@@ -197,6 +208,8 @@ class MsgpackTransport(FrameSender):
         except OSError as exc:
             raise self._fail("the connection broke", exc) from exc
         except trio.ClosedResourceError as exc:
+            if self._closed_by is not None:
+                raise self._gone() from exc
             raise self._fail("the connection was closed on this side", exc) from exc
         self._may_have_more = len(data) == want
         self._may_write_alone = True

@@ -306,6 +306,8 @@ class Actor:
         try:
             async with trio.open_nursery() as tn:
                 tn.start_soon(chan.transport.run_flusher, name=f"flusher of {chan.peer}")
+                if chan.transport.has_watch:
+                    tn.start_soon(chan.transport.watch, name=f"watch of {chan.peer}")
                 task_status.started()
                 try:
                     await self._read(chan)
