@@ -16,11 +16,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tractor.ipc._addr import UnwrappedAddress
 from tractor.testing import get_rando_addr
+from tractor.testing._adopter import restart_below_adopter
 from tractor.testing._leaks import Resources, clean_up, leaks_since
 
 pytest_plugins = ["tractor.testing.pytest"]
@@ -43,6 +45,26 @@ RUNTIME_VARIABLES = (
 
 All but `TRACTOR_SPAWN_METHOD`, with which the suite runs on another backend, children's programs included.
 """
+
+
+# -- the process above the session --
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Before anything else: put a process above this one that is given its orphans."""
+    program = Path(sys.argv[0])
+    if program.name not in ("pytest", "py.test") and program.parts[-2:] != (
+        "pytest",
+        "__main__.py",
+    ):
+        return  # pytest runs within another program, which can't be started anew
+    # Each of the thousands of interpreters of a session would compile all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    capture.suspend_global_capture(in_=True)
+    restart_below_adopter()
+    capture.resume_global_capture()
 
 
 # -- private directories --
