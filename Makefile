@@ -2,6 +2,7 @@
 #
 #   make demo                      the main job, on real input
 #   make test ARGS='-k stream'     the test suite, or a part of it
+#   make test-quick                a minute of it
 #   make test VENV=.venv-3.13 PYTHON=python3.13      on another Python, in a venv of its own
 #
 # pip takes its settings (index, proxy, certificates) from the environment and its own configuration.
@@ -18,10 +19,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills docs news clean
+.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills docs news clean
 
 help:
-	@echo 'make demo | test | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +49,12 @@ demo: $(VENV)/.stamp-run
 
 test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-quick: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -q --set quick $(ARGS)
+
+test-version: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest --set quick,version $(ARGS)
 
 check: $(VENV)/.stamp-dev
 	$(BIN)/ruff check $(SOURCES)

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,49 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     capture.suspend_global_capture(in_=True)
     restart_below_adopter()
     capture.resume_global_capture()
+
+
+# -- parts of the suite --
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--set",
+        dest="sets",
+        metavar="NAMES",
+        default="",
+        help="run these parts of the suite only, with commas between them; see tests/sets.toml",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    names = [name for name in config.getoption("sets").split(",") if name]
+    if not names:
+        return
+    sets = tomllib.loads(Path(__file__).with_name("sets.toml").read_text())
+    if unknown := sorted(set(names) - set(sets)):
+        raise pytest.UsageError(f"--set {','.join(unknown)}: choose from {', '.join(sets)}")
+    chosen = {entry for name in names for entry in sets[name]}
+    of_items = [(item, set(_beginnings(item.nodeid))) for item in items]
+    unused = chosen.difference(*(beginnings for _, beginnings in of_items))
+    if unused and config.args_source is config.ArgsSource.TESTPATHS:
+        raise pytest.UsageError(f"tests/sets.toml: no test's name begins with {sorted(unused)}")
+    config.hook.pytest_deselected(
+        items=[item for item, beginnings in of_items if chosen.isdisjoint(beginnings)]
+    )
+    items[:] = [item for item, beginnings in of_items if not chosen.isdisjoint(beginnings)]
+
+
+def _beginnings(nodeid: str) -> Iterator[str]:
+    """The id of a test, and what contains it: parametrization, class, file and directories."""
+    yield nodeid
+    plain = nodeid.partition("[")[0]
+    yield plain
+    path, *parts = plain.split("::")
+    for end in range(len(parts)):
+        yield "::".join([path, *parts[:end]])
+    yield from (parent.as_posix() for parent in Path(path).parents)
 
 
 # -- private directories --
