@@ -62,10 +62,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return  # pytest runs within another program, which can't be started anew
     # Each of the thousands of interpreters of a session would compile all that it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Capturing has not begun, but standard input has been replaced.
     capture: Any = config.pluginmanager.get_plugin("capturemanager")
-    capture.suspend_global_capture(in_=True)
-    restart_below_adopter()
-    capture.resume_global_capture()
+    restart_below_adopter(lambda: capture.suspend_global_capture(in_=True))
 
 
 # -- parts of the suite --

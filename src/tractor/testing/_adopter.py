@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = [
@@ -130,12 +131,15 @@ def lists_children() -> bool:
     return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
-def restart_below_adopter() -> None:
+def restart_below_adopter(first: Callable[[], object] = bool) -> None:
     """Start this very program anew, by its command line, below an adopter; it does not return.
 
     It does return where that has been done already, or can't be: not on Linux, or on one whose
-    `/proc` does not list children.  Call it while the program has not begun anything, with its own
-    standard streams in place.
+    `/proc` does not list children.  Call it while the program has not begun anything.
+
+    Args:
+        first: called before the new start, and not where there is none: it puts the standard
+            streams back in their place.
     """
     if VARIABLE in os.environ:
         if os.environ[VARIABLE] == str(os.getppid()):
@@ -146,6 +150,7 @@ def restart_below_adopter() -> None:
     if sys.platform != "linux" or shell is None or not lists_children():
         return
     if _prctl(PR_SET_CHILD_SUBREAPER, 1):
+        first()
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(shell, ["sh", "-c", SCRIPT, "init", sys.executable, *sys.orig_argv[1:]])
