@@ -72,6 +72,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
+        "--soak",
+        action="store_true",
+        help="run tests that do the same many times in their long form; give them time: -o timeout=600",
+    )
+    parser.addoption(
         "--set",
         dest="sets",
         metavar="NAMES",
@@ -161,6 +166,12 @@ def leaves_nothing_behind(private_dir: Path) -> Iterator[None]:
     if left:
         clean_up(before)
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture
+def repeats(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """How often: `repeats(few, many)` is the latter with `--soak`, and the former without."""
+    return lambda few, many: many if pytestconfig.getoption("soak") else few
 
 
 # -- addresses: each test has its own, on each transport --
