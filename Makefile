@@ -10,9 +10,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Processes that share the tests of the whole suite or of a set; 0: none but pytest's own, as for what ARGS chooses.
+JOBS ?= $(if $(ARGS),0,2)
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 SOURCES := $(wildcard src tests examples benches docs)
 
 # A starting actor imports the package. Where byte code may not be written it would be compiled anew in each.
@@ -48,13 +51,13 @@ demo: $(VENV)/.stamp-run
 	$(BIN)/python -m tractor.demo $(ARGS)
 
 test: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-quick: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest -q --set quick $(ARGS)
+	$(PYTEST) --set quick $(ARGS)
 
 test-version: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest --set quick,version $(ARGS)
+	$(PYTEST) --set quick,version $(ARGS)
 
 check: $(VENV)/.stamp-dev
 	$(BIN)/ruff check $(SOURCES)

@@ -15,11 +15,14 @@ import socket
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+if sys.platform != "win32":
+    import fcntl
 
 from tractor.ipc._addr import UnwrappedAddress
 from tractor.testing import get_rando_addr
@@ -172,6 +175,27 @@ def leaves_nothing_behind(private_dir: Path) -> Iterator[None]:
 def repeats(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """How often: `repeats(few, many)` is the latter with `--soak`, and the former without."""
     return lambda few, many: many if pytestconfig.getoption("soak") else few
+
+
+# -- tests that other tests would disturb --
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """While a test with the marker `alone` runs, the other workers of the session wait.
+
+    This is around all else, so that no limit of a test's time counts the wait.
+    """
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    # Any two files that all workers know will do.
+    with open(__file__) as turn:
+        # Who waits to be alone is next: nobody else comes in before it.
+        with open(Path(__file__).with_name("sets.toml")) as queue:
+            fcntl.flock(queue, fcntl.LOCK_EX)
+            fcntl.flock(turn, how)
+        return (yield)
 
 
 # -- addresses: each test has its own, on each transport --
