@@ -70,6 +70,15 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     restart_below_adopter(lambda: capture.suspend_global_capture(in_=True))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # A worker has a thread for its channel to the session.  Few tests fork here; what the
+        # runtime forks comes from a server of its own.
+        config.addinivalue_line(
+            "filterwarnings", "ignore:This process .*is multi-threaded, use of f:DeprecationWarning"
+        )
+
+
 # -- parts of the suite --
 
 
