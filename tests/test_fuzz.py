@@ -409,7 +409,7 @@ SERVES: dict[str, list[Any]] = {
     ],
     "a credit of -5": [OPEN_CTX, Credit(1, -5, 0)],
     "a credit of -5 on a one-way stream": [start(1, "count_up", _kind="asyncgen"), Credit(1, -5, 0)],
-    "an endless credit": [OPEN_CTX, Credit(1, 2**63 - 1, 2**63 - 1), Credit(1, 2**63 - 1, 2**63 - 1), Yield(1, PAYLOAD)],
+    "an endless credit": [OPEN_CTX, *[Credit(1, 2**63 - 1, 2**63 - 1)] * 2, Yield(1, PAYLOAD)],
     "a message after the stop": [OPEN_CTX, Stop(1), Yield(1, PAYLOAD)],
     "two stops": [OPEN_CTX, Stop(1), Stop(1)],
     "more than the buffer holds": [start(1, "sleepy_stream", _kind="context"), *[Yield(1, PAYLOAD)] * 2_000],
