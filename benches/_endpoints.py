@@ -46,10 +46,19 @@ async def echo(ctx: tractor.Context) -> None:
 
 
 @tractor.context
+async def count_in_bulk(ctx: tractor.Context, n: int, batch: int) -> None:
+    """Stream ``n`` integers, ``batch`` at a time."""
+    await ctx.started()
+    async with ctx.open_stream() as stream:
+        for first in range(0, n, batch):
+            await stream.send_many(range(first, min(first + batch, n)))
+
+
+@tractor.context
 async def count_in_context(ctx: tractor.Context, n: int) -> None:
     """The integers below ``n`` over a context's stream, with back pressure."""
     await ctx.started()
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         for i in range(n):
             await stream.send(i)
 

@@ -153,6 +153,33 @@ def one_way(options: Options) -> Series:
 
 
 @row(
+    "one_way_bulk",
+    "one-way in a context, small ints, send_many() and batches()",
+    "msgs/s",
+    PIPE,
+    Target(2, times_floor=True),
+)
+def one_way_bulk(options: Options) -> Series:
+    """A thousand at a time; count and sum are checked."""
+
+    async def rate(portal: tractor.Portal, n: int) -> float:
+        began = time.perf_counter()
+        total = came = 0
+        async with (
+            portal.open_context(endpoints.count_in_bulk, n=n, batch=1000) as (ctx, _),
+            ctx.open_stream() as stream,
+        ):
+            async for batch in stream.batches(1000):
+                came += len(batch)
+                total += sum(batch)
+        took = time.perf_counter() - began
+        check_sum(n, came, total)
+        return n / took
+
+    return _beside_pipe(options, "ints", options.count(20_000, 20), rate)
+
+
+@row(
     "one_way_context",
     "one-way in a context, small ints, back pressure",
     "msgs/s",
@@ -167,7 +194,7 @@ def one_way_context(options: Options) -> Series:
         total = came = 0
         async with (
             portal.open_context(endpoints.count_in_context, n=n) as (ctx, _),
-            ctx.open_stream(backpressure=True) as stream,
+            ctx.open_stream() as stream,
         ):
             async for i in stream:
                 came += 1

@@ -91,7 +91,7 @@ def typed_one_way(options: Options) -> Series:
         came, last = 0, None
         async with (
             portal.open_context(fn, n=n) as (ctx, _),
-            ctx.open_stream(backpressure=True) as stream,
+            ctx.open_stream() as stream,
         ):
             async for order in stream:
                 came, last = came + 1, order

@@ -54,7 +54,7 @@ async def echo_dicts(ctx: tractor.Context) -> None:
 async def send_orders(ctx: tractor.Context, n: int) -> None:
     """One-way: ``n`` orders, with back pressure."""
     await ctx.started()
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         for _ in range(n):
             await stream.send(ORDER)
 
@@ -63,6 +63,6 @@ async def send_orders(ctx: tractor.Context, n: int) -> None:
 async def send_dicts(ctx: tractor.Context, n: int) -> None:
     """One-way: ``n`` dicts, with back pressure."""
     await ctx.started()
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         for _ in range(n):
             await stream.send(PLAIN_ORDER)

@@ -8,7 +8,7 @@ What to learn:
 - Subactors may start actors of their own. The streamers are the aggregator's children: when its
   nursery block is left they are gone, and the root need not know of them.
 - A context (`@tractor.context`, `open_context()`) links one task in each of two actors, and may
-  carry a stream. With `backpressure=True` a sender waits for its reader instead of overrunning it.
+  carry a stream. A sender waits for its reader.
 - Several streams are merged with the means of `trio`: a task for each and a memory channel.
 """
 
@@ -45,7 +45,7 @@ async def aggregate(ctx: tractor.Context, amount: int) -> int:
     duplicates = 0
     async with tractor.open_nursery() as an:
         portals = [await an.start_actor(f"streamer_{i}", enable_modules=[__name__]) for i in (1, 2)]
-        async with trio.open_nursery() as pullers, ctx.open_stream(backpressure=True) as stream:
+        async with trio.open_nursery() as pullers, ctx.open_stream() as stream:
             # Each puller closes a clone when it is done; with the last one the loop below ends.
             async with merged_in:
                 for portal in portals:
@@ -69,7 +69,7 @@ async def main() -> list[int]:
         stream_began = time.perf_counter()
         received = []
         async with portal.open_context(aggregate, amount=AMOUNT) as (ctx, _):
-            async with ctx.open_stream(backpressure=True) as stream:
+            async with ctx.open_stream() as stream:
                 async for number in stream:
                     received.append(number)
             stream_seconds = time.perf_counter() - stream_began

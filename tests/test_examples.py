@@ -129,8 +129,8 @@ PRINTS = {
         r"^after 1,000,000 rows the mean is 10\nafter 2,000,000 rows the mean is 15$",
     ],
     "stream_backpressure.py": [
-        r"^nobody reads: the sender waits after 64 of 300 messages$",
-        r"^all 300 values arrived in order",
+        r"^nobody reads: the sender waits after 1024 of 3000 messages$",
+        r"^all 3000 values arrived in order",
     ],
     "streaming_broadcast_fanout.py": [
         rf"^{name} has the complete list \[0, 1, 2, 3, 4\]$" for name in ("ann", "ben", "cid")

@@ -196,7 +196,7 @@ VALID: list[Any] = [
     Stop(1),
     Return(2, _any("done")),
     CancelAck(2, True),
-    Credit(1, 64),
+    Credit(1, 64, 640),
     Error(src_uid=ME.uid, src_type_str="E", boxed_type_str="E", relay_path=[ME.uid], cid=1),
 ]
 """A message of every kind, and requests of every kind."""
@@ -404,15 +404,20 @@ BAD_KWARGS: list[dict[str, Any]] = [
 SERVES: dict[str, list[Any]] = {
     "replies of dialogs that never were": [
         StartAck(2, "context"), Started(2, PAYLOAD), Yield(2, PAYLOAD), Return(2, PAYLOAD),
-        CancelAck(2, True), Credit(2, 1), Stop(2), error(2), error(None), Return(99, PAYLOAD),
+        CancelAck(2, True), Credit(2, 1, 10), Stop(2), error(2), error(None), Return(99, PAYLOAD),
         Return(-1, PAYLOAD), Stop(2**63),
     ],
-    "a credit of -5": [OPEN_CTX, Credit(1, -5)],
-    "a credit of -5 on a one-way stream": [start(1, "count_up", _kind="asyncgen"), Credit(1, -5)],
-    "an endless credit": [OPEN_CTX, Credit(1, 2**63 - 1), Credit(1, 2**63 - 1), Yield(1, PAYLOAD)],
+    "a credit of -5": [OPEN_CTX, Credit(1, -5, 0)],
+    "a credit of -5 on a one-way stream": [start(1, "count_up", _kind="asyncgen"), Credit(1, -5, 0)],
+    "an endless credit": [OPEN_CTX, *[Credit(1, 2**63 - 1, 2**63 - 1)] * 2, Yield(1, PAYLOAD)],
     "a message after the stop": [OPEN_CTX, Stop(1), Yield(1, PAYLOAD)],
     "two stops": [OPEN_CTX, Stop(1), Stop(1)],
-    "more than the buffer holds": [start(1, "sleepy_stream", _kind="context"), *[Yield(1, PAYLOAD)] * 1_000],
+    "more than the buffer holds": [start(1, "sleepy_stream", _kind="context"), *[Yield(1, PAYLOAD)] * 2_000],
+    "more than a strict buffer holds": [
+        start(1, "sleepy_stream", _kind="context"), Credit(1, -1, 0), *[Yield(1, PAYLOAD)] * 1_000,
+    ],
+    "strict twice": [OPEN_CTX, Credit(1, -1, 0), Credit(1, -1, 0)],
+    "strict on a one-way stream": [start(1, "count_up", _kind="asyncgen"), Credit(1, -1, 0)],
     "a second acknowledgment to a context": [OPEN_CTX, StartAck(1, "context")],
     "a first value to a context": [OPEN_CTX, Started(1, PAYLOAD)],
     "a result to a context": [OPEN_CTX, Return(1, PAYLOAD)],
@@ -422,7 +427,7 @@ SERVES: dict[str, list[Any]] = {
         f"a {type(msg).__name__} to a call": [start(1, "sleep_on"), msg]
         for msg in (
             StartAck(1, "context"), Started(1, PAYLOAD), Yield(1, PAYLOAD), Return(1, PAYLOAD),
-            CancelAck(1, True), Credit(1, 1), Stop(1), error(1),
+            CancelAck(1, True), Credit(1, 1, 10), Stop(1), error(1),
         )
     },
     **{

@@ -96,6 +96,13 @@ async def never_reads(ctx: tractor.Context, key: str, opens: bool = True, **kwar
 
 
 @tractor.context
+async def never_reads_until(ctx: tractor.Context, key: str) -> None:
+    """End on `go()`."""
+    await ctx.started()
+    await gate(key).wait()
+
+
+@tractor.context
 async def reads_after_overrun(ctx: tractor.Context, key: str, **kwargs: Any) -> None:
     """Wait for `go()`, shielded, then read to the end; note what came, and the error."""
     await ctx.started()
@@ -144,12 +151,12 @@ async def sends_until_refused(ctx: tractor.Context, key: str, count: int, **kwar
 
 @tractor.context
 async def gives_up_sending(ctx: tractor.Context, key: str) -> list[Any]:
-    """Under back pressure send until it waits, cancel that one, go on: what was it worth?"""
+    """Send until it waits, cancel that one, go on: what was it worth?"""
     await ctx.started()
     sent: list[Any] = []
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         STREAMS[key] = stream
-        for n in range(64):
+        for n in range(1024):
             await stream.send(n)
             sent.append(n)
         with trio.CancelScope() as scope:

@@ -168,13 +168,13 @@ def test_messages_arrive_in_order_and_both_ways(open_pair: OpenPair) -> None:
             await a.send(Start(1, "mod", "func", {"x": [1, {"y": None}]}, ("n", "u")))
             for i in range(20):
                 await a.send(Yield(3, i))
-            await b.send(Credit(2, 7))
+            await b.send(Credit(2, 7, 70))
             start = await b.recv()
             assert isinstance(start, Start)
             assert start.kwargs == {"x": [1, {"y": None}]}
             assert start.uid == ("n", "u")
             assert [yielded(await b.recv()) for _ in range(20)] == list(range(20))
-            assert await a.recv() == Credit(2, 7)
+            assert await a.recv() == Credit(2, 7, 70)
 
     run(main)
 
@@ -580,7 +580,7 @@ def test_messages_of_every_kind_in_single_bytes(open_pair: OpenPair) -> None:
         Start(1, "m", "f", {}, uid),
         Error(src_uid=uid, src_type_str="E", boxed_type_str="E", cid=1),
         Stop(1),
-        Credit(1, 5),
+        Credit(1, 5, 50),
     ]
     data = framed(*(msgspec.msgpack.encode(m) for m in msgs))
 

@@ -13,7 +13,7 @@ from ep_peer import open_peer, own_uid, peer_uid, run
 
 import tractor
 
-WINDOW = 64
+WINDOW = 1024
 
 
 @pytest.mark.parametrize("count", [0, 1, 64, 65, 1000])
@@ -119,9 +119,10 @@ def test_leaving_early_cancels_the_generator(reg_addr: Any, how: str) -> None:
 def test_leaving_early_while_the_generator_waits_for_credit(reg_addr: Any) -> None:
     async def main() -> None:
         async with open_peer("ep_calls", reg_addr=reg_addr) as portal:
-            async with portal.open_stream_from(ep_calls.counts_up, count=500, key="k") as stream:
+            async with portal.open_stream_from(ep_calls.counts_up, count=5000, key="k") as stream:
                 assert await stream.receive() == 0
-                await portal.run(ep_calls.last_yielded, key="k")
+                while await portal.run(ep_calls.last_yielded, key="k") < WINDOW:
+                    pass
             assert await portal.run(ep_calls.noted, key="k finally")
             assert await portal.run(ep_calls.seen, key="k") in ("cancelled", "closed")
 
@@ -225,13 +226,15 @@ def test_generator_whose_actor_is_cancelled_ends_as_ctxc(reg_addr: Any) -> None:
 
 def test_generator_waits_while_nobody_reads(reg_addr: Any) -> None:
     async def main() -> None:
-        count = 500
+        count = 2000
         async with (
             open_peer("ep_calls", reg_addr=reg_addr) as portal,
             portal.open_stream_from(ep_calls.counts_up, count=count, key="k") as stream,
         ):
             # The one beyond the window was made, and waits.
-            assert await portal.run(ep_calls.last_yielded, key="k") == WINDOW
+            while (last := await portal.run(ep_calls.last_yielded, key="k")) < WINDOW:
+                pass
+            assert last == WINDOW
             await trio.testing.wait_all_tasks_blocked()
             assert stream.statistics().buffered == WINDOW
             assert [n async for n in stream] == list(range(count))

@@ -360,6 +360,18 @@ STREAM_TABLE: Final[dict[tuple[StreamState, Event], tuple[StreamState, tuple[Do,
 """The stream inside a context.  A ``Stop`` that comes while idle is kept for the opening (``Dialog.stop_came``);
 whatever comes behind it is out of grammar in every state."""
 
+_BUFFERING: Final = frozenset(
+    phase
+    for table in (PARENT_TABLE, CHILD_TABLE)
+    for (phase, event), (_, _, todo) in table.items()
+    if event is E.YIELD and todo == (D.BUFFER,) and phase is not P.CXL
+)
+_TAKING: Final = frozenset(
+    stream
+    for (stream, event), (_, todo) in STREAM_TABLE.items()
+    if event is E.YIELD and todo == (D.BUFFER,)
+)
+
 _PARENT_VIEW: Final = {
     P.REQ: C.SYNCING,
     P.DRAIN: C.DRAINING,
@@ -387,9 +399,13 @@ class Dialog:
 
     Args:
         side: ``'parent'`` (the opener) or ``'child'`` (the endpoint's task).
+
+    Attributes:
+        buffers: a ``Yield`` that comes now is handed to the stream: what the tables say, kept so that a message
+            costs no look-up.
     """
 
-    __slots__ = ("end", "history", "phase", "side", "stop_came", "stream")
+    __slots__ = ("buffers", "end", "history", "phase", "side", "stop_came", "stream")
 
     def __init__(self, side: str) -> None:
         self.side = side
@@ -398,6 +414,7 @@ class Dialog:
         self.stop_came = False
         self.end: ContextState | None = None
         self.history: list[Event] = []
+        self.buffers = True
 
     def handle(self, event: Event) -> tuple[Do, ...]:
         """Take an event; return what must be done, in order.
@@ -414,6 +431,7 @@ class Dialog:
         self.phase, end, todo = cell
         if end is not None:
             self.end = end
+        self._settle()
         return todo
 
     def handle_stream(self, event: Event) -> tuple[Do, ...]:
@@ -437,7 +455,21 @@ class Dialog:
                 return _VIOLATION
             elif event is Event.STOP:
                 self.stop_came = True
+        self._settle()
         return todo
+
+    def break_off(self) -> None:
+        """End it as errored, in whatever phase: the peer has violated the protocol."""
+        self.phase, self.end = P.END, C.ERRORED
+        self._settle()
+
+    def _settle(self) -> None:
+        # After a cancel request only an open stream has somebody who may read.
+        self.buffers = (
+            (self.phase in _BUFFERING or (self.phase is P.CXL and self.stream is S.OPEN))
+            and self.stream in _TAKING
+            and not self.stop_came
+        )
 
     @property
     def ended(self) -> bool:

@@ -1,8 +1,19 @@
 """Flow control of a stream: how much may be sent, how much is held.
 
-Pure bookkeeping of both ends.  Without back pressure a sender is never held up and the receiver counts what
-nobody has read: beyond its buffer a message is an overrun.  With back pressure a sender starts with
-:data:`INITIAL_CREDIT` credits, spends one for each message, and the receiver grants one for each message read.
+Theory of operation.  Each side of a stream has a :class:`SendWindow` and a :class:`ReceiveWindow`; they are the two
+ends of one count.  Both begin with :data:`WINDOW` messages and :data:`WINDOW_BYTES` bytes.  A message may go while
+both are above zero, and takes one and its payload's bytes; so the bytes may go below zero, by that one message.
+What is read, or discarded, is granted again in batches of half a window.  Nobody can wait for ever: a sender without
+credit has a whole window of messages on their way or unread, and reading them reaches the batch.
+
+A larger buffer is granted what it is larger when it opens.  A smaller one still has to hold the first window, and is
+from then on granted only what it holds.
+
+The strict mode has no credit.  The receiver counts what nobody has read, and beyond its buffer a message is an
+overrun.  Whoever asks for it says so (``Credit(-1, 0)``), and its peer says it back: so each side knows which
+messages were sent before the peer knew.  These keep the default window.
+
+Pure bookkeeping: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -10,22 +21,26 @@ from __future__ import annotations
 import enum
 
 __all__ = [
-    "BUFFER_SIZE",
-    "INITIAL_CREDIT",
     "OVERFLOW_SIZE",
+    "STRICT_BUFFER_SIZE",
+    "WINDOW",
+    "WINDOW_BYTES",
     "Admission",
     "ReceiveWindow",
     "SendWindow",
 ]
 
-BUFFER_SIZE = 64
-"""Messages; the default bound of what a receiver holds unread."""
+WINDOW = 1024
+"""Messages that a sender may have on their way or unread, before it has seen any grant."""
+
+WINDOW_BYTES = 16 * 2**20
+"""Bytes of encoded payloads, the same."""
+
+STRICT_BUFFER_SIZE = 64
+"""Messages; the default bound of what a receiver holds unread in the strict mode."""
 
 OVERFLOW_SIZE = 616
 """Messages; held beyond the buffer where overruns are allowed."""
-
-INITIAL_CREDIT = 64
-"""Messages that a sender may send before it has read any grant."""
 
 
 class Admission(enum.Enum):
@@ -33,107 +48,142 @@ class Admission(enum.Enum):
 
     HOLD = "hold"
     OVERRUN = "overrun"
+    BEYOND_CREDIT = "beyond its credit"
 
 
 class SendWindow:
-    """The sender's end: unlimited until back pressure is switched on by either side."""
+    """The sender's end.
 
-    __slots__ = ("credit", "limited", "sent")
+    Attributes:
+        credit: messages that may go.
+        credit_bytes: bytes of payloads that may go; below zero by the last message at most.
+        sent: messages that went.
+        strict: credit does not count.
+    """
 
-    def __init__(self, limited: bool = False) -> None:
-        self.limited = limited
-        self.credit = INITIAL_CREDIT
+    __slots__ = ("credit", "credit_bytes", "sent", "strict")
+
+    def __init__(self) -> None:
+        self.credit = WINDOW
+        self.credit_bytes = WINDOW_BYTES
         self.sent = 0
+        self.strict = False
 
     def may_send(self) -> bool:
         """Whether a message can go out now."""
-        return not self.limited or self.credit > 0
+        return (self.credit > 0 and self.credit_bytes > 0) or self.strict
 
-    def spend(self) -> None:
-        """Count one message as sent."""
+    def spend(self, size: int) -> None:
+        """Count one message of ``size`` bytes as sent."""
         self.sent += 1
         self.credit -= 1
+        self.credit_bytes -= size
 
-    def limit(self) -> None:
-        """Switch back pressure on.
-
-        The credit may become negative: what was sent before counts against the window, because the receiver
-        grants for every message that it reads, also for those.
-        """
-        self.limited = True
-
-    def grant(self, n: int) -> None:
-        """Take a ``Credit(n)`` of the peer; ``0`` only switches back pressure on.
+    def grant(self, n: int, size: int) -> None:
+        """Take a grant of the peer.
 
         Raises:
-            ValueError: ``n`` is negative.
+            ValueError: a number is negative.
         """
-        if n < 0:
-            raise ValueError(f"a credit of {n} was granted; it must not be negative")
-        self.limited = True
+        if n < 0 or size < 0:
+            raise ValueError(f"a credit of {n} messages and {size} bytes was granted")
         self.credit += n
+        self.credit_bytes += size
 
 
 class ReceiveWindow:
     """The receiver's end.
 
     Args:
-        size: messages that may be held unread.
-        limited: back pressure is on from the start.
+        strict_size: messages that may be held unread in the strict mode, where nothing else is said.
+
+    Attributes:
+        strict: nothing is granted, and what the buffer can't hold is an overrun.
+        marked: the peer has said that it knows of the strict mode; what comes now was sent in it.
+        allow_overruns: hold :data:`OVERFLOW_SIZE` more in the strict mode.
     """
 
-    __slots__ = ("_announced", "_ungranted", "allow_overruns", "limited", "size")
+    __slots__ = (
+        "_given",
+        "_limit",
+        "_limit_bytes",
+        "_out",
+        "_out_bytes",
+        "_room",
+        "_room_bytes",
+        "_strict_size",
+        "allow_overruns",
+        "marked",
+        "strict",
+    )
 
-    def __init__(self, size: int = BUFFER_SIZE, limited: bool = False) -> None:
-        self.size = size
-        self.limited = limited
+    def __init__(self, strict_size: int = STRICT_BUFFER_SIZE) -> None:
+        self.strict = False
+        self.marked = False
         self.allow_overruns = False
-        self._announced = INITIAL_CREDIT
-        self._ungranted = 0
+        self._strict_size = strict_size
+        self._given: int | None = None
+        # What may be on its way or unread at a time.
+        self._limit = WINDOW
+        self._limit_bytes = WINDOW_BYTES
+        # What was granted and is not read: on its way, unread, or not used.
+        self._out = WINDOW
+        self._out_bytes = WINDOW_BYTES
+        # What was granted and has not come: the peer's credit, as far as this side knows.
+        self._room = WINDOW
+        self._room_bytes = WINDOW_BYTES
 
-    def admit(self, held: int) -> Admission:
-        """Decide on a message that arrives while ``held`` messages are unread.
+    @property
+    def size(self) -> int:
+        """Messages that may be held unread, once all that was granted at first has been read."""
+        if self._given is not None:
+            return self._given
+        return self._strict_size if self.strict else WINDOW
 
-        With back pressure every message is held: it was sent on granted credit, or before the sender learnt
-        that back pressure is on.
-        """
-        if self.limited or held < self.size + (OVERFLOW_SIZE if self.allow_overruns else 0):
-            return Admission.HOLD
-        return Admission.OVERRUN
+    def capacity(self) -> int:
+        """Messages that may be held unread in the strict mode."""
+        size = self.size
+        if not self.marked:
+            size = max(size, WINDOW)
+        return size + OVERFLOW_SIZE if self.allow_overruns else size
 
-    def limit(self) -> None:
-        """Switch back pressure on; from now on reads are granted."""
-        self.limited = True
+    def admit(self, held: int, size: int) -> Admission:
+        """Decide on a message of ``size`` bytes that arrives while ``held`` messages are unread."""
+        self._room -= 1
+        self._room_bytes -= size
+        if self.strict:
+            return Admission.HOLD if held < self.capacity() else Admission.OVERRUN
+        if self._room < 0 or self._room_bytes + size <= 0:
+            return Admission.BEYOND_CREDIT
+        return Admission.HOLD
 
     def resize(self, size: int) -> None:
         """Set the number of messages that may be held unread."""
-        self.size = size
+        self._given = self._limit = size
 
-    def opening_grant(self) -> int:
-        """The credit to grant at once, when back pressure begins or the buffer grows.
+    def widen(self, on: bool) -> None:
+        """Allow another window beside what is held, for messages that will be discarded; or no more."""
+        self._limit = self.size + (WINDOW if on else 0)
+        self._limit_bytes = WINDOW_BYTES * (2 if on else 1)
 
-        That is what the buffer is larger than the sender's first window, and what was read before back pressure
-        began: the sender's count is down by as much, and with nothing left to read no later batch would come.
-        """
-        if not self.limited:
-            return 0
-        extra = max(0, self.size - self._announced)
-        self._announced += extra
-        grant = extra + self._ungranted
-        self._ungranted = 0
-        return grant
+    def read(self, n: int, size: int) -> tuple[int, int] | None:
+        """Count ``n`` messages of ``size`` bytes in all as read; what to grant now, in messages and bytes."""
+        self._out -= n
+        self._out_bytes -= size
+        if self.strict or (self._out * 2 > self._limit and self._out_bytes * 2 > self._limit_bytes):
+            return None
+        return self.due()
 
-    def read(self) -> int:
-        """Count one message as read; return the credit to grant now (0: gather on).
-
-        Grants go out in batches of half a window: a sender at zero credit has a whole window unread or
-        ungranted, so reading on always reaches the batch and nobody waits for ever.
-        """
-        self._ungranted += 1
-        if not self.limited:
-            return 0
-        if self._ungranted * 2 >= self._announced:
-            grant = self._ungranted
-            self._ungranted = 0
-            return grant
-        return 0
+    def due(self) -> tuple[int, int] | None:
+        """What can be granted, in messages and bytes; it counts as granted then.  ``None``: nothing."""
+        if self.strict:
+            return None
+        n = max(0, self._limit - self._out)
+        size = max(0, self._limit_bytes - self._out_bytes)
+        if not (n or size):
+            return None
+        self._out += n
+        self._out_bytes += size
+        self._room += n
+        self._room_bytes += size
+        return n, size

@@ -76,7 +76,8 @@ class _Source(Generic[T]):
 
     Value number ``n`` (from 0) is held iff ``received - len(ring) <= n < received``.  At most one
     task is in ``receive`` at a time; ``waiting`` holds the others.  ``end`` is set once: nothing is
-    received after it.
+    received after it.  ``lossless`` holds the subscribers of which none may be overtaken: while one of them is a
+    whole ring behind nothing is received, and who wants more waits until it has read.
     """
 
     def __init__(
@@ -93,12 +94,18 @@ class _Source(Generic[T]):
         self.receiving = False
         self.waiting = trio.lowlevel.ParkingLot()
         self.subscribers = 0
+        self.lossless: set[BroadcastReceiver[T]] = set()
         self.end: Exception | None = None
         self._end_traceback: TracebackType | None = None
 
     def put(self, value: T) -> None:
         self.ring.append(value)
         self.received += 1
+
+    def is_held_up(self) -> bool:
+        """Whether another value would overwrite one that a lossless subscriber has not read."""
+        oldest = self.received - self.max_buffer_size
+        return any(reader.position <= oldest for reader in self.lossless)
 
     def finish(self, error: Exception) -> None:
         self.end, self._end_traceback = error, error.__traceback__
@@ -115,14 +122,22 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
     Closing it leaves the source and the other subscribers as they are.
     """
 
-    def __init__(self, source: _Source[T], raise_on_lag: bool) -> None:
+    def __init__(self, source: _Source[T], raise_on_lag: bool, lossless: bool = False) -> None:
         self._source = source
         self._raise_on_lag = raise_on_lag
         self._next = source.received
+        self._lossless = lossless
+        if lossless:
+            source.lossless.add(self)
         self._lost = 0
         self._closed = False
         self._receive_scope: trio.CancelScope | None = None
         source.subscribers += 1
+
+    @property
+    def position(self) -> int:
+        """The number of the value that it reads next."""
+        return self._next
 
     def _take(self) -> T:
         """The next value; raises WouldBlock, Lagged, or how this or the source ended."""
@@ -144,6 +159,9 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
         if self._next < source.received:
             value = source.ring[self._next - oldest]
             self._next += 1
+            if self._lossless:
+                # Somebody may wait for this very step.
+                source.waiting.unpark_all()
             return value
         source.raise_end()
         raise trio.WouldBlock
@@ -167,7 +185,7 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return value
         while True:
-            if self._source.receiving:
+            if self._source.receiving or self._source.is_held_up():
                 await self._source.waiting.park()
             else:
                 await self._receive_for_all()
@@ -202,7 +220,7 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
             return self._take()
         except trio.WouldBlock:
             source = self._source
-            if source.receiving or source.receive_nowait is None:
+            if source.receiving or source.receive_nowait is None or source.is_held_up():
                 raise
         try:
             source.put(source.receive_nowait())
@@ -213,30 +231,35 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
         return self._take()
 
     @asynccontextmanager
-    async def subscribe(self, raise_on_lag: bool = True) -> AsyncIterator[BroadcastReceiver[T]]:
+    async def subscribe(
+        self, raise_on_lag: bool = True, *, lossless: bool = False
+    ) -> AsyncIterator[BroadcastReceiver[T]]:
         """Another subscriber, closed at the end of the block.
 
         It gets the values that come from the source from now on, whatever this one has read.
 
         Args:
             raise_on_lag: on a loss raise :class:`Lagged`; else log it.
+            lossless: there is no loss: while this subscriber is a whole buffer behind, the source is not read, and
+                the others wait for it.
 
         Raises:
             trio.ClosedResourceError: this subscriber was closed.
         """
         if self._closed:
             raise trio.ClosedResourceError("this subscriber was closed")
-        async with self._another(raise_on_lag) as receiver:
+        async with self._another(raise_on_lag, lossless) as receiver:
             yield receiver
 
-    def _another(self, raise_on_lag: bool) -> BroadcastReceiver[T]:
-        return BroadcastReceiver(self._source, raise_on_lag)
+    def _another(self, raise_on_lag: bool, lossless: bool) -> BroadcastReceiver[T]:
+        return BroadcastReceiver(self._source, raise_on_lag, lossless)
 
     async def aclose(self) -> None:
         """Close this subscriber; its waiting tasks get ``ClosedResourceError``.  Idempotent."""
         if not self._closed:
             self._closed = True
             self._source.subscribers -= 1
+            self._source.lossless.discard(self)
             if self._receive_scope is not None:
                 self._receive_scope.cancel()
             self._source.waiting.unpark_all()
@@ -270,9 +293,13 @@ class BroadcastChannel(BroadcastReceiver[T]):
     """A subscriber to a two-way channel: it can also send."""
 
     def __init__(
-        self, source: _Source[T], raise_on_lag: bool, send: Callable[[Any], Awaitable[None]]
+        self,
+        source: _Source[T],
+        raise_on_lag: bool,
+        send: Callable[[Any], Awaitable[None]],
+        lossless: bool = False,
     ) -> None:
-        super().__init__(source, raise_on_lag)
+        super().__init__(source, raise_on_lag, lossless)
         self._send = send
 
     async def send(self, value: Any) -> None:
@@ -286,8 +313,8 @@ class BroadcastChannel(BroadcastReceiver[T]):
             raise trio.ClosedResourceError("this subscriber was closed")
         await self._send(value)
 
-    def _another(self, raise_on_lag: bool) -> BroadcastChannel[T]:
-        return BroadcastChannel(self._source, raise_on_lag, self._send)
+    def _another(self, raise_on_lag: bool, lossless: bool) -> BroadcastChannel[T]:
+        return BroadcastChannel(self._source, raise_on_lag, self._send, lossless)
 
 
 def broadcast_receiver(

@@ -121,7 +121,7 @@ async def _drive(
 ) -> None:
     """Keep one worker busy until no file remains."""
     async with portal.open_context(_workers.index_files) as (ctx, _):
-        async with ctx.open_stream(backpressure=True) as stream:
+        async with ctx.open_stream() as stream:
             in_flight = 0
             for path in islice(remaining, IN_FLIGHT):
                 await stream.send(os.fsencode(path))

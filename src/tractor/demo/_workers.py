@@ -20,7 +20,7 @@ async def index_files(ctx: tractor.Context) -> int:
     """
     await ctx.started()
     done = 0
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         async for path in stream:
             # In a thread, so that a large file does not keep this actor from answering a cancel.
             # Abandoned then: the process ends, and nobody waits for the rest of the file.

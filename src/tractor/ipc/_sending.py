@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -23,16 +24,27 @@ HIGH_WATER = 262_144
 NO_COPY_ABOVE = 65_536
 """Bytes; a payload of at least this size leaves as it is, without a copy into the outgoing buffer."""
 
+BURST = 0.001
+"""Seconds without a write after which the next message is written at once."""
+
 _HEADER_ROOM = b"\0\0\0\0"
 
 
 class FrameSender:
     """Sends msgpack frames over a :class:`~tractor.ipc._contract.ByteIO`, and knows when that has ended.
 
-    Sending is split: :meth:`put` encodes into the outgoing buffer, and a *flusher* task, while one runs
-    (:meth:`run_flusher`), moves the buffer out.  The first message of a burst is written at once by its sender;
-    with the second one the transport is *corked* until the flusher has run, so what follows within the same turn of
-    the loop leaves in one system call.  Without a flusher the sender itself writes.
+    Theory of operation.  There are two ways out, and both encode into the same outgoing buffer, so messages leave in
+    the order in which they were put.
+
+    :meth:`put_now` writes before it returns, as much as the pipe takes; :meth:`wait_written` waits for the rest.  It
+    is for whatever returns to the user's code, which may compute for seconds next.
+
+    :meth:`put` is for a task that parks or ends right after (a reply, a final message, a call's request).  The first
+    message of a burst is written at once; with the second one the transport is *corked* until its *flusher* task has
+    run (:meth:`run_flusher`), so what follows within the same turn of the loop leaves in one system call.  A burst
+    also ends :data:`BURST` seconds after the last write: a task that computed before it replies holds nothing back.
+
+    The flusher writes what is left, whenever the pipe takes more.  Without one the sender itself writes.
 
     A frame is never cut by a cancelled sender: what was put stays in the buffer and leaves with the next write.
     """
@@ -53,7 +65,12 @@ class FrameSender:
         self._flusher: trio.lowlevel.Task | None = None
         self._flusher_parked = False
         self._write_lock = trio.Lock()
-        # Who waits for bytes to leave; woken after every write and at the end.
+        self._last_write = 0.0
+        # The flusher waits until the pipe takes more: an attempt before that is in vain.
+        self._blocked = False
+        # Bytes that were ever put.
+        self._put_bytes = 0
+        # Who waits for bytes to leave; woken after every write of a rest and at the end.
         self._written = trio.lowlevel.ParkingLot()
         # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
         self._closed_by: TransportClosed | None = None
@@ -69,18 +86,39 @@ class FrameSender:
         """Bytes that wait to leave."""
         return len(self._out) + self._sealed_size
 
-    def put(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> None:
-        """Encode a message into the outgoing buffer and see that it leaves soon.
+    def put(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> int:
+        """Encode a message into the outgoing buffer and see that it leaves soon: this task parks or ends next.
 
         Args:
             msg: the message.
             encoder: for a dialog with an encoder of its own.
+
+        Returns:
+            The bytes of the message, without its frame's header.
 
         Raises:
             TransportClosed: the connection is gone.
             MessagingError: the frame would be over ``max_frame_size``; nothing was written.
             TypeError: the message holds a value that msgpack can't carry; nothing was written.
         """
+        size = self.put_unwritten(msg, encoder)
+        if self._flusher is not None:
+            if (self._may_write_alone and not self._corked) or self.write_is_due:
+                self._may_write_alone = False
+                self.write_now()
+            elif not self._corked:
+                self._corked = True
+                self._wake_flusher()
+        return size
+
+    def put_now(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> int:
+        """Like :meth:`put`, but write it, and what was put before, as far as the pipe takes it now."""
+        size = self.put_unwritten(msg, encoder)
+        self.write_now()
+        return size
+
+    def put_unwritten(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> int:
+        """Like :meth:`put`, but leave the writing to the caller, who has more to put."""
         if self._closed_by is not None:
             raise self._gone()
         encoder = encoder or self._encoder
@@ -105,11 +143,11 @@ class FrameSender:
             raise _too_large(msg, size, self.max_frame_size)
         HEADER.pack_into(out, start, size)
         self.sent += 1
-        if not self._corked:
-            self._write_first()
+        self._put_bytes += size + 4
+        return size
 
-    def put_bytes(self, cid: int, payload: bytes) -> None:
-        """Like ``put(Yield(cid, payload))``, without copying the payload.
+    def put_bytes(self, cid: int, payload: bytes) -> int:
+        """Like ``put_now(Yield(cid, payload))``, without copying the payload.
 
         Raises:
             TransportClosed, MessagingError: as :meth:`put`.
@@ -132,11 +170,12 @@ class FrameSender:
         self._sealed_size += len(self._out) + len(payload)
         self._out = bytearray()
         self.sent += 1
-        if not self._corked:
-            self._write_first()
+        self._put_bytes += size + 4
+        self.write_now()
+        return size
 
     async def send(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> None:
-        """Send one message; waits while more than the high-water mark is waiting to leave.
+        """Send one message; afterwards it is with the kernel.  Cancelled while it waits for that, it still leaves.
 
         Raises:
             TransportClosed: the connection is gone; whether the peer got the message is unknown.
@@ -144,11 +183,25 @@ class FrameSender:
             TypeError: the message holds a value that msgpack can't carry; nothing was written.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        self.put(msg, encoder)
+        if self.unsent > HIGH_WATER and self._flusher is not None:
+            await self.wait_below_mark()
+        self.put_now(msg, encoder)
+        if self.unsent:
+            await self.wait_written()
+
+    async def wait_written(self) -> None:
+        """Wait until all that was put before is with the kernel.
+
+        Raises:
+            TransportClosed: the connection is gone; whether the peer got it is unknown.
+        """
+        mark = self._put_bytes
         if self._flusher is None:
             await self.flush()
-        elif self.unsent > HIGH_WATER:
-            await self.wait_below_mark()
+        while self._put_bytes - self.unsent < mark:
+            if self._closed_by is not None:
+                raise self._gone()
+            await self._written.park()
 
     async def wait_below_mark(self) -> None:
         """Wait until fewer than the high-water mark of bytes wait to leave, or the connection is gone."""
@@ -215,21 +268,23 @@ class FrameSender:
         self._flusher_parked = True
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _write_first(self) -> None:
-        """Write the first message of a burst right away; cork with the next one, or when this one did not fit."""
-        if self._flusher is None:
+    @property
+    def write_is_due(self) -> bool:
+        """Whether the last write is so long ago that what was put must not wait for more."""
+        return perf_counter() - self._last_write > BURST
+
+    def write_now(self) -> None:
+        """Write what was put, as far as the pipe takes it now; the flusher writes the rest.  Never raises."""
+        if self._flusher is None or self._blocked or not self.unsent or self._closed_by is not None:
             return
-        if self._may_write_alone:
-            self._may_write_alone = False
-            try:
-                self._write_some()
-            except TransportClosed:
-                # The reader delivers what has arrived, meets the same end and tells every dialog.
-                return
-            if not self.unsent:
-                return
-        self._corked = True
-        self._wake_flusher()
+        try:
+            self._write_some()
+        except TransportClosed:
+            # The reader delivers what has arrived, meets the same end and tells every dialog.
+            return
+        if self.unsent:
+            self._corked = True
+            self._wake_flusher()
 
     def _wake_flusher(self) -> None:
         if self._flusher_parked and self._flusher is not None:
@@ -239,6 +294,7 @@ class FrameSender:
     def _write_some(self) -> bool:
         """Write what the pipe takes now; whether it took anything."""
         sealed = self._sealed
+        self._last_write = perf_counter()
         try:
             if not sealed:
                 out = self._out
@@ -267,12 +323,15 @@ class FrameSender:
         return taken > 0
 
     async def _wait_writable(self) -> None:
+        self._blocked = True
         try:
             await self.io.wait_writable()
         except OSError as exc:
             raise self._mute("the connection broke while sending", exc) from exc
         except trio.ClosedResourceError as exc:
             raise self._fail("the connection was closed on this side", exc) from exc
+        finally:
+            self._blocked = False
 
     # -- the end --------------------------------------------------------------------------------------
 

@@ -132,10 +132,14 @@ class CancelAck(PayloadMsg[bool], array_like=True, tag=9):
 
 
 class Credit(msgspec.Struct, array_like=True, tag=10):
-    """Grants ``n`` more stream messages; ``n == 0`` switches back pressure on."""
+    """Grants ``n`` more messages and ``size`` more bytes of payloads of a stream.
+
+    ``(-1, 0)`` says that the dialog is strict: nothing is granted, and what the buffer can't hold is an overrun.
+    """
 
     cid: int
     n: int
+    size: int
 
 
 class Error(msgspec.Struct, array_like=True, tag=11, kw_only=True):

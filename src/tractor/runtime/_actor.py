@@ -12,7 +12,8 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
-from tractor._proto.flow import BUFFER_SIZE
+from tractor._proto.flow import STRICT_BUFFER_SIZE
+from tractor._util._turns import current_turns
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -62,7 +63,6 @@ log = _log.get_logger()
 _METHODS: dict[type, str] = {
     StartAck: "on_start_ack",
     Started: "on_started",
-    Yield: "on_yield",
     Stop: "on_stop",
     Return: "on_return",
     CancelAck: "on_cancel_ack",
@@ -131,10 +131,10 @@ class Actor:
         cancel_called: whether a cancellation of the whole actor was asked for.
         cancel_caller: who asked.
         cancel_complete: whether that has ended every task that the actor served.
-        msg_buffer_size: messages; the default bound of what a stream holds unread.
+        msg_buffer_size: messages; the default bound of what a stream holds unread in the strict mode.
     """
 
-    msg_buffer_size: int = BUFFER_SIZE
+    msg_buffer_size: int = STRICT_BUFFER_SIZE
     is_registrar: bool = False
 
     def __init__(
@@ -345,6 +345,14 @@ class Actor:
         while True:
             for msg in await recv_batch():
                 kind = type(msg)
+                if kind is Yield:
+                    dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
+                    if dialog is None:
+                        chan.late_messages += 1
+                    elif dialog.on_yield(msg):  # type: ignore[arg-type]
+                        # A full buffer in the strict mode: its reader must have had a turn before the next message.
+                        await current_turns().let_pass()
+                    continue
                 if kind is Start:
                     self._on_start(chan, msg)  # type: ignore[arg-type]
                     continue

@@ -9,6 +9,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, MsgTypeError, TransportClosed
+from tractor._proto.flow import Admission
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg._boxing import unpack_error
@@ -147,6 +148,8 @@ def request(chan: Channel, func: str, **kwargs: Any) -> PendingCall:
     """Send a runtime request; who wants its reply waits for it.  Raises TransportClosed."""
     pending = PendingCall(chan, f"self:{func}")
     put_start(chan, pending.cid, "self", func, kwargs)
+    # Not every task that asks parks next.
+    chan.transport.write_now()
     return pending
 
 
@@ -231,7 +234,7 @@ class OneWayReceiver(DialogEnd):
         self.actor = actor
         self.cid = chan.new_cid()
         self.what = what
-        self.port = StreamPort(chan, self.cid, actor.msg_buffer_size, limited=True)
+        self.port = StreamPort(chan, self.cid, what=what)
         self.acked = trio.Event()
         self.over = trio.Event()
         chan.dialogs[self.cid] = self
@@ -247,12 +250,13 @@ class OneWayReceiver(DialogEnd):
     def on_start_ack(self, msg: StartAck) -> None:
         if msg.functype == "asyncgen":
             self.acked.set()
-            self.port.announce()
         else:
             self._out_of_grammar(msg)
 
     def on_yield(self, msg: Yield[Any]) -> None:
-        self.port.push(msg.pld)
+        if self.port.push(msg.pld) is not Admission.HOLD and not self.port.closed:
+            self._end(MessagingError(f"{self.chan.peer} sent beyond its credit in {self.what}"))
+            request_cancel(self.chan, self.cid)
 
     def on_stop(self, msg: Stop) -> None:
         self._end(None)

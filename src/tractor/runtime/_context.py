@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import types
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
@@ -10,8 +12,14 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import MsgTypeError, RemoteActorError, TransportClosed, safe_repr
-from tractor._proto.dialog import ContextState, Do, Event, Phase
+from tractor._errors import (
+    MessagingError,
+    MsgTypeError,
+    RemoteActorError,
+    TransportClosed,
+    safe_repr,
+)
+from tractor._proto.dialog import ContextState, Do, Event, Phase, StreamState
 from tractor._util._caller import Caller
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
@@ -79,6 +87,9 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         super().__init__(actor, chan, cid, side, endpoint)
         self._portal = portal
         self._caller: Caller | None = None
+        # This side has asked for the strict mode.
+        self._chose_strict = False
+        self._result_waiters = 0
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
@@ -288,7 +299,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             TransportClosed: the peer is gone.
         """
         self._parent_only("wait_for_result")
-        await self._wait_end()
+        await self._wait_result()
         if self._dialog.end is ContextState.SELF_CANCELLED:
             report: Any = self._remote_error
             return report  # type: ignore[no-any-return]
@@ -298,13 +309,42 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         value: ResultT = self._take_result()
         return value
 
-    async def _wait_end(self) -> None:
-        """Wait, without limit, for the end of the dialog."""
+    async def _wait_result(self) -> None:
+        """Wait for the end; a peer that streams to a side without a stream must come to its end, too."""
+        port = self._port
+        if self._dialog.stream is not StreamState.IDLE or port.recv.strict or self._dialog.ended:
+            await self._wait_end()
+            return
+        self._result_waiters += 1
+        if self._result_waiters == 1:
+            port.begin_loss(True)
+        try:
+            await self._wait_end()
+        finally:
+            self._result_waiters -= 1
+            if not self._result_waiters:
+                port.begin_loss(False)
+
+    async def _wait_end(self, patience: float = math.inf) -> None:
+        """Wait, without limit, for the end of the dialog; log it once if that takes more than ``patience`` seconds."""
         owner = trio.lowlevel.current_task() is self._task
         try:
             self._owner_waits = self._owner_waits or owner
             if self._dialog.ended:
                 await trio.lowlevel.checkpoint()
+                return
+            if patience < math.inf:
+                with trio.move_on_after(patience) as scope:
+                    while not self._dialog.ended:
+                        await self._waiting.park()
+                if scope.cancelled_caught:
+                    log.warning(
+                        "a block of `open_context()` was left %s s ago and waits for the end of %s in %s; "
+                        "`await ctx.cancel()` would end it",
+                        patience,
+                        self.repr_rpc,
+                        self._chan.peer,
+                    )
             while not self._dialog.ended:
                 await self._waiting.park()
         finally:
@@ -324,7 +364,9 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         """Discard what is streamed until the dialog's end; see ``tractor.msg.drain_to_final_msg()``."""
         self._parent_only("drain_to_final_msg")
         port = self._port
-        drained: list[Yield[Any]] = [Yield(self._cid, raw) for raw in list(port.buffer)[:keep]]
+        drained: list[Yield[Any]] = [
+            Yield(self._cid, raw) for raw in itertools.islice(port.buffer, keep)
+        ]
         port.drop_buffer()
         self._drained, self._drained_limit = drained, keep
         try:
@@ -347,6 +389,8 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         strict_pld_parity: bool = False,
     ) -> None:
         """Hand a value to the opener, whose block is entered with it.  Child side, once.
+
+        When it returns, the kernel has the value.  Cancelled while it waits for that, it counts as called.
 
         Args:
             value: what the opener gets as ``first``.
@@ -371,41 +415,52 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         raw = self._checked(Started(self._cid, value), validate_pld_spec, strict_pld_parity)
         transport = self._chan.transport
         try:
-            transport.put(Started(self._cid, raw), self._pld_rx.encoder)
+            transport.put_now(Started(self._cid, raw), self._pld_rx.encoder)
         except TypeError as exc:
             raise unencodable_error(value, "Started", exc, cid=self._cid) from exc
         self._dialog.handle(Event.START)
         self._was_started = True
-        await transport.wait_below_mark()
+        if transport.unsent:
+            await transport.wait_written()
 
     # -- the stream -----------------------------------------------------------------------------------
 
     def open_stream(
         self,
-        allow_overruns: bool = False,
+        allow_overruns: bool | None = None,
         msg_buffer_size: int | None = None,
-        backpressure: bool = False,
+        backpressure: bool | None = None,
     ) -> OpenStream[SendT, RecvT]:
         """The context's two-way stream, for the length of an ``async with`` block.  Once for each side.
 
+        A sender waits while its peer is a whole window behind in reading, and nothing is lost.  For feeds that must
+        not lag there is the strict mode, for both directions as soon as one side asks for it: nobody waits, and a
+        reader that falls behind by more than its buffer is an error, ``StreamOverrun``, at the sender.
+
         Args:
-            allow_overruns: hold up to 616 messages beyond the buffer.
-            msg_buffer_size: messages that may be held unread; default 64.
-            backpressure: have senders of both sides wait while their peer is behind.
+            allow_overruns: given, the strict mode; ``True`` holds up to 616 messages beyond the buffer.
+            msg_buffer_size: messages that may be held unread; default 1,024 (and never more than 16 MiB), in the
+                strict mode ``Actor.msg_buffer_size``, 64.
+            backpressure: ``False``: the strict mode; ``True`` says the default.
 
         Raises (on entering the block):
             RuntimeError: on the child side before ``started()``; after ``cancel()`` while no report has come.
             ContextCancelled: after ``cancel()``, once the report has come.
             RemoteActorError, TransportClosed: the context has ended so.
             trio.ClosedResourceError: the second time.
-            ValueError: a ``msg_buffer_size`` below 1.
+            ValueError (at once): a ``msg_buffer_size`` below 1; ``allow_overruns`` together with ``backpressure=True``.
         """
         if msg_buffer_size is not None and msg_buffer_size < 1:
             raise ValueError(f"`msg_buffer_size` must be at least 1, not {msg_buffer_size}")
+        if backpressure and (allow_overruns is not None or self._chose_strict):
+            raise ValueError(
+                f"`backpressure=True` and `allow_overruns={allow_overruns}` are two modes: senders wait, or a slow"
+                " reader is an error; give one of them"
+            )
         return OpenStream(self, msg_buffer_size, allow_overruns, backpressure)
 
     def begin_stream(
-        self, size: int | None, overruns: bool, back_pressure: bool
+        self, size: int | None, overruns: bool | None, back_pressure: bool | None
     ) -> MsgStream[SendT, RecvT]:
         """Open the stream; see :meth:`open_stream`."""
         self._check_may_stream()
@@ -416,13 +471,15 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         port = self._port
         if size is not None:
             port.recv.resize(size)
-        if overruns:
-            port.recv.allow_overruns = True
         if not self._dialog.ended:
-            if back_pressure:
-                port.switch_on_back_pressure()
-            elif port.recv.limited:
-                port.announce()
+            if overruns is not None or back_pressure is False:
+                self._be_strict(overruns)
+            port.open()
+        if port.lost and port.error is None:
+            port.error = MessagingError(
+                f"messages of {self.repr_rpc} were discarded while `wait_for_result()` waited and no stream was open"
+                " on this side: open it before"
+            )
         port.ended = port.ended or self._dialog.stop_came
         self._stream = MsgStream(
             port,
@@ -431,6 +488,13 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             self,
         )
         return self._stream
+
+    def _be_strict(self, overruns: bool | None) -> None:
+        """Choose the strict mode for this dialog; ``overruns``: as given to :meth:`open_stream`."""
+        self._chose_strict = True
+        if overruns is not None:
+            self._port.recv.allow_overruns = overruns
+        self._port.be_strict()
 
     def _check_may_stream(self) -> None:
         dialog = self._dialog
@@ -457,7 +521,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         port = self._port
         if Do.SEND_STOP in self._dialog.handle_stream(Event.CLOSE) and not self._dialog.ended:
             try:
-                self._chan.transport.put(Stop(self._cid))
+                self._chan.transport.put_now(Stop(self._cid))
             except TransportClosed as exc:
                 log.transport(
                     "the end of a stream could not be told to %s: %s", self._chan.peer, exc

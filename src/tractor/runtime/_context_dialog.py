@@ -15,7 +15,8 @@ from tractor._errors import (
     StreamOverrun,
     TransportClosed,
 )
-from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase, StreamState
+from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase
+from tractor._proto.flow import Admission
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import ANY_DEC
@@ -83,7 +84,9 @@ class ContextDialog:
         self._dialog = Dialog(side)
         self._scope = trio.CancelScope()
         self._pld_rx = PldRx(endpoint.pld_dec, endpoint.encoder)
-        self._port = StreamPort(chan, cid, actor.msg_buffer_size, rx=self._pld_rx)
+        self._port = StreamPort(
+            chan, cid, actor.msg_buffer_size, rx=self._pld_rx, what=f"{endpoint.name}()"
+        )
         self._stream: MsgStream | None = None
         self._task: trio.lowlevel.Task | None = None
         self._started_msg: Any = None
@@ -120,21 +123,30 @@ class ContextDialog:
 
     # -- the channel's side: called by its reader, never blocking --------------------------------------
 
-    def on_yield(self, msg: Yield[Any]) -> None:
+    def on_yield(self, msg: Yield[Any]) -> bool:
+        """Take a message of the stream; whether this side's reader needs a turn before the next one."""
+        if self._dialog.buffers and self._drained is None and self._overrun is None:
+            port = self._port
+            admission = port.push(msg.pld)
+            if admission is Admission.HOLD:
+                return port.recv.strict and port.is_full()
+            if admission is Admission.OVERRUN:
+                self._on_overrun()
+            elif self._dialog.phase is Phase.CXL:
+                # What a cancel discards here is not worth an error.
+                port.drop(len(msg.pld))
+            else:
+                self._beyond_credit()
+            return False
+        self._refuse_yield(msg)
+        return False
+
+    def _refuse_yield(self, msg: Yield[Any]) -> None:
+        """A message for which there is no reader: discarded, late, or out of grammar."""
         dialog = self._dialog
         todo = dialog.handle(Event.YIELD)
-        if todo == _BUFFER and self._drained is not None:
-            self._discard(msg)
-            return
-        if todo == _BUFFER and self._overrun is None:
-            if dialog.phase is Phase.CXL and dialog.stream is not StreamState.OPEN:
-                self._discard(msg)
-                return
+        if todo == _BUFFER and dialog.phase is not Phase.CXL:
             todo = dialog.handle_stream(Event.YIELD)
-            if todo == _BUFFER:
-                if not self._port.push(msg.pld):
-                    self._on_overrun()
-                return
         if todo == (Do.VIOLATION,):
             self._violated(msg, self.state)
         elif todo == (Do.IGNORE,):
@@ -143,7 +155,9 @@ class ContextDialog:
             self._discard(msg)
 
     def _discard(self, msg: Yield[Any]) -> None:
-        self._port.drop()
+        size = len(msg.pld)
+        self._port.recv.admit(0, size)
+        self._port.drop(size)
         if self._drained is not None and len(self._drained) < self._drained_limit:
             self._drained.append(msg)
 
@@ -164,7 +178,7 @@ class ContextDialog:
             self._chan.late_messages += 1
             return
         try:
-            self._port.grant(msg.n)
+            self._port.take_credit(msg.n, msg.size)
         except ValueError:
             self._violated(msg, self.state)
 
@@ -271,16 +285,27 @@ class ContextDialog:
 
     def _violated(self, msg: MsgType | None, state: ContextState) -> None:
         """A message out of grammar: this dialog is over, no other is harmed."""
-        error = MessagingError(
+        self._break_off(
             f"a {type(msg).__name__!r} message is not allowed in {self.repr_rpc} with {self._chan.peer} "
             f"while it is {state}"
         )
+
+    def _beyond_credit(self) -> None:
+        """A message came for which the peer had no credit: it does not keep to the protocol."""
+        self._break_off(
+            f"{self._chan.peer} sent beyond its credit in {self.repr_rpc}: {len(self._port.buffer)} messages are"
+            " unread here, and no more were granted"
+        )
+
+    def _break_off(self, text: str) -> None:
+        """End this dialog with a ``MessagingError``, because of what the peer sent."""
+        error = MessagingError(text)
         log.error("%s", error)
         if self._dialog.side == "child":
             self._on_peer_error(error, pack_error(error, self._cid, self._peer_uid()))
             return
         self._remote_error = error
-        self._dialog.phase, self._dialog.end = Phase.END, ContextState.ERRORED
+        self._dialog.break_off()
         request_cancel(self._chan, self._cid)
         self._set_port_error(error)
         self._scope.cancel()
@@ -295,7 +320,8 @@ class ContextDialog:
         sender = self._peer_uid()
         self._overrun = StreamOverrun(
             f"{sender} sent more than {self._port.recv.size} messages that actor {self._chan.local_uid} has not "
-            f"read, in {self.repr_rpc}{opened}; read faster, or open the stream with `backpressure=True`",
+            f"read, in {self.repr_rpc}{opened}; read faster, or open the stream on both sides without"
+            " `backpressure=False` and `allow_overruns`, so that the sender waits",
             sender=sender,
         )
         if self._dialog.side == "child":

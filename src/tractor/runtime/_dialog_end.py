@@ -36,8 +36,9 @@ class DialogEnd:
     def on_started(self, msg: Started[Any]) -> None:
         self._out_of_grammar(msg)
 
-    def on_yield(self, msg: Yield[Any]) -> None:
+    def on_yield(self, msg: Yield[Any]) -> bool | None:
         self._out_of_grammar(msg)
+        return None
 
     def on_stop(self, msg: Stop) -> None:
         self._out_of_grammar(msg)

@@ -28,6 +28,9 @@ __all__ = ["OpenContext", "endpoint_path"]
 
 log = _log.get_logger()
 
+PATIENCE = 5.0
+"""Seconds after which a block that was left, and waits for the remote task, logs what it waits for."""
+
 
 def endpoint_path(fn: Any, want: Kind) -> tuple[str, str]:
     """The module and name under which a peer finds ``fn``.
@@ -58,7 +61,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
     """The block of :meth:`Portal.open_context`."""
 
     def __init__(
-        self, portal: Portal, fn: Any, allow_overruns: bool, kwargs: dict[str, Any]
+        self, portal: Portal, fn: Any, allow_overruns: bool | None, kwargs: dict[str, Any]
     ) -> None:
         self._portal = portal
         self._where = endpoint_path(fn, Kind.CONTEXT)
@@ -82,10 +85,11 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         ctx = self._ctx = Context(actor, chan, chan.new_cid(), "parent", self._endpoint, portal)
         ctx._task = trio.lowlevel.current_task()
         ctx._caller = self._caller
-        ctx._port.recv.allow_overruns = self._allow_overruns
         declared = self._endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
         put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, ctx.pld_rx.encoder)
+        if self._allow_overruns is not None:
+            ctx._be_strict(self._allow_overruns)
         try:
             await self._wait_started(ctx)
             first: FirstT = ctx._decode_payload(Started, ctx._started_msg.pld)
@@ -149,7 +153,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
             # Nobody will read these any more; a peer that waits for their credit must go on.
             ctx._port.drop_buffer()
             try:
-                await ctx._wait_end()
+                await ctx._wait_end(PATIENCE)
             except (trio.Cancelled, KeyboardInterrupt) as exc:
                 await _stop_remote(ctx, Event.INTERRUPTED)
                 _raise_real_error(ctx, exc)

@@ -196,7 +196,7 @@ class Portal:
             Concatenate[Context[_FirstT, _SendT, _RecvT, Any], ...], Coroutine[Any, Any, _ResultT]
         ],
         /,
-        allow_overruns: bool = False,
+        allow_overruns: bool | None = None,
         hide_tb: bool = True,
         **kwargs: Any,
     ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
@@ -205,12 +205,12 @@ class Portal:
         self,
         fn: Callable[..., Coroutine[Any, Any, _ResultT]],
         /,
-        allow_overruns: bool = False,
+        allow_overruns: bool | None = None,
         hide_tb: bool = True,
         **kwargs: Any,
     ) -> OpenContext[Any, Any, Any, _ResultT]: ...
     def open_context(
-        self, fn: Any, /, allow_overruns: bool = False, hide_tb: bool = True, **kwargs: Any
+        self, fn: Any, /, allow_overruns: bool | None = None, hide_tb: bool = True, **kwargs: Any
     ) -> OpenContext:
         """Open a context: run an endpoint in the peer as the other half of this block.
 
@@ -221,7 +221,7 @@ class Portal:
         Args:
             fn: a function decorated with ``@tractor.context``, or a ``functools.partial`` of one, whose keywords
                 are merged in.
-            allow_overruns: hold up to 616 messages beyond the buffer.
+            allow_overruns: given, the strict mode of streams; see :meth:`Context.open_stream`.
             hide_tb: accepted for compatibility of callers that want to see runtime frames.
             kwargs: the endpoint's arguments, without its context parameter.
 

@@ -289,20 +289,20 @@ class ServedStream(ServedTask):
 
     def __init__(self, actor: Actor, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
         super().__init__(actor, chan, msg, endpoint)
-        self.port = StreamPort(chan, msg.cid, actor.msg_buffer_size, limited=True)
+        self.port = StreamPort(chan, msg.cid, what=endpoint.name)
 
     async def perform(self) -> None:
         """Send all that the generator yields, then the end of the stream."""
         put = self.port.put
         if self.endpoint.kind is Kind.ASYNCGEN:
             agen = self.endpoint.fn(**self.kwargs)
-            self.chan.transport.put(StartAck(self.cid, "asyncgen"))
+            self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
             async with aclosing(agen):
                 async for value in agen:
                     await put(value)
         else:
             coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **self.kwargs)
-            self.chan.transport.put(StartAck(self.cid, "asyncgen"))
+            self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
             await coro
         if not self.lost:
             self.chan.transport.put(Stop(self.cid))
@@ -319,7 +319,9 @@ class ServedStream(ServedTask):
 
     def on_credit(self, msg: Credit) -> None:
         try:
-            self.port.grant(msg.n)
+            if msg.n < 0:
+                raise ValueError("a one-way stream has no strict mode")
+            self.port.take_credit(msg.n, msg.size)
         except ValueError:
             self._out_of_grammar(msg)
 

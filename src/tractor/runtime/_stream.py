@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import trio
@@ -18,7 +19,7 @@ from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import codec_in_force
 from tractor.runtime._generics import StreamRecvT, StreamSendT
-from tractor.runtime._port import StreamPort
+from tractor.runtime._port import Rerouted, StreamPort
 
 if TYPE_CHECKING:
     from tractor.runtime._context import Context
@@ -27,6 +28,8 @@ __all__ = ["MsgStream", "StreamStatistics"]
 
 log = _log.get_logger()
 
+T = TypeVar("T")
+
 
 class StreamStatistics(msgspec.Struct, frozen=True):
     """Counters of one side of a stream.
@@ -34,10 +37,10 @@ class StreamStatistics(msgspec.Struct, frozen=True):
     Attributes:
         buffered: messages received that nobody has read.
         buffer_size: messages that may be held unread.
-        overflowed: messages that were held beyond the buffer.
+        overflowed: messages that were held beyond the buffer, in the strict mode.
         sent, received: messages.
-        discarded: messages that came after this side had closed.
-        credit: messages that may still be sent without a grant; ``None`` without back pressure.
+        discarded: messages that nobody will read, such as those that came after this side had closed.
+        credit: messages that may still be sent without a grant; ``None`` in the strict mode.
         closed: this side has closed the stream.
     """
 
@@ -60,7 +63,7 @@ def port_statistics(port: StreamPort) -> StreamStatistics:
         sent=port.send.sent,
         received=port.received,
         discarded=port.discarded,
-        credit=port.send.credit if port.send.limited else None,
+        credit=None if port.send.strict else port.send.credit,
         closed=port.closed,
     )
 
@@ -111,28 +114,52 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         """Whether this side has closed the stream."""
         return self._port.closed
 
-    async def send(self, value: StreamSendT) -> None:
-        """Send one message to the peer.
+    async def send(self, value: StreamSendT, hide_tb: bool = True) -> None:
+        """Send one message to the peer.  When it returns, the kernel has the message.
 
-        With back pressure it waits while the peer has not read enough; it always waits while the connection can't
-        take more.  Cancelled while it waits, it has sent nothing.
+        It waits while the peer is a whole window behind in reading (1,024 messages or 16 MiB, unless the peer has
+        another buffer), and while the connection can't take more.  Cancelled while it waits for the peer, it has
+        sent nothing; while it waits for the connection, the message still leaves.
+
+        Args:
+            value: the message.
+            hide_tb: hide the runtime's frames in a traceback.
 
         Raises:
             MsgTypeError: the value can't be encoded; nothing was sent.
             MessagingError: it is over the frame limit; nothing was sent.
             trio.ClosedResourceError: this side has closed the stream.
-            trio.EndOfChannel: the peer has closed it, and this side has read that.
+            trio.EndOfChannel: the peer has closed it or has ended, and nothing is left to read here.
             RemoteActorError: the peer's task has failed, or was cancelled.
             TransportClosed: the connection is gone.
         """
+        __tracebackhide__ = hide_tb
         if self._receive_only:
-            raise trio.ClosedResourceError(
-                "a one-way stream can't be sent on from its receiving end"
-            )
+            raise _not_sendable()
         await self._port.put(value)
 
-    async def receive(self) -> StreamRecvT:
+    async def send_many(self, values: Iterable[StreamSendT]) -> None:
+        """Send messages in order, as one step: one cancellation point, and few system calls for all of them.
+
+        Cancelled while it waits for the peer to read, it has sent the values before; ``statistics().sent`` says how
+        many messages that makes in all.  An iterator that computes between its values is no reason to wait: what it
+        gave before is written.
+
+        Args:
+            values: an iterable, read as far as the messages go.
+
+        Raises:
+            Exception: as :meth:`send`; the values before have been sent.
+        """
+        if self._receive_only:
+            raise _not_sendable()
+        await self._port.put_many(values)
+
+    async def receive(self, hide_tb: bool = True) -> StreamRecvT:
         """The next message.
+
+        Args:
+            hide_tb: hide the runtime's frames in a traceback.
 
         Raises:
             trio.EndOfChannel: the peer closed the stream, and all that it sent was read.
@@ -141,14 +168,62 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
             RemoteActorError: the peer's task has failed, or was cancelled.
             TransportClosed: the connection is gone.
         """
+        __tracebackhide__ = hide_tb
         if self._broadcaster is not None:
             return await self._broadcaster.receive()
-        raw = await self._port.get()
+        try:
+            raw = await self._port.get()
+        except Rerouted:
+            assert self._broadcaster is not None
+            return await self._broadcaster.receive()
         try:
             value: StreamRecvT = (self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode)(raw)
         except Exception as exc:
             raise self._bad_payload(raw, exc) from exc
         return value
+
+    async def receive_many(self, limit: int) -> list[StreamRecvT]:
+        """The messages at hand, as one step; it waits only while there is none.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            At least one message, in order.
+
+        Raises:
+            ValueError: ``limit`` is less than 1.
+            Exception: as :meth:`receive`.  Messages before one that is not of the payload spec are returned first.
+        """
+        _checked_limit(limit)
+        values = [await self.receive()]
+        if self._broadcaster is not None:
+            # Whatever ends the stream is final: the next call raises it.
+            with contextlib.suppress(Exception):
+                while len(values) < limit:
+                    values.append(self._broadcaster.receive_nowait())
+            return values
+        if limit > 1 and self._port.buffer:
+            raws = self._port.get_many(limit - 1)
+            decode = self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode
+            try:
+                values.extend(map(decode, raws))
+            except Exception:
+                # What was decoded is in the list; the bad one is the next receive()'s.
+                self._port.put_back(raws[len(values) - 1 :])
+        return values
+
+    def batches(self, limit: int) -> AsyncIterator[list[StreamRecvT]]:
+        """The messages in lists, each with what is at hand, until the peer closes the stream.
+
+        Args:
+            limit: messages in a list at most.
+
+        Raises:
+            ValueError: ``limit`` is less than 1.
+            Exception: while iterating, as :meth:`receive_many`, but for ``trio.EndOfChannel``, which ends it.
+        """
+        return _Batches(self, _checked_limit(limit))
 
     def _decode(self, raw: Any) -> StreamRecvT:
         try:
@@ -160,7 +235,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
     async def _receive_direct(self) -> StreamRecvT:
         # Every subscriber is to have its turn between two messages.
         await trio.lowlevel.checkpoint()
-        return self._decode(await self._port.get())
+        return self._decode(await self._port.get(shared=True))
 
     def receive_nowait(self) -> StreamRecvT:
         """The next message, if it is there.  Raises as :meth:`receive`, and trio.WouldBlock."""
@@ -195,12 +270,18 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         return undelivered
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[BroadcastReceiver[StreamRecvT]]:
-        """A receiver of its own for another local task: every subscriber gets every message.
+    async def subscribe(
+        self, lossless: bool = False
+    ) -> AsyncIterator[BroadcastReceiver[StreamRecvT]]:
+        """A receiver of its own for another local task: every subscriber gets every message from now on.
 
-        From the first call on, all reading of this stream in this actor goes through one broadcaster, whose
-        buffer is as large as the stream's.  A subscriber that falls behind gets ``Lagged``.  What it yields can
-        also ``send()``.
+        From the first call on, all reading of this stream in this actor goes through one broadcaster, whose buffer
+        is as large as the stream's ``msg_buffer_size``; a task that waits in :meth:`receive` reads on through it.
+        What it yields can also ``send()``.
+
+        Args:
+            lossless: the stream is read at this subscriber's pace, if it is the slowest, so that it loses nothing;
+                then the peer waits, too.  Else a subscriber that falls a whole buffer behind gets ``Lagged``.
         """
         if self._broadcaster is None:
             self._broadcaster = broadcast_receiver(
@@ -210,7 +291,8 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
                 receive_nowait_func=lambda: self._decode(self._port.get_nowait()),
                 send_afunc=self.send,
             )
-        async with self._broadcaster.subscribe() as receiver:
+            self._port.share()
+        async with self._broadcaster.subscribe(lossless=lossless) as receiver:
             yield receiver
 
     def statistics(self) -> StreamStatistics:
@@ -225,6 +307,33 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
     __repr__ = pformat
 
 
+class _Batches(Generic[T]):
+    """What :meth:`MsgStream.batches` gives.  No generator: leaving the loop early leaves nothing to clean up."""
+
+    def __init__(self, stream: MsgStream[Any, T], limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+
+    def __aiter__(self) -> _Batches[T]:
+        return self
+
+    async def __anext__(self) -> list[T]:
+        try:
+            return await self._stream.receive_many(self._limit)
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+
+def _checked_limit(limit: int) -> int:
+    if limit < 1:
+        raise ValueError(f"`limit` must be at least 1, not {limit!r}")
+    return limit
+
+
+def _not_sendable() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("a one-way stream can't be sent on from its receiving end")
+
+
 @ki_protected
 class OpenStream(Generic[StreamSendT, StreamRecvT]):
     """The block of :meth:`Context.open_stream`."""
@@ -233,8 +342,8 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
         self,
         ctx: Context[Any, StreamSendT, StreamRecvT, Any],
         size: int | None,
-        overruns: bool,
-        back_pressure: bool,
+        overruns: bool | None,
+        back_pressure: bool | None,
     ) -> None:
         self._ctx = ctx
         self._size = size
@@ -255,9 +364,16 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
     ) -> bool:
         stream = self._stream
         assert stream is not None
-        if exc is None or isinstance(exc, trio.EndOfChannel):
+        if exc is None or _is_end(exc):
             await stream.aclose()
             return True
         # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
         self._ctx.abandon_stream()
         return False
+
+
+def _is_end(exc: BaseException) -> bool:
+    """Whether it only says that a channel has ended, maybe out of nurseries inside of the block."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_is_end, exc.exceptions))
+    return isinstance(exc, trio.EndOfChannel)

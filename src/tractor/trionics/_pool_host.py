@@ -140,7 +140,7 @@ class Host:
     async def _serve(self, portal: Portal, task_status: trio.TaskStatus[None] | None) -> None:
         async with (
             portal.open_context(serve_pool) as (ctx, _),
-            ctx.open_stream(backpressure=True) as stream,
+            ctx.open_stream() as stream,
         ):
             self.is_serving = True
             if task_status is not None:

@@ -316,7 +316,7 @@ async def serve_pool(ctx: Context[Any, Any, Any, Any]) -> None:
             f"the jobs of worker {actor.aid.reprol()} come from its parent alone, not from {ctx.chan.peer}"
         )
     await ctx.started()
-    async with ctx.open_stream(backpressure=True) as stream:
+    async with ctx.open_stream() as stream:
         worker = _Worker(actor, stream)
         try:
             async with trio.open_nursery() as tn:
