@@ -2,6 +2,7 @@
 #
 #   make demo                      the main job, on real input
 #   make test ARGS='-k stream'     the test suite, or a part of it
+#   make test-quick                a minute of it
 #   make test VENV=.venv-3.13 PYTHON=python3.13      on another Python, in a venv of its own
 #
 # pip takes its settings (index, proxy, certificates) from the environment and its own configuration.
@@ -9,19 +10,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Processes that share the tests of the whole suite or of a set; 0: none but pytest's own, as for what ARGS chooses.
+JOBS ?= $(if $(ARGS),0,2)
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 SOURCES := $(wildcard src tests examples benches docs)
 
 # A starting actor imports the package. Where byte code may not be written it would be compiled anew in each.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills docs news clean
+.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills docs news clean
 
 help:
-	@echo 'make demo | test | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,7 +51,13 @@ demo: $(VENV)/.stamp-run
 	$(BIN)/python -m tractor.demo $(ARGS)
 
 test: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-quick: $(VENV)/.stamp-dev
+	$(PYTEST) --set quick $(ARGS)
+
+test-version: $(VENV)/.stamp-dev
+	$(PYTEST) --set quick,version $(ARGS)
 
 check: $(VENV)/.stamp-dev
 	$(BIN)/ruff check $(SOURCES)

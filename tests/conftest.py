@@ -14,13 +14,19 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+if sys.platform != "win32":
+    import fcntl
+
 from tractor.ipc._addr import UnwrappedAddress
 from tractor.testing import get_rando_addr
+from tractor.testing._adopter import restart_below_adopter
 from tractor.testing._leaks import Resources, clean_up, leaks_since
 
 pytest_plugins = ["tractor.testing.pytest"]
@@ -43,6 +49,82 @@ RUNTIME_VARIABLES = (
 
 All but `TRACTOR_SPAWN_METHOD`, with which the suite runs on another backend, children's programs included.
 """
+
+
+# -- the process above the session --
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Before anything else: put a process above this one that is given its orphans."""
+    program = Path(sys.argv[0])
+    if program.name not in ("pytest", "py.test") and program.parts[-2:] != (
+        "pytest",
+        "__main__.py",
+    ):
+        return  # pytest runs within another program, which can't be started anew
+    # Each of the thousands of interpreters of a session would compile all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Capturing has not begun, but standard input has been replaced.
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    restart_below_adopter(lambda: capture.suspend_global_capture(in_=True))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # A worker has a thread for its channel to the session.  Few tests fork here; what the
+        # runtime forks comes from a server of its own.
+        config.addinivalue_line(
+            "filterwarnings", "ignore:This process .*is multi-threaded, use of f:DeprecationWarning"
+        )
+
+
+# -- parts of the suite --
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak",
+        action="store_true",
+        help="run tests that do the same many times in their long form; give them time: -o timeout=600",
+    )
+    parser.addoption(
+        "--set",
+        dest="sets",
+        metavar="NAMES",
+        default="",
+        help="run these parts of the suite only, with commas between them; see tests/sets.toml",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    names = [name for name in config.getoption("sets").split(",") if name]
+    if not names:
+        return
+    sets = tomllib.loads(Path(__file__).with_name("sets.toml").read_text())
+    if unknown := sorted(set(names) - set(sets)):
+        raise pytest.UsageError(f"--set {','.join(unknown)}: choose from {', '.join(sets)}")
+    chosen = {entry for name in names for entry in sets[name]}
+    of_items = [(item, set(_beginnings(item.nodeid))) for item in items]
+    unused = chosen.difference(*(beginnings for _, beginnings in of_items))
+    if unused and config.args_source is config.ArgsSource.TESTPATHS:
+        raise pytest.UsageError(f"tests/sets.toml: no test's name begins with {sorted(unused)}")
+    config.hook.pytest_deselected(
+        items=[item for item, beginnings in of_items if chosen.isdisjoint(beginnings)]
+    )
+    items[:] = [item for item, beginnings in of_items if not chosen.isdisjoint(beginnings)]
+
+
+def _beginnings(nodeid: str) -> Iterator[str]:
+    """The id of a test, and what contains it: parametrization, class, file and directories."""
+    yield nodeid
+    plain = nodeid.partition("[")[0]
+    yield plain
+    path, *parts = plain.split("::")
+    for end in range(len(parts)):
+        yield "::".join([path, *parts[:end]])
+    yield from (parent.as_posix() for parent in Path(path).parents)
 
 
 # -- private directories --
@@ -96,6 +178,33 @@ def leaves_nothing_behind(private_dir: Path) -> Iterator[None]:
     if left:
         clean_up(before)
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture
+def repeats(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """How often: `repeats(few, many)` is the latter with `--soak`, and the former without."""
+    return lambda few, many: many if pytestconfig.getoption("soak") else few
+
+
+# -- tests that other tests would disturb --
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """While a test with the marker `alone` runs, the other workers of the session wait.
+
+    This is around all else, so that no limit of a test's time counts the wait.
+    """
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    # Any two files that all workers know will do.
+    with open(__file__) as turn:
+        # Who waits to be alone is next: nobody else comes in before it.
+        with open(Path(__file__).with_name("sets.toml")) as queue:
+            fcntl.flock(queue, fcntl.LOCK_EX)
+            fcntl.flock(turn, how)
+        return (yield)
 
 
 # -- addresses: each test has its own, on each transport --

@@ -116,9 +116,83 @@ def test_a_registry_address_is_free_and_short(reg_addr: tuple[Any, Any], tpt_pro
         Path(*reg_addr).unlink()
 
 
-def test_a_test_that_hangs_fails_with_its_task_tree(tmp_path: Path) -> None:
+def session(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder, with a copy of our own conftest.py if the folder has none."""
+    if not (folder / "conftest.py").exists():
+        own = Path(__file__).with_name("conftest.py")
+        (folder / "conftest.py").write_text(own.read_text())
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        # Loading what else is installed is half of a session's start.
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_set_has_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = tests\n")
+    tests = tmp_path / "tests"
+    for folder in ("one", "other"):
+        (tests / folder).mkdir(parents=True)
+        (tests / folder / f"test_{folder}.py").write_text(
+            "import pytest\n"
+            "@pytest.mark.parametrize('value', ['a', 'a/b::c'])\n"
+            "def test_it(value): pass\n"
+            "def test_it_too(): pass\n"
+            "class TestMore:\n    def test_more(self): pass\n"
+        )
     conftest = Path(__file__).with_name("conftest.py")
-    (tmp_path / "conftest.py").write_text(conftest.read_text())
+    (tmp_path / "conftest.py").write_text(conftest.read_text().replace('"sets.toml"', '"s.toml"'))
+    (tmp_path / "s.toml").write_text(
+        "[some]\n'tests/one/test_one.py::test_it[a]' = ''\n"
+        "'tests/one/test_one.py::test_it_too' = ''\n"
+        "'tests/other/test_other.py::TestMore' = ''\n"
+        "[more]\n'tests/other/test_other.py::test_it' = ''\n"
+        "[gone]\n'tests/o' = ''\n'tests/one' = ''\n"
+    )
+    done = session(tmp_path, "-q", "--collect-only", "--set", "some,more")
+    assert done.stdout.splitlines()[:5] == [
+        "tests/one/test_one.py::test_it[a]",
+        "tests/one/test_one.py::test_it_too",
+        "tests/other/test_other.py::test_it[a]",
+        "tests/other/test_other.py::test_it[a/b::c]",
+        "tests/other/test_other.py::TestMore::test_more",
+    ]
+    assert "5/8 tests collected (3 deselected)" in done.stdout
+    done = session(tmp_path, "-q", "--set", "gone")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "no test's name begins with ['tests/o']" in done.stderr
+
+
+def test_who_is_alone_is_alone(tmp_path: Path) -> None:
+    pytest.importorskip("xdist")
+    (tmp_path / "sets.toml").touch()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = alone\n")
+    begin = "import pathlib, pytest, time\nHERE = pathlib.Path(__file__).parent\n"
+    # Each says that it is there; who is alone sees nobody, and some of the others see one another.
+    (tmp_path / "test_alone.py").write_text(
+        f"{begin}@pytest.mark.alone\n@pytest.mark.parametrize('n', range(5))\n"
+        "def test_it(n):\n"
+        "    end = time.monotonic() + 0.02\n"
+        "    while time.monotonic() < end: assert not [*HERE.glob('*.here')]\n"
+    )
+    for name in ("a", "b"):
+        (tmp_path / f"test_{name}.py").write_text(
+            f"{begin}@pytest.mark.parametrize('n', range(20))\n"
+            f"def test_it(n):\n"
+            f"    with open(HERE / '{name}.here', 'w'): time.sleep(0.02)\n"
+            f"    if len([*HERE.glob('*.here')]) > 1: (HERE / 'both').touch()\n"
+            f"    (HERE / '{name}.here').unlink()\n"
+        )
+    done = session(tmp_path, "-q", "-p", "xdist", "-n", "3", "--dist", "loadfile")
+    assert "45 passed" in done.stdout, done.stdout
+    assert (tmp_path / "both").exists()
+
+
+def test_a_test_that_hangs_fails_with_its_task_tree(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 1\ntimeout_method = signal\n")
     (tmp_path / "test_hang.py").write_text(
         "import trio\n"
@@ -128,13 +202,7 @@ def test_a_test_that_hangs_fails_with_its_task_tree(tmp_path: Path) -> None:
         "            tn.start_soon(trio.sleep_forever, name='the-culprit')\n"
         "    trio.run(main)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = session(tmp_path, "-p", "pytest_timeout")
     assert run.returncode == 1, run.stdout
     # By stackscope, where that is installed, or by our own means.
     assert re.search(r"<Task 'the-culprit'|the-culprit: sleep_forever", run.stdout)
@@ -153,13 +221,7 @@ def test_a_leak_fails_the_test_and_is_cleaned_up(tmp_path: Path) -> None:
         "def test_gone():\n"
         "    assert child.wait() is not None\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = session(tmp_path)
     assert "left behind:" in run.stdout
     assert f"-c {WAIT_FOR_EOF}" in run.stdout
     assert "2 passed, 1 error" in run.stdout

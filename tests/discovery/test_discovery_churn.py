@@ -23,8 +23,12 @@ spec.loader.exec_module(churn)
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="reads /proc to tell what is left")
 @gets_signals
 def test_a_few_seconds_of_churn() -> None:
-    run = churn.churn(4.0, "test")
-    assert run.faults == []
+    # The longer one is for a machine that gets next to nothing done in the other.
+    for seconds in (4.0, 20.0):
+        run = churn.churn(seconds, "test")
+        assert run.faults == []
+        if run.looked["portal"] and run.looked["None, stale"]:
+            break
     assert run.looked["look-ups"] > 0
     assert run.looked["portal"] > 0
     assert run.looked["None, stale"] > 0

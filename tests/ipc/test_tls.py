@@ -136,7 +136,9 @@ def test_an_unreadable_file_is_named(tmp_path: Path, name: str) -> None:
         TLSContexts(config)
 
 
-@pytest.mark.parametrize("content", [b"", b"no PEM\n", os.urandom(100)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no PEM\n", os.urandom(100)], ids=["empty", "text", "noise"]
+)
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_something_else_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(ValueError, match=rf"the\.{name}.*PEM form"):

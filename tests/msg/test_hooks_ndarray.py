@@ -250,7 +250,7 @@ def test_declared_fields_are_checked() -> None:
         np.dtype("f8"),
         object(),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_refused_by_the_sender(value: Any) -> None:
     with pytest.raises(TypeError):

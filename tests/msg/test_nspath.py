@@ -136,7 +136,6 @@ def maker() -> Any:
         (maker(), ValueError, "local to a function; move it to the top of"),
         (functools.partial(maker()), ValueError, "local to a function"),
     ],
-    ids=str,
 )
 def test_what_has_no_path(ref: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):

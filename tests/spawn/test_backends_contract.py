@@ -222,11 +222,16 @@ def test_a_cancelled_start_leaves_no_process(key: str) -> None:
     """Whatever the moment: before, during or after the process comes to life."""
 
     async def main() -> None:
+        async def late(delay: float) -> None:
+            with trio.move_on_after(delay):
+                await an.start_actor("late")
+
         async with tractor.open_nursery(start_method=key) as an:
-            for _ in range(2):
+            # Alone, and among others that do the same.
+            await late(0.03)
+            async with trio.open_nursery() as starters:
                 for delay in (0.0, 0.002, 0.005, 0.01, 0.03, 0.1):
-                    with trio.move_on_after(delay):
-                        await an.start_actor("late")
+                    starters.start_soon(late, delay)
             await an.cancel()
 
     run(main)

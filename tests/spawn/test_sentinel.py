@@ -205,7 +205,7 @@ def test_lines_in_pieces_and_lines_without_sense(start: Start) -> None:
     sentinel.below[pid].close()
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 1, -5, os.getpid()])
+@pytest.mark.parametrize("pid", [-1, 0, 1, -5, pytest.param(os.getpid(), id="own")])
 def test_numbers_that_mean_others_are_refused(pid: int) -> None:
     sentinel = Sentinel(0)
     for kind in (b"self", b"above", b"below"):

@@ -13,6 +13,8 @@ pytest_plugins = ["pytester"]
 def default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the suite runs on another one, which is in the environment then."""
     monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
+    # The plugin is named; loading what else is installed is half of a session's start.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 PLUGIN = ("-p", "tractor.testing.pytest", "-p", "no:cacheprovider")

@@ -18,6 +18,8 @@ pytest_plugins = ["pytester"]
 def default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the suite runs on another one, which is in the environment then."""
     monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
+    # The plugin is named; loading what else is installed is half of a session's start.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 PLUGIN = ("-p", "tractor.testing.pytest", "-p", "no:cacheprovider")
@@ -232,8 +234,7 @@ def test_snapshots_are_listed_at_the_end(pytester: pytest.Pytester) -> None:
             trio.run(main)
         """
     )
-    arguments = ("-p", "pytest_timeout") if "PYTEST_DISABLE_PLUGIN_AUTOLOAD" in os.environ else ()
-    result = run(pytester, *arguments, "-o", "timeout=1", "-o", "timeout_method=signal")
+    result = run(pytester, "-p", "pytest_timeout", "-o", "timeout=1", "-o", "timeout_method=signal")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from tractor.ipc._dirs import runtime_dir_path
 from tractor.testing._addrs import reservations
+from tractor.testing._adopter import Adopter, private_mark
 from tractor.testing._reap_table import read_process
 
 __all__ = ["Resources", "clean_up", "leaks_since"]
@@ -60,13 +62,12 @@ class Resources:
         ]
 
 
-def _processes() -> Iterator[tuple[int, str]]:
-    """The descendants of this process, by pid and start time.
+# One for all tests of a process, found in the first.
+_adopter = functools.cache(Adopter.find)
 
-    On Linux with those that were orphaned: whatever runs with our runtime directory in its
-    environment, if that directory is one that was made for this very run.  Reads as little as it
-    can of each process, for it runs several times in every test.
-    """
+
+def _processes() -> Iterator[tuple[int, str]]:
+    """The descendants of this process, by pid and start time."""
     if not ON_LINUX:
         import psutil
 
@@ -74,7 +75,22 @@ def _processes() -> Iterator[tuple[int, str]]:
             with contextlib.suppress(psutil.Error):
                 yield child.pid, str(child.create_time())
         return
-    mark = _private_mark()
+    adopter = _adopter()
+    if adopter is None:
+        yield from _among_all_processes()
+        return
+    for pid in adopter.below():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield pid, _parent_and_start(pid)[1]
+
+
+def _among_all_processes() -> Iterator[tuple[int, str]]:
+    """The same without an adopter, by a look at each process of the machine.
+
+    With those that were orphaned: whatever runs with our runtime directory in its environment, if
+    that directory is one that was made for this very run.  Reads as little as it can of each.
+    """
+    mark = private_mark()
     parents: dict[int, int] = {}
     started: dict[int, str] = {}
     marked: set[int] = set()
@@ -83,9 +99,7 @@ def _processes() -> Iterator[tuple[int, str]]:
             continue
         pid = int(entry)
         try:
-            # After the name, in brackets that it may itself contain: state, parent, ..., start.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            parents[pid], started[pid] = int(fields[1]), fields[19]
+            parents[pid], started[pid] = _parent_and_start(pid)
             if mark is not None and mark in Path(f"/proc/{pid}/environ").read_bytes():
                 marked.add(pid)
         except OSError:
@@ -99,6 +113,12 @@ def _processes() -> Iterator[tuple[int, str]]:
             yield pid, started[pid]
 
 
+def _parent_and_start(pid: int) -> tuple[int, str]:
+    # After the name, in brackets that it may itself contain: state, parent, ..., start.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1]), fields[19]
+
+
 def _command_line(pid: int) -> str:
     process = read_process(pid)
     if process is None:
@@ -106,38 +126,33 @@ def _command_line(pid: int) -> str:
     return "a zombie" if process.is_zombie else " ".join(process.argv).strip() or process.comm
 
 
-def _private_mark() -> bytes | None:
-    # A process's environment reads as it was at its start: a directory that was set since is not
-    # in our own, but in that of every process that we have started.
-    mark = os.fsencode(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if not ON_LINUX or not mark or mark in Path("/proc/self/environ").read_bytes():
-        return None
-    return mark
-
-
 def _descriptors() -> Iterator[tuple[int, str]]:
     if os.name != "posix":
         return
     reserved = reservations()
-    for entry in os.listdir("/dev/fd"):
+    for entry in os.listdir("/proc/self/fd" if ON_LINUX else "/dev/fd"):
         fd = int(entry)
-        try:
-            # The descriptor of this very listing is closed by now, and so left out.
-            info = os.fstat(fd)
-        except OSError:
+        if fd in reserved:
             continue
-        to = f"{stat.filemode(info.st_mode)} inode {info.st_ino}"
+        # The descriptor of this very listing is closed by now, and so left out.
         with contextlib.suppress(OSError):
-            to = os.readlink(f"/proc/self/fd/{fd}")
-        if fd not in reserved:
-            yield fd, to
+            if ON_LINUX:
+                yield fd, os.readlink(f"/proc/self/fd/{entry}")
+            else:
+                info = os.fstat(fd)
+                yield fd, f"{stat.filemode(info.st_mode)} inode {info.st_ino}"
 
 
 def _socket_files() -> Iterator[Path]:
-    for path in runtime_dir_path().rglob("*"):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(path.lstat().st_mode):
-                yield path
+    unseen = [os.fspath(runtime_dir_path())]
+    while unseen:
+        with contextlib.suppress(OSError), os.scandir(unseen.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        unseen.append(entry.path)
+                    elif stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                        yield Path(entry.path)
 
 
 def leaks_since(before: Resources, grace: float = 1.0) -> list[str]:
