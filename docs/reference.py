@@ -102,6 +102,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
         [
             "RuntimeFailure",
             "ActorFailure",
+            "ActorBusy",
             "ActorTooSlowError",
             "InternalError",
             "NoRuntime",

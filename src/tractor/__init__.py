@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tractor import trionics as trionics
     from tractor._clustering import open_actor_cluster as open_actor_cluster
     from tractor._exceptions import ActorFailure as ActorFailure
+    from tractor._exceptions import ActorBusy as ActorBusy
     from tractor._exceptions import ActorTooSlowError as ActorTooSlowError
     from tractor._exceptions import AsyncioCancelled as AsyncioCancelled
     from tractor._exceptions import AsyncioRuntimeTranslationError as AsyncioRuntimeTranslationError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tractor._exceptions import reg_err_types as reg_err_types
     from tractor._exceptions import unpack_error as unpack_error
     from tractor._proto.dialog import ContextState as ContextState
+    from tractor._proto.limits import Limits as Limits
     from tractor._root import open_nursery as open_nursery
     from tractor._root import open_root_actor as open_root_actor
     from tractor._root import run_daemon as run_daemon
@@ -88,6 +90,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "tractor._clustering": ("open_actor_cluster",),
         "tractor._exceptions": (
+            "ActorBusy",
             "ActorFailure",
             "ActorTooSlowError",
             "AsyncioCancelled",
@@ -126,6 +129,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "tractor.ipc._chan": ("Channel",),
         "tractor.ipc._tls_config": ("TLSConfig",),
         "tractor._proto.dialog": ("ContextState",),
+        "tractor._proto.limits": ("Limits",),
         "tractor.devx.debug._pause": (
             "breakpoint",
             "pause",

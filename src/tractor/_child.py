@@ -19,6 +19,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
+from tractor._proto.limits import Limits
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import collapse_eg
 from tractor._util._ki import is_in_foreground
@@ -28,7 +29,7 @@ from tractor.discovery._registration import Registration
 from tractor.ipc._addr import UnwrappedAddress, get_address_cls
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
-from tractor.ipc._settings import WireSettings, set_wire_settings
+from tractor.ipc._settings import WireSettings, set_wire_settings, wire_settings
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.runtime._actor import Actor
@@ -169,7 +170,8 @@ async def _child_main(args: ChildArgs, record: BootRecord) -> int:
     aid = Aid(args.name, args.uuid, os.getpid())
     chan, spec = await (_connect if args.own_process else _connect_unless_given_up)(args, aid)
     set_runtime_vars(spec._runtime_vars)
-    chan.transport.set_max_frame_size(runtime_vars()._max_frame_size)
+    wire_settings().limits = Limits(**runtime_vars()._limits)
+    chan.transport.set_max_frame_size(wire_settings().limits.max_frame_size)
     actor = Actor(
         aid,
         enable_modules=spec.enable_modules,

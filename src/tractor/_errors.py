@@ -34,6 +34,10 @@ class RuntimeFailure(RuntimeError):
 
 
 @public_error
+class ActorBusy(RuntimeFailure):
+    """An actor serves as much as it may; the request was refused, and nothing of it ran."""
+
+
 class ActorFailure(RuntimeFailure):
     """A subactor's process died before it was usable, or later without a word.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._error_registry import get_err_type as get_err_type
 from ._error_registry import reg_err_types as reg_err_types
+from ._errors import ActorBusy as ActorBusy
 from ._errors import ActorFailure as ActorFailure
 from ._errors import ActorTooSlowError as ActorTooSlowError
 from ._errors import AsyncioCancelled as AsyncioCancelled

@@ -14,11 +14,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import msgspec
 import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.limits import Limits
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._names import require_name
@@ -172,17 +174,26 @@ def _environment(loglevel: str | None, start_method: str | None) -> tuple[str, s
     return env_level or loglevel or "error", method
 
 
-def _frame_limit(given: int) -> int:
+def _limits(given: Limits | None, max_frame_size: int) -> Limits:
+    """The limits in force: the variable beats both arguments.  Raises ValueError, TypeError."""
+    limits = Limits() if given is None else given
+    if not isinstance(limits, Limits):
+        raise TypeError(f"`limits` is a tractor.Limits(...), not {limits!r}")
+    if max_frame_size != DEFAULT_MAX_FRAME_SIZE:
+        if limits.max_frame_size not in (max_frame_size, DEFAULT_MAX_FRAME_SIZE):
+            raise ValueError(
+                f"max_frame_size={max_frame_size} and limits.max_frame_size={limits.max_frame_size} differ; give one"
+            )
+        limits = msgspec.structs.replace(limits, max_frame_size=max_frame_size)
     env = os.environ.get("TRACTOR_MAX_FRAME_SIZE")
-    limit = given
     if env:
         try:
-            limit = int(env)
-        except ValueError:
-            raise ValueError(f"TRACTOR_MAX_FRAME_SIZE={env!r} is no number of bytes") from None
-    if not 1024 <= limit < 2**32:
-        raise ValueError(f"max_frame_size={limit} bytes is not between 1024 and {2**32 - 1}")
-    return limit
+            limits = msgspec.structs.replace(limits, max_frame_size=int(env))
+        except ValueError as exc:
+            raise ValueError(
+                f"TRACTOR_MAX_FRAME_SIZE={env!r} is no number of bytes that makes sense"
+            ) from exc
+    return limits
 
 
 _booting = False
@@ -223,6 +234,7 @@ async def open_root_actor(
     loglevel: str | None = None,
     enable_modules: Sequence[str] | None = None,
     ensure_registry: bool = False,
+    limits: Limits | None = None,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     authkey: bytes | None = None,
     tls: TLSConfig | None = None,
@@ -247,7 +259,9 @@ async def open_root_actor(
         loglevel: level name for this actor and, unless overridden, its children; default ``'error'``.
         enable_modules: names of the modules that peers may call into on this actor.
         ensure_registry: fail unless this actor becomes the registrar.
-        max_frame_size: bytes; bound for one message, both ways, inherited by children.
+        limits: what peers can't make an actor hold or do, for the whole tree; see :class:`tractor.Limits`.
+        max_frame_size: bytes; bound for one message, both ways, inherited by children: short for that field of
+            ``limits``.
         authkey: at least 16 bytes that TCP peers must hold; default: ``TRACTOR_AUTHKEY_FILE``, else the user's key.
         tls: where the certificates are that TCP is encrypted with, in this actor and its children; ``None``: plain.
             Each side also proves the key, inside TLS.
@@ -262,7 +276,7 @@ async def open_root_actor(
             and without ``tls``.
         RuntimeError: a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
             backend that does not support it.
-        ValueError: an unknown backend, a bad address, or one of a transport that is not enabled; a key that is too
+        ValueError: an unknown backend, a bad address, a limit that makes no sense, or one of a transport that is not enabled; a key that is too
             short; a file of ``tls`` that does not hold what it must; a ``name`` that no message can carry.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty.
         OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
@@ -302,7 +316,7 @@ async def open_root_actor(
     for addr in bind:
         require_bindable(addr)
     keys = _transports(enable_transports, registry, bind)
-    limit = _frame_limit(max_frame_size)
+    in_force = _limits(limits, max_frame_size)
     addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
     with contextlib.ExitStack() as undo:
         _note_booting(True)
@@ -310,7 +324,7 @@ async def open_root_actor(
         undo.enter_context(
             _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
         )
-        _use_settings(undo, authkey, tls, keys, limit)
+        _use_settings(undo, authkey, tls, keys, in_force)
         sync_pauses = debug_mode and maybe_enable_greenback and greenback_is_there()
         undo.enter_context(own_breakpoint(SYNC_PAUSE if sync_pauses else None))
         undo.callback(try_set_start_method, selected_start_method())
@@ -340,7 +354,8 @@ async def open_root_actor(
                 "_debug_mode": debug_mode,
                 "_is_infected_aio": asyncio_host.get() is not None,
                 "use_greenback": sync_pauses,
-                "_max_frame_size": limit,
+                "_max_frame_size": in_force.max_frame_size,
+                "_limits": in_force.to_dict(),
             }
         )
         dumps_asked = enable_stack_on_sig or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
@@ -398,14 +413,14 @@ def _use_settings(
     authkey: bytes | None,
     tls: TLSConfig | None,
     keys: list[str],
-    limit: int,
+    limits: Limits,
 ) -> None:
-    """Put the tree's key, certificates and frame limit in force.
+    """Put the tree's key, certificates and limits in force.
 
     Raises:
         ValueError, TypeError, OSError: the key or a file of ``tls`` can't be used.
     """
-    settings = WireSettings(max_frame_size=limit, tls=tls)
+    settings = WireSettings(limits=limits, tls=tls)
     settings.tls_contexts()
     needed = any(map(needs_key, keys))
     if authkey is not None or needed or os.environ.get("TRACTOR_AUTHKEY_FILE"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["require_name"]
+__all__ = ["is_presentable", "require_name"]
 
 
 def require_name(name: object) -> None:
@@ -20,3 +20,11 @@ def require_name(name: object) -> None:
         raise ValueError(
             f"an actor's name must be text that UTF-8 can carry, which {name!r} is not: {error.reason}"
         ) from None
+
+
+def is_presentable(name: str, most: int) -> bool:
+    """Whether a peer's name can stand in a log: 1 to ``most`` bytes of printable text."""
+    try:
+        return 0 < len(name.encode()) <= most and name.isprintable()
+    except UnicodeEncodeError:
+        return False

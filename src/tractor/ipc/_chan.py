@@ -17,6 +17,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
 from tractor._util._ki import ki_protected
+from tractor._util._names import is_presentable
 from tractor.ipc._addr import Address, UnwrappedAddress, require_connectable, wrap_address
 from tractor.ipc._settings import wire_settings
 from tractor.ipc._transport import MsgpackTransport, MsgTransport
@@ -282,6 +283,13 @@ class Channel:
             raise TransportClosed(
                 f"the peer at {self.raddr} began with a {type(first).__name__!r} message instead of its identity"
             )
+        most = wire_settings().limits.max_name
+        if not is_presentable(first.name, most) or not is_presentable(first.uuid, most):
+            self._transport.abort()
+            raise TransportClosed(
+                f"the peer at {self.raddr} gave a name that is refused: {first.name[:80]!r}; it must be 1 to {most} bytes"
+                " of printable text"
+            )
         self.aid = first
         return first
 
@@ -358,7 +366,7 @@ async def transport_from_addr(addr: UnwrappedAddress | Address | str) -> Msgpack
     """
     target = wrap_address(addr)
     require_connectable(target)
-    return await transport_of(target).connect(target, wire_settings().max_frame_size)
+    return await transport_of(target).connect(target, wire_settings().limits.max_frame_size)
 
 
 def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
@@ -371,7 +379,7 @@ def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
     spec = transport_of_stream(stream)
     sock = socket.socket(fileno=stream.socket.detach())
     try:
-        return spec.wrap(sock, None, wire_settings().max_frame_size)
+        return spec.wrap(sock, None, wire_settings().limits.max_frame_size)
     except BaseException:
         sock.close()
         raise

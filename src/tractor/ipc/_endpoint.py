@@ -64,7 +64,7 @@ class Endpoint:
 
     def wrap(self, sock: socket.socket) -> MsgpackTransport:
         """A transport over an accepted socket.  Raises OSError, TransportClosed."""
-        limit = wire_settings().max_frame_size
+        limit = wire_settings().limits.max_frame_size
         return transport_of(self.addr).wrap(sock, self.addr, limit)
 
     async def accept(self) -> socket.socket | None:

@@ -68,8 +68,9 @@ class FrameSender:
         self._last_write = 0.0
         # The flusher waits until the pipe takes more: an attempt before that is in vain.
         self._blocked = False
-        # Bytes that were ever put.
+        # Bytes that were ever put; some were dropped at the end of the connection.
         self._put_bytes = 0
+        self._dropped = False
         # Who waits for bytes to leave; woken after every write of a rest and at the end.
         self._written = trio.lowlevel.ParkingLot()
         # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
@@ -198,7 +199,8 @@ class FrameSender:
         mark = self._put_bytes
         if self._flusher is None:
             await self.flush()
-        while self._put_bytes - self.unsent < mark:
+        # At the end of the connection what waited to leave is dropped, and does not count as written.
+        while self._put_bytes - self.unsent < mark or self._dropped:
             if self._closed_by is not None:
                 raise self._gone()
             await self._written.park()
@@ -222,6 +224,8 @@ class FrameSender:
                 continue
             async with self._write_lock:
                 await self._flush_alone()
+        if self._dropped:
+            raise self._gone()
 
     async def _flush_alone(self) -> None:
         """Write while no flusher does; a flusher takes the lock before it begins."""
@@ -353,6 +357,11 @@ class FrameSender:
         error = TransportClosed(f"{what}; peer {self._raddr}", src_exc=exc)
         if self._closed_by is None:
             self._closed_by = error
+            # Now, not when the last reference goes: it may be much.
+            self._dropped = self.unsent > 0
+            self._out = bytearray()
+            self._sealed.clear()
+            self._sealed_size = 0
         self._wake_flusher()
         self._written.unpark_all()
         return error

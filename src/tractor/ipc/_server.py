@@ -28,6 +28,7 @@ from tractor.ipc._addr import (
 )
 from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
+from tractor.ipc._settings import wire_settings
 from tractor.msg.types import Aid, Uid
 
 __all__ = ["Endpoint", "IPCServer", "Server", "bind_endpoints", "open_ipc_server"]
@@ -36,9 +37,6 @@ log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a peer has for the key's proof and its identity together."""
-
-MAX_HALF_OPEN = 1024
-"""How many connections without an identity a server keeps, where the limit of descriptors is high."""
 
 PeerHandler = Callable[[Channel], Awaitable[None]]
 
@@ -56,10 +54,11 @@ class ServerStatistics(msgspec.Struct, frozen=True):
 
 def _half_open_limit() -> int:
     """At most a quarter of the descriptors that this process may have: the rest is for peers and files."""
+    most = wire_settings().limits.max_half_open
     if sys.platform == "win32":
-        return MAX_HALF_OPEN
+        return most
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_HALF_OPEN if soft < 0 else max(1, min(MAX_HALF_OPEN, soft // 4))
+    return most if soft < 0 else max(1, min(most, soft // 4))
 
 
 @ki_protected

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from tractor._errors import RuntimeFailure
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.limits import Limits
 from tractor.ipc._authkey import load_authkey
 from tractor.ipc._tls_config import TLSConfig, TLSContexts
 
@@ -29,22 +29,22 @@ class WireSettings:
     Attributes:
         authkey: what TCP peers must hold; read from the user's key file on first use when not given.
         key_is_explicit: the key was given by argument or environment, so binding beyond loopback is allowed.
-        max_frame_size: bytes; bound for one message, both ways.
+        limits: what peers can't pass; those of the whole tree.
         tls: where the certificates for TCP are; ``None``: TCP is plain.
     """
 
-    __slots__ = ("_contexts", "authkey", "key_is_explicit", "max_frame_size", "tls")
+    __slots__ = ("_contexts", "authkey", "key_is_explicit", "limits", "tls")
 
     def __init__(
         self,
         authkey: bytes | None = None,
         key_is_explicit: bool = False,
-        max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+        limits: Limits | None = None,
         tls: TLSConfig | None = None,
     ) -> None:
         self.authkey = authkey
         self.key_is_explicit = key_is_explicit
-        self.max_frame_size = max_frame_size
+        self.limits = limits or Limits()
         self.tls = tls
         self._contexts: TLSContexts | None = None
 
@@ -52,7 +52,7 @@ class WireSettings:
         # The key must not reach a log or a traceback.
         return (
             f"<WireSettings key_is_explicit={self.key_is_explicit} "
-            f"max_frame_size={self.max_frame_size} tls={self.tls!r}>"
+            f"limits={self.limits!r} tls={self.tls!r}>"
         )
 
     def key(self) -> bytes:

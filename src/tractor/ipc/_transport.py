@@ -7,8 +7,9 @@ that many small messages leave in one system call.  Which bytes pipe is below it
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
 import trio
@@ -67,6 +68,9 @@ class MsgpackTransport(FrameSender):
         self._inbox: deque[MsgType] = deque()
         self._may_have_more = False
         self.received = 0
+        # Seconds in which a frame that has begun must bring another byte, and whom that does not concern.
+        self.frame_progress = math.inf
+        self.may_stall: Callable[[], bool] = bool
 
     # -- state ----------------------------------------------------------------------------------------
 
@@ -200,11 +204,11 @@ class MsgpackTransport(FrameSender):
             if self._may_have_more:
                 await trio.lowlevel.checkpoint()
             else:
-                await io.wait_readable()
+                await self._wait_readable()
             want = CHUNK if self._may_have_more or self._frames.pending else FIRST_CHUNK
             want = max(want, min(self._frames.missing(), 16 * CHUNK))
             while (data := io.recv_nowait(want)) is None:
-                await io.wait_readable()
+                await self._wait_readable()
         except OSError as exc:
             raise self._fail("the connection broke", exc) from exc
         except trio.ClosedResourceError as exc:
@@ -221,6 +225,19 @@ class MsgpackTransport(FrameSender):
                 raise self._fail(str(cut), cut) from None
             raise self._fail("the peer closed the connection", None) from None
         return data
+
+    async def _wait_readable(self) -> None:
+        if not self._frames.pending or self.frame_progress == math.inf:
+            await self.io.wait_readable()
+            return
+        while True:
+            with trio.move_on_after(self.frame_progress) as scope:
+                await self.io.wait_readable()
+            if not scope.cancelled_caught:
+                return
+            if not self.may_stall():
+                what = f"no byte came for {self.frame_progress:g} s of a message that had begun"
+                raise self._fail(what, TimeoutError(what))
 
     def _last_bytes(self) -> bytes:
         """What arrived before nothing more could be sent: a peer that has gone may have answered first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from tractor.ipc._addr import (
 )
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
+from tractor.ipc._settings import wire_settings
 from tractor.msg._undecodable import UndecodableArguments
 from tractor.msg.types import (
     Aid,
@@ -302,6 +304,8 @@ class Actor:
         """
         server = self.ipc_server
         server.add_peer(chan)
+        chan.transport.frame_progress = wire_settings().limits.frame_progress
+        chan.transport.may_stall = lambda: self._is_trusted_with_time(chan)
         lost = TransportClosed(f"the channel to {chan.peer} was closed on this side")
         try:
             async with trio.open_nursery() as tn:
@@ -320,6 +324,11 @@ class Actor:
             lost = TransportClosed(f"the channel to {chan.peer} failed here: {exc!r}", src_exc=exc)
         finally:
             self._drop(chan, lost)
+
+    def _is_trusted_with_time(self, chan: Channel) -> bool:
+        """Whether a frame of that peer may take any time: the tree's own, and everybody while somebody debugs."""
+        own = chan is self.parent_chan or (chan.aid is not None and chan.aid.uid in self.children)
+        return own or runtime_vars()._debug_mode
 
     def _drop(self, chan: Channel, lost: TransportClosed) -> None:
         level = log.transport
@@ -344,8 +353,20 @@ class Actor:
         dialogs = chan.dialogs
         recv_batch = chan.transport.recv_batch
         methods = _METHODS
+        limits = wire_settings().limits
         while True:
-            for msg in await recv_batch():
+            batch = await recv_batch()
+            handled = 0
+            began = perf_counter()
+            for msg in batch:
+                handled += 1
+                # The clock is read for some of them only.
+                if handled > limits.turn_messages or (
+                    not handled & 15 and perf_counter() - began > limits.turn_seconds
+                ):
+                    await trio.lowlevel.checkpoint()
+                    handled = 1
+                    began = perf_counter()
                 kind = type(msg)
                 if kind is Yield:
                     dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
