@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tractor import to_asyncio as to_asyncio
     from tractor import trionics as trionics
     from tractor._clustering import open_actor_cluster as open_actor_cluster
-    from tractor._exceptions import ActorFailure as ActorFailure
     from tractor._exceptions import ActorBusy as ActorBusy
+    from tractor._exceptions import ActorFailure as ActorFailure
     from tractor._exceptions import ActorTooSlowError as ActorTooSlowError
     from tractor._exceptions import AsyncioCancelled as AsyncioCancelled
     from tractor._exceptions import AsyncioRuntimeTranslationError as AsyncioRuntimeTranslationError

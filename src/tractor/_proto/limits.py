@@ -12,7 +12,7 @@ __all__ = ["Limits", "RateLimit"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on what peers can make an actor hold or do; given to ``open_root_actor(limits=...)``, handed down the tree.
+    """What peers can make an actor hold or do at most; given to ``open_root_actor(limits=...)``, handed down the tree.
 
     Reaching one is logged once a channel and counted in ``actor.statistics().limits_reached``.
 

@@ -287,8 +287,8 @@ class Channel:
         if not is_presentable(first.name, most) or not is_presentable(first.uuid, most):
             self._transport.abort()
             raise TransportClosed(
-                f"the peer at {self.raddr} gave a name that is refused: {first.name[:80]!r}; it must be 1 to {most} bytes"
-                " of printable text"
+                f"the peer at {self.raddr} gave a name that is refused: {first.name[:80]!r}; it must be 1 to {most}"
+                " bytes of printable text"
             )
         self.aid = first
         return first
