@@ -277,7 +277,8 @@ async def open_root_actor(
         RuntimeError: a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
             backend that does not support it.
         ValueError: a limit that makes no sense, an unknown backend, a bad address, or one of a transport that is not
-            enabled; a key that is too short; a file of ``tls`` that does not hold what it must; a ``name`` that no message can carry.
+            enabled; a key that is too short; a file of ``tls`` that does not hold what it must; a ``name`` that no
+            message can carry.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty.
         OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
