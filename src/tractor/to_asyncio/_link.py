@@ -25,6 +25,7 @@ from tractor._proto.aio_link import (
     AioLink,
     Do,
     Phase,
+    Related,
     Relation,
     TrioEnd,
     Verdict,
@@ -91,6 +92,7 @@ class Link:
         self._told: BaseException | None = None
         self._begun = False
         self._has_started = False
+        self._entered = False
         self._held = False
         self._fatal: BaseException | None = None
         self._traceback: TracebackType | None = None
@@ -133,7 +135,7 @@ class Link:
     @property
     def entry_failed(self) -> bool:
         """Whether the task has ended before it had started."""
-        return self.machine.phase is Phase.AIO_DONE and not self._has_started
+        return self.machine.phase is Phase.AIO_DONE and not self._entered
 
     @property
     def task(self) -> asyncio.Task[Any]:
@@ -145,9 +147,15 @@ class Link:
         """The task has started.  Raises RuntimeError: for the second time, or it has ended."""
         if self._has_started:
             raise RuntimeError(f"started_nowait() was called a second time by {self.name!r}")
-        todo = self.machine.started()
+        if not self._entered:
+            self.enter()
         self._has_started = True
         self.first = value
+
+    def enter(self) -> None:
+        """The trio side waits for no word of the task that it has started, or that has come."""
+        todo = self.machine.started()
+        self._entered = True
         self._carry_out(todo)
 
     def put_nowait(self, item: Any) -> None:
@@ -367,9 +375,12 @@ class Link:
                 return TrioEnd.WAITING
             unwound = self.scope.cancelled_caught
             return TrioEnd.UNWOUND if unwound else TrioEnd.LEFT
-        if isinstance(exc, trio.EndOfChannel) and exc in self.ends_of_values:
+        if without(exc, self._is_end_of_values) is None:
             return TrioEnd.LEFT
         return TrioEnd.CANCELLED if is_multi_cancelled(exc) else TrioEnd.RAISED
+
+    def _is_end_of_values(self, exc: BaseException) -> bool:
+        return isinstance(exc, trio.EndOfChannel) and exc in self.ends_of_values
 
     async def _await_task(self) -> None:
         with trio.CancelScope(shield=True):
@@ -396,19 +407,19 @@ class Link:
         self._aio_over(AioEnd.GIVEN_UP)
 
     def _verdict(self, exc: BaseException | None, strict: bool) -> BaseException | None:
-        relation = Relation.INDEPENDENT
+        both: Related | None = None
         if exc is not None and self.error is not None:
-            relation = related(self.error, exc, self._stands_for_told)
+            both = related(self.error, exc, self._stands_for_told)
+        relation = Relation.INDEPENDENT if both is None else both.relation
         verdict = self.machine.verdict(strict, relation)
         if verdict in (Verdict.TRIO_ERROR, Verdict.TRIO_CANCELLED):
             return exc
         if verdict in (Verdict.AIO_ERROR, Verdict.GIVEN_UP):
             return self.error
         if verdict is Verdict.BOTH:
-            assert exc is not None
-            assert self.error is not None
+            assert both is not None
             return BaseExceptionGroup(
-                f"both sides of the link with {self.name!r} failed", [exc, self.error]
+                f"both sides of the link with {self.name!r} failed", [both.trio, both.aio]
             )
         if verdict is Verdict.TASK_EXITED:
             return AsyncioTaskExited(f"the asyncio task {self.name!r} has returned")

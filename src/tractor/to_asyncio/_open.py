@@ -65,7 +65,7 @@ async def open_channel_from(
     launch(link, chan, target, target_kwargs, wanted)
     if not {"chan", "to_trio"} & wanted:
         # It has no means to say so.
-        link.started(None)
+        link.enter()
     exc: BaseException | None = None
     try:
         with link.scope:
@@ -120,7 +120,7 @@ async def run_task(func: Callable[..., Any], *, qsize: int = 1024, **kwargs: Any
     chan = LinkedTaskChannel(link)
     launch(link, chan, func, kwargs, wanted)
     if link.machine.aio is None:
-        link.started(None)
+        link.enter()
     exc: BaseException | None = None
     value: Any = None
     try:
