@@ -211,7 +211,7 @@ def test_how_a_task_has_ended(
     assert found is end
 
 
-def caused(exc: BaseException, by: BaseException) -> BaseException:
+def caused(exc: Exception, by: BaseException) -> Exception:
     exc.__cause__ = by
     return exc
 

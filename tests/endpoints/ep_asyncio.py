@@ -55,6 +55,20 @@ async def blocked_signals() -> dict[str, list[int]]:
     return found
 
 
+kept: list[asyncio.Task[Any]] = []
+
+
+async def keep_a_failed_task(text: str) -> None:
+    """Leave a task behind that nobody has linked, and whose error nobody looks at."""
+
+    async def fail() -> None:
+        raise ValueError(text)
+
+    kept.append(asyncio.create_task(fail()))
+    while not kept[-1].done():
+        await trio.sleep(0)
+
+
 async def loop_class() -> str:
     return type(asyncio.get_running_loop()).__module__
 

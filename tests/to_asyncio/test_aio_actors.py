@@ -117,6 +117,19 @@ def test_an_interrupt_before_an_actor_can_handle_it_is_kept_for_then(
     trio.run(main)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_error_of_an_unlinked_task_is_reported_at_the_end(
+    reg_addr: UnwrappedAddress, backend: SpawnMethodKey, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def body(portal: tractor.Portal) -> None:
+        await portal.run(ep_asyncio.keep_a_failed_task, text=f"of {backend}")
+
+    in_tree(reg_addr, body, start_method=backend)
+    err = capfd.readouterr().err
+    assert err.count("Task exception was never retrieved") == 1
+    assert err.count(f"ValueError: of {backend}") == 1
+
+
 def test_below_an_infected_root_and_below_an_infected_actor(reg_addr: UnwrappedAddress) -> None:
     async def body(portal: tractor.Portal) -> Any:
         return await portal.run(ep_asyncio.double_below, value=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import weakref
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
@@ -85,6 +86,7 @@ class Link:
         self.to_aio = AsyncioQueue(self._on_read, self._on_swallowed)
         self.to_trio, self.from_aio = trio.open_memory_channel[Any](size)
         self.room = trio.lowlevel.ParkingLot()
+        self._senders: deque[asyncio.Future[None]] = deque()
         self.left = False
         self.deaf = False
         self.ends_of_values: weakref.WeakSet[BaseException] = weakref.WeakSet()
@@ -179,6 +181,52 @@ class Link:
         except trio.ClosedResourceError:
             raise trio.ClosedResourceError(f"the asyncio task {self.name!r} has ended") from None
 
+    async def put(self, item: Any) -> None:
+        """Send to the trio side, from asyncio: waits while there is no room.  Raises as :meth:`put_nowait` else."""
+        if self.to_aio.told:
+            # One that ignores every error must not keep the loop busy.
+            self._on_swallowed()
+            await asyncio.sleep(0)
+        while True:
+            try:
+                self.put_nowait(item)
+                return
+            except trio.WouldBlock:
+                await self._room_for_sender()
+
+    async def _room_for_sender(self) -> None:
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._senders.append(turn)
+        # It reads nothing meanwhile.
+        self._reads.unpark_all()
+        try:
+            await turn
+        except BaseException:
+            if turn not in self._senders:
+                # Given room that it does not use.
+                self._let_send()
+            raise
+        finally:
+            if turn in self._senders:
+                self._senders.remove(turn)
+
+    def _let_send(self) -> None:
+        while self._senders:
+            turn = self._senders.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _let_all_send(self) -> None:
+        """Those who wait for room are to find out how the link has ended."""
+        while self._senders:
+            self._let_send()
+
+    @property
+    def senders_in_asyncio(self) -> int:
+        """Tasks of asyncio that wait for room."""
+        return len(self._senders)
+
     def ask_cancel(self, msg: str) -> None:
         """Cancel the task because the trio side asks for it."""
         if Do.CANCEL_TASK in self.machine.cancel_asked():
@@ -192,6 +240,7 @@ class Link:
         """The trio side reads no more."""
         self.deaf = True
         self.from_aio.close()
+        self._let_all_send()
 
     def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         if self.machine.aio is not None:
@@ -246,6 +295,7 @@ class Link:
     def _end_values(self) -> None:
         self.to_trio.close()
         self.room.unpark_all()
+        self._let_all_send()
 
     # -- the task has failed --------------------------------------------------------------------------
 
@@ -278,6 +328,7 @@ class Link:
 
     def note_received(self) -> None:
         """The trio side has taken a value."""
+        self._let_send()
         if self._held and not self.unread():
             self.unwind()
 
@@ -334,9 +385,14 @@ class Link:
         self._reads.unpark_all()
 
     async def _let_read(self) -> None:
-        """Wait until the task has read what was sent and asks for more, as long as it reads on."""
+        """Wait until the task has read what was sent and asks for more, as long as it reads on.
+
+        One that waits for room for what nobody will read does not.
+        """
         self.to_aio.on_idle = self._reads.unpark_all
-        while not (self.to_aio.empty() and self.to_aio.read_now) and not self.ended.is_set():
+        while not (
+            (self.to_aio.empty() and self.to_aio.read_now) or self._senders or self.ended.is_set()
+        ):
             taken = self.to_aio.taken
             with trio.move_on_after(GRACE) as limit:
                 await self._reads.park()
@@ -367,6 +423,7 @@ class Link:
         await self._await_task()
         self._close()
         self.to_aio.close(graceful=how is TrioEnd.LEFT)
+        self._let_all_send()
         return self._verdict(exc, strict)
 
     def _how_left(self, exc: BaseException | None) -> TrioEnd:
