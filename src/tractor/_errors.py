@@ -87,7 +87,7 @@ def describe_exit(returncode: int | None) -> str:
 
 @public_error
 class ActorTooSlowError(RuntimeFailure):
-    """An actor did not acknowledge a cancel request in time."""
+    """An actor did not acknowledge a cancel request in time; or it is registered, and did not answer a look-up."""
 
 
 @public_error

@@ -265,18 +265,26 @@ class MsgpackTransport(FrameSender):
         pipelined = early is not None and not machine.keyed
         if early is not None and pipelined:
             self.put(early)
-        await self.flush()
+        await self._flush_opening()
         while True:
             step = self._auth_step(machine, await self._auth_bytes(machine))
             self._out += step.send
             if step.done:
                 break
-            await self.flush()
+            await self._flush_opening()
         if early is not None and not pipelined:
             self.put(early)
         await self.flush()
         if step.rest:
             self._take_early(step.rest)
+
+    async def _flush_opening(self) -> None:
+        """As ``flush``; but one that refuses us may have said why before it left, and that is read first."""
+        try:
+            await self.flush()
+        except TransportClosed:
+            if self._deaf:
+                raise
 
     async def _auth_bytes(self, machine: Handshake) -> bytes:
         try:
