@@ -164,5 +164,7 @@ async def counts_bytes(ctx: tractor.Context, until: str, computes: bool) -> int:
     if computes:
         await trio.sleep(0.1)
         assert block_until(until)
+    total = 0
     async with ctx.open_stream() as stream:
-        return sum([len(value) async for value in stream])
+        total = sum([len(value) async for value in stream])
+    return total

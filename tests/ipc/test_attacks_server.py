@@ -18,6 +18,7 @@ import pytest
 import trio
 import trio.testing
 
+import tractor
 from tractor._errors import TransportClosed
 from tractor._proto.half_open import SPARED
 from tractor.cli import main as tractor_command
@@ -302,7 +303,7 @@ def test_a_proof_without_an_identity_costs_the_same_deadline() -> None:
 def test_half_open_connections_are_bounded_and_the_newest_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_server, "MAX_HALF_OPEN", 20)
+    monkeypatch.setattr(wire_settings(), "limits", tractor.Limits(max_half_open=20))
 
     async def main() -> None:
         async with serving() as (server, addr), rightful_peer(addr, server):
@@ -321,7 +322,7 @@ def test_half_open_connections_are_bounded_and_the_newest_stay(
 
 
 def test_who_has_shown_who_it_is_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "MAX_HALF_OPEN", 2)
+    monkeypatch.setattr(wire_settings(), "limits", tractor.Limits(max_half_open=2))
 
     async def main() -> None:
         async with serving() as (server, addr), trio.open_nursery() as tn:

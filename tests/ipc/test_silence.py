@@ -105,6 +105,7 @@ def test_an_actor_with_a_full_connection_that_reads_nothing_is_not_lost(
     async def main() -> None:
         async with tractor.open_nursery(enable_transports=["tcp"]) as an:
             portal = await an.start_actor("busy", enable_modules=["ep_bulk", "ep_peer"])
+            assert portal.chan.aid is not None
             pid = portal.chan.aid.pid
             assert pid is not None
             go = str(tmp_path / "go")
