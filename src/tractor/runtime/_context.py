@@ -12,7 +12,6 @@ import trio
 from tractor import log as _log
 from tractor._errors import MsgTypeError, RemoteActorError, TransportClosed, safe_repr
 from tractor._proto.dialog import ContextState, Do, Event, Phase
-from tractor._util._caller import Caller
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import MsgCodec
@@ -78,7 +77,6 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
     ) -> None:
         super().__init__(actor, chan, cid, side, endpoint)
         self._portal = portal
-        self._caller: Caller | None = None
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
