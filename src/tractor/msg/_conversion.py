@@ -54,14 +54,14 @@ class Conversions(msgspec.Struct, frozen=True, eq=False):
     """What is known of a function's values; what has no converter stays as it came.
 
     Attributes:
-        arguments: by the parameter's name.
+        arguments: by the parameter's name; ``None`` or left out: it has none.
         rest: of keywords that no parameter is named by.
         result: of what it returns.
         hooked: parameters whose values the sender must encode by the ready hooks.
         first: of the one that is given by position first.
     """
 
-    arguments: Mapping[str, Converter]
+    arguments: Mapping[str, Converter | None]
     rest: Converter | None
     result: Converter | None
     hooked: frozenset[str]
@@ -210,7 +210,7 @@ def conversions_of(
     if signature is None:
         return NOTHING_KNOWN
     maker = _Maker(getattr(inspect.unwrap(fn), "__globals__", {}), dec_hook, ext_types)
-    arguments: dict[str, Converter] = {}
+    arguments: dict[str, Converter | None] = {}
     rest: Converter | None = None
     first: str | None = None
     for param in signature.parameters.values():
@@ -218,20 +218,20 @@ def conversions_of(
             continue
         if first is None and param.kind in (param.POSITIONAL_ONLY, param.POSITIONAL_OR_KEYWORD):
             first = param.name
-        if param.annotation is param.empty:
-            continue
         if param.kind is param.VAR_KEYWORD:
             fields, rest = maker.of_rest(param.annotation)
-            arguments |= fields
+            arguments = fields | arguments
         elif param.kind is not param.VAR_POSITIONAL:
-            found = maker.of(param.annotation, or_none=param.default is None)
-            if found is not None:
-                arguments[param.name] = found
+            arguments[param.name] = maker.of(param.annotation, or_none=param.default is None)
     result = signature.return_annotation
     returned = None if result is signature.empty else maker.of(result)
-    if not arguments and rest is None and returned is None:
-        return NOTHING_KNOWN
-    hooked = frozenset(name for name, one in arguments.items() if one.is_hooked)
+    if not any(arguments.values()):
+        if rest is None and returned is None:
+            return NOTHING_KNOWN
+        if rest is None:
+            # One look at this is all that a call without such annotations pays.
+            arguments = {}
+    hooked = frozenset(name for name, one in arguments.items() if one and one.is_hooked)
     return Conversions(arguments, rest, returned, hooked, arguments.get(first or ""))
 
 
@@ -245,21 +245,20 @@ class _Maker:
         self.dec_hook = dec_hook
         self.own = tuple(get_origin(one) or one for one in ext_types) if dec_hook else ()
 
-    def of_rest(self, annotation: Any) -> tuple[dict[str, Converter], Converter | None]:
+    def of_rest(self, annotation: Any) -> tuple[dict[str, Converter | None], Converter | None]:
         """Of ``**kwargs: annotation``: of single ones that it names, and of all others."""
-        hint = self._evaluated(annotation)
+        hint = None if annotation is _EMPTY else self._evaluated(annotation)
         if get_origin(hint) is not Unpack:
             return {}, self.of(annotation)
         try:
             fields = typing.get_type_hints(get_args(hint)[0])
         except Exception:
             return {}, None
-        made = {name: self.of(field) for name, field in fields.items()}
-        return {name: one for name, one in made.items() if one is not None}, None
+        return {name: self.of(field) for name, field in fields.items()}, None
 
     def of(self, annotation: Any, or_none: bool = False) -> Converter | None:
         """Of one annotation; ``or_none``: it is that of a parameter whose default is ``None``."""
-        hint = self._evaluated(annotation)
+        hint = self._evaluated(annotation) if annotation is not _EMPTY else _UNKNOWN
         if hint is _UNKNOWN or hint is Any or hint is object or isinstance(hint, typing.TypeVar):
             return None
         try:
@@ -307,6 +306,7 @@ class _Maker:
 
 
 _UNKNOWN: Any = object()
+_EMPTY = inspect.Parameter.empty
 
 
 def _is_custom(member: Any) -> bool:

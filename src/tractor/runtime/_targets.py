@@ -44,7 +44,7 @@ class Parameters(msgspec.Struct, frozen=True, eq=False):
         required: must be given.
         names: may be given.
         takes_any: others may be given, too.
-        impossible: can only be given by position, which no request does.
+        by_name_only: why none may be given by position.
     """
 
     order: tuple[str, ...] | None
@@ -52,7 +52,6 @@ class Parameters(msgspec.Struct, frozen=True, eq=False):
     names: frozenset[str]
     takes_any: bool
     by_name_only: str = ""
-    impossible: tuple[str, ...] = ()
 
     def keywords(self, what: str, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """All arguments by keyword.
@@ -91,14 +90,18 @@ class Parameters(msgspec.Struct, frozen=True, eq=False):
         return named | kwargs
 
     def _misfit(self, what: str, given: Iterable[str]) -> TypeError:
-        missing = [name for name in sorted(self.required) if name not in given]
-        if missing:
-            hint = ", which can be given by position alone" if missing[0] in self.impossible else ""
-            return TypeError(f"{what} is missing a required argument: {missing[0]!r}{hint}")
-        extra = [name for name in given if name not in self.names]
-        return TypeError(
-            f"{what} got an unexpected keyword argument {extra[0]!r}; it takes {sorted(self.names)}"
-        )
+        wrong = [
+            f"is missing a required argument: {n!r}"
+            for n in sorted(self.required)
+            if n not in given
+        ]
+        if not self.takes_any:
+            wrong += [
+                f"got an unexpected keyword argument {name!r}; it takes {sorted(self.names)}"
+                for name in given
+                if name not in self.names
+            ]
+        return TypeError(f"{what} {', and '.join(wrong)}")
 
 
 def parameters_of(fn: Callable[..., Any], skip: str | None = None) -> Parameters:
@@ -118,21 +121,14 @@ def parameters_of(fn: Callable[..., Any], skip: str | None = None) -> Parameters
     by_name = [p.name for p in params if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     order, why = _order(params)
     required: list[str] = []
-    impossible: list[str] = []
     for p in own.parameters.values():
         if p.name != skip and p.default is p.empty:
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
                 required.append(p.name)
             elif p.kind is p.POSITIONAL_ONLY:
-                impossible.append(p.name)
-    return Parameters(
-        order,
-        frozenset((*required, *impossible)),
-        frozenset(by_name),
-        takes_any,
-        why,
-        tuple(impossible),
-    )
+                # No name that could be given: no request gives anything by position.
+                required.append(f"{p.name}, by position alone")
+    return Parameters(order, frozenset(required), frozenset(by_name), takes_any, why)
 
 
 def _order(params: list[inspect.Parameter]) -> tuple[tuple[str, ...] | None, str]:
@@ -171,10 +167,18 @@ def find_place(fn: Any) -> Place:
     try:
         path = NamespacePath.from_ref(fn)
         ns, name = path.to_tuple()
-    except TypeError as exc:
-        raise Unreachable(f"{exc}: use a function made by `def` at the top of a module") from None
+    except TypeError:
+        raise Unreachable(
+            f"{fn!r} has no module and name under which a peer could find it; use a function made by `def` at the"
+            " top of a module"
+        ) from None
     except ValueError as exc:
-        raise Unreachable(str(exc)) from None
+        hint = (
+            ""
+            if "lambda" in str(exc)
+            else "; if a decorator made it, let that use `functools.wraps`"
+        )
+        raise Unreachable(f"{exc}{hint}") from None
     misses: list[str] = []
     for module in _modules(ns):
         found, place = _walk(module, ns, name)
@@ -184,9 +188,9 @@ def find_place(fn: Any) -> Place:
         misses.append("nothing" if place is None else repr(found))
     leads_to = misses[0] if misses else "a module that is not imported here"
     raise Unreachable(
-        f"a peer would look for {fn!r} under the name {str(path)!r}, which leads to {leads_to}: give it"
-        f" that name in {ns!r}, or set its `__module__` and `__qualname__` to where it is (a decorator's wrapper has"
-        " the name of what it wraps by `functools.wraps`, and must take its place)"
+        f"a peer would not find {fn!r}: its name is {str(path)!r}, which leads to {leads_to}; set its `__module__`"
+        " and `__qualname__` to where it can be found (a wrapper made with `functools.wraps` has the name of what it"
+        " wraps, and must take its place there)"
     )
 
 
