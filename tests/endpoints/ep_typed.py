@@ -71,7 +71,7 @@ def kind_of(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"
 
 
-async def takes(
+async def takes(  # type: ignore[no-untyped-def]
     a_set: set[int] | None = None,
     pair: tuple[int, str] | None = None,
     points: list[Point] | None = None,
@@ -91,7 +91,7 @@ async def takes(
     own: Own | None = None,
     generic: T | None = None,
     call_me: Callable[[], int] | None = None,
-    bare=None,  # type: ignore[no-untyped-def]
+    bare=None,
     **rest: int,
 ) -> dict[str, str]:
     """The classes of all that is no default."""

@@ -70,7 +70,7 @@ FITS: list[tuple[Any, Any]] = [
     (dict[str, Point], {"a": Point(1)}),
     (Point | None, Point(1)),
     (Point | None, None),
-    (Optional[Point], Point(1)),
+    (Optional[Point], Point(1)),  # noqa: UP045
     (Point | int, Point(1)),
     (Point | int, 7),
     (Job, Job("a", Path("/tmp"), [Point(1)])),

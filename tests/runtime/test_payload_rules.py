@@ -431,7 +431,7 @@ async def test_arguments_that_cannot_be_encoded(tree: Tree) -> None:
         async with tree.portal.open_context(ep.echo, first=object()):
             raise AssertionError("the block must not be entered")
     with pytest.raises(tractor.MsgTypeError, match=r"(?s)`Start`.*object.*enc_hook"):
-        async with tree.portal.open_stream_from(ep.points, n=object()):
+        async with tree.portal.open_stream_from(ep.points, n=object()):  # type: ignore[call-overload]
             raise AssertionError("the block must not be entered")
     assert tree.portal.chan.statistics().sent == sent
     assert tree.portal.chan.statistics().dialogs == 0

@@ -122,14 +122,15 @@ def test_each_kind_is_refused_for_the_others(kind: Kind) -> None:
         else:
             with pytest.raises(TypeError, match="must be"):
                 target_of(fn, kind)
-    for other in (ep_typed.sync_points, ep_typed.Holder(), 7, [], print, "takes"):
+    others: list[Any] = [ep_typed.sync_points, ep_typed.Holder(), 7, [], print, "takes"]
+    for other in others:
         with pytest.raises(TypeError, match="it is none"):
             target_of(other, kind)
 
 
 def test_the_place_of_an_error_is_a_type_error_that_names_the_function() -> None:
     for fn in (ep_typed.alias, ep_typed.nameless, ep_typed.Holder().method, local()):
-        with pytest.raises(TypeError, match="function|method"):
+        with pytest.raises(TypeError, match=r"function|method"):
             target_of(fn, Kind.CALL)
 
 
@@ -234,5 +235,5 @@ def test_a_first_parameter_called_ctx_needs_no_annotation() -> None:
     async def by_position(ctx, /): ...  # type: ignore[no-untyped-def]
 
     for fn in (not_the_first, another_name, of_another_type, by_keyword, by_position):
-        with pytest.raises(TypeError, match="`ctx: tractor.Context`"):
+        with pytest.raises(TypeError, match=r"`ctx: tractor.Context`"):
             tractor.context(fn)

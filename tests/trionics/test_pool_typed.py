@@ -49,6 +49,7 @@ def test_arguments_and_values() -> None:
 
 
 async def misfits(pool: Any) -> None:
+    points: Any = ep_typed.sync_points
     done = pool.statistics().done
     for fn, args, kwargs in [
         (ep_typed.sync_norm, (), {}),
@@ -67,14 +68,11 @@ async def misfits(pool: Any) -> None:
     with pytest.raises(tractor.MsgTypeError, match="cannot be encoded"):
         await pool.run(ep_typed.sync_points, [], where=object())
     with pytest.raises(tractor.MsgTypeError, match="the item of ep_typed:sync_norm"):
-        async for _ in pool.map(ep_typed.sync_norm, [7]):
-            pytest.fail("it has a value")
+        await anext(pool.map(ep_typed.sync_norm, [7]))
     with pytest.raises(tractor.MsgTypeError, match="the result of ep_typed:sync_lies"):
-        async for _ in pool.map(ep_typed.sync_lies, [7]):
-            pytest.fail("it has a value")
+        await anext(pool.map(ep_typed.sync_lies, [7]))
     with pytest.raises(tractor.MsgTypeError, match="the argument 'where' of ep_typed:sync_points"):
-        async for _ in pool.map(functools.partial(ep_typed.sync_points, where=7), [[]]):
-            pytest.fail("it has a value")
+        await anext(pool.map(functools.partial(points, where=7), [[]]))
 
 
 async def callers(pool: Any) -> None:

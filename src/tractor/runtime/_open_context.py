@@ -37,7 +37,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         self, portal: Portal, target: Target, allow_overruns: bool, kwargs: dict[str, Any]
     ) -> None:
         self._portal = portal
-        self._target = target
+        self._where = (target.ns, target.name)
         self._endpoint = target.endpoint
         self._allow_overruns = allow_overruns
         self._kwargs = kwargs
@@ -52,7 +52,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         actor = portal.actor
         if chan.aid is not None and chan.aid.uuid == actor.aid.uuid:
             raise RuntimeError("Invalid Operation: an actor can't open a context to itself")
-        ns, name = self._target.ns, self._target.name
+        ns, name = self._where
         ctx = self._ctx = Context(actor, chan, chan.new_cid(), "parent", self._endpoint, portal)
         ctx._task = trio.lowlevel.current_task()
         ctx._caller = self._caller

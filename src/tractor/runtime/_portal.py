@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import trio
@@ -49,6 +49,18 @@ _FirstT = TypeVar("_FirstT")
 _SendT = TypeVar("_SendT")
 _RecvT = TypeVar("_RecvT")
 _ResultT = TypeVar("_ResultT")
+_GivenT = TypeVar("_GivenT", covariant=True)
+
+
+class _ContextFunction(Protocol[_FirstT, _SendT, _RecvT, P, _GivenT]):
+    """An endpoint whose first parameter is ``ctx``; mypy matches one with ``**kwargs`` in this way only."""
+
+    def __call__(
+        self,
+        ctx: Context[_FirstT, _SendT, _RecvT, Any],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, _GivenT]: ...
 
 
 class PortalStatistics(msgspec.Struct, frozen=True):
@@ -251,19 +263,11 @@ class Portal:
     @overload
     def open_context(
         self,
-        fn: Callable[Concatenate[Context[Any, Any, Any, Any], ...], Coroutine[Any, Any, Any]],
+        fn: _ContextFunction[_FirstT, _SendT, _RecvT, P, _ResultT],
         /,
-        *args: Any,
-        **kwargs: Any,
-    ) -> ArgumentsDoNotFit: ...
-    @overload
-    def open_context(
-        self,
-        fn: Callable[..., Coroutine[Any, Any, _ResultT]],
-        /,
-        *args: Any,
-        **kwargs: Any,
-    ) -> OpenContext[Any, Any, Any, _ResultT]: ...
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
     def open_context(  # type: ignore[misc]
         self,
         fn: Any,
@@ -441,10 +445,6 @@ class Portal:
 
 
 _NAMED = "a function is found by the names of module and function"
-
-
-class ArgumentsDoNotFit:
-    """For type checkers: what ``open_context()`` gives for arguments that do not fit; it can't be entered."""
 
 
 class _Value(msgspec.Struct):
