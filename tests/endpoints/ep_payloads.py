@@ -268,7 +268,7 @@ def stand_in(
     """An opener's idea of ``target`` that has another payload spec."""
 
     @tractor.context(pld_spec=spec, **hooks)
-    async def other(ctx: tractor.Context) -> None:
+    async def other(ctx: tractor.Context, **kwargs: Any) -> Any:
         raise AssertionError("never runs: it is only used to open the other")
 
     return posing_as(patch, target, other)

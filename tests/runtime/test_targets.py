@@ -52,7 +52,7 @@ FOUND: list[tuple[Any, str]] = [
 def test_what_is_found_by_its_name(fn: Any, name: str) -> None:
     place = find_place(fn)
     assert (place.ns, place.name) == ("ep_typed", name)
-    assert place.is_current()
+    assert place.holder[place.leaf] is place.value
 
 
 NOT_FOUND: list[tuple[Any, str]] = [

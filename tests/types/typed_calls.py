@@ -74,11 +74,11 @@ async def opens_contexts(portal: tractor.Portal) -> None:
     portal.open_context(open_ended, 1, other=2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     portal.open_context(open_ended)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     portal.open_context(bare)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    portal.open_context(bare, "1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]  # type: ignore[]  # pyright: ignore[reportCallIssue]
+    portal.open_context(bare, "1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     portal.open_context(bare, 1, z=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     portal.open_context(bare, ctx=None, n=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    portal.open_context(typed, n="1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]  # type: ignore[]  # pyright: ignore[reportCallIssue]
-    portal.open_context(add, 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]  # type: ignore[]  # pyright: ignore[reportCallIssue]
+    portal.open_context(typed, n="1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    portal.open_context(add, 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 async def opens_streams(portal: tractor.Portal) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "NOTHING_KNOWN",
     "Conversions",
     "Converter",
+    "any_arguments",
     "conversions_of",
     "decode_argument",
     "decode_arguments",
@@ -66,6 +67,11 @@ class Conversions(msgspec.Struct, frozen=True, eq=False):
     result: Converter | None
     hooked: frozenset[str]
     first: Converter | None = None
+
+    @property
+    def takes_anything(self) -> bool:
+        """Whether every argument stays as it comes."""
+        return not self.arguments and self.rest is None
 
     def pack(self, kwargs: dict[str, Any], codec: MsgCodec) -> dict[str, Any]:
         """The arguments to send: those of types that need a hook are encoded by it, each by itself.
@@ -130,7 +136,7 @@ def decode_result(raw: Raw, to: Converter | None, name: str, cid: int | None = N
         raise conversion_error("Return", what, raw, text, exc, cid=cid) from exc
 
 
-_any_arguments = Decoder(dict[str, Any]).decode
+any_arguments = Decoder(dict[str, Any]).decode
 _raw_arguments = Decoder(dict[str, Raw]).decode
 _any_value = ANY_DEC.dec.decode
 
@@ -141,9 +147,9 @@ def decode_arguments(raw: Raw, known: Conversions, name: str, cid: int | None) -
     Raises:
         MsgTypeError: they can't be decoded, or one is not what its parameter is annotated with.
     """
-    if not known.arguments and known.rest is None:
+    if known.takes_anything:
         try:
-            return decode_deep(_any_arguments, raw)
+            return decode_deep(any_arguments, raw)
         except Exception as exc:
             raise undecodable_arguments(name, exc, cid) from exc
     try:

@@ -235,7 +235,11 @@ def result_of(
         declared = None if endpoint is None else endpoint.conversions.result
         if declared is not None and decoder is ANY_DEC:
             assert endpoint is not None
-            return decode_result(reply.pld, declared, endpoint.name, reply.cid)
+            try:
+                return declared.decode(reply.pld)
+            except Exception:
+                # Once more, for its error, and on a stack that is deep enough.
+                return decode_result(reply.pld, declared, endpoint.name, reply.cid)
         try:
             return decoder.dec.decode(reply.pld)
         except Exception as exc:

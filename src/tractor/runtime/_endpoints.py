@@ -65,8 +65,9 @@ class Endpoint(msgspec.Struct, frozen=True):
     # A context's: the decoder that its declaration asks for (`None`: anything goes), and the encoder, if it has a hook.
     pld_dec: MsgDec | None = None
     encoder: msgspec.msgpack.Encoder | None = None
-    # What its annotations ask of its arguments and its result.
+    # What its annotations ask of its arguments and its result; and whether they ask nothing of the arguments.
     conversions: Conversions = NOTHING_KNOWN
+    takes_anything: bool = True
 
 
 @overload
@@ -261,7 +262,9 @@ def describe(fn: Any, name: str) -> Endpoint | None:
     pld_dec, encoder = (None, None) if spec is None else _payload_rules(spec, name)
     hooks = (spec.dec_hook, spec.ext_types or ()) if spec else (None, ())
     conversions = conversions_of(fn, param, *hooks)
-    found = Endpoint(fn, kind, name, param, pld_dec, encoder, conversions)
+    found = Endpoint(
+        fn, kind, name, param, pld_dec, encoder, conversions, conversions.takes_anything
+    )
     _known[fn] = found
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -139,9 +140,11 @@ class Portal:
         """
         if isinstance(fn, str):
             return await self._run_by_name(fn, *args, **kwargs)
-        plain, merged = plain_function(fn)
-        target = target_of(plain, Kind.CALL)
-        kwargs = target.arguments(args, {**merged, **kwargs} if merged else kwargs)
+        if isinstance(fn, functools.partial):
+            fn, merged = plain_function(fn)
+            kwargs = {**merged, **kwargs}
+        target = target_of(fn, Kind.CALL)
+        kwargs = target.arguments(args, kwargs)
         return await call(self.chan, self._actor, target.ns, target.name, kwargs, target.endpoint)
 
     async def _run_by_name(self, ns: str, name: str = "", /, **kwargs: Any) -> Any:

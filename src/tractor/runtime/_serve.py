@@ -16,7 +16,7 @@ from tractor._util._masking import unmasked
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import codec_in_force
-from tractor.msg._conversion import decode_arguments
+from tractor.msg._conversion import any_arguments, decode_arguments
 from tractor.msg._payload import refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
@@ -170,6 +170,11 @@ class ServedTask(DialogEnd):
         # Done with: it would keep alive all that came with it.
         self.given = {}
         endpoint = self.endpoint
+        if endpoint.takes_anything:
+            try:
+                return any_arguments(given)
+            except Exception:
+                pass
         return decode_arguments(given, endpoint.conversions, endpoint.name, self.cid)
 
     def take_cancel(

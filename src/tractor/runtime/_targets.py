@@ -149,10 +149,6 @@ class Place(msgspec.Struct, frozen=True, eq=False):
     leaf: str
     value: Any
 
-    def is_current(self) -> bool:
-        """Whether nothing else has been put there since."""
-        return self.holder.get(self.leaf) is self.value
-
 
 def find_place(fn: Any) -> Place:
     """Where a peer finds ``fn``.
@@ -220,23 +216,24 @@ class Target(msgspec.Struct, frozen=True, eq=False):
     """A function that a peer is asked to run.
 
     Attributes:
+        ns, name: its module, and its name there.
+        holder, leaf, value: the namespace that has it, under which name, and what is there.
+        kind: of the dialog that it serves.
         packs: whether some arguments need to be encoded by themselves.
+        required, names: as of ``parameters``; ``None``: any name may be given.
     """
 
-    place: Place
+    ns: str
+    name: str
+    holder: Mapping[str, Any]
+    leaf: str
+    value: Any
+    kind: Kind
     endpoint: Endpoint
     parameters: Parameters
     packs: bool
-
-    @property
-    def ns(self) -> str:
-        """Its module."""
-        return self.place.ns
-
-    @property
-    def name(self) -> str:
-        """Its name there."""
-        return self.place.name
+    required: frozenset[str]
+    names: frozenset[str] | None
 
     def arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """What to send for the arguments.
@@ -245,7 +242,10 @@ class Target(msgspec.Struct, frozen=True, eq=False):
             TypeError: they do not fit the function.
             MsgTypeError: one can't be encoded.
         """
-        kwargs = self.parameters.keywords(self.endpoint.name, args, kwargs)
+        given = kwargs.keys()
+        names = self.names
+        if args or not self.required <= given or (names is not None and not given <= names):
+            kwargs = self.parameters.keywords(self.endpoint.name, args, kwargs)
         if self.packs:
             return self.endpoint.conversions.pack(kwargs, codec_in_force())
         return kwargs
@@ -288,10 +288,11 @@ def target_of(fn: Any, want: Kind) -> Target:
         known = _known.get(fn)
     except TypeError:
         known = None
-    if known is None or not known.place.is_current():
+    # Its name may mean another one by now.
+    if known is None or known.holder.get(known.leaf) is not known.value:
         known = _describe(fn, want)
-    if known.endpoint.kind.wire != want.wire:
-        raise _of_another_kind(fn, want, known.endpoint.kind)
+    if known.kind is not want and known.kind.wire != want.wire:
+        raise _of_another_kind(fn, want, known.kind)
     return known
 
 
@@ -309,7 +310,20 @@ def _describe(fn: Any, want: Kind) -> Target:
     packs = bool(conversions.hooked) or (
         conversions.rest is not None and conversions.rest.is_hooked
     )
-    made = Target(place, endpoint, parameters_of(fn, endpoint.param), packs)
+    parameters = parameters_of(fn, endpoint.param)
+    made = Target(
+        ns=place.ns,
+        name=place.name,
+        holder=place.holder,
+        leaf=place.leaf,
+        value=place.value,
+        kind=endpoint.kind,
+        endpoint=endpoint,
+        parameters=parameters,
+        packs=packs,
+        required=parameters.required,
+        names=None if parameters.takes_any else parameters.names,
+    )
     _known[fn] = made
     return made
 
@@ -344,5 +358,5 @@ def refuse_swallowed(
         if is_given and name in parameters.names and name not in names:
             raise TypeError(
                 f"{target.endpoint.name} has a parameter {name!r}, and {by} takes `{name}=` for itself: give the"
-                f" function's by position, or as `functools.partial({target.place.leaf}, {name}=...)`"
+                f" function's by position, or as `functools.partial({target.leaf}, {name}=...)`"
             )
