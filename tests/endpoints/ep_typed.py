@@ -117,6 +117,16 @@ async def gives_array(n: int) -> NDArray[np.int64]:
     return np.arange(n)
 
 
+async def of_subclasses(name: str, count: int, share: float) -> float:
+    assert (type(name), type(count), type(share)) == (str, int, float)
+    assert (name, count) == ("a", 3)
+    return np.float64(share)
+
+
+async def sums(numbers: list[float]) -> float:
+    return np.float64(sum(numbers))
+
+
 async def lies() -> int:
     return "no number"  # type: ignore[return-value]
 

@@ -25,6 +25,15 @@ HERE = Path(__file__).name
 NOT_ENCODABLE = object()
 
 
+class Name(str):
+    def __str__(self) -> str:
+        return "another text"
+
+
+class Count(int):
+    pass
+
+
 def line_of(text: str) -> int:
     """The first line of this file that has this text and does not search for it."""
     lines = Path(__file__).read_text().splitlines()
@@ -100,6 +109,11 @@ async def calls(portal: tractor.Portal) -> None:
     assert await portal.run(ep_typed.Holder.static, Point(1)) == "Point Point(x=1, y=0)"
     assert await portal.run(ep_typed.Heir.of_class, Point(1)) == "Heir Point Point(x=1, y=0)"
     assert await portal.run(ep_typed.rebound) == "the new one"
+    # Objects of subclasses are what they are a subclass of.
+    assert await portal.run(ep_typed.of_subclasses, Name("a"), Count(3), np.float64(1.5)) == 1.5
+    assert await portal.run(ep_typed.sums, [np.float64(1), np.float32(2)]) == 3.0
+    with pytest.raises(tractor.MsgTypeError, match="cannot be encoded"):
+        await portal.run(ep_typed.takes, bare=Name("a"))
     # A codec of the task's that says what payloads are wins over the annotation.
     with tractor.msg.limit_msg_spec(list[dict[str, int]]):
         plain = await portal.run_from_ns("ep_typed", "gives_points", n=1)
@@ -234,10 +248,6 @@ async def callers(portal: tractor.Portal) -> None:
 
 async def names(portal: tractor.Portal) -> None:
     """Names are taken as any kind of text."""
-
-    class Name(str):
-        pass
-
     assert await portal.run_from_ns(Name("ep_typed"), Name("rebound")) == "the new one"
     with pytest.raises(TypeError, match="names of module and function, not 7"):
         await portal.run_from_ns("ep_typed", 7)  # type: ignore[arg-type]
@@ -247,10 +257,6 @@ async def names(portal: tractor.Portal) -> None:
 
 
 def test_one_shots(reg_addr: Any) -> None:
-    class Name(str):
-        def __str__(self) -> str:
-            return "another text"
-
     async def main() -> None:
         async with tractor.open_nursery(
             name=Name("top"), registry_addrs=[reg_addr], loglevel=ep_typed.Level.INFO

@@ -68,7 +68,7 @@ async def find_actor(
     3 s; one where an actor accepts but does not answer, say because it is stopped, is left in the table.
     """
     actor = current_actor()
-    checked_name(name)
+    name = checked_name(name)
     if enable_transports:
         enable_transports = known_transports(enable_transports)
     if only_first and registry_addrs is None:
@@ -113,7 +113,7 @@ async def wait_for_actor(name: str, registry_addr: Addr | None = None) -> AsyncI
     The wait itself has no bound; a caller that is cancelled leaves no waiter behind at any registrar.
     """
     actor = current_actor()
-    checked_name(name)
+    name = checked_name(name)
     peer = lasting_peer(actor, name) if registry_addr is None else None
     if peer is not None:
         yield portal_over(peer, actor)
@@ -177,7 +177,7 @@ async def query_actor(
         NoRuntime: no runtime is open.
     """
     actor = current_actor()
-    checked_name(name)
+    name = checked_name(name)
     near = _peer_addr(actor, name) if regaddr is None else None
     if near is not None:
         yield near, None

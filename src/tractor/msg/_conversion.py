@@ -16,7 +16,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from ._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, mk_dec
 from ._payload import conversion_error, encode_payload
-from ._ready import dec_ready, enc_ready, is_ready
+from ._ready import SUBCLASSED, dec_ready, enc_ready, enc_subclass, is_ready
 from ._undecodable import decode_deep, undecodable_arguments
 from ._union import spec_text, union_members
 
@@ -90,11 +90,27 @@ class Conversions(msgspec.Struct, frozen=True, eq=False):
             for name, value in kwargs.items()
         }
 
+    def pack_plainly(self, kwargs: dict[str, Any], codec: MsgCodec) -> dict[str, Any] | None:
+        """The arguments to send if msgspec can't encode them: what is annotated may be, or hold, an object of a
+        subclass.  ``None``: that is not what it can't encode.
+        """
+        encode = _encoder(codec, enc_subclass).encode
+        known, rest = self.arguments, self.rest
+        try:
+            return {
+                name: Raw(encode(value)) if known.get(name, rest) else value
+                for name, value in kwargs.items()
+            }
+        except Exception:
+            return None
+
     def pack_result(self, value: Any, codec: MsgCodec) -> Any:
         """The result to send.  Raises MsgTypeError: it can't be encoded."""
-        if self.result is None or not self.result.is_hooked:
+        if self.result is None:
             return value
-        return packed(value, codec, "Return")
+        if self.result.is_hooked or (type(value) not in _EXACT and isinstance(value, SUBCLASSED)):
+            return packed(value, codec, "Return")
+        return value
 
 
 NOTHING_KNOWN = Conversions({}, None, None, frozenset())
@@ -103,20 +119,21 @@ NOTHING_KNOWN = Conversions({}, None, None, frozenset())
 
 def packed(value: Any, codec: MsgCodec, what: str) -> Raw:
     """A value that may need the ready hooks, as msgpack.  Raises MsgTypeError: it can't be encoded."""
-    return Raw(encode_payload(_encoder(codec), value, what))
+    return Raw(encode_payload(_encoder(codec, enc_ready), value, what))
 
 
-_ready_encoder = Encoder(enc_hook=enc_ready)
+_EXACT = frozenset((type(None), bool, int, float, str, bytes, list, dict))
+"""Classes whose objects need no look at what they are a subclass of."""
 
 
-def _encoder(codec: MsgCodec) -> Encoder:
+def _encoder(codec: MsgCodec, hook: Callable[[Any], Any]) -> Encoder:
     own = codec.enc_hook
     if own is None:
-        return _ready_encoder
+        return Encoder(enc_hook=hook)
 
     def enc_hook(obj: Any) -> Any:
         try:
-            return enc_ready(obj)
+            return hook(obj)
         except TypeError:
             return own(obj)
 

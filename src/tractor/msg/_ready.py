@@ -11,7 +11,7 @@ from . import _arrays
 from ._nspath import NamespacePath
 from .hooks import nspath_hooks, path_hooks
 
-__all__ = ["dec_ready", "enc_ready", "is_ready"]
+__all__ = ["SUBCLASSED", "dec_ready", "enc_ready", "enc_subclass", "is_ready"]
 
 _PATHS = (Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath)
 
@@ -43,6 +43,30 @@ def enc_ready(obj: Any) -> Any:
     np = sys.modules.get("numpy")
     if np is not None and isinstance(obj, (np.ndarray, np.generic)):
         return _arrays.to_wire(obj)
+    return enc_subclass(obj)
+
+
+SUBCLASSED = (str, bytes, int, float)
+
+
+def enc_subclass(obj: Any) -> Any:
+    """The plain text, bytes or number that an object of a subclass is, such as ``numpy.float64``.
+
+    Raises:
+        TypeError: it is none.
+    """
+    np = sys.modules.get("numpy")
+    if np is not None and isinstance(obj, np.generic):
+        return _arrays.to_wire(obj)
+    # Not `str(obj)` and the like, which ask the object.
+    if isinstance(obj, str):
+        return str.__str__(obj)
+    if isinstance(obj, bytes):
+        return bytes(memoryview(obj))
+    if isinstance(obj, int):
+        return int.__int__(obj)
+    if isinstance(obj, float):
+        return float.__float__(obj)
     raise TypeError(f"Encoding objects of type {type(obj).__qualname__} is unsupported")
 
 

@@ -122,8 +122,19 @@ def put_start(
     kind: Any = "call",
     spec: str | None = None,
     encoder: msgspec.msgpack.Encoder | None = None,
+    endpoint: Endpoint | None = None,
 ) -> None:
     """Send a request; on failure its dialog is forgotten.
+
+    Args:
+        chan: the channel to the peer.
+        cid: the dialog.
+        ns, func: module and name.
+        kwargs: the arguments.
+        kind: of the dialog.
+        spec: the payload spec, for people.
+        encoder: encodes the arguments; default: the channel's.
+        endpoint: the function, where it is at hand.
 
     Raises:
         MsgTypeError: an argument can't be encoded; nothing was sent.
@@ -134,7 +145,17 @@ def put_start(
         for value in kwargs.values():
             if type(value) is msgspec.Raw:
                 refuse_garbage(value, "Start", cid=cid)
-        chan.transport.put(Start(cid, ns, func, kwargs, chan.local_uid, spec, kind), encoder)
+        start = Start(cid, ns, func, kwargs, chan.local_uid, spec, kind)
+        try:
+            chan.transport.put(start, encoder)
+        except TypeError:
+            if endpoint is None:
+                raise
+            plain = endpoint.conversions.pack_plainly(kwargs, codec_in_force())
+            if plain is None:
+                raise
+            start.kwargs = plain
+            chan.transport.put(start, encoder)
     except TypeError as exc:
         chan.dialogs.pop(cid, None)
         raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
@@ -189,7 +210,8 @@ async def call(
         MessagingError: the request can't be sent.
     """
     pending = PendingCall(chan, f"{ns}:{func}")
-    put_start(chan, pending.cid, ns, func, kwargs, encoder=codec_in_force().enc)
+    enc = codec_in_force().enc
+    put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()

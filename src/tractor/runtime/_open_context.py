@@ -59,7 +59,8 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         ctx._port.recv.allow_overruns = self._allow_overruns
         declared = self._endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
-        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, ctx.pld_rx.encoder)
+        enc = ctx.pld_rx.encoder
+        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
         try:
             await self._wait_started(ctx)
             first: FirstT = ctx._decode_payload(Started, ctx._started_msg.pld)

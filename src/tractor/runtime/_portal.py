@@ -212,7 +212,9 @@ class Portal:
         ns, name = target.ns, target.name
         kwargs = target.arguments(args, {**merged, **kwargs})
         receiver = OneWayReceiver(self.chan, self._actor, f"{ns}:{name}", find_caller(1))
-        put_start(self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen")
+        put_start(
+            self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen", endpoint=target.endpoint
+        )
         port = receiver.port
 
         def close() -> None:

@@ -290,10 +290,10 @@ class ServedCall(ServedTask):
         """Call, and return the value."""
         value = await self.endpoint.fn(**self.arguments())
         declared = self.endpoint.conversions.result
-        if declared is not None and declared.is_hooked:
-            value = self.endpoint.conversions.pack_result(value, codec_in_force())
-        elif type(value) is Raw:
+        if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)
+        elif declared is not None:
+            value = self.endpoint.conversions.pack_result(value, codec_in_force())
         if not self.lost:
             put_return(self.chan, self.cid, value)
 

@@ -224,7 +224,14 @@ class ActorNursery(OneShots):
         try:
             if child is not None and child.recipe is not None:
                 child.recipe.main = (target.ns, target.name, kwargs)
-            put_start(portal.chan, pending.cid, target.ns, target.name, kwargs)
+            put_start(
+                portal.chan,
+                pending.cid,
+                target.ns,
+                target.name,
+                kwargs,
+                endpoint=target.endpoint,
+            )
             portal.expect_main(pending, target.endpoint, caller)
             # The caller may go on to compute without ever yielding: the child must not wait for that.
             await portal.chan.transport.flush()
