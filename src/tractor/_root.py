@@ -23,7 +23,7 @@ from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
-from tractor._util._names import require_name
+from tractor._util._names import plain_text, require_name
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
 from tractor.discovery._registration import Registration
@@ -287,7 +287,7 @@ async def open_root_actor(
         BaseException: what the block raised, as itself.
     """
     _refuse_second_root()
-    require_name(name)
+    name = require_name(name)
     if tls is not None and not isinstance(tls, TLSConfig):
         raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
     if arbiter_addr is not None:
@@ -300,6 +300,13 @@ async def open_root_actor(
             "`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=3
         )
         enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+    if loglevel is not None:
+        loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
+    if start_method is not None:
+        start_method = plain_text(start_method, "`start_method` is the name of a spawn backend")
+    if enable_modules is not None and not isinstance(enable_modules, str):
+        rule = "`enable_modules` must be a list of module names (str)"
+        enable_modules = [plain_text(module, rule) for module in enable_modules]
     level, method = _environment(loglevel, start_method)
     # A command line may have asked for it (`devx.cli.load_runtime_vars`).
     debug_mode = debug_mode or runtime_vars()._debug_mode

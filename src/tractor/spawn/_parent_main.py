@@ -40,7 +40,7 @@ def get_parent_main_data(inherit: bool) -> dict[str, Any]:
         # ``python -m package`` and ``python directory`` run a ``__main__`` that exists to be run.
         if spec.name.rpartition(".")[2] == "__main__" or spec.name == _CHILD_MODULE:
             return data
-        data["init_main_from_name"] = spec.name
+        data["init_main_from_name"] = str.__str__(spec.name)
     else:
         path = getattr(main, "__file__", None)
         # Interactive, ``-c`` and standard input leave no file.
@@ -131,7 +131,8 @@ def _sys_path() -> list[str | bytes]:
 
 
 def _pack(text: str) -> str | bytes:
-    """File names need not be UTF-8, but msgpack's strings are."""
+    """File names need not be UTF-8, but msgpack's strings are; some in ``sys.argv`` may be of a subclass."""
+    text = str.__str__(text)
     try:
         text.encode()
     except UnicodeEncodeError:
