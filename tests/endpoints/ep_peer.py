@@ -83,3 +83,8 @@ async def settle() -> None:
 async def ping() -> str:
     """Show that an actor lives and serves."""
     return "pong"
+
+
+async def address() -> list[Any]:
+    """Where the actor listens."""
+    return list(tractor.current_actor().accept_addr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import warnings
@@ -88,6 +89,10 @@ class Channel:
         self.is_registration = False
         # Messages for dialogs that have ended; normal after a cancel, worth a look when many.
         self.late_messages = 0
+        # Dialogs that this side has opened and the peer serves, and how many it serves at a time.
+        self.opened = 0
+        self._may_open: float = math.inf
+        self._may_call = trio.lowlevel.ParkingLot()
 
     @classmethod
     async def from_addr(cls, addr: UnwrappedAddress | Address | str) -> Channel:
@@ -197,6 +202,22 @@ class Channel:
         self._last_cid += 2
         return self._last_cid
 
+    async def wait_for_room(self) -> None:
+        """Wait until the peer serves another dialog of this side; for calls, which can."""
+        while self.opened >= self._may_open and self.connected():
+            await self._may_call.park()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the peer serves another dialog of this side."""
+        return self.opened < self._may_open
+
+    def note_closed(self) -> None:
+        """A dialog that this side had opened is over."""
+        self.opened -= 1
+        if self._may_call:
+            self._may_call.unpark()
+
     async def send(self, msg: MsgType) -> None:
         """Send one message.
 
@@ -271,6 +292,7 @@ class Channel:
             RuntimeFailure: the own key can't be used.
         """
         self.local_uid = aid.uid
+        aid = msgspec.structs.replace(aid, max_served=wire_settings().limits.max_served)
         if self._authenticated:
             await self._transport.send(aid)
         else:
@@ -291,6 +313,8 @@ class Channel:
                 " bytes of printable text"
             )
         self.aid = first
+        if first.max_served is not None:
+            self._may_open = first.max_served
         return first
 
     # -- the end --------------------------------------------------------------------------------------
@@ -318,6 +342,7 @@ class Channel:
         while self.dialogs:
             _, dialog = self.dialogs.popitem()
             dialog.on_lost(exc)
+        self._may_call.unpark_all()
 
     async def __aenter__(self) -> Channel:
         return self

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -71,6 +73,11 @@ class FrameSender:
         # Bytes that were ever put; some were dropped at the end of the connection.
         self._put_bytes = 0
         self._dropped = False
+        # Called after a write with no more than `drain_mark` bytes left.
+        self.on_drained: Callable[[], None] | None = None
+        self.drain_mark = 0
+        # More bytes than this of what `put()` takes without waiting end the connection.
+        self.abort_above = math.inf
         # Who waits for bytes to leave; woken after every write of a rest and at the end.
         self._written = trio.lowlevel.ParkingLot()
         # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
@@ -110,6 +117,9 @@ class FrameSender:
             elif not self._corked:
                 self._corked = True
                 self._wake_flusher()
+            if self.unsent > self.abort_above:
+                what = f"{self.unsent} bytes of replies were not taken by the peer"
+                self._fail(what, MessagingError(what))
         return size
 
     def put_now(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> int:
@@ -254,6 +264,8 @@ class FrameSender:
                     continue
                 if self._write_some():
                     self._written.unpark_all()
+                    if self.on_drained is not None and self.unsent <= self.drain_mark:
+                        self.on_drained()
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._wait_writable()

@@ -48,13 +48,18 @@ Uid: TypeAlias = tuple[str, str]
 
 
 class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
-    """An actor's identity record.  Two are equal when their uuids are; names need not be unique."""
+    """An actor's identity record.  Two are equal when their uuids are; names need not be unique.
+
+    Attributes:
+        max_served: dialogs that it serves for a peer at a time, as it tells that peer at the handshake.
+    """
 
     name: str
     uuid: str
     pid: int | None = None
     is_registrar: bool | None = None
     is_probe: bool = False
+    max_served: int | None = None
 
     @property
     def uid(self) -> Uid:

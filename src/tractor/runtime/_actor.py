@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -44,6 +46,7 @@ from tractor.runtime._context import Context
 from tractor.runtime._context_serve import ServedDialog
 from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
 from tractor.runtime._hooks import RuntimeHooks
+from tractor.runtime._intake import Intake
 from tractor.runtime._late import LATE_REQUESTS, load_late
 from tractor.runtime._portal import Portal
 from tractor.runtime._serve import (
@@ -54,7 +57,6 @@ from tractor.runtime._serve import (
     put_ack,
     put_error,
     put_return,
-    relay_error,
 )
 from tractor.runtime._vars import runtime_vars
 
@@ -124,6 +126,8 @@ class ActorStatistics(msgspec.Struct, frozen=True):
     peers: int
     serving: int
     children: int
+    limits_reached: dict[str, int]
+    """How often each limit was reached; see ``tractor.Limits``."""
 
 
 class Actor:
@@ -168,6 +172,8 @@ class Actor:
         self._service_nursery: trio.Nursery | None = None
         self._io_nursery: trio.Nursery | None = None
         self._cancel_done = trio.Event()
+        self._intakes: dict[Channel, Intake] = {}
+        self._limits_reached: Counter[str] = Counter()
         self._requests: dict[str, Callable[[Channel, int, dict[str, Any]], None]] = {
             "cancel": self._request_cancel,
             "_cancel_task": self._request_cancel_task,
@@ -283,7 +289,12 @@ class Actor:
     def statistics(self) -> ActorStatistics:
         """A frozen record of plain values."""
         peers = self._server.len_peers() if self._server is not None else 0
-        return ActorStatistics(peers=peers, serving=len(self.served), children=len(self.children))
+        return ActorStatistics(
+            peers=peers,
+            serving=len(self.served),
+            children=len(self.children),
+            limits_reached=dict(self._limits_reached),
+        )
 
     def pformat(self) -> str:
         """One line for people."""
@@ -306,6 +317,12 @@ class Actor:
         """
         server = self.ipc_server
         server.add_peer(chan)
+        self._intakes[chan] = Intake(
+            chan,
+            wire_settings().limits,
+            partial(self._begin, chan),
+            lambda limit: self._limits_reached.update((limit,)),
+        )
         chan.transport.frame_progress = wire_settings().limits.frame_progress
         chan.transport.may_stall = lambda: self._is_trusted_with_time(chan)
         lost = TransportClosed(f"the channel to {chan.peer} was closed on this side")
@@ -342,6 +359,7 @@ class Actor:
         )
         chan.abort()
         chan.lose_dialogs(lost)
+        self._intakes.pop(chan, None)
         self.ipc_server.remove_peer(chan)
         self.on_channel_lost(chan)
         if chan is self.parent_chan and not self.cancel_called:
@@ -356,8 +374,10 @@ class Actor:
         recv_batch = chan.transport.recv_batch
         methods = _METHODS
         limits = wire_settings().limits
+        intake = self._intakes[chan]
         while True:
             batch = await recv_batch()
+            intake.turn += 1
             handled = 0
             began = perf_counter()
             for msg in batch:
@@ -367,6 +387,7 @@ class Actor:
                     not handled & 15 and perf_counter() - began > limits.turn_seconds
                 ):
                     await trio.lowlevel.checkpoint()
+                    intake.turn += 1
                     handled = 1
                     began = perf_counter()
                 kind = type(msg)
@@ -404,14 +425,18 @@ class Actor:
             )
         if msg.ns == "self":
             self._on_runtime_request(chan, msg)
-            return
+        else:
+            self._intakes[chan].take(msg, len(self.served))
+
+    def _begin(self, chan: Channel, msg: Request) -> None:
+        """Serve a request that came to an endpoint."""
         if self.cancel_called:
-            self._refuse(chan, cid, f"{msg.ns}:{msg.func}")
+            self._refuse(chan, msg.cid, f"{msg.ns}:{msg.func}")
             return
         try:
             endpoint = find_endpoint(self.enabled, msg.ns, msg.func, msg.kind)
         except Exception as exc:
-            relay_error(self, chan, cid, exc)
+            self._intakes[chan].refuse(msg.cid, exc, self.aid.uid)
             return
         self._serve(chan, msg, endpoint)
 
@@ -425,34 +450,46 @@ class Actor:
         if endpoint.kind is Kind.CONTEXT:
             chan.transport.put(StartAck(msg.cid, "context"))
             ctx = Context(self, chan, msg.cid, "child", endpoint)
-            self.served.add(ctx)
+            self.note_serving(ctx)
             start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
             return
         cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
         start(cls(self, chan, msg.cid, msg.kwargs, endpoint).run, name=endpoint.name)
 
+    def note_serving(self, task: Served) -> None:
+        """A request's task is about to begin."""
+        self.served.add(task)
+        intake = self._intakes.get(task.chan)
+        if intake is not None:
+            intake.serving += 1
+            task.turn = intake.turn
+
     def note_served(self, task: Served) -> None:
         """A request's task has ended."""
         self.served.discard(task)
+        intake = self._intakes.get(task.chan)
+        if intake is not None:
+            intake.ended()
         if not self.served:
             self.none_served.unpark_all()
 
     # -- requests to the runtime ----------------------------------------------------------------------
 
     def _on_runtime_request(self, chan: Channel, msg: Request) -> None:
+        intake = self._intakes[chan]
         handler = self._requests.get(msg.func)
         if handler is None and msg.func not in LATE_REQUESTS:
             exc = AttributeError(
                 f"{msg.func!r} is no request that {self.aid.reprol()} serves in the namespace 'self'; "
                 f"there are {sorted([*self._requests, *LATE_REQUESTS])}"
             )
-            relay_error(self, chan, msg.cid, exc)
+            intake.refuse(msg.cid, exc, self.aid.uid)
             return
         try:
             kwargs = decode_deep(_decode_kwargs, msg.kwargs)
         except Exception as exc:
             error = undecodable_arguments(f"self:{msg.func}", exc, msg.cid)
-            relay_error(self, chan, msg.cid, error)
+            intake.refuse(msg.cid, error, self.aid.uid)
             return
         try:
             if handler is None:
@@ -462,7 +499,7 @@ class Actor:
         except TransportClosed:
             raise
         except Exception as exc:
-            relay_error(self, chan, msg.cid, exc)
+            intake.refuse(msg.cid, exc, self.aid.uid)
 
     def add_async_request(self, name: str, fn: Callable[..., Any]) -> None:
         """Serve ``self:name`` by an async function, in a task of its own; for registrars."""
@@ -498,13 +535,18 @@ class Actor:
         put_ack(chan, cid)
 
     def _request_cancel_task(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        intake = self._intakes[chan]
         target = chan.dialogs.get(kwargs["cid"])
         if isinstance(target, ServedTask) or (
             isinstance(target, Context) and target.side == "child"
         ):
             assert chan.aid is not None
             target.take_cancel(chan.aid.uid, cid)
+            if target.turn == intake.turn:
+                intake.count_refused(cid)
         else:
+            if intake.drop_kept(kwargs["cid"]):
+                self._refuse(chan, kwargs["cid"], "a request that was not begun")
             put_ack(chan, cid)
 
     def _child(self, chan: Channel) -> ChildRecord:

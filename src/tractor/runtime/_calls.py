@@ -8,7 +8,14 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, MsgTypeError, RemoteActorError, TransportClosed
+from tractor._error_registry import type_path
+from tractor._errors import (
+    ActorBusy,
+    MessagingError,
+    MsgTypeError,
+    RemoteActorError,
+    TransportClosed,
+)
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["OneWayReceiver", "PendingCall", "call", "put_start"]
 
 log = _log.get_logger()
+
+_BUSY = type_path(ActorBusy)
 
 CANCEL_TIMEOUT = 0.616
 """Seconds that a cancelled caller waits for the end of the remote task."""
@@ -212,9 +221,12 @@ async def call(
         MsgTypeError: an argument can't be sent, or the value is not what the function is annotated with.
         MessagingError: the request can't be sent.
     """
+    if not chan.has_room:
+        await chan.wait_for_room()
     pending = PendingCall(chan, f"{ns}:{func}")
     enc = codec_in_force().enc
     put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
+    chan.opened += 1
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()
@@ -222,6 +234,8 @@ async def call(
     except (trio.Cancelled, KeyboardInterrupt):
         await _cancel_call(pending)
         raise
+    finally:
+        chan.note_closed()
     if type(reply) is Error:
         raise boxed(reply, chan, actor, calling_code())
     return result_of(reply, chan, actor, endpoint)
@@ -278,8 +292,13 @@ def result_of(
     raise boxed(reply, chan, actor, caller)
 
 
-def boxed(msg: Any, chan: Channel, actor: Actor, caller: Caller | None = None) -> RemoteActorError:
+def boxed(
+    msg: Any, chan: Channel, actor: Actor, caller: Caller | None = None
+) -> RemoteActorError | ActorBusy:
     """The exception that an ``Error`` message carries; ``caller``: the code here that has asked for what failed."""
+    if msg.src_type_path == _BUSY and not msg.relay_path:
+        # An actor that refuses names no source: no task of it has raised that.
+        return ActorBusy(msg.message)
     exc = unpack_error(msg, chan, enabled_modules=actor.enabled)
     assert exc is not None
     exc.note_caller(caller)

@@ -101,11 +101,6 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         return self._cid
 
     @property
-    def chan(self) -> Channel:
-        """The channel to the peer."""
-        return self._chan
-
-    @property
     def portal(self) -> Portal | None:
         """The portal through which the parent side was opened; ``None`` on the child side."""
         return self._portal

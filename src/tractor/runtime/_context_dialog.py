@@ -114,7 +114,14 @@ class ContextDialog:
         self._waiting = trio.lowlevel.ParkingLot()
         self._owner_waits = False
         self._acks: list[int] = []
+        # Of the channel's reader, in which the request came.
+        self.turn = 0
         chan.dialogs[cid] = self
+
+    @property
+    def chan(self) -> Channel:
+        """The channel to the peer."""
+        return self._chan
 
     @property
     def state(self) -> ContextState:

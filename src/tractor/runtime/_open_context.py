@@ -63,20 +63,20 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         shown = None if declared is None else declared.spec_str
         enc = ctx.pld_rx.encoder
         put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
+        chan.opened += 1
         if self._allow_overruns is not None:
             ctx._be_strict(self._allow_overruns)
         try:
             await self._wait_started(ctx)
             first: FirstT = ctx._decode_payload(Started, ctx._started_msg.pld)
-        except MsgTypeError:
-            await _stop_endpoint(ctx)
-            chan.dialogs.pop(ctx.cid, None)
-            raise
-        except BaseException:
-            if ctx._dialog.phase is Phase.RUN:
-                # A decoding hook raised what is no `Exception`: nobody will ever enter the block.
-                await _stop_endpoint(ctx)
-            chan.dialogs.pop(ctx.cid, None)
+        except BaseException as exc:
+            try:
+                # A decoding hook may raise what is no `Exception`: nobody will ever enter the block then, either.
+                if isinstance(exc, MsgTypeError) or ctx._dialog.phase is Phase.RUN:
+                    await _stop_endpoint(ctx)
+            finally:
+                chan.dialogs.pop(ctx.cid, None)
+                chan.note_closed()
             raise
         self._token = ipc_ctx.set(ctx)
         ctx._scope.__enter__()
@@ -119,6 +119,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
             ctx._port.closed = True
             ctx._port.wake()
             ctx.chan.dialogs.pop(ctx.cid, None)
+            ctx.chan.note_closed()
 
     async def _finish(self, ctx: Context) -> None:
         """The block was left without an error of its own: wait for the end, raise what it brought."""

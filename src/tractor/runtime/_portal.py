@@ -215,6 +215,7 @@ class Portal:
         put_start(
             self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen", endpoint=target.endpoint
         )
+        self.chan.opened += 1
         port = receiver.port
 
         def close() -> None:
@@ -231,7 +232,10 @@ class Portal:
                 yield stream
         finally:
             close()
-            await receiver.stop()
+            try:
+                await receiver.stop()
+            finally:
+                self.chan.note_closed()
 
     @overload
     def open_context(

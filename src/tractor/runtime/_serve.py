@@ -135,6 +135,7 @@ class ServedTask(DialogEnd):
         "given",
         "lost",
         "scope",
+        "turn",
     )
 
     def __init__(
@@ -155,8 +156,10 @@ class ServedTask(DialogEnd):
         self.canceller: Uid | None = None
         self.lost = False
         self._acks: list[int] = []
+        # Of the channel's reader, in which the request came.
+        self.turn = 0
         chan.dialogs[cid] = self
-        actor.served.add(self)
+        actor.note_serving(self)
 
     def arguments(self) -> dict[str, Any]:
         """What the endpoint is called with.
