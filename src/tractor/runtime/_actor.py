@@ -21,7 +21,7 @@ from tractor.ipc._addr import (
     wrap_address,
     wrap_addresses,
 )
-from tractor.ipc._chan import Channel
+from tractor.ipc._chan import Channel, PeerProcess
 from tractor.ipc._server import Server
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
@@ -78,8 +78,8 @@ PEERS_TIMEOUT = 3.0
 Served = ServedTask | ServedDialog
 
 
-class ChildRecord(Protocol):
-    """What a nursery keeps of a subactor, as far as the messages of that subactor need it."""
+class ChildRecord(PeerProcess, Protocol):
+    """What a nursery keeps of a subactor, as far as this actor's runtime needs it."""
 
     def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
@@ -95,6 +95,15 @@ class ChildRecord(Protocol):
 
     def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
         """Processes below the child have started or ended."""
+
+    def note_cancel_request(self) -> None:
+        """A portal of this actor asks the child to cancel, so its end is no failure."""
+
+    def on_portal_cancel(self, acked: bool, waited: float) -> None:
+        """A portal has asked it to cancel, and waited so many seconds for the acknowledgment."""
+
+    async def wait_gone(self) -> None:
+        """Wait for the end of its process.  Raises RuntimeError: its nursery would wait for us."""
 
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
@@ -304,6 +313,7 @@ class Actor:
         """
         server = self.ipc_server
         server.add_peer(chan)
+        chan.process = self.children.get(chan.aid.uid) if chan.aid else None
         lost = TransportClosed(f"the channel to {chan.peer} was closed on this side")
         try:
             async with trio.open_nursery() as tn:
@@ -319,6 +329,10 @@ class Actor:
             log.exception("the channel to %s is given up", chan.peer)
             lost = TransportClosed(f"the channel to {chan.peer} failed here: {exc!r}", src_exc=exc)
         finally:
+            chan.abort()
+            if chan.dialogs and chan.process is not None:
+                # Every dialog's error is to tell how the process ended.
+                await chan.process.wait_ended()
             self._drop(chan, lost)
 
     def _drop(self, chan: Channel, lost: TransportClosed) -> None:
@@ -329,7 +343,6 @@ class Actor:
         level(
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
-        chan.abort()
         chan.lose_dialogs(lost)
         self.ipc_server.remove_peer(chan)
         self.on_channel_lost(chan)

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any, Generic
 import trio
 
 from tractor import log as _log
-from tractor._errors import MsgTypeError, StreamOverrun
+from tractor._errors import (
+    ContextCancelled,
+    MsgTypeError,
+    RemoteActorError,
+    StreamOverrun,
+    TransportClosed,
+)
 from tractor._proto.dialog import ContextState, Do, Event, Phase
 from tractor._util._caller import find_caller
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._ki import ki_protected
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg.types import Started
-from tractor.runtime._calls import CANCEL_TIMEOUT, put_start
+from tractor.runtime._calls import CANCEL_TIMEOUT, canceller_of, explain_loss, put_start
 from tractor.runtime._context import Context
 from tractor.runtime._generics import FirstT, RecvT, ResultT, SendT
 from tractor.runtime._state import ipc_ctx
@@ -62,7 +68,11 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         declared = self._endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
         enc = ctx.pld_rx.encoder
-        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
+        try:
+            put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
+        except TransportClosed as exc:
+            await explain_loss(chan, exc, ctx.repr_rpc)
+            raise
         if self._allow_overruns is not None:
             ctx._be_strict(self._allow_overruns)
         try:
@@ -133,6 +143,9 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
                 await _stop_remote(ctx, Event.INTERRUPTED)
                 _raise_real_error(ctx, exc)
                 raise
+        elif ctx._remote_error is not None:
+            # It is what has happened, whatever cancels this block by now.
+            await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await trio.lowlevel.checkpoint()
         error = ctx._remote_error
@@ -152,19 +165,40 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
     async def _abort(self, ctx: Context, exc: BaseException) -> None:
         """The block was cancelled from outside, or failed: stop the remote task, wait for it, bounded."""
         cancelled = is_multi_cancelled(exc)
+        # The nursery of a peer that has died cancels the block, too; the loss was first, and is what happened.
+        was_lost = ctx._dialog.end is ContextState.PEER_LOST
         if not cancelled:
             ctx._local_error = exc
         else:
             log.cancel("%s: its local block was cancelled by a surrounding scope", ctx.repr_rpc)
         await _stop_remote(ctx, Event.INTERRUPTED if cancelled else Event.RAISED)
         if cancelled:
-            _raise_real_error(ctx, exc)
+            _raise_real_error(ctx, exc, was_lost)
+        elif _is_told_by(ctx, exc):
+            # The peer has cancelled others because of its own failure: what it failed with says more.
+            ctx.maybe_raise()
 
 
-def _raise_real_error(ctx: Context, exc: BaseException) -> None:
-    """Raise the remote task's own error, which wins over a cancellation of the block; nothing wins over a ctrl-c."""
-    if ctx._dialog.end is ContextState.ERRORED and not isinstance(exc, KeyboardInterrupt):
+def _raise_real_error(ctx: Context, exc: BaseException, was_lost: bool = False) -> None:
+    """Raise the remote task's own error, which wins over a cancellation of the block; nothing wins over a ctrl-c.
+
+    Args:
+        was_lost: the peer was lost before the block was cancelled.
+    """
+    failed = ctx._dialog.end is ContextState.ERRORED or was_lost
+    if failed and not isinstance(exc, KeyboardInterrupt):
         ctx.maybe_raise()
+
+
+def _is_told_by(ctx: Context, exc: BaseException) -> bool:
+    """Whether a block's error is a cancellation by this context's peer, whose own error has come since."""
+    return (
+        isinstance(exc, ContextCancelled)
+        and ctx.chan.aid is not None
+        and canceller_of(exc) == ctx.chan.aid.uid
+        and isinstance(ctx._remote_error, RemoteActorError)
+        and not isinstance(ctx._remote_error, ContextCancelled)
+    )
 
 
 async def _stop_remote(ctx: Context, event: Event) -> None:

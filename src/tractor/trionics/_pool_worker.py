@@ -17,7 +17,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, MsgTypeError, RemoteActorError
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, the_one_error
 from tractor._util._masking import unmasked
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import codec_in_force
@@ -235,7 +235,7 @@ class _Worker:
             if error is None:
                 self.values.append((job.id, value))
             else:
-                self.failures.append((job.id, error))
+                self.failures.append((job.id, the_one_error(error)))
             first, self._told = not self._told, True
         return first
 
