@@ -11,13 +11,12 @@ from tractor import log as _log
 from tractor._errors import (
     ContextCancelled,
     MsgTypeError,
-    RemoteActorError,
     StreamOverrun,
     TransportClosed,
 )
 from tractor._proto.dialog import ContextState, Do, Event, Phase
 from tractor._util._caller import find_caller
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, leaves
 from tractor._util._ki import ki_protected
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg.types import Started
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from tractor.runtime._targets import Target
 
 __all__ = ["OpenContext"]
+
+REASON_TIMEOUT = 3.0
+"""Seconds to wait for the error of a peer that has cancelled others: it takes them down first."""
 
 log = _log.get_logger()
 
@@ -171,11 +173,13 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
             ctx._local_error = exc
         else:
             log.cancel("%s: its local block was cancelled by a surrounding scope", ctx.repr_rpc)
-        await _stop_remote(ctx, Event.INTERRUPTED if cancelled else Event.RAISED)
+        # The peer may have cancelled others because it fails: what it fails with says more, and comes later.
+        is_told = not cancelled and _is_told_by(ctx, exc)
+        event = Event.INTERRUPTED if cancelled else Event.RAISED
+        await _stop_remote(ctx, event, REASON_TIMEOUT if is_told else CANCEL_TIMEOUT)
         if cancelled:
             _raise_real_error(ctx, exc, was_lost)
-        elif _is_told_by(ctx, exc):
-            # The peer has cancelled others because of its own failure: what it failed with says more.
+        elif is_told and not isinstance(ctx._remote_error, ContextCancelled):
             ctx.maybe_raise()
 
 
@@ -191,17 +195,16 @@ def _raise_real_error(ctx: Context, exc: BaseException, was_lost: bool = False) 
 
 
 def _is_told_by(ctx: Context, exc: BaseException) -> bool:
-    """Whether a block's error is a cancellation by this context's peer, whose own error has come since."""
-    return (
-        isinstance(exc, ContextCancelled)
-        and ctx.chan.aid is not None
-        and canceller_of(exc) == ctx.chan.aid.uid
-        and isinstance(ctx._remote_error, RemoteActorError)
-        and not isinstance(ctx._remote_error, ContextCancelled)
+    """Whether a block's error is nothing but cancellations that this context's own peer has asked for."""
+    peer = ctx.chan.aid.uid if ctx.chan.aid is not None else None
+    return all(
+        isinstance(one, trio.Cancelled)
+        or (isinstance(one, ContextCancelled) and canceller_of(one) == peer)
+        for one in leaves(exc)
     )
 
 
-async def _stop_remote(ctx: Context, event: Event) -> None:
+async def _stop_remote(ctx: Context, event: Event, limit: float = CANCEL_TIMEOUT) -> None:
     """Ask for the remote task's cancellation because the local block ended; wait, bounded, for its end."""
     dialog = ctx._dialog
     was_over = dialog.ended
@@ -213,7 +216,7 @@ async def _stop_remote(ctx: Context, event: Event) -> None:
         if ctx.chan.connected():
             ctx.request_cancel()
     if Do.WAIT_ACK in todo:
-        await ctx._wait_ack()
+        await ctx._wait_ack(limit)
         if not dialog.ended:
             dialog.handle(Event.SETTLED)
     else:

@@ -189,10 +189,16 @@ class Child:
 
     def note_cancel_request(self) -> None:
         """This actor asks the child to cancel, so its end is no failure."""
-        if not self.asked_to_go and not self.goodbye:
-            # A child that was lost before it was asked has died without a word.
-            self.lost = self.ready and self.chan is not None and not self.chan.connected()
+        process, chan = self.process, self.chan
+        if (chan is not None and not chan.connected()) or (
+            process is not None and process.returncode is not None
+        ):
+            self.note_lost()
         self.asked_to_go = True
+
+    def note_lost(self) -> None:
+        """It is gone.  If nobody had asked it to go, it has died without a word; or one that is still on its way."""
+        self.lost = self.lost or (self.ready and not self.asked_to_go)
 
     def on_portal_cancel(self, acked: bool, waited: float) -> None:
         """A portal of this actor has asked it, and waited so many seconds: what follows is the ladder's."""

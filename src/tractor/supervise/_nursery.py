@@ -56,7 +56,7 @@ from tractor.spawn._contract import (
 from tractor.spawn._parent_main import get_parent_main_data
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
 from tractor.supervise._one_shots import OneShots
-from tractor.supervise._outcome import Collected
+from tractor.supervise._outcome import Collected, note_losses
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
 
@@ -530,6 +530,7 @@ class ActorNursery(OneShots):
     def _fail(self, uid: Uid, exc: BaseException) -> None:
         """Note an actor's error and cancel everything else."""
         self._errors[uid] = exc
+        note_losses(exc, self._children)
         log.cancel("the nursery is cancelled because of %s: %r", uid, exc)
         self._failing = True
         self._begin_teardown(hard_kill=False)
@@ -594,6 +595,8 @@ class ActorNursery(OneShots):
             except BaseException as exc:
                 body_exc = exc
         self._closed = True
+        if body_exc is not None:
+            note_losses(body_exc, self._children)
         if self._children or self._unsettled:
             await self._tear_all_down()
         found = Collected(self._actor.aid.uid, self._errors, self._gone, taking_down)

@@ -14,7 +14,7 @@ from tractor.msg.types import Uid
 from tractor.runtime._calls import canceller_of, origin_of
 from tractor.supervise._child import Child
 
-__all__ = ["Collected", "part_of"]
+__all__ = ["Collected", "note_losses", "part_of"]
 
 log = _log.get_logger()
 
@@ -127,13 +127,7 @@ class Collected:
         return Fact.OURS if ours and self._taking_down else Fact.NEW
 
     def _child_of(self, exc: BaseException) -> Child | None:
-        """The child whose loss an error tells of, or whose task's cancellation."""
-        if isinstance(exc, RemoteActorError) and part_of(exc) is Part.LOSS:
-            # Another actor has lost it. Which one it was is in the text alone, by name, uuid and pid.
-            return next((c for c in self._children.values() if c.label in exc.message), None)
-        origin = origin_of(exc)
-        uid = origin.aid.uid if origin is not None and origin.aid is not None else None
-        return self._children.get(uid) if uid is not None else None
+        return _child_of(exc, self._children)
 
     def _is_from_below(self, exc: BaseException) -> bool:
         """Whether it is about an actor that is no child, but below one."""
@@ -144,6 +138,26 @@ class Collected:
         child = self._children.get(uid)
         if isinstance(exc, ActorFailure) and exc.__cause__ is None and child is not None:
             exc.__cause__ = self._losses.get(uid) or child.loss
+
+
+def note_losses(exc: BaseException, children: Mapping[Uid, Child]) -> None:
+    """A nursery has got an error, and is about to take its children down: which of them are gone already?
+
+    Their ends were not asked for, even if this actor has not seen them yet.
+    """
+    for one in leaves(exc):
+        if part_of(one) is Part.LOSS and (child := _child_of(one, children)) is not None:
+            child.note_lost()
+
+
+def _child_of(exc: BaseException, children: Mapping[Uid, Child]) -> Child | None:
+    """The child whose loss an error tells of, or whose task's cancellation."""
+    if isinstance(exc, RemoteActorError) and part_of(exc) is Part.LOSS:
+        # Another actor has lost it. Which one it was is in the text alone, by name, uuid and pid.
+        return next((child for child in children.values() if child.label in exc.message), None)
+    origin = origin_of(exc)
+    uid = origin.aid.uid if origin is not None and origin.aid is not None else None
+    return children.get(uid) if uid is not None else None
 
 
 def _way_of(exc: BaseException) -> Iterator[Uid]:
