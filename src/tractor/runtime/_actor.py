@@ -343,8 +343,11 @@ class Actor:
         level(
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
-        chan.lose_dialogs(lost)
-        self.ipc_server.remove_peer(chan)
+        try:
+            chan.lose_dialogs(lost)
+        finally:
+            # There are those who wait for it, shielded.
+            self.ipc_server.remove_peer(chan)
         self.on_channel_lost(chan)
         if chan is self.parent_chan and not self.cancel_called:
             log.cancel("the parent %s is gone", chan.peer)
@@ -573,18 +576,21 @@ class Actor:
 
     @trio.lowlevel.enable_ki_protection
     async def _cancel_all(self) -> None:
-        await self.hooks.wait_for_repl()
-        canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
-        for task in list(self.served):
-            task.take_cancel(canceller, by_actor=True)
-        # The main task is unwound beside them: a root's block may be what they wait for.
-        self.main_scope.cancel()
-        while self.served:
-            await self.none_served.park()
-        self.ipc_server.cancel()
-        self.service_nursery.cancel_scope.cancel()
-        self.cancel_complete = True
-        self._cancel_done.set()
+        try:
+            await self.hooks.wait_for_repl()
+            canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
+            for task in list(self.served):
+                task.take_cancel(canceller, by_actor=True)
+            # The main task is unwound beside them: a root's block may be what they wait for.
+            self.main_scope.cancel()
+            while self.served:
+                await self.none_served.park()
+        finally:
+            # The teardown waits for this, shielded.
+            self.ipc_server.cancel()
+            self.service_nursery.cancel_scope.cancel()
+            self.cancel_complete = True
+            self._cancel_done.set()
 
     async def part_from_peers(self) -> None:
         """Tell every peer that nothing follows, and wait, at most 3 s, until they have disconnected."""

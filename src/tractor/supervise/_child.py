@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,9 @@ DELIVERY_TIMEOUT = 0.5
 
 END_TIMEOUT = 0.5
 """Seconds that the error of a lost dialog waits for the end of the process."""
+
+RETRY = 0.1
+"""Seconds until what has failed for want of descriptors is tried again."""
 
 DESCENDANTS_TIMEOUT = 1.6
 """Seconds in which the descendants of a killed child must be gone: more than a forced exit or a sentinel takes."""
@@ -379,7 +382,7 @@ class Child:
         assert process is not None
         try:
             with trio.CancelScope(shield=True):
-                self.returncode = await process.wait()
+                self.returncode = await self._wait_ended(process)
                 self.died.set()
                 stuck = self.chan is not None and not await self._has_departed(self.chan)
                 if not self.ready:
@@ -398,15 +401,31 @@ class Child:
             self.feed(Event.EXITED)
 
     async def _clean_up(self, pid: int, stuck: bool) -> None:
-        """Remove what the process has left behind, as far as that is possible."""
-        try:
-            self._remove_files(stuck)
-            _remove_segments([pid])
-            forget(pid, _paths(self.accept_addrs))
+        """Remove what the process has left behind; one thing that can't be is no reason to leave the others."""
+        with self._noted():
             if self.descendants and self.returncode != 0:
                 await self._reap_descendants()
+        with self._noted():
+            self._remove_files(stuck)
+        with self._noted():
+            _remove_segments([pid])
+        forget(pid, _paths(self.accept_addrs))
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as exc:
             log.error("what %s has left behind could not be removed: %r", self.aid.reprol(), exc)
+
+    async def _wait_ended(self, process: ChildProcess) -> int:
+        """Reap it; an error of this process, such as being out of descriptors, says nothing about it."""
+        while True:
+            try:
+                return await process.wait()
+            except OSError as exc:
+                log.warning("waiting for %s failed, and is tried again: %r", self.aid.reprol(), exc)
+                await trio.sleep(RETRY)
 
     # -- what those learn who talk with it ------------------------------------------------------------
 

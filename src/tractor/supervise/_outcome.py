@@ -91,6 +91,9 @@ class Collected:
         """Whether an error of the body's is not told by itself."""
         if any(exc is known for known in self._failures.values()):
             return True
+        if isinstance(exc, ActorFailure) and exc.uid in self._children:
+            # The start of one that this nursery took down meanwhile.
+            return self._taking_down and exc.uid not in self._failures
         part = part_of(exc)
         verdict = TABLE[part, self._fact_of(exc, part)]
         if verdict in (Verdict.RAISE, Verdict.GO_ON):
