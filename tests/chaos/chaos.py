@@ -45,6 +45,7 @@ def run(
     rounds: int = 0,
     events: Sequence[str] = (),
     events_alone: bool = False,
+    repeat: int = 1,
 ) -> Figures:
     """Rounds one after the other, told on stdout where one fails.
 
@@ -56,6 +57,7 @@ def run(
         rounds: run so many, however long it takes.
         events: those that happen beside the rounds, one after each, in turn.
         events_alone: run nothing else.
+        repeat: let each happen so many times, one after the other.
     """
     figures = Figures()
     end = time.monotonic() + seconds
@@ -66,9 +68,9 @@ def run(
             figures.add(run_round(f"{seed}/{number}", backend, one_tpt, out_dir))
         if events:
             # Each one on both transports before the next time round.
-            figures.add(count_event(events[number // 2 % len(events)], backend, one_tpt))
+            figures.add(count_event(events[number // 2 % len(events)], backend, one_tpt, repeat))
         number += 1
-        if number % 50 == 0:
+        if number % 50 == 0 or repeat > 1:
             print(f"{number} rounds\n{text_of(figures)}\n", flush=True)
     return figures
 
@@ -147,6 +149,8 @@ def main() -> int:
     parser.add_argument(
         "--events-alone", action="store_true", help="only count the shapes of known events"
     )
+    parser.add_argument("--only", default="", help="those events whose names have this in them")
+    parser.add_argument("--repeat", type=int, default=1, help="each event so many times in a row")
     parser.add_argument("--rounds", type=int, default=0, help="at least so many")
     args = parser.parse_args()
     no_core_dumps()
@@ -166,8 +170,13 @@ def main() -> int:
                 out_dir,
                 seconds=seconds,
                 rounds=args.rounds,
-                events=[name for name in EVENTS if deadly or not name.startswith("death")],
+                events=[
+                    name
+                    for name in EVENTS
+                    if args.only in name and (deadly or not name.startswith("death"))
+                ],
                 events_alone=args.events_alone,
+                repeat=args.repeat,
             )
             for one in figures.wrong + figures.hangs:
                 print(one)

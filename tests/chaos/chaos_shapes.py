@@ -63,27 +63,25 @@ def note_branch(figures: Figures, event: str | None, shape: str, seed: str) -> N
     figures.note_shape(event, shape, seed)
 
 
-def count_event(name: str, backend: str, tpt: str) -> Figures:
-    """Have one event happen in a tree of its own, and count its shape."""
+def count_event(name: str, backend: str, tpt: str, times: int = 1) -> Figures:
+    """Have one event happen in a tree of its own, so many times, and count its shapes."""
     what, args, expected = ep_outcome_events.EVENTS[name]
     figures = Figures()
 
-    async def main() -> str:
+    async def main() -> None:
         root = tractor.open_root_actor(
             registry_addrs=[get_rando_addr(tpt)], start_method=backend, loglevel="critical"
         )
-        with trio.fail_after(EVENT_LIMIT):
-            async with root:
-                return await what(*args)
+        async with root:
+            for _ in range(times):
+                with trio.fail_after(EVENT_LIMIT):
+                    shape = await what(*args)
+                figures.note_shape(name, shape, name)
+                if shape != expected:
+                    figures.wrong.append(f"{name!r} had the outcome {shape!r}, not {expected!r}")
 
     try:
-        shape = trio.run(main)
+        trio.run(main)
     except trio.TooSlowError:
         figures.hangs.append(f"the event {name!r}")
-        return figures
-    figures.note_shape(name, shape, name)
-    if shape != expected:
-        figures.wrong.append(
-            f"the event {name!r} had the outcome {shape!r} instead of {expected!r}"
-        )
     return figures

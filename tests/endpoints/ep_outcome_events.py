@@ -120,7 +120,6 @@ async def die_in(kind: str, how: str, seen: list[BaseException] | None = None) -
     try:
         async with tractor.open_nursery() as an:
             portal = await an.start_actor("dying", enable_modules=HERE)
-            await an.start_actor("bystander", enable_modules=HERE)
             try:
                 await KINDS[kind](portal, how)
             except BaseException as exc:
