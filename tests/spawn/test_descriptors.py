@@ -117,7 +117,7 @@ def test_a_process_whose_main_thread_has_ended_runs() -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"up\n"
-            deadline = threading.Event()
+            deadline, state = threading.Event(), ""
             for _ in range(500):
                 state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
                 if state == "Z":

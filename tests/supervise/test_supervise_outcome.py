@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import ep_outcome
@@ -108,12 +109,13 @@ def test_a_group_of_one_leaves_an_endpoint_as_that_error(reg_addr: Any) -> None:
         async with tractor.open_root_actor(registry_addrs=[reg_addr]):
             async with tractor.open_nursery() as an:
                 portal = await an.start_actor("failing", enable_modules=HERE)
-                for what in (
+                ways: list[Callable[[], Awaitable[Any]]] = [
                     lambda: portal.run(ep_outcome.fails_deep),
                     lambda: stream(portal),
                     lambda: context(portal, ep_outcome.starts_then_fails_deep),
                     lambda: context(portal, ep_outcome.fails_deep_before_start),
-                ):
+                ]
+                for what in ways:
                     with pytest.raises(tractor.RemoteActorError) as info:
                         await what()
                     assert info.value.boxed_type is ValueError
@@ -195,7 +197,8 @@ def test_a_one_shot_lives_until_the_blocks_exit(reg_addr: Any) -> None:
 @pytest.mark.parametrize("why", ["itself", "error", "outside", "child"])
 def test_cancel_called(why: str, reg_addr: Any) -> None:
     async def main() -> None:
-        noted = []
+        noted: list[bool] = []
+        an: tractor.ActorNursery | None = None
         with trio.CancelScope() as scope, pytest.MonkeyPatch.context():
             try:
                 async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
@@ -215,6 +218,7 @@ def test_cancel_called(why: str, reg_addr: Any) -> None:
                         noted.append(an.cancel_called)
             except (LookupError, tractor.RemoteActorError):
                 assert why in ("error", "child")
+        assert an is not None
         # An error that has not left the block yet has cancelled nothing.
         assert noted == [why != "error"]
         assert an.cancel_called
