@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -91,8 +92,9 @@ def test_a_thread_that_is_left_does_not_hold_the_block(
 @gets_signals
 @pytest.mark.parametrize("how", ["portal", "nursery", "kill"])
 def test_a_forked_helper_does_not_hold_the_block(how: str, reg_addr: Any) -> None:
-    async def main() -> list[int]:
-        helpers: list[int] = []
+    helpers: list[int] = []
+
+    async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
             portal = await an.start_actor("forks", enable_modules=HERE)
             helpers.append(await portal.run(ep_outcome.fork_a_helper))
@@ -107,32 +109,20 @@ def test_a_forked_helper_does_not_hold_the_block(how: str, reg_addr: Any) -> Non
                 os.kill(pid, signal.SIGKILL)
                 with pytest.raises(tractor.TransportClosed):
                     await portal.run(ep_outcome.forever)
-        return helpers
 
-    helpers: list[int] = []
     try:
         if how == "kill":
             with pytest.raises(tractor.ActorFailure):
                 run(main)
         else:
-            helpers = run(main)
-            assert all(map(alive, helpers)), "the block was left before the helper has ended"
+            run(main)
+        assert all(map(alive, helpers)), "the block was left before the helper has ended"
     finally:
-        _end_helpers()
-
-
-def _end_helpers() -> None:
-    """End the processes that actors have forked: they have this process's environment and no parent of ours."""
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                line = file.read()
-            with open(f"/proc/{entry}/environ", "rb") as file:
-                ours = os.fsencode(os.environ["XDG_RUNTIME_DIR"]) in file.read()
-        except (OSError, ValueError):
-            continue
-        if entry.isdecimal() and int(entry) != os.getpid() and ours and b"forks" in line:
-            os.kill(int(entry), signal.SIGKILL)
+        for helper in helpers:
+            os.kill(helper, signal.SIGKILL)
+            # An orphan is this process's to reap where it has made itself the one who does.
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(helper, 0)
 
 
 def test_wait_closed(reg_addr: Any) -> None:
