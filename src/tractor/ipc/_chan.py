@@ -40,7 +40,14 @@ from tractor.msg.types import (
 
 log = _log.get_logger()
 
-__all__ = ["Channel", "DialogEnd", "connect_chan", "transport_from_addr", "transport_from_stream"]
+__all__ = [
+    "Channel",
+    "DialogEnd",
+    "PeerProcess",
+    "connect_chan",
+    "transport_from_addr",
+    "transport_from_stream",
+]
 
 Role = Literal["connect", "accept"]
 
@@ -64,6 +71,16 @@ class DialogEnd(Protocol):
     def on_lost(self, exc: TransportClosed) -> None: ...
 
 
+class PeerProcess(Protocol):
+    """What is known of the process at the other end of a channel, where it is a child of this actor."""
+
+    async def wait_ended(self) -> None:
+        """Wait, at most 0.5 s and shielded, until its end is known."""
+
+    def note_loss(self, exc: TransportClosed, what: str) -> None:
+        """Add what is known of its end to the error of a dialog with it, ``what``."""
+
+
 @ki_protected
 class Channel:
     """One connection to one peer actor.
@@ -81,6 +98,7 @@ class Channel:
         self.local_uid: Uid = ("", "")
         self.dialogs: dict[int, DialogEnd] = {}
         self.cancel_called = False
+        self.process: PeerProcess | None = None
         self._closed = False
         self._authenticated = False
         # For messages sent and received by hand; dialogs have codecs of their own.
@@ -202,6 +220,10 @@ class Channel:
         self._last_cid += 2
         return self._last_cid
 
+    def set_room(self, dialogs: int) -> None:
+        """Note how many dialogs of this side the peer serves at a time."""
+        self._may_open = dialogs
+
     async def wait_for_room(self) -> None:
         """Wait until the peer serves another dialog of this side; for calls, which can."""
         while self.opened >= self._may_open and self.connected():
@@ -314,7 +336,7 @@ class Channel:
             )
         self.aid = first
         if first.max_served is not None:
-            self._may_open = first.max_served
+            self.set_room(first.max_served)
         return first
 
     # -- the end --------------------------------------------------------------------------------------

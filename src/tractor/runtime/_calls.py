@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import trio
@@ -15,6 +17,7 @@ from tractor._errors import (
     MsgTypeError,
     RemoteActorError,
     TransportClosed,
+    Uid,
 )
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller, calling_code
@@ -41,7 +44,15 @@ if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
     from tractor.runtime._endpoints import Endpoint
 
-__all__ = ["OneWayReceiver", "PendingCall", "call", "put_start"]
+__all__ = [
+    "OneWayReceiver",
+    "PendingCall",
+    "call",
+    "canceller_of",
+    "explain_loss",
+    "origin_of",
+    "put_start",
+]
 
 log = _log.get_logger()
 
@@ -54,7 +65,7 @@ CANCEL_TIMEOUT = 0.616
 class PendingCall(DialogEnd):
     """A request whose one reply is awaited by one task, or by nobody."""
 
-    __slots__ = ("_task", "chan", "cid", "reply", "what")
+    __slots__ = ("_task", "chan", "cid", "on_end", "reply", "what")
 
     def __init__(self, chan: Channel, what: str) -> None:
         self.chan = chan
@@ -62,6 +73,8 @@ class PendingCall(DialogEnd):
         self.what = what
         self.reply: MsgType | BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
+        # Called at the end, before anything else happens.
+        self.on_end: Callable[[], None] | None = None
         chan.dialogs[self.cid] = self
 
     async def wait(self) -> MsgType | BaseException:
@@ -82,6 +95,8 @@ class PendingCall(DialogEnd):
         self.chan.dialogs.pop(self.cid, None)
         if self.reply is None:
             self.reply = reply
+            if self.on_end is not None:
+                self.on_end()
             if self._task is not None:
                 trio.lowlevel.reschedule(self._task)
                 self._task = None
@@ -115,12 +130,40 @@ class PendingCall(DialogEnd):
         )
 
 
+_origins: WeakKeyDictionary[BaseException, Channel] = WeakKeyDictionary()
+
+
+def origin_of(exc: BaseException) -> Channel | None:
+    """The channel that an error came over, or whose loss it tells of."""
+    return _origins.get(exc) if isinstance(exc, (RemoteActorError, TransportClosed)) else None
+
+
+def canceller_of(exc: RemoteActorError) -> Uid | None:
+    """Who asked for the cancellation that an error of a peer tells of, as far as it says."""
+    return exc.ipc_msg.canceller if exc.ipc_msg is not None else None
+
+
 def lost(chan: Channel, what: str, exc: TransportClosed) -> TransportClosed:
     """The error of a dialog whose channel is gone."""
-    return TransportClosed(
+    error = TransportClosed(
         f"peer IPC channel closed abruptly? {chan.peer} is gone, whether {what} ran is unknown: {exc}",
         src_exc=exc.src_exc,
     )
+    _origins[error] = chan
+    if chan.process is not None:
+        chan.process.note_loss(error, what)
+    return error
+
+
+async def explain_loss(chan: Channel, exc: TransportClosed, what: str = "a message") -> None:
+    """Have an error that came from the channel itself tell how the peer ended, where that is a child.
+
+    Waits at most 0.5 s, shielded, for that end.
+    """
+    _origins.setdefault(exc, chan)
+    if chan.process is not None:
+        await chan.process.wait_ended()
+        chan.process.note_loss(exc, what)
 
 
 def put_start(
@@ -225,7 +268,11 @@ async def call(
         await chan.wait_for_room()
     pending = PendingCall(chan, f"{ns}:{func}")
     enc = codec_in_force().enc
-    put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
+    try:
+        put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
+    except TransportClosed as exc:
+        await explain_loss(chan, exc, pending.what)
+        raise
     chan.opened += 1
     try:
         if chan.transport.unsent > HIGH_WATER:
@@ -302,6 +349,7 @@ def boxed(
     exc = unpack_error(msg, chan, enabled_modules=actor.enabled)
     assert exc is not None
     exc.note_caller(caller)
+    _origins[exc] = chan
     return exc
 
 
