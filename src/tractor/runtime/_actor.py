@@ -371,7 +371,6 @@ class Actor:
         level(
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
-        chan.abort()
         try:
             chan.lose_dialogs(lost)
         finally:
