@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import time
 import types
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from tractor.runtime._state import current_actor
 
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
+from ._frozen import is_frozen
+from ._import_path import import_path
 from ._pipes import sigint_blocked
 from ._sentinel import forget, guard, stand_down
 
@@ -27,7 +28,6 @@ __all__ = [
     "ForkServerClient",
     "ForkServerProcess",
     "fork_server",
-    "import_path",
     "note_started",
     "stop_fork_server",
     "write_all",
@@ -254,16 +254,6 @@ def stop_fork_server() -> None:
             actor.report_descendants(gone=[one for one in gone if one is not None])
 
 
-def import_path() -> list[str]:
-    """``sys.path`` for another process, which may have another working directory."""
-    found: list[str] = []
-    for entry in sys.path:
-        # In a working directory that was removed relative entries mean nothing.
-        with contextlib.suppress(FileNotFoundError, TypeError):
-            found.append(os.path.abspath(entry))
-    return found
-
-
 def _unshared_server(no_tracker: int) -> Any:
     """A fork server of multiprocessing's that knows neither its resource tracker nor our ``__main__``.
 
@@ -275,8 +265,9 @@ def _unshared_server(no_tracker: int) -> Any:
         ),
         "spawn": types.SimpleNamespace(
             get_executable=spawn.get_executable,
-            get_preparation_data=lambda name: {"sys_path": import_path()},
+            get_preparation_data=lambda name: {},
         ),
+        "util": types.SimpleNamespace(**{**vars(util), "spawnv_passfds": _spawn_with_path}),
     }
     namespace = {**vars(forkserver), **stand_ins}
     methods = {
@@ -287,6 +278,14 @@ def _unshared_server(no_tracker: int) -> Any:
     server: Any = type("ForkServer", (forkserver.ForkServer,), methods)()
     server.set_forkserver_preload(PRELOADED)
     return server
+
+
+def _spawn_with_path(path: str, args: list[str], passfds: list[int]) -> int:
+    """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
+    if not is_frozen():
+        args = [*args[:-1], f"import sys; sys.path[:] = {import_path()!a}; {args[-1]}"]
+    pid: int = util.spawnv_passfds(path, args, passfds)  # type: ignore[attr-defined]
+    return pid
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -23,7 +23,7 @@ from tractor._errors import (
 )
 from tractor._util._groups import collapse_eg, get_collapsed_eg, is_multi_cancelled
 from tractor._util._ki import ki_protected
-from tractor._util._names import require_name
+from tractor._util._names import plain, require_name
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -47,7 +47,7 @@ from tractor.spawn._contract import (
     require_debug_support,
     selected_start_method,
 )
-from tractor.spawn._parent_main import get_parent_main_data
+from tractor.spawn._parent_main import get_parent_main_data, require_source
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
@@ -189,10 +189,12 @@ class ActorNursery:
             )
             enable_modules = [*(enable_modules or ()), *rpc_module_paths]
         child = self._new_child(name, bind_addrs, enable_transports)
+        modules = _module_files(enable_modules or ())
+        level = loglevel or self._actor.loglevel
         spec = SpawnSpec(
-            _parent_main_data=get_parent_main_data(inherit_parent_main),
+            _parent_main_data=get_parent_main_data(inherit_parent_main, modules),
             _runtime_vars=self._child_vars(enable_transports, debug_mode, infect_asyncio),
-            enable_modules=_module_files(enable_modules or ()),
+            enable_modules=modules,
             reg_addrs=list(self._actor.reg_addrs),
             bind_addrs=None if child.bind_addrs is None else [*child.bind_addrs],
         )
@@ -200,7 +202,7 @@ class ActorNursery:
             name=child.aid.name,
             uuid=child.aid.uuid,
             parent_addr=self._address_for_child(enable_transports),
-            loglevel=loglevel or self._actor.loglevel,
+            loglevel=None if level is None else plain(level),
             infect_asyncio=infect_asyncio,
             authkey=wire_settings().authkey,
             key_is_explicit=wire_settings().key_is_explicit,
@@ -242,6 +244,7 @@ class ActorNursery:
         """
         if not inspect.iscoroutinefunction(fn):
             raise TypeError(f"{fn!r} must be an async function to be run in an actor of its own")
+        require_source(fn)
         ns = canonical(fn.__module__)
         portal = await self.start_actor(
             name or fn.__name__,
@@ -280,7 +283,7 @@ class ActorNursery:
                 f"can't start actor {name!r}: its nursery was "
                 f"{'closed' if self._closed else 'cancelled'}"
             )
-        require_name(name)
+        name = require_name(name)
         addrs = wrap_addresses(bind_addrs, "bind_addrs")
         for addr in addrs:
             require_bindable(addr)
@@ -634,14 +637,20 @@ def _module_files(names: Sequence[str]) -> dict[str, str | None]:
             raise TypeError(
                 f"`enable_modules` holds {name!r}; it must be a list of module names (str)"
             )
-        module = sys.modules.get(name)
-        if module is not None or canonical(name) == "__main__":
-            found[canonical(name)] = getattr(module, "__file__", None)
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None:
-            raise ModuleNotFoundError(f"No module named {name!r} to enable in an actor", name=name)
-        found[name] = spec.origin
+        name = canonical(plain(name))
+        if name == "__main__" or name in sys.modules:
+            file = getattr(sys.modules.get(name), "__file__", None)
+        else:
+            spec = importlib.util.find_spec(name)
+            if spec is None:
+                raise ModuleNotFoundError(
+                    f"No module named {name!r} to enable in an actor;"
+                    " one that was loaded by file path must be in `sys.modules`",
+                    name=name,
+                )
+            file = spec.origin
+        # For people.
+        found[name] = None if file is None else plain(file).encode(errors="replace").decode()
     return found
 
 

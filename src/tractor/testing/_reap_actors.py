@@ -19,6 +19,11 @@ COMM_SIZE = 15
 
 _TAKES_VALUE = frozenset("WX")
 _LONG_TAKES_VALUE = frozenset({"--check-hash-based-pycs"})
+_SETS_PATH = re.compile(
+    r"import sys;.*;from tractor\._child import main;main\(sys\.argv\[3:\]\)", re.S
+)
+"""The program before the ``-m`` of an actor of the default backend: it sets ``sys.path``."""
+
 _UID_ARGUMENT = re.compile(r"\('(?P<name>[^']*)', ")
 
 
@@ -71,7 +76,8 @@ def _has_own_pid(title: str, pid: int) -> bool:
 def is_child_command(argv: Sequence[str]) -> bool:
     """Whether a command line is that of an interpreter which runs ``-m tractor._child``.
 
-    It must be the interpreter's own option: one of a script, or of a ``-c`` program, is none.
+    It must be the interpreter's own option, or follow the program that sets an actor's import path: one of a script,
+    or of another ``-c`` program, is none.
     """
     words = iter(argv[1:])
     for word in words:
@@ -88,7 +94,9 @@ def is_child_command(argv: Sequence[str]) -> bool:
             if letter == "m":
                 return (attached or next(words, "")) == CHILD_MODULE
             if letter == "c":
-                return False
+                code = attached or next(words, "")
+                shown = [next(words, ""), next(words, "")]
+                return shown == ["-m", CHILD_MODULE] and bool(_SETS_PATH.fullmatch(code))
             if letter in _TAKES_VALUE:
                 if not attached:
                     next(words, None)

@@ -1,0 +1,113 @@
+"""Which program this process runs, and where another process would find it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any, NamedTuple
+
+from tractor._util._names import plain
+
+from ._import_path import absolute, pack
+
+__all__ = ["Program", "find_program", "way_out"]
+
+
+class Program(NamedTuple):
+    """The module that this program was started as, its ``__main__``.
+
+    Attributes:
+        origin: where a child finds it: ``init_main_from_name`` (a module's name), ``_from_path`` (a file), ``_from_entry``
+            (a directory or an archive that has a ``__main__.py``), or ``_here`` (a frozen program's child runs it already);
+            ``None``: nowhere.
+        is_entry: it is a ``__main__.py``, which exists to be run; often it has nothing else, and no main guard.
+        why_not: where there is no origin: the reason.
+    """
+
+    origin: dict[str, str | bytes | bool] | None
+    is_entry: bool = False
+    why_not: str = ""
+
+
+def find_program() -> Program:
+    """The program that this process runs.
+
+    Tools that run one (``python -m cProfile``, ``trace``, ``pdb``, :mod:`runpy`) do not always put it in
+    ``sys.modules``.  Then it is found by the frames that wait for the caller: one of them is in it.
+    """
+    if getattr(sys, "frozen", False):
+        return Program({"init_main_here": True})
+    registered = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
+    own = _locate(registered)
+    for namespace in _running(sys._getframe()):
+        if namespace is registered:
+            break
+        if (program := _locate(namespace)) is not None:
+            return program
+    else:
+        main_frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        # In a thread.  A registered main that can't be found is a prompt's, and then nothing else is meant.
+        for namespace in _running(main_frame) if own is not None else ():
+            if namespace is not registered and (program := _locate(namespace)) is not None:
+                return program
+    return own or Program(None, why_not=_why_not(registered))
+
+
+def _running(frame: FrameType | None) -> Iterator[dict[str, Any]]:
+    """The namespaces of a running ``__main__``, from the innermost frame outwards."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "__main__":
+            yield frame.f_globals
+        frame = frame.f_back
+
+
+def _locate(namespace: Mapping[str, Any]) -> Program | None:
+    spec = namespace.get("__spec__")
+    name = getattr(spec, "name", None)
+    if isinstance(name, str):
+        if name != "__main__":
+            return Program({"init_main_from_name": pack(name)}, name.endswith(".__main__"))
+        # `python directory` and `python archive.pyz`.
+        archive = getattr(spec.loader, "archive", None)
+        entry = absolute(archive or os.path.dirname(plain(spec.origin)))
+        return Program({"init_main_from_entry": pack(entry)}, True) if entry else None
+    path = namespace.get("__file__")
+    if not isinstance(path, str | os.PathLike) or plain(path).endswith(".ipynb"):
+        return None
+    found = absolute(plain(path))
+    if found is None or not os.path.isfile(found):
+        return None
+    return Program({"init_main_from_path": pack(found)})
+
+
+def _why_not(namespace: Mapping[str, Any]) -> str:
+    path = namespace.get("__file__")
+    if is_ipython():
+        return "the cells of a notebook or of an IPython session are in no file"
+    if hasattr(sys, "ps1") or sys.flags.interactive:
+        return "what is typed at a prompt is in no file"
+    if sys.argv[:1] == ["-c"]:
+        return "a program given by `python -c` is in no file"
+    if isinstance(path, str | os.PathLike) and not plain(path).startswith("<"):
+        return f"its file {plain(path)!r} is not found (any more)"
+    return "a program read from standard input is in no file"
+
+
+def way_out() -> str:
+    """What to do where there is no program to be found by a child."""
+    if is_ipython():
+        return (
+            "run `%load_ext tractor.notebook` and begin the cell that defines the functions with `%%actors`,"
+            " or move them to a module (a .py file) and import that here"
+        )
+    return "move them to a module (a .py file) and import that here"
+
+
+def is_ipython() -> bool:
+    """Whether this is a notebook's kernel or an IPython session."""
+    ipython: Any = sys.modules.get("IPython")
+    get_ipython = getattr(ipython, "get_ipython", None)
+    return get_ipython is not None and get_ipython() is not None
