@@ -17,14 +17,14 @@ _SENTINEL = "tractor.spawn._sentinel_main"
 def freeze_support() -> None:
     """Have a frozen program (PyInstaller, cx_Freeze) run as an actor where it was started as one.
 
-    To be called in the first line under ``if __name__ == '__main__':`` of the program, where all that actors are to call
-    is defined.  The executable of a frozen program is the program: an actor's process is started as a further one of it,
-    and ends in this call.  In the process that the user started, and in every program that is not frozen, nothing happens.
+    To be called in the first line under ``if __name__ == '__main__':`` of the program, where all that actors are to
+    call is defined.  The executable of a frozen program is the program: an actor's process is a further one of it, and
+    ends in this call.  In the process that the user started, and in a program that is not frozen, nothing happens.
 
     Without this call a frozen program can start actors by ``start_method="main_thread_forkserver"`` only; others
     are refused by a ``RuntimeFailure``.
 
-    It takes care of what :func:`multiprocessing.freeze_support` does for the start methods of :mod:`multiprocessing`, too.
+    It does what :func:`multiprocessing.freeze_support` does for the start methods of :mod:`multiprocessing`, too.
 
     Raises:
         SystemExit: this process was started as an actor, or as a helper process of one, and has done its work.
@@ -39,7 +39,7 @@ def _run_as(argv: Sequence[str]) -> None:
     match argv:
         case ["-m", "tractor._child", *args]:
             main(args)
-        case ["-m", module, pid] if module == _SENTINEL:
+        case ["-m", module, _] if module == _SENTINEL:
             importlib.import_module(module).main()
         case ["--multiprocessing-fork", *values]:
             pairs = dict(value.split("=", 1) for value in values)

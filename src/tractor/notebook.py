@@ -1,7 +1,7 @@
 """Notebooks and IPython sessions: cells whose functions actors can run.
 
-What is defined in a cell is in no file, so that another process can't import it.  Load this module as an extension, once,
-and begin the cells that define what actors need with ``%%actors``::
+What is defined in a cell is in no file, so that another process can't import it.  Load this module as an extension,
+once, and begin the cells that define what actors need with ``%%actors``::
 
     %load_ext tractor.notebook
 
@@ -30,14 +30,14 @@ from tractor.spawn._sent_modules import cells, install_sent_modules, show_source
 __all__ = ["MODULE", "load_ipython_extension", "run_cell"]
 
 MODULE = "notebook_cells"
-"""The name of the module; ``enable_modules=[tractor.notebook.MODULE]``, or that of a function: ``double.__module__``."""
+"""The name of the module, for ``enable_modules``; the same as ``double.__module__``."""
 
 
 def run_cell(source: str) -> dict[str, Any]:
     """Run source as a further part of the module :data:`MODULE`, here now, and in each actor that is started later.
 
-    What runs again, changed or not, takes the place of the part that it replaces: one that has the same text, or that defines nothing
-    but what this one defines.  Actors that run already keep what they have.
+    What runs again, changed or not, takes the place of the part that it replaces: one that has the same text, or that
+    defines nothing but what this one defines.  Actors that run already keep what they have.
 
     Args:
         source: Python.  IPython's own syntax (``%magic``, ``!command``) is none: an actor has no IPython.
@@ -49,7 +49,7 @@ def run_cell(source: str) -> dict[str, Any]:
         SyntaxError: it is no Python.
         BaseException: what it raises.  Then it is no part of the module.
     """
-    label = f"<cell {hashlib.blake2s(source.encode(), digest_size=4).hexdigest()} of {MODULE}"
+    label = f"<cell {hashlib.blake2s(source.encode(), digest_size=4).hexdigest()} of {MODULE}>"
     tree = ast.parse(source, label)
     module = sys.modules.get(MODULE)
     if module is None:

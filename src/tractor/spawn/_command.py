@@ -22,8 +22,8 @@ _READ = r"f.read().decode('utf-8','surrogateescape').split('\0')[:-1]"
 def program_command(module: str, argv: list[str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
     """A command that runs ``main(argv)`` of a module, found where this process finds it.
 
-    It reads ``python … -m module argv``, for people and for tools that look for actors.  What stands before the ``-m`` sets
-    ``sys.path`` first: neither ``-m`` nor the environment would find a package that only this process's path leads to.
+    It reads ``python … -m module argv``, for people and for tools that look for actors.  What stands before the ``-m``
+    sets ``sys.path``: neither ``-m`` nor the environment would find what only this process's path leads to.
 
     Args:
         module: The module's name.

@@ -280,12 +280,11 @@ def _unshared_server(no_tracker: int) -> Any:
     return server
 
 
-def _spawn_with_path(path: str, args: list[str], passfds: list[int]) -> int:
+def _spawn_with_path(path: Any, args: list[str], passfds: list[int]) -> int:
     """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
     if not is_frozen():
         args = [*args[:-1], f"import sys; sys.path[:] = {import_path()!a}; {args[-1]}"]
-    pid: int = util.spawnv_passfds(path, args, passfds)  # type: ignore[attr-defined]
-    return pid
+    return util.spawnv_passfds(path, args, passfds)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -14,11 +14,12 @@ def import_path() -> list[str]:
     """``sys.path`` for another process, which may have another working directory.
 
     Relative entries are where this process finds modules by them: an entry that was used before the working
-    directory changed still means the old one.  What Python passes over, too, is left out: entries that are no strings, and
-    relative ones in a working directory that was removed.
+    directory changed still means the old one.  What Python passes over is left out: entries that are no strings,
+    and relative ones in a working directory that was removed.
     """
     found: list[str] = []
-    for entry in sys.path:
+    entries: list[object] = [*sys.path]
+    for entry in entries:
         if isinstance(entry, str) and "\0" not in entry:
             path = absolute(entry)
             if path is not None:

@@ -84,8 +84,8 @@ def require_source(fn: Callable[..., Any]) -> None:
     file: str = getattr(code, "co_filename", "")
     if file.startswith(_PROMPTS) and fn.__module__ == "__main__":
         raise RuntimeFailure(
-            f"{fn.__qualname__!r} of `__main__` can't be run in an actor: what is typed at a prompt ({file}) is in no"
-            f" file, so that another process can't load it; {way_out()}"
+            f"{fn.__qualname__!r} of `__main__` can't be run in an actor: it is in no file, but comes from {file},"
+            f" so that another process can't load it; {way_out()}"
         )
 
 

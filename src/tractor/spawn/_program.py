@@ -20,8 +20,8 @@ class Program(NamedTuple):
     """The module that this program was started as, its ``__main__``.
 
     Attributes:
-        origin: where a child finds it: ``init_main_from_name`` (a module's name), ``_from_path`` (a file), ``_from_entry``
-            (a directory or an archive that has a ``__main__.py``), or ``_here`` (a frozen program's child runs it already);
+        origin: where a child finds it: ``init_main_from_name`` (a module), ``_from_path`` (a file), ``_from_entry``
+            (a directory or an archive with a ``__main__.py``), or ``_here`` (a frozen program's child runs it already);
             ``None``: nowhere.
         is_entry: it is a ``__main__.py``, which exists to be run; often it has nothing else, and no main guard.
         why_not: where there is no origin: the reason.
@@ -53,7 +53,19 @@ def find_program() -> Program:
         for namespace in _running(main_frame) if own is not None else ():
             if namespace is not registered and (program := _locate(namespace)) is not None:
                 return program
-    return own or Program(None, why_not=_why_not(registered))
+    return own or _by_code(registered) or Program(None, why_not=_why_not(registered))
+
+
+def _by_code(registered: Mapping[str, Any]) -> Program | None:
+    """A script that is over has lost its file's name, but its functions still run, in a thread or at a prompt."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and not is_ipython():
+        if frame.f_globals is registered:
+            program = _locate({"__file__": frame.f_code.co_filename})
+            if program is not None:
+                return program
+        frame = frame.f_back
+    return None
 
 
 def _running(frame: FrameType | None) -> Iterator[dict[str, Any]]:
@@ -65,7 +77,7 @@ def _running(frame: FrameType | None) -> Iterator[dict[str, Any]]:
 
 
 def _locate(namespace: Mapping[str, Any]) -> Program | None:
-    spec = namespace.get("__spec__")
+    spec: Any = namespace.get("__spec__")
     name = getattr(spec, "name", None)
     if isinstance(name, str):
         if name != "__main__":

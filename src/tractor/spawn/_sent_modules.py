@@ -5,12 +5,12 @@ What a parent has of them goes to each child with its configuration, and from th
 
 from __future__ import annotations
 
-import importlib.machinery
 import importlib.util
 import linecache
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
@@ -87,10 +87,7 @@ class _Finder:
         return spec or importlib.util.spec_from_loader(name, SourceFileLoader(name, file))
 
 
-class _CellLoader:
-    def create_module(self, spec: ModuleSpec) -> None:
-        """The usual kind of module."""
-
+class _CellLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Run its parts, each under its own label."""
         for label, source in cells[module.__name__]:
