@@ -17,7 +17,7 @@ import tractor
 from tractor.spawn import usable_start_methods
 
 PACKAGE = Path(tractor.__file__).parent
-DEPENDENCIES = [str(Path(module.__file__).parents[1]) for module in (trio, msgspec)]
+DEPENDENCIES = [str(Path(str(module.__file__)).parents[1]) for module in (trio, msgspec)]
 
 METHODS = usable_start_methods()
 
@@ -126,7 +126,9 @@ def test_main_of_runpy_and_of_a_thread(project: Path) -> None:
 @pytest.mark.parametrize("name", ["trio", "cProfile"])
 def test_main_while_it_runs_a_thread(project: Path, name: str) -> None:
     (project / "threads.py").write_text(
-        JOB.replace("    trio.run(main)\n", "    trio.run(trio.to_thread.run_sync, trio.run, main)\n")
+        JOB.replace(
+            "    trio.run(main)\n", "    trio.run(trio.to_thread.run_sync, trio.run, main)\n"
+        )
     )
     tool = ["-m", "cProfile", "-o", "profile"] if name == "cProfile" else []
     assert run(*tool, "threads.py", cwd=project) == said("__mp_main__")
@@ -182,14 +184,17 @@ def test_without_inheritance(project: Path) -> None:
 # -- no main guard --
 
 
-@pytest.mark.parametrize("end", ["trio.run(main)", "try:\n  trio.run(main)\nfinally:\n  sys.exit(3)"])
+@pytest.mark.parametrize(
+    "end",
+    ["trio.run(main)", "try: trio.run(main)\nexcept Exception as exc: sys.exit(f'failed: {exc}')"],
+)
 def test_no_main_guard(project: Path, end: str) -> None:
     text = JOB.replace('if __name__ == "__main__":\n    trio.run(main)\n', end)
-    (project / "job.py").write_text("print('run')\n" + text)
+    (project / "job.py").write_text("print('a run')\n" + text)
     out = run("job.py", cwd=project, ok=False)
     assert "it has no main guard" in out
     assert "under `if __name__ == '__main__':`" in out
-    assert out.count("run\n") == 2, "the child's replay, and no further one"
+    assert out.count("a run\n") == 2, "the child's replay, and no further one"
 
 
 # -- import paths --
@@ -218,8 +223,7 @@ def test_relative_entries_of_the_environment(tmp_path: Path) -> None:
     (tmp_path / "lib" / "tractor").symlink_to(PACKAGE)
     (tmp_path / "lib" / "work.py").write_text(JOB)
     (tmp_path / "job.py").write_text(
-        "import os, trio, work\nos.chdir('/')\n"
-        "if __name__ == '__main__': trio.run(work.main)\n"
+        "import os, trio, work\nos.chdir('/')\nif __name__ == '__main__': trio.run(work.main)\n"
     )
     path = os.pathsep.join(["lib", *DEPENDENCIES])
     # Without `site` nobody makes the entries absolute.
@@ -229,7 +233,7 @@ def test_relative_entries_of_the_environment(tmp_path: Path) -> None:
 def test_a_zipapp_that_holds_the_package(tmp_path: Path) -> None:
     archive = tmp_path / "app.pyz"
     # With byte code: else each process would compile it all.
-    with zipfile.PyZipFile(archive, "w") as app:
+    with zipfile.PyZipFile(str(archive), "w") as app:
         start = f"import sys\nsys.path += {DEPENDENCIES!r}\n"
         app.writestr("__main__.py", start + JOB)
         app.writepy(str(PACKAGE))
@@ -297,8 +301,29 @@ if __name__ == "__main__":
     "flags",
     [
         [],
-        ["-P", "-s", "-OO", "-X", "utf8", "-X", "dev", "-X", "int_max_str_digits=0", "-X", "mine=1"],
-        ["-E", "-B", "-bb", "-q", "-W", "ignore::UserWarning", "-Werror::ImportWarning", "-Xpycache_prefix=pc"],
+        [
+            "-P",
+            "-s",
+            "-OO",
+            "-X",
+            "utf8",
+            "-X",
+            "dev",
+            "-X",
+            "int_max_str_digits=0",
+            "-X",
+            "mine=1",
+        ],
+        [
+            "-E",
+            "-B",
+            "-bb",
+            "-q",
+            "-W",
+            "ignore::UserWarning",
+            "-Werror::ImportWarning",
+            "-Xpycache_prefix=pc",
+        ],
     ],
 )
 def test_the_interpreters_flags(tmp_path: Path, flags: list[str]) -> None:
