@@ -427,6 +427,7 @@ async def main() -> None:
         async with tractor.open_nursery(
             name=Name.WORKER, start_method=method, loglevel=Name.ERROR,
             enable_transports=[Name.UDS], enable_modules=[Odd("json")],
+            registry_addrs=[(Odd(sys.path[2]), Odd("odd.sock"))],
         ) as an:
             portal = await an.start_actor(
                 Name.WORKER, enable_modules=[Name.MAIN, Odd("json")], loglevel=Odd("error"),

@@ -101,10 +101,8 @@ def known_transports(keys: Iterable[str]) -> list[str]:
         NotImplementedError: there is no such transport here.
         ValueError: none is named.
     """
-    given: list[object] = [keys] if isinstance(keys, str) else [*keys]
-    # What is no string is refused below, as itself.
-    found: list[Any] = [plain(key) if isinstance(key, str) else key for key in given]
-    found = list(dict.fromkeys(found))
+    given = [keys] if isinstance(keys, str) else keys
+    found = list(dict.fromkeys(map(plain, given)))
     if not found:
         raise ValueError(
             "`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out"
