@@ -21,7 +21,7 @@ from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
-from tractor._util._names import plain, require_name
+from tractor._util._names import plain_text, require_name
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
 from tractor.discovery._registration import Registration
@@ -169,7 +169,7 @@ def _environment(loglevel: str | None, start_method: str | None) -> tuple[str, s
         if env and given and env != given:
             log.warning("%s=%r in the environment beats the argument %r", name, env, given)
     method = env_method or start_method or selected_start_method()
-    return plain(env_level or loglevel or "error"), plain(method)
+    return env_level or loglevel or "error", method
 
 
 def _frame_limit(given: int) -> int:
@@ -284,7 +284,13 @@ async def open_root_actor(
             "`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=3
         )
         enable_modules = [*(enable_modules or ()), *rpc_module_paths]
-    enable_modules = [plain(module) for module in enable_modules or ()]
+    if loglevel is not None:
+        loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
+    if start_method is not None:
+        start_method = plain_text(start_method, "`start_method` is the name of a spawn backend")
+    if enable_modules is not None and not isinstance(enable_modules, str):
+        rule = "`enable_modules` must be a list of module names (str)"
+        enable_modules = [plain_text(module, rule) for module in enable_modules]
     level, method = _environment(loglevel, start_method)
     # A command line may have asked for it (`devx.cli.load_runtime_vars`).
     debug_mode = debug_mode or runtime_vars()._debug_mode
@@ -323,10 +329,12 @@ async def open_root_actor(
 
         elected, endpoints, known = await _elect(addrs, bind, keys, aid, ensure_registry)
         undo.callback(_close_all, endpoints)
-        for module in enable_modules:
+        for module in enable_modules or ():
             importlib.import_module(module)
         cls = Registrar if elected else Actor
-        actor = cls(aid(elected), enable_modules=enable_modules, loglevel=level, reg_addrs=known)
+        actor = cls(
+            aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known
+        )
         undo.callback(reset_runtime_vars)
         own = [from_this_host(e.addr).unwrap() for e in endpoints]
         set_runtime_vars(

@@ -150,7 +150,7 @@ NO_WAY = "functions of `__main__` can't be run in an actor: "
     ("command", "stdin", "why"),
     [
         (["-c", JOB], "", "given by `python -c`"),
-        (["-"], JOB, "it is in no file, but comes from <stdin>"),
+        (["-"], JOB, "a program read from standard input is in no file"),
         (["-i", "-c", JOB.replace('if __name__ == "__main__":', "if True:")], "", "at a prompt"),
     ],
 )
@@ -162,21 +162,15 @@ def test_programs_in_no_file(tmp_path: Path, command: list[str], stdin: str, why
     assert "said" not in out
 
 
-def test_a_function_that_is_typed_at_a_scripts_prompt(project: Path) -> None:
-    """The script's own functions can still be used there."""
-    typed = (
-        "async def typed(): pass\n\n"
-        "async def run():\n  async with tractor.open_nursery() as an:\n"
-        "    await an.run_in_actor(typed)\n\n"
-        "trio.run(main)\ntrio.run(run)\n"
-    )
-    out = run("-i", "job.py", cwd=project, stdin=typed)
-    assert out.count("trio said hi __mp_main__") == 2
-    assert "'typed' of `__main__` can't be run in an actor: it is in no file" in out
+def test_the_prompt_after_a_script(project: Path) -> None:
+    """What is typed there is in no file, and so nothing of `__main__` is looked for in the script's."""
+    out = run("-i", "job.py", cwd=project, stdin="trio.run(main)\n")
+    assert out.count(said("__mp_main__")) == 1
+    assert f"{NO_WAY}what is typed at a prompt is in no file" in out
 
 
 def test_without_inheritance(project: Path) -> None:
-    text = JOB.replace("run_in_actor(nested)", "run_in_actor(nested, inherit_parent_main=False)")
+    text = JOB.replace("else nested)", "else nested, inherit_parent_main=False)")
     (project / "job.py").write_text(text)
     assert "`inherit_parent_main=False` keeps that module" in run("job.py", cwd=project, ok=False)
 
@@ -275,7 +269,7 @@ def test_no_stray_module_of_the_working_directory_is_run(project: Path, tmp_path
     """A script's path has the script's folder, not the working directory, and so have its actors'."""
     stray = tmp_path / "stray"
     stray.mkdir()
-    for name in ("trio", "msgspec", "colorlog"):
+    for name in ("trio", "msgspec", "colorlog", "multiprocessing", "random"):
         (stray / f"{name}.py").write_text("print('stray')\nraise SystemExit(9)\n")
     assert run(project / "job.py", *METHODS, cwd=stray) == said("__mp_main__", *METHODS)
 

@@ -10,7 +10,7 @@ from tractor.testing import _reap_actors
 from tractor.testing._reap_actors import actor_name, is_actor, is_child_command, is_sentinel
 from tractor.testing._reap_table import ProcessInfo, descendants
 
-SETS_PATH = "import sys;sys.path[:]=['/x'];from tractor._child import main;main(sys.argv[3:])"
+SETS_PATH = "import sys; sys.path[:] = ['/x']; from tractor._child import main; main(sys.argv[3:])"
 
 
 def looks(
@@ -68,7 +68,7 @@ def test_command_lines_of_actors(words: list[str]) -> None:
         ["python", "-", "-m", "tractor._child"],
         ["python", "-c", SETS_PATH, "-m", "pytest", "tractor._child"],
         ["python", "-c", SETS_PATH],
-        ["python", "-c", SETS_PATH + ";x()", "-m", "tractor._child"],
+        ["python", "-c", SETS_PATH + "; x()", "-m", "tractor._child"],
         ["python", "--", "-m", "tractor._child"],
         ["python", "-X", "-m", "tractor._child"],
         ["python", "-W", "-m", "-m", "other"],
@@ -145,6 +145,8 @@ SENTINEL = "/lib/tractor/spawn/_sentinel_main.py"
     ("argv", "found"),
     [
         (["python", "-I", "-S", SENTINEL, "12"], True),
+        (["python", "-I", "-S", "-c", f"import sys{_reap_actors.ARCHIVED_SENTINEL}", "12"], True),
+        (["python", "-I", "-S", "-c", "import sys", "12"], False),
         (["python", "-I", "-S", SENTINEL], False),
         (["python", "-I", "-S", SENTINEL, "twelve"], False),
         (["python", "-I", "-S", SENTINEL, "12", "13"], False),

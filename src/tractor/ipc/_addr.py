@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from tractor._util._names import plain
+from tractor._util._plain import plain
 from tractor.ipc._addr_types import HAS_UDS as HAS_UDS
 from tractor.ipc._addr_types import (
     SUN_PATH_SIZE,

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
-from tractor._util._names import plain
+from tractor._util._plain import plain
 from tractor.ipc._dirs import runtime_dir_path
 from tractor.ipc._hosts import IPAddress, canonical_host, plain_ip
 from tractor.ipc._maddr_text import split_maddr

@@ -12,10 +12,11 @@ from ._boot import move_above_stdio
 from ._frozen import is_frozen
 from ._import_path import import_path
 
-__all__ = ["interpreter_flags", "program_command"]
+__all__ = ["interpreter_flags", "program_command", "with_path"]
 
 
-_READ = r"f.read().decode('utf-8','surrogateescape').split('\0')[:-1]"
+_READ = r"f.read().decode('utf-8', 'surrogateescape').split('\0')[:-1]"
+_RUN = "from {} import main; main(sys.argv[3:])"
 
 
 @contextlib.contextmanager
@@ -40,10 +41,10 @@ def program_command(module: str, argv: list[str]) -> Iterator[tuple[list[str], t
     fd = _open_path()
     try:
         if fd is None:
-            path = f"sys.path[:]={import_path()!a}"
+            code = with_path(_RUN.format(module))
         else:
-            path = f"f=open({fd},'rb');sys.path[:]={_READ};f.close()"
-        code = f"import sys;{path};from {module} import main;main(sys.argv[3:])"
+            code = f"import sys; f = open({fd}, 'rb'); sys.path[:] = {_READ}; f.close(); "
+            code += _RUN.format(module)
         yield (
             [sys.executable, *interpreter_flags(), "-c", code, *shown],
             () if fd is None else (fd,),
@@ -51,6 +52,11 @@ def program_command(module: str, argv: list[str]) -> Iterator[tuple[list[str], t
     finally:
         if fd is not None:
             os.close(fd)
+
+
+def with_path(code: str) -> str:
+    """A program for ``python -c`` that has this process's import path before it imports anything."""
+    return f"import sys; sys.path[:] = {import_path()!a}; {code}"
 
 
 def interpreter_flags() -> list[str]:

@@ -17,10 +17,10 @@ import trio
 from tractor._util._proc_stat import pid_alive, process_start_time
 from tractor.runtime._state import current_actor
 
+from ._command import with_path
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
 from ._frozen import is_frozen
-from ._import_path import import_path
 from ._pipes import sigint_blocked
 from ._sentinel import forget, guard, stand_down
 
@@ -283,7 +283,7 @@ def _unshared_server(no_tracker: int) -> Any:
 def _spawn_with_path(path: Any, args: list[str], passfds: list[int]) -> int:
     """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
     if not is_frozen():
-        args = [*args[:-1], f"import sys; sys.path[:] = {import_path()!a}; {args[-1]}"]
+        args = [*args[:-1], with_path(args[-1])]
     return util.spawnv_passfds(path, args, passfds)
 
 

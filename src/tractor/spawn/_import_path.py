@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tractor._util._names import plain
+from tractor._util._plain import plain
 
 __all__ = ["absolute", "import_path", "pack", "unpack"]
 

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import trio
 
+from ._command import with_path
 from ._contract import SpawnRequest
 from ._exec import ExecProcess, require_executable, start_program
 from ._forkserver_client import (
@@ -69,6 +70,8 @@ class SpawnBackend:
             with open(read_fd, "rb"):
                 command = [os.fsdecode(a) for a in spawn.get_command_line(pipe_handle=read_fd)]
                 if not is_frozen():
+                    program = command.index("-c") + 1
+                    command[program] = with_path(command[program])
                     # Not read by anything but people, and tools that look for actors.
                     command += [CHILD_MODULE, *request.argv(pipes.boot_fd)]
                 child = start_program(command, request, pipes, nursery, (read_fd,))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType
 from typing import Any
@@ -16,7 +15,7 @@ from ._import_path import import_path, pack, unpack
 from ._program import Program, find_program, way_out
 from ._sent_modules import install_sent_modules, known_modules
 
-__all__ = ["apply_parent_main_data", "get_parent_main_data", "require_source"]
+__all__ = ["apply_parent_main_data", "get_parent_main_data"]
 
 _REPLAY_NAME = "__mp_main__"
 
@@ -27,9 +26,6 @@ _replaced: list[ModuleType] = []
 _told: Program | None = None
 
 _UNTOLD = "this actor was started with `inherit_parent_main=False`, and so has nothing of the program's main module"
-
-_PROMPTS = ("<stdin>", "<console>", "<python-input", "<ipython-input")
-"""What the functions that are typed at a prompt have as their file."""
 
 _IS_RUNNING = ("from inside a run()", "from a running event loop")
 """What trio and asyncio say to a program that starts them, in a process where they run."""
@@ -72,21 +68,6 @@ def get_parent_main_data(inherit: bool, enabled: Iterable[str] = ()) -> dict[str
             f" can't load them; {way_out()}"
         )
     return data
-
-
-def require_source(fn: Callable[..., Any]) -> None:
-    """Check that a function of ``__main__`` is part of the program, and was not typed at its prompt.
-
-    Raises:
-        RuntimeFailure: it was.
-    """
-    code = getattr(inspect.unwrap(fn), "__code__", None)
-    file: str = getattr(code, "co_filename", "")
-    if file.startswith(_PROMPTS) and fn.__module__ == "__main__":
-        raise RuntimeFailure(
-            f"{fn.__qualname__!r} of `__main__` can't be run in an actor: it is in no file, but comes from {file},"
-            f" so that another process can't load it; {way_out()}"
-        )
 
 
 def apply_parent_main_data(data: dict[str, Any]) -> None:

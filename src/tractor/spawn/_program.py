@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, NamedTuple
 
-from tractor._util._names import plain
+from tractor._util._mains import running_mains
+from tractor._util._plain import plain
 
 from ._import_path import absolute, pack
 
@@ -41,45 +42,39 @@ def find_program() -> Program:
     if getattr(sys, "frozen", False):
         return Program({"init_main_here": True})
     registered = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
-    own = _locate(registered)
-    for namespace in _running(sys._getframe()):
+    if is_ipython() or hasattr(sys, "ps1"):
+        # What is defined there is not in the file of a script that was run before.
+        return _locate(registered) or Program(None, why_not=_why_not(registered))
+    for namespace in running_mains(sys._getframe()):
         if namespace is registered:
             break
         if (program := _locate(namespace)) is not None:
             return program
     else:
+        # In a thread.
         main_frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        # In a thread.  A registered main that can't be found is a prompt's, and then nothing else is meant.
-        for namespace in _running(main_frame) if own is not None else ():
+        for namespace in running_mains(main_frame):
             if namespace is not registered and (program := _locate(namespace)) is not None:
                 return program
-    return own or _by_code(registered) or Program(None, why_not=_why_not(registered))
+    found = _locate(registered) or _by_code(registered)
+    return found or Program(None, why_not=_why_not(registered))
 
 
 def _by_code(registered: Mapping[str, Any]) -> Program | None:
-    """A script that is over has lost its file's name, but its functions still run, in a thread or at a prompt."""
+    """A script that is over has lost its file's name, but its functions still run, in a thread."""
     frame: FrameType | None = sys._getframe()
-    while frame is not None and not is_ipython():
+    while frame is not None:
         if frame.f_globals is registered:
-            program = _locate({"__file__": frame.f_code.co_filename})
-            if program is not None:
-                return program
+            return _locate({"__file__": frame.f_code.co_filename})
         frame = frame.f_back
     return None
-
-
-def _running(frame: FrameType | None) -> Iterator[dict[str, Any]]:
-    """The namespaces of a running ``__main__``, from the innermost frame outwards."""
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "__main__":
-            yield frame.f_globals
-        frame = frame.f_back
 
 
 def _locate(namespace: Mapping[str, Any]) -> Program | None:
     spec: Any = namespace.get("__spec__")
     name = getattr(spec, "name", None)
-    if isinstance(name, str):
+    # Profilers make one without a loader for a script.
+    if isinstance(name, str) and spec.loader is not None:
         if name != "__main__":
             return Program({"init_main_from_name": pack(name)}, name.endswith(".__main__"))
         # `python directory` and `python archive.pyz`.

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-from tractor._util._names import plain
+from tractor._util._plain import plain
 
 from ._import_path import pack, unpack
 

@@ -23,7 +23,8 @@ from tractor._errors import (
 )
 from tractor._util._groups import collapse_eg, get_collapsed_eg, is_multi_cancelled
 from tractor._util._ki import ki_protected
-from tractor._util._names import plain, require_name
+from tractor._util._names import plain_text, require_name
+from tractor._util._plain import printable
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -47,7 +48,7 @@ from tractor.spawn._contract import (
     require_debug_support,
     selected_start_method,
 )
-from tractor.spawn._parent_main import get_parent_main_data, require_source
+from tractor.spawn._parent_main import get_parent_main_data
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
@@ -177,7 +178,8 @@ class ActorNursery:
             ActorFailure: it died first; tells the exit status and the tail of its stderr.
             ModuleNotFoundError: an enabled module does not exist.
             RemoteActorError: an enabled module can't be imported there.
-            RuntimeFailure: this nursery was closed or cancelled.
+            RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that another
+                process could load; a frozen program has not called :func:`tractor.freeze_support`.
             OSError: the process could not be started.
             TypeError, ValueError: an argument that can't be used.
         """
@@ -188,13 +190,15 @@ class ActorNursery:
                 stacklevel=2,
             )
             enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+        if loglevel is not None:
+            loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
         child = self._new_child(name, bind_addrs, enable_transports)
         modules = _module_files(enable_modules or ())
-        level = loglevel or self._actor.loglevel
         spec = SpawnSpec(
             _parent_main_data=get_parent_main_data(inherit_parent_main, modules),
             _runtime_vars=self._child_vars(enable_transports, debug_mode, infect_asyncio),
-            enable_modules=modules,
+            # The files are for people: names that are no UTF-8 can't be carried.
+            enable_modules={name: file and printable(file) for name, file in modules.items()},
             reg_addrs=list(self._actor.reg_addrs),
             bind_addrs=None if child.bind_addrs is None else [*child.bind_addrs],
         )
@@ -202,7 +206,7 @@ class ActorNursery:
             name=child.aid.name,
             uuid=child.aid.uuid,
             parent_addr=self._address_for_child(enable_transports),
-            loglevel=None if level is None else plain(level),
+            loglevel=loglevel or self._actor.loglevel,
             infect_asyncio=infect_asyncio,
             authkey=wire_settings().authkey,
             key_is_explicit=wire_settings().key_is_explicit,
@@ -244,7 +248,6 @@ class ActorNursery:
         """
         if not inspect.iscoroutinefunction(fn):
             raise TypeError(f"{fn!r} must be an async function to be run in an actor of its own")
-        require_source(fn)
         ns = canonical(fn.__module__)
         portal = await self.start_actor(
             name or fn.__name__,
@@ -633,24 +636,15 @@ def _module_files(names: Sequence[str]) -> dict[str, str | None]:
         )
     found: dict[str, str | None] = {}
     for name in names:
-        if not isinstance(name, str):
-            raise TypeError(
-                f"`enable_modules` holds {name!r}; it must be a list of module names (str)"
-            )
-        name = canonical(plain(name))
-        if name == "__main__" or name in sys.modules:
-            file = getattr(sys.modules.get(name), "__file__", None)
-        else:
-            spec = importlib.util.find_spec(name)
-            if spec is None:
-                raise ModuleNotFoundError(
-                    f"No module named {name!r} to enable in an actor;"
-                    " one that was loaded by file path must be in `sys.modules`",
-                    name=name,
-                )
-            file = spec.origin
-        # For people.
-        found[name] = None if file is None else plain(file).encode(errors="replace").decode()
+        name = plain_text(name, "`enable_modules` must be a list of module names (str)")
+        module = sys.modules.get(name)
+        if module is not None or canonical(name) == "__main__":
+            found[canonical(name)] = getattr(module, "__file__", None)
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r} to enable in an actor", name=name)
+        found[name] = spec.origin
     return found
 
 
