@@ -178,8 +178,8 @@ class ActorNursery:
             ActorFailure: it died first; tells the exit status and the tail of its stderr.
             ModuleNotFoundError: an enabled module does not exist.
             RemoteActorError: an enabled module can't be imported there.
-            RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that another
-                process could load; a frozen program has not called :func:`tractor.freeze_support`.
+            RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that
+                another process could load; a frozen program has not called :func:`tractor.freeze_support`.
             OSError: the process could not be started.
             TypeError, ValueError: an argument that can't be used.
         """
