@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["freeze_support"]
 
 _SENTINEL = "tractor.spawn._sentinel_main"
+_HELPER = re.compile(
+    r"(import sys; )?from multiprocessing\.(forkserver|resource_tracker) import main; ?main\("
+)
+"""The programs of multiprocessing's helper processes."""
 
 
 def freeze_support() -> None:
@@ -67,8 +72,8 @@ def _run_as(argv: Sequence[str]) -> None:
             pairs = dict(value.split("=", 1) for value in values)
             spawn = importlib.import_module("multiprocessing.spawn")
             spawn.spawn_main(**{k: None if v == "None" else int(v) for k, v in pairs.items()})
-        case [*_, "-c", code] if code.startswith("from multiprocessing."):
-            # Its fork server or resource tracker.
+        case [*_, "-c", code] if _HELPER.match(code):
+            sys.argv[:] = ["-c"]
             exec(code, {})
         case _:
             return

@@ -283,7 +283,8 @@ def _unshared_server(no_tracker: int) -> Any:
 def _spawn_with_path(path: Any, args: list[str], passfds: list[int]) -> int:
     """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
     if not is_frozen():
-        args = [*args[:-1], with_path(args[-1])]
+        at = args.index("-c") + 1
+        args = [*args[:at], with_path(args[at]), *args[at + 1 :]]
     return util.spawnv_passfds(path, args, passfds)
 
 
