@@ -141,9 +141,42 @@ def test_an_unguarded_dunder_main_is_left_alone(project: Path) -> None:
     assert run("-m", "pkg", *METHODS, cwd=project) == "started\n" + said("pkg.mod", *METHODS)
 
 
-# -- where nothing can be replayed --
-
 NO_WAY = "functions of `__main__` can't be run in an actor: "
+
+POOL = """
+import sys
+import trio, tractor
+from tractor.trionics import open_worker_pool
+
+def twice(x: int) -> int:
+    return 2 * x
+
+async def thrice(x: int) -> int:
+    return 3 * x
+
+async def main() -> None:
+    async with open_worker_pool(1) as pool:
+        print(await pool.run(twice, x=4), await pool.run(thrice, x=4), flush=True)
+
+if __name__ == "__main__":
+    trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("tool", [[], ["-m", "trace", "--count", "-C", "counts"]])
+def test_a_worker_pool_runs_functions_of_main(project: Path, tool: list[str]) -> None:
+    """Its workers have not got `__main__` enabled: one that exists to be run is loaded with the first job."""
+    (project / "pkg" / "__main__.py").write_text(POOL)
+    assert run(*tool, "pkg/__main__.py", cwd=project) == "8 12\n"
+    if not tool:
+        assert run("-m", "pkg", cwd=project) == "8 12\n"
+        assert NO_WAY in run("-c", POOL, cwd=project, ok=False)
+        unguarded = POOL.replace('if __name__ == "__main__":', "if True:")
+        (project / "pkg" / "__main__.py").write_text(unguarded)
+        assert "main guard" in run("-m", "pkg", cwd=project, ok=False)
+
+
+# -- where nothing can be replayed --
 
 
 @pytest.mark.parametrize(

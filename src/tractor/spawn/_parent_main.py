@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterable
+from functools import partial
 from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType
 from typing import Any
 
 from tractor._errors import RuntimeFailure
+from tractor._util._mains import load_main_later
 
 from ._import_path import import_path, pack, unpack
 from ._program import Program, find_program, way_out
 from ._sent_modules import install_sent_modules, known_modules
 
-__all__ = ["apply_parent_main_data", "get_parent_main_data"]
+__all__ = [
+    "apply_parent_main_data",
+    "get_parent_main_data",
+    "refuse_in_replay",
+    "require_program",
+]
 
 _REPLAY_NAME = "__mp_main__"
 
@@ -27,8 +35,12 @@ _told: Program | None = None
 
 _UNTOLD = "this actor was started with `inherit_parent_main=False`, and so has nothing of the program's main module"
 
-_IS_RUNNING = ("from inside a run()", "from a running event loop")
-"""What trio and asyncio say to a program that starts them, in a process where they run."""
+# A main module that starts the program while it is replayed has no main guard.
+_replaying_in: int | None = None
+"""The thread that replays one."""
+
+_IS_RUNNING = ("from inside a run()", "from a running event loop", "main module is replayed")
+"""What trio, asyncio and we say to a program that starts them, in a process where they run."""
 
 
 def get_parent_main_data(inherit: bool, enabled: Iterable[str] = ()) -> dict[str, Any]:
@@ -44,8 +56,10 @@ def get_parent_main_data(inherit: bool, enabled: Iterable[str] = ()) -> dict[str
 
     Raises:
         ValueError: ``__main__`` is enabled, but not to be inherited.
-        RuntimeFailure: ``__main__`` is enabled, but a child could not find it; says why, and what to do.
+        RuntimeFailure: ``__main__`` is enabled, but a child could not find it; says why, and what to do.  Or this is
+            called by a main module that is being replayed.
     """
+    refuse_in_replay(any_thread=False)
     enabled = list(enabled)
     data: dict[str, Any] = {"sys_path": [pack(entry) for entry in import_path()]}
     data.update(known_modules(enabled))
@@ -57,17 +71,47 @@ def get_parent_main_data(inherit: bool, enabled: Iterable[str] = ()) -> dict[str
                 " from it; leave the argument out, or move the functions to a module of their own"
             )
         return data
-    program = _told or find_program()
+    program = _program() if wanted else _told or find_program()
     if program.origin is not None:
         data.update(program.origin)
         data["replay_main"] = wanted or not program.is_entry
         data["sys_argv"] = [pack(arg) for arg in sys.argv]
-    elif wanted:
+    return data
+
+
+def require_program() -> None:
+    """Return where another process can load our ``__main__``.
+
+    Raises:
+        RuntimeFailure: None can; says why, and what to do.
+    """
+    _program()
+
+
+def refuse_in_replay(any_thread: bool) -> None:
+    """Return where an actor may be started, or a root be opened, as far as this goes.
+
+    Args:
+        any_thread: whether a replay in any thread of this process counts, or one in this thread alone.
+
+    Raises:
+        RuntimeFailure: a main module that is being replayed tries to.
+    """
+    if _replaying_in is not None and (any_thread or _replaying_in == threading.get_ident()):
+        raise RuntimeFailure(
+            "no actor can be started while the main module is replayed in one: put what starts the program"
+            " under `if __name__ == '__main__':`"
+        )
+
+
+def _program() -> Program:
+    program = _told or find_program()
+    if program.origin is None:
         raise RuntimeFailure(
             f"functions of `__main__` can't be run in an actor: {program.why_not}, so that another process"
             f" can't load them; {way_out()}"
         )
-    return data
+    return program
 
 
 def apply_parent_main_data(data: dict[str, Any]) -> None:
@@ -83,14 +127,20 @@ def apply_parent_main_data(data: dict[str, Any]) -> None:
     global _told
     sys.path[:] = [unpack(entry) for entry in data["sys_path"]]
     install_sent_modules(data)
+    load_main_later(None)
     origin = {key: value for key, value in data.items() if key.startswith("init_main_")}
     if not origin:
         _told = Program(None, why_not=_UNTOLD)
         return
     _told = Program(origin, is_entry=not data["replay_main"])
-    if not data["replay_main"]:
-        return
-    sys.argv[:] = [unpack(arg) for arg in data["sys_argv"]]
+    if data["replay_main"]:
+        _replay_main(origin, data["sys_argv"])
+    else:
+        load_main_later(partial(_replay_main, origin, data["sys_argv"]))
+
+
+def _replay_main(origin: dict[str, Any], argv: list[str | bytes]) -> None:
+    sys.argv[:] = [unpack(arg) for arg in argv]
     if "init_main_from_name" in origin:
         _replay(*_load_by_name(unpack(origin["init_main_from_name"])))
     elif "init_main_from_path" in origin:
@@ -143,7 +193,9 @@ def _replay(module: ModuleType, code: CodeType) -> None:
     before = sys.modules.get("__main__")
     # In place before its code runs, because types look their own module up while they are made.
     sys.modules["__main__"] = sys.modules[_REPLAY_NAME] = module
+    global _replaying_in
     try:
+        _replaying_in = threading.get_ident()
         exec(code, module.__dict__)
     except BaseException as exc:
         sys.modules.pop(_REPLAY_NAME, None)
@@ -156,6 +208,8 @@ def _replay(module: ModuleType, code: CodeType) -> None:
                 f" (found by {exc!r})"
             ) from exc
         raise
+    finally:
+        _replaying_in = None
     if before is not None:
         _replaced.append(before)
 

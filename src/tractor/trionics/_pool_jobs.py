@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from tractor._errors import ActorFailure, RuntimeFailure, describe_exit
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._endpoints import Kind, kind_of
+from tractor.spawn._parent_main import require_program
 
 __all__ = ["Call", "Job", "Pace", "Sink", "State", "WorkerDied", "call_of", "closed_error"]
 
@@ -143,6 +144,7 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
     Raises:
         TypeError: it is no function that can be called in a worker and gives one value.
         ValueError: no name leads to it: a lambda, a local function, one that was replaced under its name.
+        RuntimeFailure: it is one of a ``__main__`` that no other process can load.
     """
     common: dict[str, Any] = {}
     inner: Any = fn
@@ -170,6 +172,8 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
         raise ValueError(f"a worker could not find {inner!r}: {path!r} leads nowhere") from exc
     if found != inner:
         raise ValueError(f"a worker could not find {inner!r}: {path!r} leads to {found!r}")
+    if path.startswith("__main__:"):
+        require_program()
     is_async = inspect.iscoroutinefunction(inner)
     return Call(str(path), is_async, by_item, common, paces.setdefault(str(path), Pace()))
 
