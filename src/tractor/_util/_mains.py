@@ -12,7 +12,7 @@ __all__ = ["load_main_later", "main_modules", "running_mains"]
 
 # Loads the program's main module, when it is first asked for; in a process that is not where the program began.
 _load: Callable[[], None] | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 class _Running:

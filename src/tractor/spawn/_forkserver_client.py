@@ -282,10 +282,14 @@ def _unshared_server(no_tracker: int) -> Any:
 
 def _spawn_with_path(path: Any, args: list[str], passfds: list[int]) -> int:
     """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
-    if not is_frozen():
-        at = args.index("-c") + 1
-        args = [*args[:at], with_path(args[at]), *args[at + 1 :]]
-    return util.spawnv_passfds(path, args, passfds)
+    return util.spawnv_passfds(path, _with_own_path(args), passfds)
+
+
+def _with_own_path(args: list[str]) -> list[str]:
+    if is_frozen():
+        return args
+    at = args.index("-c") + 1
+    return [*args[:at], with_path(args[at]), *args[at + 1 :]]
 
 
 def write_all(fd: int, data: bytes) -> None:
