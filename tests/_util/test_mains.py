@@ -35,7 +35,7 @@ def test_a_main_that_only_runs_is_found_by_its_frames(mains: ModuleType) -> None
     assert space["same"]
     assert space["found"][0] is mains
     assert vars(space["found"][1]) is space
-    assert len(main_modules()) == 1, "it is over"
+    assert all(vars(module) is not space for module in main_modules()), "it is over"
 
 
 def test_what_is_registered_comes_first(mains: ModuleType) -> None:
@@ -66,4 +66,4 @@ def test_a_main_is_loaded_when_it_is_first_asked_for(mains: ModuleType) -> None:
     assert NamespacePath("__mp_main__:work").load_ref() is load
     assert loads == ["first"]
     load_main_later(None)
-    assert main_modules() == [mains]
+    assert main_modules()[0] is mains
