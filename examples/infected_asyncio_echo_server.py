@@ -27,7 +27,7 @@ async def echo(chan: to_asyncio.LinkedTaskChannel) -> int:
     try:
         while True:
             value = await chan.get()
-            chan.send_nowait(value)
+            await chan.send(value)
             count += 1
     except to_asyncio.TrioTaskExited:
         return count

@@ -24,7 +24,7 @@ async def run_server(chan: to_asyncio.LinkedTaskChannel) -> None:
     async def answer(connection: ServerConnection) -> None:
         async for message in connection:
             await connection.send(str(message).upper())
-            chan.send_nowait(message)
+            await chan.send(message)
 
     async with serve(answer, "127.0.0.1", 0) as server:
         chan.started_nowait(server.sockets[0].getsockname()[1])
@@ -40,7 +40,7 @@ async def run_client(chan: to_asyncio.LinkedTaskChannel, port: int) -> str:
         try:
             while True:
                 await connection.send(await chan.get())
-                chan.send_nowait(await connection.recv())
+                await chan.send(await connection.recv())
         except to_asyncio.TrioTaskExited:
             return "the client closed its connection"
 

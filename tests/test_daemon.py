@@ -28,7 +28,7 @@ async def ended(prog: Program) -> int:
 
 async def wait_until_registrar(addr: Any) -> None:
     """Until a root that boots at the address would be a plain one."""
-    while (await probe_all([addr]))[addr] is not Probe.REGISTRAR:
+    while (await probe_all([addr]))[addr].probe is not Probe.REGISTRAR:
         await trio.sleep(0.01)
 
 

@@ -224,7 +224,7 @@ REPLIES = st.one_of(
     st.builds(StartAck, CIDS, st.sampled_from(["asyncgen", "context"])),
     st.builds(CancelAck, CIDS, st.booleans()),
     st.builds(Stop, CIDS),
-    st.builds(Credit, CIDS, st.integers(-(2**63), 2**64 - 1)),
+    st.builds(Credit, CIDS, st.integers(-(2**63), 2**64 - 1), st.integers(-(2**63), 2**64 - 1)),
     st.builds(
         lambda cid, text: Error(src_uid=ME.uid, src_type_str=text, boxed_type_str=text, cid=cid),
         st.none() | CIDS,

@@ -36,8 +36,9 @@ async def echo(ctx: tractor.Context, break_after: int | None, method: str, pre_c
                     # The stream may be closed already; the context is what must end now.
                     await trio.sleep_forever()
                 await stream.send(number)
-            end = "the end of the stream"
-            await trio.sleep_forever()
+        # The peer has closed the stream: the loop was over, or `send()` had nobody to send to.
+        end = "the end of the stream"
+        await trio.sleep_forever()
     except tractor.TransportClosed as error:
         # From `send()`, which may be first to find out.
         end = type(error).__name__

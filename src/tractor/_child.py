@@ -142,7 +142,9 @@ def run_child(args: ChildArgs) -> int:
         _log.get_console_log(args.loglevel)
     if threading.current_thread() is threading.main_thread():
         # Quiet also before and after the time in which `_watch_signals` takes it.
-        signal.signal(signal.SIGINT, lambda number, frame: None)
+        _early_interrupts.clear()
+        signal.signal(signal.SIGINT, _note_interrupt)
+        _unblock_sigint()
         if os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
             arm_task_dumps(repr((args.name, args.uuid)))
     try:
@@ -155,6 +157,24 @@ def run_child(args: ChildArgs) -> int:
             raise
         sys.excepthook(type(exc), exc, exc.__traceback__)
         return 1
+
+
+_early_interrupts: list[int] = []
+"""The SIGINTs that came before `_watch_signals` took them."""
+
+
+def _note_interrupt(number: int, frame: object) -> None:
+    _early_interrupts.append(number)
+
+
+def _unblock_sigint() -> None:
+    """Take back the block that the parent started this process with, so that none hits an interpreter that starts.
+
+    Before there is any other thread: each takes its starter's mask over, and hands it down to the programs that it
+    runs.  trio's guest mode starts one for itself, which later runs what is given to `trio.to_thread`.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def leave(code: int) -> NoReturn:
@@ -335,13 +355,14 @@ async def _watch_signals(
 ) -> None:
     """SIGINT and SIGTERM cancel this actor's runtime, with itself as canceller."""
     caught = {signal.SIGINT, signal.SIGTERM}
+    # Where handlers need help to run (see `_signal_help`), this is it.
+    _unblock_sigint()
     with trio.open_signal_receiver(*caught) as signals:
         since = None
-        if hasattr(signal, "pthread_sigmask"):
-            if signal.SIGINT in signal.sigpending():
-                since = 0.0
-            # Blocked by the parent when it started this process, so that none hits a half-made runtime.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if _early_interrupts:
+            # It came at some time before; now that there is a receiver, it gets it.
+            since = 0.0
+            signal.raise_signal(_early_interrupts.pop())
         task_status.started()
         host, interrupts = asyncio_host.get(), 0
         async for number in signals:

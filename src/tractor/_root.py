@@ -114,8 +114,8 @@ async def _elect(
     """
     for _ in range(ELECTION_TRIES):
         probes = await probe_all(addrs)
-        present = [addr for addr, probe in probes.items() if probe is Probe.REGISTRAR]
-        taken = [addr for addr, probe in probes.items() if probe is Probe.OCCUPIED]
+        present = [addr for addr, found in probes.items() if found.probe is Probe.REGISTRAR]
+        taken = [addr for addr, found in probes.items() if found.probe is Probe.OCCUPIED]
         if present:
             if ensure_registry:
                 raise RuntimeError(
@@ -126,7 +126,8 @@ async def _elect(
         if taken:
             raise RuntimeError(
                 f"the registry addresses {taken} are taken by something that is no registrar "
-                "(or holds another key); free them, or choose other `registry_addrs`"
+                "(or holds another key); free them, or choose other `registry_addrs`. What was met: "
+                + "; ".join(f"at {addr}: {probes[addr].why}" for addr in taken)
             )
         wanted = list(dict.fromkeys([*addrs, *(a.unwrap() for a in bind)]))
         try:

@@ -211,35 +211,84 @@ def test_how_a_task_has_ended(
     assert found is end
 
 
-def caused(exc: BaseException, by: BaseException) -> BaseException:
+def caused(exc: Exception, by: BaseException) -> Exception:
     exc.__cause__ = by
     return exc
 
 
+def relation(aio: BaseException, trio: BaseException) -> Relation:
+    return related(aio, trio).relation
+
+
 def test_relation_of_two_errors() -> None:
     first, second = ValueError("1"), KeyError("2")
-    assert related(first, second) is Relation.INDEPENDENT
-    assert related(first, first) is Relation.AIO_FIRST
+    assert related(first, second) == (Relation.INDEPENDENT, first, second)
+    assert relation(first, first) is Relation.AIO_FIRST
     middle = caused(TypeError(), by=first)
-    assert related(first, caused(RuntimeError(), by=middle)) is Relation.AIO_FIRST
-    assert related(caused(RuntimeError(), by=middle), first) is Relation.TRIO_FIRST
+    assert relation(first, caused(RuntimeError(), by=middle)) is Relation.AIO_FIRST
+    assert relation(caused(RuntimeError(), by=middle), first) is Relation.TRIO_FIRST
     context = RuntimeError()
     context.__context__ = second
-    assert related(context, second) is Relation.TRIO_FIRST
-    assert related(first, ExceptionGroup("", [second, first])) is Relation.AIO_FIRST
+    assert relation(context, second) is Relation.TRIO_FIRST
+
+
+def test_a_group_is_known_by_its_members() -> None:
+    one, two, other = ValueError("1"), KeyError("2"), TypeError("3")
+    group = ExceptionGroup("tasks", [one, ExceptionGroup("inner", [two])])
+    made_anew = group.derive(group.exceptions)
+    assert made_anew is not group
+    for trios in (
+        made_anew,
+        ExceptionGroup("a nursery's", [made_anew]),
+        ExceptionGroup("a part", [two]),
+        two,
+        caused(RuntimeError(), by=made_anew),
+        caused(ExceptionGroup("", [RuntimeError()]), by=two),
+        ExceptionGroup("", [caused(RuntimeError(), by=one), two]),
+    ):
+        assert relation(group, trios) is Relation.AIO_FIRST, trios
+    # Nothing is lost of a group that has more; and nothing is told twice.
+    assert relation(two, ExceptionGroup("", [other, two])) is Relation.TRIO_FIRST
+    assert relation(group, ExceptionGroup("", [other, made_anew])) is Relation.TRIO_FIRST
+    found = related(group, ExceptionGroup("", [other, two]))
+    assert found.relation is Relation.INDEPENDENT
+    assert found.aio is group
+    assert found.trio.exceptions == (other,)  # type: ignore[attr-defined]
+
+
+def test_a_group_of_asyncios_part_of_which_comes_from_trios() -> None:
+    trios, own = ValueError("trio"), KeyError("own")
+    after = caused(RuntimeError(), by=trios)
+    assert relation(ExceptionGroup("", [after]), trios) is Relation.TRIO_FIRST
+    assert relation(ExceptionGroup("", [after, trios]), trios) is Relation.AIO_FIRST, "the same"
+    found = related(ExceptionGroup("", [after, own]), trios)
+    assert found.relation is Relation.INDEPENDENT
+    assert found.trio is trios
+    assert found.aio.exceptions == (own,)  # type: ignore[attr-defined]
+
+
+def test_a_group_raised_while_a_member_was_handled_is_not_of_that_alone() -> None:
+    aio, other = ValueError("aio"), KeyError("other")
+    group = ExceptionGroup("", [aio, other])
+    group.__context__ = aio
+    assert relation(aio, group) is Relation.TRIO_FIRST
+    behind = ExceptionGroup("", [other])
+    behind.__context__ = aio
+    assert relation(aio, behind) is Relation.AIO_FIRST
 
 
 def test_relation_in_a_circle_of_contexts() -> None:
     one, two = ValueError(), KeyError()
     one.__context__, two.__context__ = two, one
-    assert related(TypeError(), one) is Relation.INDEPENDENT
+    assert relation(TypeError(), one) is Relation.INDEPENDENT
 
 
 def test_an_error_that_stands_for_trios_causes_as_that_does() -> None:
     stand_in, trios = RuntimeError(), KeyError()
     caused_by_it = caused(ValueError(), by=stand_in)
-    assert related(caused_by_it, trios) is Relation.INDEPENDENT
-    assert related(caused_by_it, trios, lambda exc: exc is stand_in) is Relation.TRIO_FIRST
+    assert relation(caused_by_it, trios) is Relation.INDEPENDENT
+    found = related(caused_by_it, trios, lambda exc: exc is stand_in)
+    assert found.relation is Relation.TRIO_FIRST
 
 
 def test_what_is_left_of_an_error_without_what_was_told() -> None:

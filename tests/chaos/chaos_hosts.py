@@ -76,7 +76,11 @@ class Hosts:
     ) -> tractor.Portal | None:
         name = name_of(path)
         if not dial:
-            found = await stack.enter_async_context(tractor.find_actor(name))
+            try:
+                found = await stack.enter_async_context(tractor.find_actor(name))
+            except tractor.RuntimeFailure as exc:
+                # Stopped, or its registrar is.
+                raise NotThereError(f"{path}: {exc}") from exc
             assert not isinstance(found, list)
             return found
         async with tractor.query_actor(name) as (addr, _):

@@ -24,11 +24,10 @@ spec.loader.exec_module(churn)
 @gets_signals
 def test_a_few_seconds_of_churn() -> None:
     # The longer one is for a machine that gets next to nothing done in the other.
-    for seconds in (4.0, 20.0):
-        run = churn.churn(seconds, "test")
-        assert run.faults == []
-        if run.looked["portal"] and run.looked["None, stale"]:
-            break
+    run = churn.churn(4.0, "test")
+    if not run.faults and not (run.looked["portal"] and run.looked["None, stale"]):
+        run = churn.churn(20.0, "test")
+    assert run.faults == []
     assert run.looked["look-ups"] > 0
     assert run.looked["portal"] > 0
     assert run.looked["None, stale"] > 0

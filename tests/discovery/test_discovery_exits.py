@@ -31,7 +31,7 @@ from ep_marks import gets_signals, outlives_its_root
 from ep_supervise_tools import Program, free_uds, program, spoken
 
 import tractor
-from tractor.discovery import _portals, _registrars, _registration
+from tractor.discovery import _registration
 
 HERE = ["ep_discovery"]
 MODES = ["tcp", "uds"] if hasattr(os, "fork") else ["tcp"]
@@ -227,8 +227,6 @@ def test_a_registrar_that_ends_in_good_order_forgets_nobody_else(
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test wait seconds for what never answers, or until the next try."""
-    monkeypatch.setattr(_registrars, "ANSWER_TIMEOUT", 0.4)
-    monkeypatch.setattr(_portals, "CONNECT_TIMEOUT", 0.4)
     monkeypatch.setattr(_registration, "ATTEMPT_TIMEOUT", 0.4)
     monkeypatch.setattr(_registration, "BACKOFF_FIRST", 0.01)
     monkeypatch.setattr(_registration, "BACKOFF_LIMIT", 0.05)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
@@ -29,7 +30,7 @@ from ep_discovery_tools import (
 from ep_marks import gets_signals
 
 import tractor
-from tractor.discovery import _portals, _registrars
+from tractor.discovery import _bounds
 
 GHOST = ("ghost", "uuid-of-a-ghost")
 
@@ -47,11 +48,14 @@ def worlds() -> Iterator[dict[str, tuple[RegistrarProgram, RegistrarProgram]]]:
         }
 
 
+BRIEF = 0.4
+"""Let no test wait 3 s for what never answers."""
+
+
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test wait 3 s for what never answers."""
-    monkeypatch.setattr(_registrars, "ANSWER_TIMEOUT", 0.4)
-    monkeypatch.setattr(_portals, "CONNECT_TIMEOUT", 0.4)
+    """The same for the steps of a longer wait."""
+    monkeypatch.setattr(_bounds, "STEP_TIMEOUT", BRIEF)
 
 
 class Case:
@@ -122,7 +126,7 @@ SITUATIONS = [name for name in vars(Case) if not name.startswith("_")]
 
 async def by_find(case: Case) -> None:
     at = None if case.at is None else [case.at]
-    async with tractor.find_actor(case.name, registry_addrs=at) as portal:
+    async with tractor.find_actor(case.name, registry_addrs=at, timeout=BRIEF) as portal:
         assert not isinstance(portal, list)
         assert (portal is None) == (case.found is None)
         if portal is not None:
@@ -130,13 +134,17 @@ async def by_find(case: Case) -> None:
     if case.found is not None:
         return
     with pytest.raises(RuntimeError, match=case.name):
-        async with tractor.find_actor(case.name, registry_addrs=at, raise_on_none=True):
+        async with tractor.find_actor(
+            case.name, registry_addrs=at, raise_on_none=True, timeout=BRIEF
+        ):
             pytest.fail("found")
 
 
 async def by_find_all(case: Case) -> None:
     at = None if case.at is None else [case.at]
-    async with tractor.find_actor(case.name, registry_addrs=at, only_first=False) as portals:
+    async with tractor.find_actor(
+        case.name, registry_addrs=at, only_first=False, timeout=BRIEF
+    ) as portals:
         assert isinstance(portals, list) == (case.found is not None)
         if isinstance(portals, list):
             (portal,) = portals
@@ -151,7 +159,7 @@ async def by_wait(case: Case) -> None:
 
 
 async def by_query(case: Case) -> None:
-    async with tractor.query_actor(case.name, regaddr=case.at) as (addr, portal):
+    async with tractor.query_actor(case.name, regaddr=case.at, timeout=BRIEF) as (addr, portal):
         assert addr == case.queried
         assert (portal is None) == case.by_peer
         if portal is not None:
@@ -223,43 +231,41 @@ def test_one_registrar_that_does_not_answer_is_no_error_while_another_does(
             elif first == "half-open":
                 stack.enter_context(half_open(bad))
             asked = [bad, other.addr]
-            async with tractor.find_actor(other.name, registry_addrs=asked) as portal:
+            async with tractor.find_actor(
+                other.name, registry_addrs=asked, timeout=BRIEF
+            ) as portal:
                 assert isinstance(portal, tractor.Portal)
                 assert await portal.run(ep_discovery.uid) == list(other.uid)
-            async with tractor.find_actor("nobody", registry_addrs=asked) as portal:
+            async with tractor.find_actor("nobody", registry_addrs=asked, timeout=BRIEF) as portal:
                 assert portal is None
             async with tractor.find_actor(
-                other.name, registry_addrs=asked, only_first=False
+                other.name, registry_addrs=asked, only_first=False, timeout=BRIEF
             ) as portals:
                 assert isinstance(portals, list)
                 assert len(portals) == 1
             with pytest.raises(tractor.RuntimeFailure, match="registrar"):
-                async with tractor.find_actor("nobody", registry_addrs=[bad]):
+                async with tractor.find_actor("nobody", registry_addrs=[bad], timeout=BRIEF):
                     pytest.fail("answered")
 
     run(main)
 
 
-@pytest.mark.usefixtures("brief")
 def test_the_first_answer_does_not_wait_for_a_registrar_that_is_stopped(
-    monkeypatch: pytest.MonkeyPatch,
     tpt_proto: str,
     worlds: dict[str, tuple[RegistrarProgram, RegistrarProgram]],
 ) -> None:
     own, other = worlds[tpt_proto]
-    monkeypatch.setattr(_registrars, "ANSWER_TIMEOUT", 1000.0)
-    monkeypatch.setattr(_portals, "CONNECT_TIMEOUT", 1000.0)
 
     async def main() -> None:
         async with tractor.open_root_actor(registry_addrs=[own.addr, other.addr], name="asker"):
             await enter(other.addr, GHOST, free_addr(tpt_proto))
             with stopped(own), trio.fail_after(10):
                 async with tractor.find_actor(
-                    other.name, registry_addrs=[own.addr, other.addr]
+                    other.name, registry_addrs=[own.addr, other.addr], timeout=None
                 ) as portal:
                     assert isinstance(portal, tractor.Portal)
                     assert await portal.run(ep_discovery.uid) == list(other.uid)
-                async with tractor.query_actor(GHOST[0]) as (addr, registrar):
+                async with tractor.query_actor(GHOST[0], timeout=None) as (addr, registrar):
                     assert addr is not None
                     assert isinstance(registrar, tractor.Portal)
                     assert registrar.chan.aid is not None
@@ -267,6 +273,26 @@ def test_the_first_answer_does_not_wait_for_a_registrar_that_is_stopped(
             await remove(other.addr, GHOST)
 
     run(main)
+
+
+async def check_that_it_is_said(silent: RegistrarProgram, own: RegistrarProgram) -> None:
+    """By each look-up that connects: that it is registered, where, since when, and that it did not answer."""
+    openers: list[Callable[[], Any]] = [
+        lambda: tractor.find_actor(silent.name, timeout=BRIEF),
+        lambda: tractor.find_actor(silent.name, timeout=BRIEF, raise_on_none=True),
+        lambda: tractor.find_actor(silent.name, timeout=BRIEF, only_first=False),
+        lambda: tractor.wait_for_actor(silent.name, timeout=BRIEF),
+    ]
+    for opener in openers:
+        with pytest.raises(tractor.ActorTooSlowError) as caught:
+            async with opener():
+                pytest.fail("found")
+        text = str(caught.value)
+        assert repr(silent.name) in text
+        assert str(silent.addr[1]) in text
+        assert re.search(r"\(since \d+\.\d s\)", text)
+        assert "did not answer within 0.4 s" in text
+    assert silent.name in await names(own.addr)
 
 
 def test_a_stopped_actor_is_not_taken_for_a_dead_one(
@@ -280,9 +306,7 @@ def test_a_stopped_actor_is_not_taken_for_a_dead_one(
         async with tractor.open_root_actor(registry_addrs=[own.addr], name="asker"):
             await enter(own.addr, other.uid, other.addr)
             with stopped(other):
-                async with tractor.find_actor(other.name) as portal:
-                    assert portal is None
-                assert other.name in await names(own.addr)
+                await check_that_it_is_said(other, own)
                 found: list[Any] = []
 
                 async def wait() -> None:

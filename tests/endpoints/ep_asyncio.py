@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from typing import Any
 
@@ -18,6 +23,53 @@ async def is_infected() -> tuple[bool, bool]:
     settings = tractor.get_runtime_vars(as_dict=False)
     assert isinstance(settings, tractor.RuntimeVars)
     return tractor.current_actor().is_infected_aio(), settings._is_infected_aio
+
+
+def _blocked() -> list[int]:
+    return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def _blocked_in_program() -> list[int]:
+    """What a program that is started by the calling thread has blocked."""
+    code = "import signal; print(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+    out = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, check=True)
+    return [int(number) for number in out.stdout.split()]
+
+
+async def blocked_signals() -> dict[str, list[int]]:
+    """The signals that are blocked where user code runs."""
+    found = {
+        "main": _blocked(),
+        "to_thread": await trio.to_thread.run_sync(_blocked),
+        "program": await trio.to_thread.run_sync(_blocked_in_program),
+    }
+    if tractor.current_actor().is_infected_aio():
+        found["asyncio"] = await to_asyncio.run_task(functools.partial(asyncio.to_thread, _blocked))
+    # A thread of ours that only waits for the parent's end, and runs nobody else's code.
+    ours = {thread.native_id for thread in threading.enumerate() if "lifeline" in thread.name}
+    # A sub-interpreter's process is the test's, whose threads are not ours to judge.
+    parent = tractor.current_actor().get_parent().chan.aid
+    readable = sys.platform == "linux" and parent is not None and parent.pid != os.getpid()
+    for tid in os.listdir("/proc/self/task") if readable else ():
+        if int(tid) not in ours:
+            with open(f"/proc/self/task/{tid}/status") as file:
+                (mask,) = [int(line.split()[1], 16) for line in file if "SigBlk" in line]
+            found[f"thread {tid}"] = [n + 1 for n in range(64) if mask >> n & 1]
+    return found
+
+
+kept: list[asyncio.Task[Any]] = []
+
+
+async def keep_a_failed_task(text: str) -> None:
+    """Leave a task behind that nobody has linked, and whose error nobody looks at."""
+
+    async def fail() -> None:
+        raise ValueError(text)
+
+    kept.append(asyncio.create_task(fail()))
+    while not kept[-1].done():
+        await trio.sleep(0)
 
 
 async def loop_class() -> str:

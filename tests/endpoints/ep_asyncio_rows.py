@@ -166,6 +166,18 @@ async def returns_and_the_end_escapes(log: Log) -> None:
 
 
 @row
+async def returns_and_the_end_escapes_a_nursery(log: Log) -> None:
+    async with open_channel_from(send_two) as (chan, _), trio.open_nursery() as tn:
+
+        async def read_all() -> None:
+            while True:
+                log.append(await chan.receive())
+
+        tn.start_soon(read_all)
+        tn.start_soon(trio.sleep_forever)
+
+
+@row
 async def returns_and_the_end_escapes_strictly(log: Log) -> None:
     async with open_channel_from(send_two, suppress_graceful_exits=False) as (chan, _):
         while True:
@@ -441,6 +453,67 @@ async def run_task_is_cancelled_here(log: Log) -> None:
     with trio.CancelScope() as scope:
         await run_task(sleep_long, log=log, begun=scope.cancel)
     log.append(f"caught {scope.cancelled_caught}")
+
+
+# -- groups: raised once, as they are --
+
+
+async def fail_in_group(chan: LinkedTaskChannel | None = None) -> None:
+    if chan is not None:
+        chan.started_nowait()
+    async with asyncio.TaskGroup() as tg:
+        for _ in range(2):
+            tg.create_task(die())
+
+
+@row
+async def a_task_group_fails(log: Log) -> None:
+    async with open_channel_from(fail_in_group):
+        await trio.sleep_forever()
+
+
+@row
+async def a_task_group_fails_and_the_result_is_awaited(log: Log) -> None:
+    async with open_channel_from(fail_in_group) as (chan, _):
+        await chan.wait_for_result()
+
+
+@row
+async def a_task_group_fails_and_several_tasks_of_a_nursery_see_it(log: Log) -> None:
+    async with open_channel_from(fail_in_group) as (chan, _), trio.open_nursery() as tn:
+        for _ in range(2):
+            tn.start_soon(chan.wait_for_result)
+
+
+@row
+async def a_task_group_fails_and_an_error_comes_of_it(log: Log) -> None:
+    async with open_channel_from(fail_in_group) as (chan, _):
+        try:
+            await chan.wait_for_result()
+        except* AioSideError as group:
+            raise TrioSideError from group
+
+
+@row
+async def a_task_group_of_run_task_fails(log: Log) -> None:
+    await run_task(fail_in_group)
+
+
+@row
+async def a_task_group_fails_beside_trio(log: Log) -> None:
+    async with open_channel_from(fail_in_group) as (chan, _), trio.open_nursery() as tn:
+
+        async def fail_too() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise TrioSideError
+
+        tn.start_soon(fail_too)
+        await chan.wait_for_result()
+
+
+GROUPS = [name for name in ROWS if name.startswith("a_task_group")]
 
 
 # -- several links --

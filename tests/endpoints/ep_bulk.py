@@ -113,10 +113,12 @@ async def _feed(stream: tractor.MsgStream) -> None:
 async def sends_in_bulk(ctx: tractor.Context, count: int, batch: int) -> int:
     """Send `0 .. count - 1`, `batch` at a time; return how many were sent by the stream's own count."""
     await ctx.started()
+    sent = 0
     async with ctx.open_stream() as stream:
         for first in range(0, count, batch):
             await stream.send_many(range(first, min(first + batch, count)))
-        return stream.statistics().sent
+        sent = stream.statistics().sent
+    return sent
 
 
 @tractor.context

@@ -34,8 +34,8 @@ async def look_up(name: str, registry_addrs: list[Any] | None = None) -> Any:
         return None if portal is None else await portal.run(uid)  # type: ignore[union-attr]
 
 
-async def wait_for(name: str) -> Any:
-    async with tractor.wait_for_actor(name) as portal:
+async def wait_for(name: str, timeout: float | None = None) -> Any:
+    async with tractor.wait_for_actor(name, timeout=timeout) as portal:
         return await portal.run(uid)
 
 

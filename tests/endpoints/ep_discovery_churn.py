@@ -21,7 +21,7 @@ from typing import Any
 import trio
 
 import tractor
-from tractor.discovery import _lookup, _stale
+from tractor.discovery import _stale
 
 SERVICES = ("svc_0", "svc_1", "svc_2")
 """Shared by both programs: each starts an actor of each name."""
@@ -84,34 +84,28 @@ class Ledger:
         self.twice: list[str] = []
         self._ask = _stale.ask  # type: ignore[attr-defined]
 
-    async def ask(self, registrar: Any, func: str, **kwargs: Any) -> Any:
+    async def ask(self, registrar: Any, bound: Any, func: str, **kwargs: Any) -> Any:
         """In the place of the runtime's own."""
         began = trio.current_time()
-        answer = await self._ask(registrar, func, **kwargs)
+        answer = await self._ask(registrar, bound, func, **kwargs)
         where = registrar.chan.aid.name
         if func == "delete_addr" and answer is not None:
             self.deleted[where, tuple(kwargs["addr"])] = (trio.current_time(), tuple(answer))
         elif func == "find_actor":
-            for addr in map(tuple, answer or ()):
-                when, owner = self.deleted.get((where, addr), (began, None))
-                if when < began:
-                    await self._check(registrar, addr, owner)
+            for uuid, _, addrs in answer:
+                for addr in map(tuple, addrs):
+                    # It may have come back as another actor's, say a TCP port that was used again.
+                    when, owner = self.deleted.get((where, addr), (began, None))
+                    if when < began and owner == (kwargs["name"], uuid):
+                        self.twice.append(f"{registrar.chan.peer} gave {addr} of {owner} again")
         return answer
 
-    async def _check(self, registrar: Any, addr: Any, owner: Any) -> None:
-        """Whether the address has come back as another actor's, say a TCP port that was used again."""
-        table = await self._ask(registrar, "get_registry")
-        if list(addr) in [list(a) for a in table.get(".".join(owner), ())]:
-            self.twice.append(f"{registrar.chan.peer} gave {addr} of {owner} again")
-
     def __enter__(self) -> Ledger:
-        for module in (_stale, _lookup):
-            module.ask = self.ask  # type: ignore[attr-defined]
+        _stale.ask = self.ask  # type: ignore[attr-defined]
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        for module in (_stale, _lookup):
-            module.ask = self._ask  # type: ignore[attr-defined]
+        _stale.ask = self._ask  # type: ignore[attr-defined]
 
 
 class Looker:

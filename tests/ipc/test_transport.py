@@ -278,7 +278,7 @@ def test_a_flusher_that_starts_while_a_sender_writes(open_pair: OpenPair) -> Non
 
 
 def test_many_small_messages_leave_together(open_pair: OpenPair) -> None:
-    """A burst of one turn reaches the pipe in two writes: the first message, and all the others."""
+    """A burst of one turn reaches the pipe in few writes: one at once, and one a millisecond at most."""
 
     async def main() -> None:
         async with open_pair() as (a, b), trio.open_nursery() as tn:
@@ -291,7 +291,7 @@ def test_many_small_messages_leave_together(open_pair: OpenPair) -> None:
             got = 0
             while got < 2_000:
                 got += len(await b.recv_batch())
-            assert len(writes) == 2
+            assert 2 <= len(writes) < 200
             tn.cancel_scope.cancel()
 
     run(main)
@@ -417,11 +417,12 @@ def test_a_sender_waits_above_the_high_water_mark(open_pair: OpenPair) -> None:
 
             async def produce() -> None:
                 nonlocal sent
-                for _ in range(2_000):
+                for _ in range(20):
                     await a.send(Yield(1, b"x" * 10_000))
                     sent += 1
 
-            tn.start_soon(produce)
+            for _ in range(100):
+                tn.start_soon(produce)
             await trio.testing.wait_all_tasks_blocked(0.02)
             held = sent
             assert held < 2_000
@@ -435,6 +436,11 @@ def test_a_sender_waits_above_the_high_water_mark(open_pair: OpenPair) -> None:
     run(main)
 
 
+async def put_and_wait(transport: MsgpackTransport, msg: Any) -> None:
+    transport.put_now(msg)
+    await transport.wait_written()
+
+
 @pytest.mark.parametrize("flusher", [False, True])
 def test_a_cancelled_sender_leaves_no_partial_frame(open_pair: OpenPair, flusher: bool) -> None:
     async def main() -> None:
@@ -444,7 +450,7 @@ def test_a_cancelled_sender_leaves_no_partial_frame(open_pair: OpenPair, flusher
                 await tn.start(a.run_flusher)
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as inner:
-                    inner.start_soon(a.send, Yield(1, b"c" * 400_000))
+                    inner.start_soon(put_and_wait, a, Yield(1, b"c" * 400_000))
                     await trio.testing.wait_all_tasks_blocked(0.02)
                     scope.cancel()
             tn.start_soon(a.send, Yield(1, "next"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import ep_bulk
 import ep_streams
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -484,15 +485,17 @@ def test_who_sends_beyond_its_credit_ends_that_dialog(reg_addr: Any, size: int) 
                     ctx.open_stream(),
                 ):
                     for _ in range(WINDOW + 1 if size == 1 else 18):
-                        await ctx.chan.transport.send(Yield(ctx.cid, bytes(size)))
+                        await ctx.chan.transport.send(
+                            Yield(ctx.cid, msgspec.Raw(msgspec.msgpack.encode(bytes(size))))
+                        )
                     await trio.sleep_forever()
             assert caught.value.boxed_type is tractor.MessagingError
             # The others live on.
             await portal.run(ep_streams.seen, key="k")
-            async with portal.open_context(ep_streams.collects) as (ctx, _):
-                async with ctx.open_stream() as stream:
+            async with portal.open_context(ep_streams.collects) as (other, _):
+                async with other.open_stream() as stream:
                     await stream.send(1)
-                assert await ctx.wait_for_result() == [1]
+                assert await other.wait_for_result() == [1]
 
     run(main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -71,9 +72,62 @@ def test_on_every_backend(reg_addr: UnwrappedAddress, backend: SpawnMethodKey) -
                     await stream.send(i)
                     assert await stream.receive() == i
         assert await ctx.wait_for_result() == "done"
+        for where, blocked in (await portal.run(ep_asyncio.blocked_signals)).items():
+            assert blocked == [], where
         return await portal.run(ep_asyncio.run_double, value=21)
 
     assert in_tree(reg_addr, body, start_method=backend) == 42
+
+
+@POSIX
+@pytest.mark.parametrize("backend", [key for key in BACKENDS if key != "subint"])
+def test_no_signal_is_blocked_where_user_code_runs_in_a_plain_actor_either(
+    reg_addr: UnwrappedAddress, backend: SpawnMethodKey
+) -> None:
+    async def main() -> None:
+        async with tractor.open_nursery(registry_addrs=[reg_addr], start_method=backend) as an:
+            portal = await an.start_actor("plain", enable_modules=["ep_asyncio"])
+            for where, blocked in (await portal.run(ep_asyncio.blocked_signals)).items():
+                assert blocked == [], where
+            await portal.cancel_actor()
+
+    trio.run(main)
+
+
+@POSIX
+@pytest.mark.parametrize("infected", [False, True])
+def test_an_interrupt_before_an_actor_can_handle_it_is_kept_for_then(
+    reg_addr: UnwrappedAddress, infected: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
+
+    async def main() -> None:
+        with trio.fail_after(20):
+            async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
+                with contextlib.suppress(tractor.RuntimeFailure):
+                    # Whether it was ready before it had cancelled itself is a matter of moments.
+                    await an.start_actor(
+                        "hit",
+                        infect_asyncio=infected,
+                        proc_kwargs={"env": {**os.environ, "PYTHONPATH": str(tmp_path)}},
+                    )
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_error_of_an_unlinked_task_is_reported_at_the_end(
+    reg_addr: UnwrappedAddress, backend: SpawnMethodKey, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def body(portal: tractor.Portal) -> None:
+        await portal.run(ep_asyncio.keep_a_failed_task, text=f"of {backend}")
+
+    in_tree(reg_addr, body, start_method=backend)
+    err = capfd.readouterr().err
+    assert err.count("Task exception was never retrieved") == 1
+    assert err.count(f"ValueError: of {backend}") == 1
 
 
 def test_below_an_infected_root_and_below_an_infected_actor(reg_addr: UnwrappedAddress) -> None:

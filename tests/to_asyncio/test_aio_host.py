@@ -376,6 +376,37 @@ def test_tasks_that_nobody_has_linked_are_cancelled_at_the_end() -> None:
     assert log == ["False", "cancelled"]
 
 
+def test_their_errors_that_nobody_has_looked_at_are_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept: list[Any] = []
+
+    async def fail(what: str) -> None:
+        raise ValueError(what)
+
+    async def main() -> None:
+        kept.append(asyncio.create_task(fail("kept")))
+        kept.append(asyncio.create_task(fail("looked at")))
+        asyncio.create_task(fail("dropped"))  # noqa: RUF006
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(ValueError("a future's"))
+        kept.append(future)
+        kept.append(asyncio.Future.__new__(asyncio.Future))
+        await wait_for(lambda: all(task.done() for task in kept[:3]))
+        kept[1].exception()
+        with pytest.raises(ValueError, match="linked"):
+            await run_task(fail, what="linked")
+
+    run_as_asyncio_guest(main)
+    told = {str(record.exc_info[1]): record.message for record in caplog.records if record.exc_info}
+    assert set(told) == {"kept", "dropped", "a future's"}
+    assert told["kept"].startswith("Task exception was never retrieved")
+    assert told["a future's"].startswith("Future exception was never retrieved")
+    caplog.clear()
+    kept.clear()
+    assert not caplog.records, "once"
+
+
 def test_one_of_them_that_does_not_end_is_given_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ EXPECTED: dict[str, Row] = {
     "returns_and_trio_reads_on": Row(None, ["first", 1, 2, "end", "end", "value"]),
     "returns_and_trio_reads_on_strictly": Row(tractor.AsyncioTaskExited, [1, 2]),
     "returns_and_the_end_escapes": Row(None, [1, 2]),
+    "returns_and_the_end_escapes_a_nursery": Row(None, [1, 2]),
     "returns_and_the_end_escapes_strictly": Row(tractor.AsyncioTaskExited, [1, 2]),
     "returns_and_trio_is_busy": Row(None, ["not cancelled", 1]),
     "returns_and_trio_is_busy_strictly": Row(tractor.AsyncioTaskExited, []),
@@ -62,11 +63,17 @@ EXPECTED: dict[str, Row] = {
     "run_task_raises": Row(rows.AioSideError, []),
     "run_task_is_cancelled_over_there": Row(ASYNCIO_CANCELLED, []),
     "run_task_is_cancelled_here": Row(None, ["TrioCancelled", "caught True"]),
+    **dict.fromkeys(rows.GROUPS, Row(ExceptionGroup, [])),
     "one_of_several_fails": Row(
         ExceptionGroup, ["trio cancelled", "TrioCancelled", "TrioCancelled"]
     ),
     "one_task_of_a_nursery_is_cancelled_alone": Row(None, ["TrioCancelled", "the other goes on"]),
     "links_within_a_link": Row(rows.AioSideError, ["TrioCancelled", "cause AioSideError"]),
+}
+MEMBERS: dict[str, list[type[BaseException]]] = {
+    "both_fail": [rows.TrioSideError, rows.AioSideError],
+    **{name: [rows.AioSideError, rows.AioSideError] for name in rows.GROUPS},
+    "a_task_group_fails_beside_trio": [rows.TrioSideError, ExceptionGroup],
 }
 IN_ANY_ORDER = {"one_of_several_fails", "one_task_of_a_nursery_is_cancelled_alone"}
 
@@ -94,9 +101,11 @@ def test_row_in_an_infected_root(name: str) -> None:
         with pytest.raises(row.error) as caught:
             run_as_asyncio_guest(main)
         assert type(caught.value) is row.error
-        if name == "both_fail":
-            kinds = [type(exc) for exc in caught.value.exceptions]  # type: ignore[attr-defined]
-            assert kinds == [rows.TrioSideError, rows.AioSideError]
+        if name in MEMBERS:
+            members = caught.value.exceptions  # type: ignore[attr-defined]
+            kinds = sorted(type(exc).__name__ for exc in members)
+            # A nursery does not keep an order.
+            assert kinds == sorted(kind.__name__ for kind in MEMBERS[name])
     assert seen(name, log) == seen(name, row.log)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Do",
     "IllegalLinkEvent",
     "Phase",
+    "Related",
     "Relation",
     "TrioEnd",
     "Verdict",
@@ -68,7 +69,7 @@ class Relation(enum.Enum):
 
     INDEPENDENT = "neither caused the other"
     AIO_FIRST = "the asyncio side's caused the trio side's, or is the same"
-    TRIO_FIRST = "the trio side's caused the asyncio side's"
+    TRIO_FIRST = "the trio side's caused the asyncio side's, or has it and others in its group"
 
 
 class Phase(enum.Enum):
@@ -304,28 +305,62 @@ def aio_end(*, cancelled: bool, failed: bool, on_told: bool, asked: bool, told: 
     return AioEnd.RETURNED
 
 
+class Related(NamedTuple):
+    """How two errors are related; where neither caused the other, also what each side has alone."""
+
+    relation: Relation
+    aio: BaseException
+    trio: BaseException
+
+
 def related(
     aio: BaseException,
     trio: BaseException,
     stands_for_trio: Callable[[BaseException], bool] = lambda _: False,
-) -> Relation:
-    """Which error of the two, if any, caused the other: by causes, contexts and members of groups.
+) -> Related:
+    """Which error of the two, if any, caused the other: by causes and contexts, member by member of groups.
+
+    A group is known by its members: whoever splits one, as a trio cancel scope does, makes it anew.
 
     Args:
         aio: the asyncio side's.
         trio: the trio side's.
         stands_for_trio: whether an error is what the asyncio side got in the place of ``trio``.
     """
-    if any(exc is aio for exc in _chain(trio)):
-        return Relation.AIO_FIRST
-    if any(exc is trio or stands_for_trio(exc) for exc in _chain(aio)):
-        return Relation.TRIO_FIRST
-    return Relation.INDEPENDENT
+    of_aio = {id(exc) for exc in _members(aio)}
+    rest_of_trio = without(trio, lambda exc: any(id(one) in of_aio for one in _sources(exc)))
+    if rest_of_trio is None:
+        return Related(Relation.AIO_FIRST, aio, trio)
+
+    def without_trios(of: BaseException) -> BaseException | None:
+        of_trio = {id(exc) for exc in _members(of)}
+        return without(
+            aio, lambda exc: any(id(e) in of_trio or stands_for_trio(e) for e in _sources(exc))
+        )
+
+    if without_trios(trio) is None:
+        return Related(Relation.TRIO_FIRST, aio, trio)
+    # What both have is the asyncio side's.
+    rest_of_aio = without_trios(rest_of_trio)
+    assert rest_of_aio is not None
+    return Related(Relation.INDEPENDENT, rest_of_aio, rest_of_trio)
 
 
-def _chain(exc: BaseException) -> Iterator[BaseException]:
+def _members(exc: BaseException) -> Iterator[BaseException]:
+    """An error itself, and what is in its groups, at every depth."""
+    yield exc
+    if isinstance(exc, BaseExceptionGroup):
+        for member in exc.exceptions:
+            yield from _members(member)
+
+
+def _sources(exc: BaseException) -> Iterator[BaseException]:
+    """An error, without the members of its group, and everything behind it."""
+    yield exc
+    # A group that was raised while one of its members was handled did not come of that.
+    of_group = {id(one) for one in _members(exc)}
     seen: set[int] = set()
-    todo: list[BaseException | None] = [exc]
+    todo = [one for one in (exc.__cause__, exc.__context__) if id(one) not in of_group]
     while todo:
         one = todo.pop()
         if one is None or id(one) in seen:

@@ -37,6 +37,9 @@ MIN_KEY_SIZE: Final = 16
 _HELLO: Final = struct.Struct("<4sH")
 _ROLE_BYTE: Final = {"connect": b"C", "accept": b"A"}
 _PROOF_SIZE: Final = 32
+# A peer that speaks TLS begins with a ClientHello; to what is none it answers by an alert.
+_TLS_RECORDS: Final = (0x15, 0x16)
+_TLS_VERSION: Final = b"\x03"
 
 Role = Literal["connect", "accept"]
 
@@ -86,10 +89,14 @@ class HandshakeError(Exception):
     Attributes:
         reason: for people.
         own_version, peer_version: protocol versions; the peer's is ``None`` where none came.
+        speaks_tls: the peer speaks TLS, which this side does not.
     """
 
-    def __init__(self, reason: str, peer_version: int | None = None) -> None:
+    def __init__(
+        self, reason: str, peer_version: int | None = None, speaks_tls: bool = False
+    ) -> None:
         super().__init__(reason)
+        self.speaks_tls = speaks_tls
         self.reason = reason
         self.own_version = PROTOCOL_VERSION
         self.peer_version = peer_version
@@ -182,7 +189,7 @@ class Handshake:
             size, following = FIELDS[self.state, self.keyed]
             field = self._buffer[:size]
             if self.state is State.HELLO and not MAGIC.startswith(field[: len(MAGIC)]):
-                self._fail(Event.BYTES, f"it does not speak this protocol: it began with {field!r}")
+                self._fail_as_stranger(field)
             if len(field) < size:
                 return Step(send, False, b"")
             self._buffer = self._buffer[size:]
@@ -204,6 +211,8 @@ class Handshake:
         why = f"the peer closed the connection while this side was {self.state.value}"
         if self.state is State.PROOF and self.role == "connect":
             why += "; one that holds another key does so (see authkey)"
+        elif self.keyed and self.role == "connect":
+            why += "; one whose TLS settings are not this side's does so (see tls)"
         self._fail(Event.EOF, why)
 
     def deadline(self) -> NoReturn:
@@ -254,8 +263,20 @@ class Handshake:
         self.history.append((self.state, event))
         self.state = following
 
-    def _fail(self, event: Event, reason: str, version: int | None = None) -> NoReturn:
+    def _fail_as_stranger(self, field: bytes) -> NoReturn:
+        if field[0] in _TLS_RECORDS and field[1:2] in (b"", _TLS_VERSION):
+            self._fail(
+                Event.BYTES,
+                "it does not speak this protocol without TLS, as this side does: "
+                "give tls= on both sides, or on none",
+                speaks_tls=True,
+            )
+        self._fail(Event.BYTES, f"it does not speak this protocol: it began with {field!r}")
+
+    def _fail(
+        self, event: Event, reason: str, version: int | None = None, speaks_tls: bool = False
+    ) -> NoReturn:
         self.history.append((self.state, event))
         self.state = State.FAILED
         self._buffer = b""
-        raise HandshakeError(reason, version)
+        raise HandshakeError(reason, version, speaks_tls)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 Uid: TypeAlias = tuple[str, str]
 AddrT = TypeVar("AddrT", bound=Hashable)
 TokenT = TypeVar("TokenT", bound=Hashable)
+
+
+class Entry(NamedTuple, Generic[AddrT]):
+    """One registered actor.
+
+    Attributes:
+        uid: the actor.
+        age: seconds since it was registered.
+        addrs: where it listens, oldest first.
+    """
+
+    uid: Uid
+    age: float
+    addrs: list[AddrT]
 
 
 class RegistryTable(Generic[AddrT, TokenT]):
@@ -18,20 +32,26 @@ class RegistryTable(Generic[AddrT, TokenT]):
     wakes its waiters with.
     """
 
-    __slots__ = ("_by_name", "_entries", "_owners", "_waiters")
+    __slots__ = ("_by_name", "_entries", "_owners", "_since", "_waiters")
 
     def __init__(self) -> None:
         # Dicts keep the order of insertion: it is the order of registration.
         self._entries: dict[Uid, dict[AddrT, None]] = {}
         self._by_name: dict[str, dict[Uid, None]] = {}
         self._owners: dict[AddrT, Uid] = {}
+        self._since: dict[Uid, float] = {}
         self._waiters: dict[str, dict[TokenT, None]] = {}
 
-    def register(self, uid: Uid, addr: AddrT) -> list[TokenT]:
+    def register(self, uid: Uid, addr: AddrT, now: float = 0.0) -> list[TokenT]:
         """Enter an address of an actor, taking it from the actor that had it before.
 
-        An actor keeps its place in the order with its later addresses; registering one again
-        changes nothing.
+        An actor keeps its place in the order, and its age, with its later addresses; registering
+        one again changes nothing.
+
+        Args:
+            uid: the actor.
+            addr: where it listens.
+            now: seconds, on the clock of `find_all()`.
 
         Returns:
             The tokens of those that waited for the actor's name, oldest first; they wait no more.
@@ -41,6 +61,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
             if owner is not None:
                 self._drop(owner, addr)
             self._entries.setdefault(uid, {})[addr] = None
+            self._since.setdefault(uid, now)
             self._by_name.setdefault(uid[0], {})[uid] = None
             self._owners[addr] = uid
         return list(self._waiters.pop(uid[0], ()))
@@ -77,6 +98,18 @@ class RegistryTable(Generic[AddrT, TokenT]):
         uids = self._by_name.get(name)
         return list(self._entries[next(reversed(uids))]) if uids else None
 
+    def find_all(self, name: str, now: float = 0.0) -> list[Entry[AddrT]]:
+        """Every actor of that name, newest first.
+
+        Args:
+            name: the name.
+            now: seconds, on the clock of `register()`.
+        """
+        return [
+            Entry(uid, now - self._since[uid], list(self._entries[uid]))
+            for uid in reversed(self._by_name.get(name, {}))
+        ]
+
     def get_registry(self) -> dict[str, list[AddrT]]:
         """A copy of the table: ``"name.uuid"`` to addresses, in order of registration."""
         return {".".join(uid): list(addrs) for uid, addrs in self._entries.items()}
@@ -110,6 +143,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
         if addrs:
             return
         del self._entries[uid]
+        del self._since[uid]
         namesakes = self._by_name[uid[0]]
         del namesakes[uid]
         if not namesakes:

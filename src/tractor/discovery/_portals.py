@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
+from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -24,6 +25,7 @@ from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 
 __all__ = [
+    "Found",
     "connect",
     "get_peer_by_name",
     "get_root",
@@ -36,9 +38,6 @@ __all__ = [
 log = _log.get_logger()
 
 Addr = UnwrappedAddress | Address | str
-
-CONNECT_TIMEOUT = 3.0
-"""Seconds that connecting to one address, handshake included, may take."""
 
 
 @asynccontextmanager
@@ -74,8 +73,8 @@ async def open_portal(
             await channel.aclose()
 
 
-async def connect(addr: Addr, actor: Actor) -> Channel:
-    """A channel to the actor at an address, handshake done; takes at most 3 s.
+async def connect(addr: Addr, actor: Actor, bound: Bound) -> Channel:
+    """A channel to the actor at an address, handshake done.
 
     Raises:
         OSError: nothing accepts there, or it can't be reached.
@@ -84,7 +83,7 @@ async def connect(addr: Addr, actor: Actor) -> Channel:
         RuntimeFailure: this actor's own key or certificate can't be used.
         NotImplementedError: a transport that this platform does not have.
     """
-    with trio.move_on_after(CONNECT_TIMEOUT):
+    with trio.move_on_at(bound.deadline):
         chan = Channel(await transport_from_addr(addr), "connect")
         try:
             await chan.handshake(actor.aid)
@@ -92,7 +91,7 @@ async def connect(addr: Addr, actor: Actor) -> Channel:
             chan.abort()
             raise
         return chan
-    text = f"no actor answered at {addr} within {CONNECT_TIMEOUT} s"
+    text = f"no actor answered at {addr} within {bound.seconds:g} s"
     raise TransportClosed(text, src_exc=trio.TooSlowError(text))
 
 
@@ -139,22 +138,25 @@ def portal_over(chan: Channel, actor: Actor) -> Portal:
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def maybe_open_portal(addr: Addr, name: str) -> AsyncIterator[Portal | None]:
+async def maybe_open_portal(
+    addr: Addr, name: str, timeout: float | None = LOOKUP_TIMEOUT
+) -> AsyncIterator[Portal | None]:
     """A portal to the actor ``name`` at ``addr``, or ``None`` when nothing answers there or it is another actor.
 
     Args:
-        addr: where to connect to; takes at most 3 s.
+        addr: where to connect to.
         name: whom to expect there.
+        timeout: seconds in which it must have answered; ``None``: no bound.
 
     Raises:
-        TypeError, ValueError: no address.
+        TypeError, ValueError: no address, or no number of seconds.
         RuntimeFailure: this actor's own key or certificate can't be used.
         NoRuntime: no runtime is open.
     """
     actor = current_actor()
     chan: Channel | None = None
     try:
-        chan = await connect(addr, actor)
+        chan = await connect(addr, actor, bound_of(timeout))
     except (OSError, TransportClosed) as exc:
         log.transport("no actor %r answers at %s: %s", name, addr, exc)
     if chan is not None and chan.aid is not None and chan.aid.name != name:
@@ -169,29 +171,73 @@ async def maybe_open_portal(addr: Addr, name: str) -> AsyncIterator[Portal | Non
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def get_root(**kwargs: Any) -> AsyncIterator[Portal]:
+async def get_root(timeout: float | None = LOOKUP_TIMEOUT, **kwargs: Any) -> AsyncIterator[Portal]:
     """A portal to the root of this actor's tree, over a channel of its own, for the length of the block.
 
     Args:
+        timeout: seconds in which the root must have answered, at whichever of its addresses; ``None``: no bound.
         kwargs: for :func:`open_portal`.
 
     Raises:
-        RuntimeFailure: the root does not answer (each of its addresses is given 3 s), or this actor is it.
+        RuntimeFailure: the root does not answer, or this actor is it.
+        TypeError, ValueError: ``timeout`` is no number of seconds.
         NoRuntime: no runtime is open.
     """
     actor = current_actor()
+    bound = bound_of(timeout)
     if actor.is_root:
         raise RuntimeFailure(f"{actor.aid.reprol()} is the root itself")
-    addrs = runtime_vars()._root_addrs
-    failures: list[str] = []
-    for addr in rank_addrs([from_this_host(wrap_address(a)).unwrap() for a in addrs]):
-        try:
-            chan = await connect(addr, actor)
-        except (OSError, TransportClosed, NotImplementedError) as exc:
-            log.transport("the root does not answer at %s: %s", addr, exc)
-            failures.append(f"at {addr}: {exc}")
-            continue
+    addrs = [from_this_host(wrap_address(a)).unwrap() for a in runtime_vars()._root_addrs]
+    failures: dict[Any, Exception] = {}
+    async with Found() as found:
+
+        async def attempt(addr: UnwrappedAddress) -> Channel | None:
+            try:
+                return found.add(await connect(addr, actor, bound))
+            except (OSError, TransportClosed, NotImplementedError) as exc:
+                log.transport("the root does not answer at %s: %s", addr, exc)
+                failures[addr] = exc
+                return None
+
+        chan = await first_of(rank_addrs(addrs), attempt, bound)
+        if chan is None:
+            why = "; ".join(f"at {addr}: {exc}" for addr, exc in failures.items())
+            raise RuntimeFailure(f"the root of the tree does not answer: {why}")
+        await found.close_but(chan)
         async with open_portal(chan, **kwargs) as portal:
             yield portal
-        return
-    raise RuntimeFailure(f"the root of the tree does not answer: {'; '.join(failures)}")
+
+
+class Found:
+    """Channels to actors that were found; those that nobody has taken are closed at the end of the block."""
+
+    def __init__(self) -> None:
+        self._chans: list[Channel] = []
+
+    def add(self, chan: Channel) -> Channel:
+        self._chans.append(chan)
+        return chan
+
+    async def __aenter__(self) -> Found:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        # Closing one that its portal has closed is nothing.
+        for chan in self._chans:
+            chan.abort()
+
+    async def close_but(self, *chosen: Channel) -> None:
+        for chan in self._chans:
+            if chan not in chosen:
+                await chan.aclose()
+
+    async def portals(
+        self, stack: AsyncExitStack, chans: Sequence[Channel], only_first: bool
+    ) -> list[Portal]:
+        """Portals over channels, one for each actor; the other channels are closed."""
+        chosen: dict[str, Channel] = {}
+        for chan in chans[:1] if only_first else chans:
+            assert chan.aid is not None
+            chosen.setdefault(chan.aid.uuid, chan)
+        await self.close_but(*chosen.values())
+        return [await stack.enter_async_context(open_portal(chan)) for chan in chosen.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+from typing import NamedTuple
 
 import trio
 
@@ -14,7 +15,7 @@ from tractor.ipc._addr import UnwrappedAddress
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid
 
-__all__ = ["Probe", "probe_all"]
+__all__ = ["Probe", "Probed", "probe_all"]
 
 log = _log.get_logger()
 
@@ -25,6 +26,8 @@ PAUSE = 0.05
 """Seconds, times the number of the attempt."""
 CLOSE_TIMEOUT = 0.2
 
+NO_WORD = "it accepts, and says nothing"
+
 
 class Probe(enum.Enum):
     """What is at an address."""
@@ -34,10 +37,17 @@ class Probe(enum.Enum):
     OCCUPIED = "something that is no registrar"
 
 
+class Probed(NamedTuple):
+    """What is at an address, and for what is no registrar, how that showed."""
+
+    probe: Probe
+    why: str
+
+
 @trio.lowlevel.enable_ki_protection
-async def probe_all(addrs: list[UnwrappedAddress]) -> dict[UnwrappedAddress, Probe]:
+async def probe_all(addrs: list[UnwrappedAddress]) -> dict[UnwrappedAddress, Probed]:
     """Probe every address, all at once; takes at most 3 s."""
-    found = dict.fromkeys(addrs, Probe.OCCUPIED)
+    found = dict.fromkeys(addrs, Probed(Probe.OCCUPIED, NO_WORD))
 
     async def one(addr: UnwrappedAddress) -> None:
         found[addr] = await _probe(addr)
@@ -50,26 +60,30 @@ async def probe_all(addrs: list[UnwrappedAddress]) -> dict[UnwrappedAddress, Pro
 
 
 @trio.lowlevel.enable_ki_protection
-async def _probe(addr: UnwrappedAddress) -> Probe:
+async def _probe(addr: UnwrappedAddress) -> Probed:
     """One address.  That nothing accepts is certain at once; what accepts but does not answer is asked again."""
+    why = NO_WORD
     for attempt in range(1, ATTEMPTS + 1):
         with trio.move_on_after(ATTEMPT_TIMEOUT):
             try:
                 return await _attempt(addr)
             except OSError as exc:
                 log.transport("nothing accepts at %s: %r", addr, exc)
-                return Probe.ABSENT
+                return Probed(Probe.ABSENT, str(exc))
             except TransportClosed as exc:
                 log.transport("what accepts at %s did not identify itself: %s", addr, exc)
+                why = str(exc)
         await trio.sleep(PAUSE * attempt)
-    return Probe.OCCUPIED
+    return Probed(Probe.OCCUPIED, why)
 
 
-async def _attempt(addr: UnwrappedAddress) -> Probe:
+async def _attempt(addr: UnwrappedAddress) -> Probed:
     chan = Channel(await transport_from_addr(addr), "connect")
     try:
         aid = await chan.handshake(Aid("probe", os.urandom(16).hex(), os.getpid(), is_probe=True))
-        return Probe.REGISTRAR if aid.is_registrar else Probe.OCCUPIED
+        if aid.is_registrar:
+            return Probed(Probe.REGISTRAR, "")
+        return Probed(Probe.OCCUPIED, f"the actor {aid.reprol()} listens there")
     finally:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await chan.aclose()

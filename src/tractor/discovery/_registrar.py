@@ -8,6 +8,7 @@ import trio
 
 from tractor import log as _log
 from tractor._proto.registry import RegistryTable
+from tractor._util._names import plain_text
 from tractor.ipc._addr import (
     Address,
     TCPAddress,
@@ -35,17 +36,29 @@ class Registrar(Actor):
         self._table: RegistryTable[UnwrappedAddress, trio.Event] = RegistryTable()
         # Which channels keep an actor's entries alive; the last one to end takes them along.
         self._keepers: dict[Uid, dict[Channel, None]] = {}
-        self.add_request("find_actor", lambda chan, name: self._table.find(checked_name(name)))
+        self.add_request("find_actor", lambda chan, name, every=False: self._find(name, every))
         self.add_request("get_registry", lambda chan: self._table.get_registry())
         self.add_request("register_actor", self._register)
         self.add_request("unregister_actor", lambda chan, uid: self._unregister(uid))
         self.add_request("delete_addr", self._request_delete)
         self.add_async_request("wait_for_actor", self.wait_for_actor)
 
-    async def find_actor(self, name: str) -> list[UnwrappedAddress] | None:
-        """The addresses of the newest registration of ``name``; ``None`` when there is none."""
+    async def find_actor(self, name: str, every: bool = False) -> list[Any] | None:
+        """The addresses of the newest registration of ``name``; ``None`` when there is none.
+
+        Args:
+            name: the actors'.
+            every: give all registrations instead, newest first: each one's uuid, age in seconds and addresses.
+        """
         await trio.lowlevel.checkpoint()
-        return self._table.find(checked_name(name))
+        return self._find(name, every)
+
+    def _find(self, name: Any, every: Any) -> list[Any] | None:
+        checked_name(name)
+        if not every:
+            return self._table.find(name)
+        found = self._table.find_all(name, trio.current_time())
+        return [(entry.uid[1], entry.age, entry.addrs) for entry in found]
 
     async def wait_for_actor(self, name: str) -> list[UnwrappedAddress]:
         """Wait until an actor of that name is registered; its addresses."""
@@ -108,7 +121,7 @@ class Registrar(Actor):
             if own not in self.children:
                 chan.is_registration = True
                 self.ipc_server.note_departure()
-        for arrival in self._table.register(own, wrapped.unwrap()):
+        for arrival in self._table.register(own, wrapped.unwrap(), trio.current_time()):
             arrival.set()
         log.runtime("registered %s at %s", own, wrapped)
 
@@ -146,10 +159,8 @@ class Registrar(Actor):
 
 
 def checked_name(name: Any) -> str:
-    """``name`` itself, where it can be an actor's.  Raises TypeError: it is no string."""
-    if not isinstance(name, str):
-        raise TypeError(f"an actor's name is a string, not {name!r}")
-    return name
+    """``name`` as plain text.  Raises TypeError: it is no string."""
+    return plain_text(name, "an actor's name is a string")
 
 
 def _checked_uid(uid: Any) -> Uid:

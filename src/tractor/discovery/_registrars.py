@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import trio
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
-from tractor.discovery._portals import Addr, connect
+from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
+from tractor.discovery._portals import Addr, Found, connect, open_portal
 from tractor.ipc._addr import UnwrappedAddress, require_connectable, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
@@ -22,7 +23,6 @@ from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 
 __all__ = [
-    "ANSWER_TIMEOUT",
     "OUT_OF_RESOURCES",
     "Source",
     "ask",
@@ -37,9 +37,6 @@ __all__ = [
 ]
 
 log = _log.get_logger()
-
-ANSWER_TIMEOUT = 3.0
-"""Seconds in which a registrar must answer a look-up, connecting to it included."""
 
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """What says something of this process or host, and nothing of the one that was to be connected to."""
@@ -114,18 +111,18 @@ def no_answer(failures: list[RuntimeFailure]) -> RuntimeFailure:
 
 
 @contextmanager
-def answer_in_time(source: Source) -> Iterator[None]:
-    """A bound for what is asked of one registrar.  Raises RuntimeFailure when it is over."""
-    with trio.move_on_after(ANSWER_TIMEOUT) as bound:
+def answer_in_time(source: Source, bound: Bound) -> Iterator[None]:
+    """Bound what is asked of one registrar.  Raises RuntimeFailure when the time is over."""
+    with trio.move_on_at(bound.deadline) as scope:
         yield
-    if bound.cancelled_caught:
+    if scope.cancelled_caught:
         raise RuntimeFailure(
-            f"the registrar {_named(source)} did not answer within {ANSWER_TIMEOUT} s"
+            f"the registrar {_named(source)} did not answer within {bound.seconds:g} s"
         )
 
 
-async def ask(registrar: Portal | LocalPortal, func: str, **kwargs: Any) -> Any:
-    """Make one registry request; takes at most 3 s.
+async def ask(registrar: Portal | LocalPortal, bound: Bound, func: str, **kwargs: Any) -> Any:
+    """Make one registry request.
 
     Unlike a call it is not cancelled at the other side when the caller is: it is answered at once or not at all.
 
@@ -135,7 +132,7 @@ async def ask(registrar: Portal | LocalPortal, func: str, **kwargs: Any) -> Any:
     if isinstance(registrar, LocalPortal):
         return await registrar.run_from_ns("self", func, **kwargs)
     chan = registrar.chan
-    with answer_in_time(registrar):
+    with answer_in_time(registrar, bound):
         try:
             pending = request(chan, func, **kwargs)
             try:
@@ -150,10 +147,10 @@ async def ask(registrar: Portal | LocalPortal, func: str, **kwargs: Any) -> Any:
             ) from exc
 
 
-async def _open_channel(addr: UnwrappedAddress, actor: Actor) -> Channel:
+async def _open_channel(addr: UnwrappedAddress, actor: Actor, bound: Bound) -> Channel:
     """A channel to the registrar at an address, its message loop running.  Raises RuntimeFailure."""
     try:
-        chan = await connect(addr, actor)
+        chan = await connect(addr, actor, bound)
     except OSError as exc:
         if exc.errno in OUT_OF_RESOURCES:
             raise RuntimeFailure(f"can't connect to the registrar at {addr}: {exc}") from exc
@@ -173,17 +170,19 @@ async def _open_channel(addr: UnwrappedAddress, actor: Actor) -> Channel:
 
 
 @asynccontextmanager
-async def reached(source: Source, actor: Actor) -> AsyncIterator[Portal | LocalPortal]:
+async def reached(
+    source: Source, actor: Actor, bound: Bound
+) -> AsyncIterator[Portal | LocalPortal]:
     """A portal to a registrar for the length of the block, over the channel that there is or a new one.
 
     Raises:
-        RuntimeFailure: no registrar answers there within 3 s.
+        RuntimeFailure: no registrar answers there in time.
     """
     if isinstance(source, (LocalPortal, Portal)):
         yield source
         return
-    with answer_in_time(source):
-        chan = await _open_channel(source, actor)
+    with answer_in_time(source, bound):
+        chan = await _open_channel(source, actor, bound)
     try:
         yield Portal(chan, actor)
     finally:
@@ -193,39 +192,51 @@ async def reached(source: Source, actor: Actor) -> AsyncIterator[Portal | LocalP
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def get_registry(addr: Addr | None = None) -> AsyncIterator[Portal | LocalPortal]:
+async def get_registry(
+    addr: Addr | None = None, timeout: float | None = LOOKUP_TIMEOUT
+) -> AsyncIterator[Portal | LocalPortal]:
     """A portal to a registrar.
 
     Args:
-        addr: where it listens; ``None``: this actor's own.  Where it has several: the first one in the order of
-            ``Actor.reg_addrs`` that it is connected to, or else that answers.
+        addr: where it listens; ``None``: this actor's own.  Where it has several: one that it is connected to, or
+            else the first that answers, tried in the order of ``Actor.reg_addrs``, each a moment after the other.
+        timeout: seconds in which one must have answered; ``None``: no bound.
 
     Raises:
-        RuntimeFailure: no registrar answers there; each is given 3 s.
-        TypeError, ValueError: ``addr`` is no address.
+        RuntimeFailure: no registrar answers there in time.
+        TypeError, ValueError: ``addr`` is no address, or ``timeout`` no number of seconds.
         NoRuntime: no runtime is open.
     """
     actor = current_actor()
+    bound = bound_of(timeout)
     if addr is not None:
-        async with reached(given_registrar(actor, addr), actor) as portal:
+        async with reached(given_registrar(actor, addr), actor, bound) as portal:
             yield portal
         return
     sources = own_registrars(actor)
     if not sources:
         raise no_registrars(actor)
-    # A channel at hand is taken before an address is tried; the sort keeps the order otherwise.
-    sources.sort(key=lambda source: not isinstance(source, (LocalPortal, Portal)))
+    at_hand = [source for source in sources if isinstance(source, (LocalPortal, Portal))]
+    if at_hand:
+        yield at_hand[0]
+        return
     failures: list[RuntimeFailure] = []
-    async with AsyncExitStack() as stack:
-        for source in sources:
+    async with Found() as found:
+
+        async def attempt(source: Any) -> Channel | None:
             try:
-                portal = await stack.enter_async_context(reached(source, actor))
+                with answer_in_time(source, bound):
+                    return found.add(await _open_channel(source, actor, bound))
             except RuntimeFailure as exc:
                 failures.append(exc)
-                continue
+                return None
+
+        chan = await first_of(sources, attempt, bound)
+        if chan is None:
+            raise no_answer(failures)
+        await found.close_but(chan)
+        async with open_portal(chan, start_msg_loop=False) as portal:
             yield portal
-            return
-    raise no_answer(failures)
 
 
 def no_registrars(actor: Actor) -> RuntimeFailure:

@@ -1,9 +1,8 @@
-"""Asking several registrars at once, and what has been found there."""
+"""Asking several registrars at once."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import trio
@@ -11,7 +10,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._util._groups import collapse_eg
-from tractor.discovery._portals import Addr, open_portal
+from tractor.discovery._portals import Addr
 from tractor.discovery._registrars import (
     Source,
     given_registrar,
@@ -20,11 +19,10 @@ from tractor.discovery._registrars import (
     own_registrars,
 )
 from tractor.ipc._addr import wrap_addresses
-from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 
-__all__ = ["Found", "from_each", "sources_of"]
+__all__ = ["from_each", "sources_of"]
 
 log = _log.get_logger()
 
@@ -91,35 +89,3 @@ async def from_each(
     if sources and len(failures) == len(sources):
         raise no_answer(failures)
     return [found[number] for number in sorted(found)]
-
-
-class Found:
-    """Channels to actors that were found; those that nobody has taken are closed at the end of the block."""
-
-    def __init__(self) -> None:
-        self._chans: list[Channel] = []
-
-    def add(self, chan: Channel) -> Channel:
-        self._chans.append(chan)
-        return chan
-
-    async def __aenter__(self) -> Found:
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        # Closing one that its portal has closed is nothing.
-        for chan in self._chans:
-            chan.abort()
-
-    async def portals(
-        self, stack: AsyncExitStack, chans: Sequence[Channel], only_first: bool
-    ) -> list[Portal]:
-        """Portals over channels, one for each actor; the other channels are closed."""
-        chosen: dict[str, Channel] = {}
-        for chan in chans[:1] if only_first else chans:
-            assert chan.aid is not None
-            chosen.setdefault(chan.aid.uuid, chan)
-        for chan in self._chans:
-            if chan not in chosen.values():
-                await chan.aclose()
-        return [await stack.enter_async_context(open_portal(chan)) for chan in chosen.values()]

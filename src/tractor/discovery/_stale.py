@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import trio
 
 from tractor import log as _log
-from tractor._errors import RuntimeFailure, TransportClosed
+from tractor._errors import ActorTooSlowError, RuntimeFailure, TransportClosed
+from tractor._proto.registry import Entry
+from tractor._util._groups import collapse_eg
+from tractor.discovery._bounds import Bound, first_of
 from tractor.discovery._portals import connect
 from tractor.discovery._registrars import OUT_OF_RESOURCES, ask
 from tractor.ipc._addr import UnwrappedAddress, rank_addrs, require_connectable, wrap_address
@@ -17,7 +20,7 @@ from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 
-__all__ = ["addresses", "connect_to_first"]
+__all__ = ["LookUp", "Unanswered", "addresses", "registered"]
 
 log = _log.get_logger()
 
@@ -28,8 +31,8 @@ Systems of the BSD family, macOS too, also refuse a Unix socket's connection whi
 Linux lets it wait: a stopped actor with 128 waiting connections can't be told from a dead one there.
 """
 
-STALE = "stale"
-SILENT = "silent"
+Known = Entry[UnwrappedAddress]
+Registrar = Portal | LocalPortal
 
 
 def addresses(answer: Any) -> list[UnwrappedAddress]:
@@ -46,119 +49,222 @@ def addresses(answer: Any) -> list[UnwrappedAddress]:
     return found
 
 
-async def connect_to_first(
-    registrar: Portal | LocalPortal,
-    actor: Actor,
-    name: str,
-    addrs: list[UnwrappedAddress],
-    transports: Sequence[str] | None,
-) -> Channel | None:
-    """A channel to the actor ``name`` over the best address that answers.
-
-    Stale ones, where nothing accepts or another actor does, are deleted at the registrar, which is then asked
-    again: an older actor of the name may be there.  One that accepts but does not answer is left alone: its actor
-    may be busy, or stopped.
-
-    Args:
-        registrar: who has given the addresses.
-        actor: this actor.
-        name: whom to expect.
-        addrs: the registrar's answer.
-        transports: use only these; ``None``: all.
+async def registered(registrar: Registrar, name: str, bound: Bound) -> list[Known]:
+    """Every actor of a name that a registrar knows, newest first.
 
     Raises:
-        RuntimeFailure: the registrar is lost; or this process can't connect to anybody: it is out of descriptors or
-            memory, or its key or certificate can't be used.
+        RuntimeFailure: the registrar is lost, refuses, or does not answer in time.
     """
-    # Whatever the table says, nothing is tried again in one look-up that has led nowhere: it ends.
-    left_alone: set[UnwrappedAddress] = set()
-    deleted: set[tuple[Uid | None, UnwrappedAddress]] = set()
-    while True:
-        changed = False
-        for addr in rank_addrs(addrs):
-            key = wrap_address(addr).proto_key
-            if addr in left_alone or (transports is not None and key not in transports):
-                continue
-            found = await _attempt(addr, actor, name)
-            if found is STALE:
-                found = await _retire(registrar, actor, name, addr, deleted)
-                changed = changed or found is STALE
+    answer = await ask(registrar, bound, "find_actor", name=name, every=True)
+    found = []
+    for one in answer or ():
+        try:
+            uuid, age, addrs = one
+            found.append(Entry((name, str(uuid)), float(age), addresses(addrs)))
+        except (TypeError, ValueError) as exc:
+            log.warning("a registrar gave a registration that is none: %s", exc)
+    return found
+
+
+class Unanswered(NamedTuple):
+    """An actor that is registered, and could not be had.
+
+    Attributes:
+        entry: what the registrar knows of it.
+        tries: what connecting to each of its addresses has met with.
+        bound: in which it had to answer.
+    """
+
+    entry: Known
+    tries: dict[UnwrappedAddress, Exception]
+    bound: Bound
+
+    def error(self) -> RuntimeFailure:
+        """What a look-up raises that leads to it."""
+        name, age = self.entry.uid[0], self.entry.age
+        too_slow = [addr for addr, exc in self.tries.items() if _is_too_slow(exc)]
+        which = ", ".join(map(str, self.tries or self.entry.addrs))
+        text = f"the actor {name!r} is registered at {which} (since {age:.1f} s), but "
+        if len(too_slow) == len(self.tries):
+            text += (
+                f"did not answer within {self.bound.seconds:g} s: it may be stopped, or too busy"
+            )
+        else:
+            whys = "; ".join(f"at {addr}: {exc}" for addr, exc in self.tries.items())
+            text += f"can't be reached: {whys}"
+        error = ActorTooSlowError(text) if too_slow or not self.tries else RuntimeFailure(text)
+        error.__cause__ = next(iter(self.tries.values()), None)
+        return error
+
+
+def _is_too_slow(exc: Exception) -> bool:
+    return isinstance(exc, TransportClosed) and isinstance(exc.src_exc, trio.TooSlowError)
+
+
+class LookUp:
+    """Connecting to the actors of one name that one registrar knows.
+
+    Stale addresses, where nothing accepts or another actor does, are deleted at the registrar: as those of the actor
+    that was said to have them before they were tried.  An actor binds before it registers, so who has taken one over
+    is not hit.  An address that accepts but does not answer is left alone: its actor may be busy, or stopped.
+
+    Args:
+        registrar: the registrar.
+        actor: this actor.
+        name: whom to look up.
+        transports: use only these; ``None``: all.
+        keep: takes charge of each channel that is made.
+
+    Attributes:
+        own_failure: why this process can't connect to anybody, once that was met.
+    """
+
+    def __init__(
+        self,
+        registrar: Registrar,
+        actor: Actor,
+        name: str,
+        transports: Sequence[str] | None,
+        keep: Callable[[Channel], Channel],
+    ) -> None:
+        self._registrar = registrar
+        self._actor = actor
+        self._name = name
+        self._transports = transports
+        self._keep = keep
+        # Whatever the table says, nothing is tried again that has led nowhere: the look-up ends.
+        self._dead: set[tuple[Uid, UnwrappedAddress]] = set()
+        self.own_failure: RuntimeFailure | None = None
+
+    async def newest(self, bound: Bound) -> Channel | Unanswered | None:
+        """A channel to the newest actor of the name that has not died.
+
+        Raises:
+            RuntimeFailure: the registrar is lost or too slow; or this process can't connect to anybody: it is out of
+                descriptors or memory, or its key or certificate can't be used.
+        """
+        while entries := await self._to_try(bound):
+            for entry in entries:
+                found = await self.connect_to(entry, bound)
+                if found is not None:
+                    return found
+            # Somebody may have come meanwhile.
+        return None
+
+    async def all(self, bound: Bound) -> list[Channel | Unanswered]:
+        """What comes of each actor of the name that has not died, newest first.  Raises as :meth:`newest`."""
+        entries = await self._to_try(bound)
+        outcomes: dict[int, Channel | Unanswered] = {}
+        failures: list[RuntimeFailure] = []
+
+        async def one(number: int, entry: Known) -> None:
+            try:
+                found = await self.connect_to(entry, bound)
+            except RuntimeFailure as exc:
+                failures.append(exc)
+                tn.cancel_scope.cancel()
+                return
+            if found is not None:
+                outcomes[number] = found
+
+        async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+            for number, entry in enumerate(entries):
+                tn.start_soon(one, number, entry)
+        if failures:
+            raise failures[0]
+        return [outcomes[number] for number in sorted(outcomes)]
+
+    async def _to_try(self, bound: Bound) -> list[Known]:
+        """The registered actors, with those of their addresses that are still to be tried."""
+        found = []
+        for entry in await registered(self._registrar, self._name, bound):
+            addrs = [
+                addr
+                for addr in rank_addrs(entry.addrs)
+                if (entry.uid, addr) not in self._dead
+                and (self._transports is None or wrap_address(addr).proto_key in self._transports)
+            ]
+            if addrs:
+                found.append(Entry(entry.uid, entry.age, addrs))
+        return found
+
+    async def connect_to(self, entry: Known, bound: Bound) -> Channel | Unanswered | None:
+        """A channel to one actor, over the best of its addresses that answers; ``None`` if it has died.
+
+        Raises as :meth:`newest`.
+        """
+        tries: dict[UnwrappedAddress, Exception] = {}
+
+        async def attempt(addr: UnwrappedAddress) -> Channel | None:
+            found = await self._attempt(addr, bound)
             if isinstance(found, Channel):
                 return found
-            if found is SILENT:
-                left_alone.add(addr)
-        if not changed:
+            if found is None and not await self._delete(entry.uid, addr, bound):
+                found = RuntimeFailure(
+                    "nothing accepts there from this host, and the registrar can't tell for its own"
+                )
+            if found is not None:
+                tries[addr] = found
+            else:
+                self._dead.add((entry.uid, addr))
             return None
-        addrs = addresses(await ask(registrar, "find_actor", name=name))
 
-
-async def _attempt(addr: UnwrappedAddress, actor: Actor, name: str) -> Channel | str:
-    """Connect; the channel, or what is there instead."""
-    for last in (False, True):
-        try:
-            chan = await connect(addr, actor)
-        except TransportClosed as exc:
-            log.transport("%r does not answer at %s: %s", name, addr, exc)
-            if last or isinstance(exc.src_exc, trio.TooSlowError):
-                return SILENT
-            # Closed while we were let in: an actor that just ends; then the next try tells.
-            continue
-        except NOTHING_ACCEPTS as exc:
-            log.transport("nothing accepts at %s: %r", addr, exc)
-            return STALE
-        except OSError as exc:
-            if exc.errno in OUT_OF_RESOURCES:
-                raise RuntimeFailure(f"can't connect to {name!r} at {addr}: {exc}") from exc
-            log.transport("%s can't be reached: %r", addr, exc)
-            return SILENT
-        except NotImplementedError as exc:
-            log.transport("%s can't be used: %s", addr, exc)
-            return SILENT
-        if chan.aid is not None and chan.aid.name == name:
+        chan = await first_of(entry.addrs, attempt, bound)
+        if chan is not None:
             return chan
-        log.transport("at %s there is %s instead of %r", addr, chan.peer, name)
-        await chan.aclose()
-        return STALE
-    return SILENT
+        if bound.left() and tries and not any(map(_is_too_slow, tries.values())):
+            # One that was just ending refused us in its own way, and has taken itself out since.
+            known = await registered(self._registrar, self._name, bound)
+            still = {(other.uid, addr) for other in known for addr in other.addrs}
+            for addr in [addr for addr in tries if (entry.uid, addr) not in still]:
+                self._dead.add((entry.uid, addr))
+                del tries[addr]
+        return Unanswered(entry, tries, bound) if tries else None
 
+    async def _attempt(self, addr: UnwrappedAddress, bound: Bound) -> Channel | Exception | None:
+        """Connect; a channel to the actor, why there is none, or ``None``: it does not listen there."""
+        for last in (False, True):
+            try:
+                chan = self._keep(await connect(addr, self._actor, bound))
+            except TransportClosed as exc:
+                log.transport("%r does not answer at %s: %s", self._name, addr, exc)
+                if last or _is_too_slow(exc):
+                    return exc
+                # Closed while we were let in: an actor that just ends; then the next try tells.
+                continue
+            except RuntimeFailure as exc:
+                self.own_failure = exc
+                raise
+            except NOTHING_ACCEPTS as exc:
+                log.transport("nothing accepts at %s: %r", addr, exc)
+                if last:
+                    return None
+                # A listener whose queue is full may look so for a moment.
+                continue
+            except OSError as exc:
+                if exc.errno in OUT_OF_RESOURCES:
+                    self.own_failure = RuntimeFailure(
+                        f"can't connect to {self._name!r} at {addr}: {exc}"
+                    )
+                    raise self.own_failure from exc
+                log.transport("%s can't be reached: %r", addr, exc)
+                return exc
+            except NotImplementedError as exc:
+                log.transport("%s can't be used: %s", addr, exc)
+                return exc
+            if chan.aid is not None and chan.aid.name == self._name:
+                return chan
+            log.transport("at %s there is %s instead of %r", addr, chan.peer, self._name)
+            await chan.aclose()
+            return None
+        raise AssertionError("unreachable")
 
-async def _retire(
-    registrar: Portal | LocalPortal,
-    actor: Actor,
-    name: str,
-    addr: UnwrappedAddress,
-    deleted: set[tuple[Uid | None, UnwrappedAddress]],
-) -> Channel | str:
-    """Have a stale address deleted.
+    async def _delete(self, owner: Uid, addr: UnwrappedAddress, bound: Bound) -> bool:
+        """Have a stale address deleted as its owner's; ``False``: the registrar keeps it.
 
-    Who owns it is asked first, and then it is tried once more: an actor that registered the same address
-    meanwhile, say a restarted service on a port of its own, listens there by then, and is not deleted.
-
-    Returns:
-        A channel, if the second try leads to the actor; ``STALE`` when the registrar's answer has changed;
-        ``SILENT`` when it is to be left alone.
-    """
-    owner = _owner(await ask(registrar, "get_registry"), name, addr)
-    if (owner, addr) in deleted:
-        log.warning("%r gives %s of %r again, though it is deleted", registrar, addr, name)
-        return SILENT
-    if owner is None:
-        deleted.add((None, addr))
-        return STALE
-    found = await _attempt(addr, actor, name)
-    if found is not STALE:
-        return found
-    deleted.add((owner, addr))
-    gone = await ask(registrar, "delete_addr", addr=addr, uid=owner)
-    if gone is None and _owner(await ask(registrar, "get_registry"), name, addr) == owner:
-        # On another host than this one: only its own host can tell.
-        return SILENT
-    return STALE
-
-
-def _owner(table: Any, name: str, addr: UnwrappedAddress) -> Uid | None:
-    """Who of that name has registered the address."""
-    for key, addrs in table.items() if isinstance(table, dict) else ():
-        if key.startswith(f"{name}.") and addr in addresses(addrs):
-            return name, key[len(name) + 1 :]
-    return None
+        That is where it means something on another host only: its own host alone can tell.
+        """
+        if await ask(self._registrar, bound, "delete_addr", addr=addr, uid=owner) is not None:
+            return True
+        known = await registered(self._registrar, self._name, bound)
+        return not any(entry.uid == owner and addr in entry.addrs for entry in known)

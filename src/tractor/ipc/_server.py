@@ -28,6 +28,7 @@ from tractor.ipc._addr import (
 )
 from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
+from tractor.ipc._tls_words import is_tls_mismatch
 from tractor.msg.types import Aid, Uid
 
 __all__ = ["Endpoint", "IPCServer", "Server", "bind_endpoints", "open_ipc_server"]
@@ -39,6 +40,9 @@ HANDSHAKE_TIMEOUT = 10.0
 
 MAX_HALF_OPEN = 1024
 """How many connections without an identity a server keeps, where the limit of descriptors is high."""
+
+MAX_WARNINGS = 16
+"""How many kinds of TLS mismatch a server warns of; strangers can make up any number."""
 
 PeerHandler = Callable[[Channel], Awaitable[None]]
 
@@ -92,6 +96,7 @@ class Server:
         self._shutting_down = False
         self._accepted = 0
         self._refused = 0
+        self._mismatches: set[str] = set()
         self._half_open: HalfOpen[Channel] = HalfOpen(_half_open_limit())
 
     # -- listening ------------------------------------------------------------------------------------
@@ -220,7 +225,14 @@ class Server:
 
     def _refuse(self, endpoint: Endpoint, why: object) -> None:
         self._refused += 1
-        log.transport("a connection at %s did not become a peer: %s", endpoint.addr, why)
+        tell = log.transport
+        if isinstance(why, TransportClosed) and is_tls_mismatch(why.src_exc):
+            # Most likely somebody's mistake, and a riddle on the other side: told once for each kind.
+            kind = str(why).partition("; peer ")[0]
+            if kind not in self._mismatches and len(self._mismatches) < MAX_WARNINGS:
+                self._mismatches.add(kind)
+                tell = log.warning
+        tell("a connection at %s did not become a peer: %s", endpoint.addr, why)
 
     def cancel(self) -> bool:
         """Stop listening on every endpoint and remove socket files; peers stay connected.

@@ -7,13 +7,16 @@ import ssl
 
 import trio
 
+from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
 from tractor.ipc._addr import Address, TCPAddress
 from tractor.ipc._contract import ByteIO
 from tractor.ipc._hosts import plain_ip
+from tractor.ipc._settings import wire_settings
 from tractor.ipc._sockio import SocketIO
 from tractor.ipc._tcp import MsgpackTCPStream, open_tcp, tcp_addresses, tune_tcp
 from tractor.ipc._tls_io import TLSIO
+from tractor.ipc._tls_words import why_tls_failed
 from tractor.msg.types import MsgType
 
 __all__ = ["MsgpackTLSStream", "connect_tls", "tls_from_socket"]
@@ -41,6 +44,7 @@ class MsgpackTLSStream(MsgpackTCPStream):
         max_frame_size: int,
     ) -> None:
         self._tls = TLSIO(io, context, server_hostname)
+        self._host = server_hostname
         self._secured = False
         super().__init__(self._tls, laddr, raddr, max_frame_size=max_frame_size)
 
@@ -55,21 +59,28 @@ class MsgpackTLSStream(MsgpackTCPStream):
         try:
             await self._tls.handshake()
         except OSError as exc:
-            raise self._fail(f"the TLS handshake failed: {_plain_text(exc)}", exc) from exc
+            raise self._fail(f"the TLS handshake failed: {self._why(exc)}", exc) from exc
         except trio.ClosedResourceError as exc:
             raise self._fail("the connection was closed on this side", exc) from exc
         self._secured = True
 
     async def authenticate(self, machine: Handshake, early: MsgType | None = None) -> None:
-        """The TLS handshake, then the opening exchange inside of it; see :meth:`MsgpackTransport.authenticate`."""
+        """The TLS handshake, then the opening exchange inside of it; see :meth:`MsgpackTransport.authenticate`.
+
+        From TLS 1.3 on the acceptor checks the other side's certificate when that takes the handshake for done.
+        """
         await self.secure()
-        await super().authenticate(machine, early)
+        try:
+            await super().authenticate(machine, early)
+        except TransportClosed as exc:
+            if isinstance(exc.src_exc, ssl.SSLError):
+                why = self._why(exc.src_exc)
+                raise self._fail(f"the TLS handshake failed: {why}", exc.src_exc) from exc.src_exc
+            raise
 
-
-def _plain_text(exc: OSError) -> str:
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"the peer's certificate was refused: {exc.verify_message}"
-    return str(exc)
+    def _why(self, exc: OSError) -> str:
+        config = wire_settings().tls
+        return why_tls_failed(exc, self._tls.first, self._host, config.cafile if config else None)
 
 
 def tls_from_socket(

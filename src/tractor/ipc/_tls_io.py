@@ -25,6 +25,15 @@ FEED = 262_144
 FEED_AT_LEAST = 65_536
 """Bytes of ciphertext asked for however little plaintext is: only whole records, of up to 16 KiB, give any."""
 
+FIRST_BYTES = 16
+"""Bytes of the peer's beginning that are kept."""
+
+RECORDS = (b"\x14", b"\x15", b"\x16", b"\x17")
+"""How TLS records begin."""
+
+NO_TLS_HERE = b"\x15\x03\x03\x00\x02\x02\x46"
+"""A fatal alert, `protocol_version`, for a peer that does not speak TLS."""
+
 BATCH = 65_536
 """Bytes of plaintext encrypted before the ciphertext is written: what is encrypted must leave before anything else."""
 
@@ -59,6 +68,8 @@ class TLSIO:
         )
         self._open = False
         self._closed = False
+        # The first bytes from the peer, for telling what it speaks instead of TLS.
+        self.first = b""
         # Ciphertext that the pipe below has taken a part of.
         self._leaving = memoryview(b"")
         # Bytes of the caller's data that are encrypted, but not yet reported as taken: their ciphertext has not left.
@@ -89,6 +100,9 @@ class TLSIO:
                 await self._push_all()
                 await self._feed()
             except ssl.SSLError:
+                if self.first[:1] not in RECORDS and not self._outgoing.pending:
+                    # OpenSSL leaves without a word, and the peer would be left to guess.
+                    self._outgoing.write(NO_TLS_HERE)
                 self._push_alert()
                 raise
             else:
@@ -107,6 +121,8 @@ class TLSIO:
             raise ConnectionResetError(
                 errno.ECONNRESET, "the peer closed the connection during the TLS handshake"
             )
+        if len(self.first) < FIRST_BYTES:
+            self.first += data[:FIRST_BYTES]
         self._incoming.write(data)
 
     # -- receiving ------------------------------------------------------------------------------------

@@ -23,14 +23,14 @@ from tractor.ipc._addr import (
 )
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
-from tractor.msg._undecodable import UndecodableArguments
+from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
     Aid,
     CancelAck,
     Credit,
     Error,
+    Request,
     Return,
-    Start,
     StartAck,
     Started,
     Stop,
@@ -69,6 +69,8 @@ _METHODS: dict[type, str] = {
     Credit: "on_credit",
     Error: "on_error",
 }
+
+_decode_kwargs = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 PEERS_TIMEOUT = 3.0
 """Seconds that an ending actor waits for its peers to disconnect."""
@@ -353,7 +355,7 @@ class Actor:
                         # A full buffer in the strict mode: its reader must have had a turn before the next message.
                         await current_turns().let_pass()
                     continue
-                if kind is Start:
+                if kind is Request:
                     self._on_start(chan, msg)  # type: ignore[arg-type]
                     continue
                 method = methods.get(kind)
@@ -367,7 +369,7 @@ class Actor:
                 else:
                     chan.late_messages += 1
 
-    def _on_start(self, chan: Channel, msg: Start) -> None:
+    def _on_start(self, chan: Channel, msg: Request) -> None:
         """Serve a request: in a task of its own, or at once where it is one to the runtime."""
         aid = chan.aid
         cid = msg.cid
@@ -377,9 +379,6 @@ class Actor:
             raise _protocol_error(
                 chan, f"a request came under the dialog id {cid}, which is not the peer's to use"
             )
-        if type(msg.kwargs) is UndecodableArguments:
-            relay_error(self, chan, cid, msg.kwargs.error)
-            return
         if msg.ns == "self":
             self._on_runtime_request(chan, msg)
             return
@@ -398,7 +397,7 @@ class Actor:
         canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
         put_error(chan, ctxc_error(self, chan, cid, canceller, what))
 
-    def _serve(self, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
+    def _serve(self, chan: Channel, msg: Request, endpoint: Endpoint) -> None:
         start = self.service_nursery.start_soon
         if endpoint.kind is Kind.CONTEXT:
             chan.transport.put(StartAck(msg.cid, "context"))
@@ -407,7 +406,7 @@ class Actor:
             start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
             return
         cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
-        start(cls(self, chan, msg, endpoint).run, name=endpoint.name)
+        start(cls(self, chan, msg.cid, msg.kwargs, endpoint).run, name=endpoint.name)
 
     def note_served(self, task: Served) -> None:
         """A request's task has ended."""
@@ -417,7 +416,7 @@ class Actor:
 
     # -- requests to the runtime ----------------------------------------------------------------------
 
-    def _on_runtime_request(self, chan: Channel, msg: Start) -> None:
+    def _on_runtime_request(self, chan: Channel, msg: Request) -> None:
         handler = self._requests.get(msg.func)
         if handler is None and msg.func not in LATE_REQUESTS:
             exc = AttributeError(
@@ -427,10 +426,16 @@ class Actor:
             relay_error(self, chan, msg.cid, exc)
             return
         try:
+            kwargs = decode_deep(_decode_kwargs, msg.kwargs)
+        except Exception as exc:
+            error = undecodable_arguments(f"self:{msg.func}", exc, msg.cid)
+            relay_error(self, chan, msg.cid, error)
+            return
+        try:
             if handler is None:
-                load_late(msg.func)(self, chan, msg.cid, msg.kwargs)
+                load_late(msg.func)(self, chan, msg.cid, kwargs)
             else:
-                handler(chan, msg.cid, msg.kwargs)
+                handler(chan, msg.cid, kwargs)
         except TransportClosed:
             raise
         except Exception as exc:
@@ -444,8 +449,7 @@ class Actor:
             if self.cancel_called:
                 self._refuse(chan, cid, endpoint.name)
                 return
-            msg = Start(cid, "self", name, kwargs, chan.local_uid)
-            self.service_nursery.start_soon(ServedCall(self, chan, msg, endpoint).run)
+            self.service_nursery.start_soon(ServedCall(self, chan, cid, kwargs, endpoint).run)
 
         self._requests[name] = serve
 

@@ -8,12 +8,14 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, MsgTypeError, TransportClosed
+from tractor._errors import MessagingError, MsgTypeError, RemoteActorError, TransportClosed
 from tractor._proto.flow import Admission
+from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg._boxing import unpack_error
-from tractor.msg._codec import codec_in_force
+from tractor.msg._codec import ANY_DEC, codec_in_force
+from tractor.msg._conversion import decode_result
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
@@ -30,6 +32,7 @@ from tractor.runtime._port import StreamPort
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
+    from tractor.runtime._endpoints import Endpoint
 
 __all__ = ["OneWayReceiver", "PendingCall", "call", "put_start"]
 
@@ -120,8 +123,19 @@ def put_start(
     kind: Any = "call",
     spec: str | None = None,
     encoder: msgspec.msgpack.Encoder | None = None,
+    endpoint: Endpoint | None = None,
 ) -> None:
     """Send a request; on failure its dialog is forgotten.
+
+    Args:
+        chan: the channel to the peer.
+        cid: the dialog.
+        ns, func: module and name.
+        kwargs: the arguments.
+        kind: of the dialog.
+        spec: the payload spec, for people.
+        encoder: encodes the arguments; default: the channel's.
+        endpoint: the function, where it is at hand.
 
     Raises:
         MsgTypeError: an argument can't be encoded; nothing was sent.
@@ -132,7 +146,17 @@ def put_start(
         for value in kwargs.values():
             if type(value) is msgspec.Raw:
                 refuse_garbage(value, "Start", cid=cid)
-        chan.transport.put(Start(cid, ns, func, kwargs, chan.local_uid, spec, kind), encoder)
+        start = Start(cid, ns, func, kwargs, chan.local_uid, spec, kind)
+        try:
+            chan.transport.put(start, encoder)
+        except TypeError:
+            if endpoint is None:
+                raise
+            plain = endpoint.conversions.pack_plainly(kwargs, codec_in_force())
+            if plain is None:
+                raise
+            start.kwargs = plain
+            chan.transport.put(start, encoder)
     except TypeError as exc:
         chan.dialogs.pop(cid, None)
         raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
@@ -161,20 +185,36 @@ def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
         return None
 
 
-async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str, Any]) -> Any:
+async def call(
+    chan: Channel,
+    actor: Actor,
+    ns: str,
+    func: str,
+    kwargs: dict[str, Any],
+    endpoint: Endpoint | None = None,
+) -> Any:
     """Run ``ns:func`` in the peer and return its value.
 
     A caller that is cancelled asks for the remote task's cancellation, waits at most 0.616 s for its end, and
     then goes on with its own cancellation; a value that comes meanwhile is dropped.
 
+    Args:
+        chan: the channel to the peer.
+        actor: this process's.
+        ns, func: module and name.
+        kwargs: the arguments.
+        endpoint: the function itself, where it is at hand; its annotation says what the value is to be.
+
     Raises:
         RemoteActorError: the function raised, or could not be found or called.
         ContextCancelled: somebody else cancelled the remote task.
         TransportClosed: the peer is gone; whether the function ran is unknown.
-        MsgTypeError, MessagingError: the request can't be sent.
+        MsgTypeError: an argument can't be sent, or the value is not what the function is annotated with.
+        MessagingError: the request can't be sent.
     """
     pending = PendingCall(chan, f"{ns}:{func}")
-    put_start(chan, pending.cid, ns, func, kwargs, encoder=codec_in_force().enc)
+    enc = codec_in_force().enc
+    put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()
@@ -182,7 +222,9 @@ async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str
     except (trio.Cancelled, KeyboardInterrupt):
         await _cancel_call(pending)
         raise
-    return result_of(reply, chan, actor)
+    if type(reply) is Error:
+        raise boxed(reply, chan, actor, calling_code())
+    return result_of(reply, chan, actor, endpoint)
 
 
 async def _cancel_call(pending: PendingCall) -> None:
@@ -202,10 +244,27 @@ async def _cancel_call(pending: PendingCall) -> None:
         pending.chan.dialogs.pop(pending.cid, None)
 
 
-def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> Any:
-    """The value of a reply, or its error raised."""
+def result_of(
+    reply: MsgType | BaseException,
+    chan: Channel,
+    actor: Actor,
+    endpoint: Endpoint | None = None,
+    caller: Caller | None = None,
+) -> Any:
+    """The value of a reply, or its error raised.
+
+    A codec of the task's that has payload types decides on what a value must be; else the function's annotation.
+    """
     if isinstance(reply, Return):
         decoder = codec_in_force().pld_dec
+        declared = None if endpoint is None else endpoint.conversions.result
+        if declared is not None and decoder is ANY_DEC:
+            assert endpoint is not None
+            try:
+                return declared.decode(reply.pld)
+            except Exception:
+                # Once more, for its error, and on a stack that is deep enough.
+                return decode_result(reply.pld, declared, endpoint.name, reply.cid)
         try:
             return decoder.dec.decode(reply.pld)
         except Exception as exc:
@@ -216,22 +275,26 @@ def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> An
         return reply.pld
     if isinstance(reply, BaseException):
         raise reply
-    raise boxed(reply, chan, actor)
+    raise boxed(reply, chan, actor, caller)
 
 
-def boxed(msg: Any, chan: Channel, actor: Actor) -> BaseException:
-    """The exception that an ``Error`` message carries."""
+def boxed(msg: Any, chan: Channel, actor: Actor, caller: Caller | None = None) -> RemoteActorError:
+    """The exception that an ``Error`` message carries; ``caller``: the code here that has asked for what failed."""
     exc = unpack_error(msg, chan, enabled_modules=actor.enabled)
     assert exc is not None
+    exc.note_caller(caller)
     return exc
 
 
 class OneWayReceiver(DialogEnd):
     """The caller's side of a one-way stream; its port always uses credit."""
 
-    def __init__(self, chan: Channel, actor: Actor, what: str) -> None:
+    def __init__(
+        self, chan: Channel, actor: Actor, what: str, caller: Caller | None = None
+    ) -> None:
         self.chan = chan
         self.actor = actor
+        self.caller = caller
         self.cid = chan.new_cid()
         self.what = what
         self.port = StreamPort(chan, self.cid, what=what)
@@ -262,7 +325,7 @@ class OneWayReceiver(DialogEnd):
         self._end(None)
 
     def on_error(self, msg: Error) -> None:
-        self._end(boxed(msg, self.chan, self.actor))
+        self._end(boxed(msg, self.chan, self.actor, self.caller))
 
     def on_lost(self, exc: TransportClosed) -> None:
         self._end(lost(self.chan, self.what, exc))

@@ -17,14 +17,14 @@ from tractor.ipc._transport import HIGH_WATER
 from tractor.msg.types import Started
 from tractor.runtime._calls import CANCEL_TIMEOUT, put_start
 from tractor.runtime._context import Context
-from tractor.runtime._endpoints import Kind, canonical, describe, kind_of
 from tractor.runtime._generics import FirstT, RecvT, ResultT, SendT
 from tractor.runtime._state import ipc_ctx
 
 if TYPE_CHECKING:
     from tractor.runtime._portal import Portal
+    from tractor.runtime._targets import Target
 
-__all__ = ["OpenContext", "endpoint_path"]
+__all__ = ["OpenContext"]
 
 log = _log.get_logger()
 
@@ -32,42 +32,16 @@ PATIENCE = 5.0
 """Seconds after which a block that was left, and waits for the remote task, logs what it waits for."""
 
 
-def endpoint_path(fn: Any, want: Kind) -> tuple[str, str]:
-    """The module and name under which a peer finds ``fn``.
-
-    Raises:
-        TypeError: it is no function of the kind that is wanted.
-    """
-    kind = kind_of(fn)
-    if kind is None or kind.wire != want.wire:
-        wanted = {
-            Kind.CALL: "must be an async function that does not stream",
-            Kind.ASYNCGEN: "must be an async generator function, or decorated with `@tractor.stream`",
-            Kind.CONTEXT: "must be decorated with `@tractor.context`",
-        }[want]
-        is_ = f"is {kind.value!r}" if kind else "is none"
-        raise TypeError(f"{getattr(fn, '__qualname__', fn)!r} {wanted}; it {is_}")
-    ns, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
-    if not isinstance(ns, str) or not isinstance(name, str):
-        raise TypeError(
-            f"{fn!r} has no module and name under which a peer could find it; use a function made by `def` at the"
-            " top of a module, and pass its arguments by keyword"
-        )
-    return canonical(ns), name
-
-
 @ki_protected
 class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
     """The block of :meth:`Portal.open_context`."""
 
     def __init__(
-        self, portal: Portal, fn: Any, allow_overruns: bool | None, kwargs: dict[str, Any]
+        self, portal: Portal, target: Target, allow_overruns: bool | None, kwargs: dict[str, Any]
     ) -> None:
         self._portal = portal
-        self._where = endpoint_path(fn, Kind.CONTEXT)
-        endpoint = describe(fn, ":".join(self._where))
-        assert endpoint is not None
-        self._endpoint = endpoint
+        self._where = (target.ns, target.name)
+        self._endpoint = target.endpoint
         self._allow_overruns = allow_overruns
         self._kwargs = kwargs
         self._ctx: Context[FirstT, SendT, RecvT, ResultT] | None = None
@@ -87,7 +61,8 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         ctx._caller = self._caller
         declared = self._endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
-        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, ctx.pld_rx.encoder)
+        enc = ctx.pld_rx.encoder
+        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
         if self._allow_overruns is not None:
             ctx._be_strict(self._allow_overruns)
         try:
@@ -171,7 +146,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
             error = ctx._overrun
         if error is not None:
             raise error
-        if ctx.pld_rx.fixed_decode is not None:
+        if ctx.pld_rx.fixed_decode is not None or self._endpoint.conversions.result is not None:
             ctx._take_result()
 
     async def _abort(self, ctx: Context, exc: BaseException) -> None:

@@ -7,7 +7,7 @@ import functools
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import trio
@@ -18,7 +18,9 @@ from tractor._errors import (
     NoResult,
     TransportClosed,
 )
+from tractor._util._caller import Caller, find_caller
 from tractor._util._ki import ki_protected
+from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel
 from tractor.runtime._calls import (
     OneWayReceiver,
@@ -29,9 +31,10 @@ from tractor.runtime._calls import (
     result_of,
 )
 from tractor.runtime._context import Context
-from tractor.runtime._endpoints import Kind
-from tractor.runtime._open_context import OpenContext, endpoint_path
+from tractor.runtime._endpoints import Endpoint, Kind
+from tractor.runtime._open_context import OpenContext
 from tractor.runtime._stream import MsgStream
+from tractor.runtime._targets import plain_function, refuse_swallowed, target_of
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
@@ -40,12 +43,25 @@ __all__ = ["LocalPortal", "Portal", "PortalStatistics"]
 
 log = _log.get_logger()
 
+P = ParamSpec("P")
 ValueT = TypeVar("ValueT")
 # Without defaults, unlike those of `Context`: with them mypy takes the overloads for ambiguous.
 _FirstT = TypeVar("_FirstT")
 _SendT = TypeVar("_SendT")
 _RecvT = TypeVar("_RecvT")
 _ResultT = TypeVar("_ResultT")
+_GivenT = TypeVar("_GivenT", covariant=True)
+
+
+class _ContextFunction(Protocol[_FirstT, _SendT, _RecvT, P, _GivenT]):
+    """An endpoint whose first parameter is ``ctx``; mypy matches one with ``**kwargs`` in this way only."""
+
+    def __call__(
+        self,
+        ctx: Context[_FirstT, _SendT, _RecvT, Any],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, _GivenT]: ...
 
 
 class PortalStatistics(msgspec.Struct, frozen=True):
@@ -73,6 +89,8 @@ class Portal:
         self._main: PendingCall | None = None
         self._main_given_up: PendingCall | None = None
         self._main_outcome: Any = None
+        self._main_endpoint: Endpoint | None = None
+        self._main_caller: Caller | None = None
         self._main_done = trio.Event()
         # The nursery that started the peer must know that its end was asked for.
         self.on_cancel_request: Callable[[], None] | None = None
@@ -92,32 +110,42 @@ class Portal:
 
     @overload
     async def run(
-        self, fn: Callable[..., Coroutine[Any, Any, ValueT]], /, **kwargs: Any
+        self,
+        fn: Callable[P, Coroutine[Any, Any, ValueT]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> ValueT: ...
     @overload
     async def run(self, fn: str, name: str = "", /, **kwargs: Any) -> Any: ...
     async def run(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run an async function in the peer and return its value.
 
+        Arguments, and the value, arrive as what the function is annotated with: sets, dataclasses, enums and others
+        as such.  What is not annotated, or with a type that msgspec does not know, arrives as plain data.
+
         Args:
-            fn: an async function of a module that the peer has enabled.
-            kwargs: its arguments; by keyword only.
+            fn: an async function of a module that the peer has enabled, or a ``functools.partial`` of one, whose
+                keywords are merged in.
+            args, kwargs: its arguments, by position or keyword; they travel by keyword.
 
         Raises:
-            TypeError: ``fn`` is not an async function, or is a streaming one.
+            TypeError: ``fn`` is not an async function, or is a streaming one, or is not what its module and name
+                lead to; the arguments do not fit it.  Nothing was sent.
             RemoteActorError: it raised, or could not be found or called.
             ContextCancelled: somebody else cancelled the remote task.
             TransportClosed: the peer is gone; whether the function ran is unknown.
-            MsgTypeError, MessagingError: the arguments can't be sent.
+            MsgTypeError: an argument can't be sent, or an argument or the value is not what its annotation says.
+            MessagingError: the arguments are larger than a frame may be.
         """
         if isinstance(fn, str):
             return await self._run_by_name(fn, *args, **kwargs)
-        if args:
-            raise TypeError(
-                f"pass the arguments of {fn!r} by keyword: {args!r} were given by position"
-            )
-        ns, name = endpoint_path(fn, Kind.CALL)
-        return await call(self.chan, self._actor, ns, name, kwargs)
+        if isinstance(fn, functools.partial):
+            fn, merged = plain_function(fn)
+            kwargs = {**merged, **kwargs}
+        target = target_of(fn, Kind.CALL)
+        kwargs = target.arguments(args, kwargs)
+        return await call(self.chan, self._actor, target.ns, target.name, kwargs, target.endpoint)
 
     async def _run_by_name(self, ns: str, name: str = "", /, **kwargs: Any) -> Any:
         warnings.warn(
@@ -125,7 +153,7 @@ class Portal:
             DeprecationWarning,
             stacklevel=3,
         )
-        _require_names(ns, name)
+        ns, name = plain_text(ns, _NAMED), plain_text(name, _NAMED)
         return await call(self.chan, self._actor, ns, name, kwargs)
 
     async def run_from_ns(self, namespace_path: str, function_name: str, **kwargs: Any) -> Any:
@@ -141,36 +169,52 @@ class Portal:
             RemoteActorError: it raised, or could not be found or called.
             TransportClosed: the peer is gone; whether the function ran is unknown.
         """
-        _require_names(namespace_path, function_name)
-        return await call(self.chan, self._actor, namespace_path, function_name, kwargs)
+        ns, name = plain_text(namespace_path, _NAMED), plain_text(function_name, _NAMED)
+        return await call(self.chan, self._actor, ns, name, kwargs)
 
     @overload
     def open_stream_from(
-        self, agen_fn: Callable[..., AsyncIterator[ValueT]], /, **kwargs: Any
+        self,
+        agen_fn: Callable[P, AsyncIterator[ValueT]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> AbstractAsyncContextManager[MsgStream[Any, ValueT]]: ...
     @overload
     def open_stream_from(
-        self, agen_fn: Any, /, **kwargs: Any
+        self,
+        agen_fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> AbstractAsyncContextManager[MsgStream]: ...
     @asynccontextmanager
-    async def open_stream_from(self, agen_fn: Any, /, **kwargs: Any) -> AsyncIterator[MsgStream]:
+    async def open_stream_from(
+        self, agen_fn: Any, /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[MsgStream]:
         """Open a one-way stream from an async generator function (or ``@stream`` function) of the peer.
 
         The peer's generator waits while this side is behind.  Leaving the block cancels it and waits, at most
         0.616 s, for its end.
 
         Args:
-            agen_fn: the function.
-            kwargs: its arguments.
+            agen_fn: the function, or a ``functools.partial`` of it with keywords.
+            args, kwargs: its arguments, by position or keyword, without the parameter that it sends with.
 
         Raises:
-            TypeError: ``agen_fn`` is of another kind.
+            TypeError: ``agen_fn`` is of another kind, or is not what its module and name lead to; the arguments do
+                not fit it.
             RemoteActorError: it could not be found or called, or it raised (from ``receive()``).
             TransportClosed: the peer is gone.
         """
-        ns, name = endpoint_path(agen_fn, Kind.ASYNCGEN)
-        receiver = OneWayReceiver(self.chan, self._actor, f"{ns}:{name}")
-        put_start(self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen")
+        plain, merged = plain_function(agen_fn)
+        target = target_of(plain, Kind.ASYNCGEN)
+        ns, name = target.ns, target.name
+        kwargs = target.arguments(args, {**merged, **kwargs})
+        receiver = OneWayReceiver(self.chan, self._actor, f"{ns}:{name}", find_caller(1))
+        put_start(
+            self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen", endpoint=target.endpoint
+        )
         port = receiver.port
 
         def close() -> None:
@@ -196,22 +240,48 @@ class Portal:
             Concatenate[Context[_FirstT, _SendT, _RecvT, Any], ...], Coroutine[Any, Any, _ResultT]
         ],
         /,
-        allow_overruns: bool | None = None,
-        hide_tb: bool = True,
+        *args: Any,
+        allow_overruns: bool | None,
         **kwargs: Any,
     ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
     @overload
     def open_context(
         self,
-        fn: Callable[..., Coroutine[Any, Any, _ResultT]],
+        fn: Callable[
+            Concatenate[Context[_FirstT, _SendT, _RecvT, Any], ...], Coroutine[Any, Any, _ResultT]
+        ],
         /,
+        *args: Any,
+        hide_tb: bool,
+        **kwargs: Any,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
+    @overload
+    def open_context(
+        self,
+        fn: Callable[
+            Concatenate[Context[_FirstT, _SendT, _RecvT, Any], P], Coroutine[Any, Any, _ResultT]
+        ],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
+    @overload
+    def open_context(
+        self,
+        fn: _ContextFunction[_FirstT, _SendT, _RecvT, P, _ResultT],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
+    def open_context(  # type: ignore[misc]
+        self,
+        fn: Any,
+        /,
+        *args: Any,
         allow_overruns: bool | None = None,
         hide_tb: bool = True,
         **kwargs: Any,
-    ) -> OpenContext[Any, Any, Any, _ResultT]: ...
-    def open_context(
-        self, fn: Any, /, allow_overruns: bool | None = None, hide_tb: bool = True, **kwargs: Any
-    ) -> OpenContext:
+    ) -> Any:
         """Open a context: run an endpoint in the peer as the other half of this block.
 
         As an ``async with`` block it yields ``(ctx, first)`` once the endpoint has called ``started(first)``, and it
@@ -221,32 +291,45 @@ class Portal:
         Args:
             fn: a function decorated with ``@tractor.context``, or a ``functools.partial`` of one, whose keywords
                 are merged in.
+            args, kwargs: the endpoint's arguments, by position or keyword, without its context parameter.
             allow_overruns: given, the strict mode of streams; see :meth:`Context.open_stream`.
             hide_tb: accepted for compatibility of callers that want to see runtime frames.
-            kwargs: the endpoint's arguments, without its context parameter.
 
         Raises:
-            TypeError: ``fn`` is not decorated, or a partial of one with arguments by position.
+            TypeError: ``fn`` is not decorated, a partial of one with arguments by position, or not what its module
+                and name lead to; the arguments do not fit it, or one is called as a keyword of this method's own.
             RuntimeError: the peer is this very actor ("Invalid Operation").
             RemoteActorError: the endpoint could not be found or called, or raised.
             ContextCancelled: the endpoint's task was cancelled by somebody else than this side.
-            MsgTypeError: the first value, or the result, is not of the payload spec.
+            MsgTypeError: the first value, or the result, is not of the payload spec; an argument, or the result
+                of an endpoint without a payload spec, is not what its annotation says.
             TransportClosed: the peer is gone.
         """
-        if isinstance(fn, functools.partial):
-            if fn.args:
-                raise TypeError(
-                    f"pass the arguments of {fn.func!r} by keyword: {fn!r} has {fn.args!r} by position"
-                )
-            kwargs = {**fn.keywords, **kwargs}
-            fn = fn.func
-        return OpenContext(self, fn, allow_overruns, kwargs)
+        plain, merged = plain_function(fn)
+        target = target_of(plain, Kind.CONTEXT)
+        kwargs = {**merged, **kwargs}
+        own = {"allow_overruns": allow_overruns is not None, "hide_tb": hide_tb is not True}
+        refuse_swallowed(target, own, args, kwargs, "open_context()")
+        return OpenContext(self, target, allow_overruns, target.arguments(args, kwargs))
 
     # -- the peer's end -------------------------------------------------------------------------------
 
-    def expect_main(self, pending: PendingCall) -> None:
-        """This portal's actor is a one-shot: ``pending`` is its one function."""
+    def expect_main(
+        self,
+        pending: PendingCall,
+        endpoint: Endpoint | None = None,
+        caller: Caller | None = None,
+    ) -> None:
+        """This portal's actor is a one-shot: ``pending`` is its one function.
+
+        Args:
+            pending: the request.
+            endpoint: the function; its annotation says what the result is to be.
+            caller: the code that has started it.
+        """
         self._main = pending
+        self._main_endpoint = endpoint or self._main_endpoint
+        self._main_caller = caller or self._main_caller
 
     async def settle_main(self) -> bool:
         """Wait for the one-shot's reply and keep its outcome; ``False``: it is another's by now.
@@ -292,7 +375,11 @@ class Portal:
         outcome = self._main_outcome
         if not isinstance(outcome, (_Value, BaseException)):
             try:
-                outcome = _Value(result_of(outcome, self.chan, self._actor))
+                outcome = _Value(
+                    result_of(
+                        outcome, self.chan, self._actor, self._main_endpoint, self._main_caller
+                    )
+                )
             except BaseException as exc:
                 outcome = exc
             self._main_outcome = outcome
@@ -362,13 +449,7 @@ class Portal:
     __repr__ = pformat
 
 
-def _require_names(ns: object, name: object) -> None:
-    """Raise TypeError unless both are text: a peer would take the request for garbage."""
-    for text in (ns, name):
-        if not isinstance(text, str):
-            raise TypeError(
-                f"a function is found by the names of module and function, not by {text!r}"
-            )
+_NAMED = "a function is found by the names of module and function"
 
 
 class _Value(msgspec.Struct):

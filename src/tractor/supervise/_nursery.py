@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from tractor._errors import (
     RuntimeFailure,
     TransportClosed,
 )
+from tractor._util._caller import Caller
 from tractor._util._groups import collapse_eg, get_collapsed_eg, is_multi_cancelled
 from tractor._util._ki import ki_protected
 from tractor._util._names import plain_text, require_name
@@ -41,6 +41,7 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._calls import PendingCall, boxed, put_start
 from tractor.runtime._endpoints import canonical
 from tractor.runtime._portal import Portal
+from tractor.runtime._targets import Target
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import (
     SpawnRequest,
@@ -50,6 +51,7 @@ from tractor.spawn._contract import (
 )
 from tractor.spawn._parent_main import get_parent_main_data
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
+from tractor.supervise._one_shots import OneShots
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
 
@@ -74,7 +76,7 @@ class NurseryStatistics(msgspec.Struct, frozen=True):
 
 
 @ki_protected
-class ActorNursery:
+class ActorNursery(OneShots):
     """Starts subactors and supervises them: one errs, all are cancelled; none outlives the block.
 
     Not built by users: see :func:`tractor.open_nursery`.
@@ -141,7 +143,7 @@ class ActorNursery:
 
     # -- starting -------------------------------------------------------------------------------------
 
-    async def start_actor(
+    async def start_actor(  # type: ignore[override]
         self,
         name: str,
         *,
@@ -216,57 +218,25 @@ class ActorNursery:
         child.recipe = Recipe(spec, req, nursery or self._tn)
         return await self._start(child, spec, req, nursery or self._tn)
 
-    async def run_in_actor(
-        self,
-        fn: Callable[..., Awaitable[Any]],
-        *,
-        name: str | None = None,
-        bind_addrs: Sequence[Addr] | None = None,
-        enable_modules: Sequence[str] | None = None,
-        loglevel: str | None = None,
-        infect_asyncio: bool = False,
-        inherit_parent_main: bool = True,
-        proc_kwargs: Mapping[str, Any] | None = None,
-        rpc_module_paths: Sequence[str] | None = None,
-        **fn_kwargs: Any,
-    ) -> Portal:
-        """Start a one-shot: a subactor that runs ``fn(**fn_kwargs)`` as one task and is cancelled after its result.
-
-        Args:
-            fn: an async function; its module is enabled in the child.
-            name: the actor's; default: ``fn``'s.
-            bind_addrs, enable_modules, loglevel, infect_asyncio, inherit_parent_main, proc_kwargs: as for
-                :meth:`start_actor`.
-            fn_kwargs: the function's arguments.
-
-        Returns:
-            A portal whose ``wait_for_result()`` gives the function's value.
-
-        Raises:
-            TypeError: ``fn`` is not an async function; nothing was started.
-            ActorFailure, RemoteActorError, RuntimeFailure, OSError: as :meth:`start_actor`.
-        """
-        if not inspect.iscoroutinefunction(fn):
-            raise TypeError(f"{fn!r} must be an async function to be run in an actor of its own")
-        ns = canonical(fn.__module__)
-        portal = await self.start_actor(
-            name or fn.__name__,
-            bind_addrs=bind_addrs,
-            enable_modules=[*(enable_modules or ()), ns],
-            loglevel=loglevel,
-            infect_asyncio=infect_asyncio,
-            inherit_parent_main=inherit_parent_main,
-            proc_kwargs=proc_kwargs,
-            rpc_module_paths=rpc_module_paths,
-        )
+    async def _run_main(
+        self, portal: Portal, target: Target, kwargs: dict[str, Any], caller: Caller | None
+    ) -> None:
+        """Have a fresh subactor run the one function that it was started for."""
         assert portal.chan.aid is not None
         child = self._children.get(portal.chan.aid.uid)
-        pending = PendingCall(portal.chan, f"{ns}:{fn.__qualname__}")
+        pending = PendingCall(portal.chan, target.endpoint.name)
         try:
             if child is not None and child.recipe is not None:
-                child.recipe.main = (ns, fn.__qualname__, fn_kwargs)
-            put_start(portal.chan, pending.cid, ns, fn.__qualname__, fn_kwargs)
-            portal.expect_main(pending)
+                child.recipe.main = (target.ns, target.name, kwargs)
+            put_start(
+                portal.chan,
+                pending.cid,
+                target.ns,
+                target.name,
+                kwargs,
+                endpoint=target.endpoint,
+            )
+            portal.expect_main(pending, target.endpoint, caller)
             # The caller may go on to compute without ever yielding: the child must not wait for that.
             await portal.chan.transport.flush()
         except BaseException:
@@ -276,7 +246,6 @@ class ActorNursery:
             raise
         if child is not None:
             self._tn.start_soon(self._await_main, child, portal)
-        return portal
 
     def _new_child(
         self, name: str, bind_addrs: Sequence[Addr] | None, transports: Sequence[str] | None

@@ -18,6 +18,15 @@ from ._link import Link
 __all__ = ["LinkedTaskChannel", "LinkedTaskStatistics", "ToTrio"]
 
 
+def _in_trio() -> bool:
+    """Whether the caller is a trio task: one of asyncio runs between trio's turns."""
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
 class LinkedTaskStatistics(msgspec.Struct, frozen=True):
     """A link's counters and states.
 
@@ -26,6 +35,7 @@ class LinkedTaskStatistics(msgspec.Struct, frozen=True):
         to_trio: values that the trio side has not read.
         size: the bound of both.
         senders_waiting: trio tasks that wait for room.
+        asyncio_senders_waiting: asyncio tasks that do.
         asyncio_task: ``'starting'``, ``'running'``, or how it has ended.
         trio_task: ``'entering'``, ``'running'``, or how it has ended.
     """
@@ -36,6 +46,7 @@ class LinkedTaskStatistics(msgspec.Struct, frozen=True):
     senders_waiting: int
     asyncio_task: str
     trio_task: str
+    asyncio_senders_waiting: int = 0
 
 
 class ToTrio:
@@ -51,6 +62,13 @@ class ToTrio:
             self._link.started(item)
         else:
             self._link.put_nowait(item)
+
+    async def send(self, item: Any) -> None:
+        """Send to the trio side, waiting for room; see :meth:`LinkedTaskChannel.send`."""
+        if self._first_enters and self._link.machine.phase is Phase.STARTING:
+            self._link.started(item)
+        else:
+            await self._link.put(item)
 
     def started_nowait(self, value: Any = None) -> None:
         """Enter the block; see :meth:`LinkedTaskChannel.started_nowait`."""
@@ -71,12 +89,24 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
     # -- the trio side --------------------------------------------------------------------------------
 
     async def send(self, value: Any) -> None:
-        """Send to the asyncio task; waits while it has 256 values unread.
+        """Send to the other side: from trio to the asyncio task, from asyncio to trio.
+
+        Waits while that side has as many values unread as the channel holds (256, or ``qsize``); a sender that is
+        cancelled meanwhile has sent nothing.
 
         Raises:
-            trio.BrokenResourceError: the task has ended.
-            trio.ClosedResourceError: the block was left.
+            trio.BrokenResourceError: from trio: the task has ended.  From asyncio: the trio side has called
+                :meth:`aclose`.
+            trio.ClosedResourceError: from trio: the block was left.  From asyncio: the linked task has ended, and
+                another one sends.
+            TrioTaskExited, TrioCancelled: from asyncio: the trio side has ended.
         """
+        if _in_trio():
+            await self._send_to_asyncio(value)
+        else:
+            await self._link.put(value)
+
+    async def _send_to_asyncio(self, value: Any) -> None:
         link = self._link
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
@@ -150,7 +180,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
                 max(1, self._link.size),
                 receive_afunc=self._receive_direct,
                 receive_nowait_func=self._receive_nowait,
-                send_afunc=self.send,
+                send_afunc=self._send_to_asyncio,
             )
         async with self._broadcaster.subscribe() as receiver:
             yield receiver
@@ -192,7 +222,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
         """Send to the trio side.
 
         Raises:
-            trio.WouldBlock: 256 values are unread; nothing was sent.
+            trio.WouldBlock: 256 values, or ``qsize``, are unread; nothing was sent.
             trio.BrokenResourceError: the trio side has called :meth:`aclose`.
             trio.ClosedResourceError: the linked task has ended, and another one sends.
             TrioTaskExited, TrioCancelled: the trio side has ended.
@@ -216,6 +246,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
             if starting
             else "running",
             trio_task=machine.trio.value if machine.trio else "entering" if starting else "running",
+            asyncio_senders_waiting=link.senders_in_asyncio,
         )
 
     def pformat(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Coroutine
 from typing import Any
 
@@ -20,7 +21,8 @@ CANCEL_DEADLINE = 1.6
 def end_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Cancel what tasks are left, shut down async generators and the default executor, close the loop.
 
-    As `asyncio.run()` does, except that tasks which do not end are given up after a deadline.
+    As `asyncio.run()` does, except that tasks which do not end are given up after a deadline, and that errors which
+    nobody has looked at are reported now, through the loop's exception handler.
     """
     try:
         left = asyncio.all_tasks(loop)
@@ -30,9 +32,33 @@ def end_loop(loop: asyncio.AbstractEventLoop) -> None:
             _run(loop, _settle(left))
         _run(loop, loop.shutdown_asyncgens())
         _run(loop, loop.shutdown_default_executor())
+        _report_unretrieved(loop)
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _report_unretrieved(loop: asyncio.AbstractEventLoop) -> None:
+    """Report the errors of tasks and futures that nobody has looked at.
+
+    asyncio does so when such a task is collected.  One that something still refers to never is, where the process
+    leaves without tearing its modules down, as an actor does.
+    """
+    for one in gc.get_objects():
+        # The type alone: `isinstance()` asks proxies, which is to run their code.
+        if not issubclass(type(one), asyncio.Future):
+            continue
+        # RuntimeError: one that was never initialised.
+        with contextlib.suppress(RuntimeError):
+            if not one._log_traceback or one.get_loop() is not loop:
+                continue
+            loop.call_exception_handler(
+                {
+                    "message": f"{type(one).__name__} exception was never retrieved",
+                    "exception": one.exception(),
+                    "future": one,
+                }
+            )
 
 
 async def _settle(tasks: set[asyncio.Task[Any]]) -> None:

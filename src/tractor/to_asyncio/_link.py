@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import weakref
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
@@ -25,6 +26,7 @@ from tractor._proto.aio_link import (
     AioLink,
     Do,
     Phase,
+    Related,
     Relation,
     TrioEnd,
     Verdict,
@@ -84,6 +86,7 @@ class Link:
         self.to_aio = AsyncioQueue(self._on_read, self._on_swallowed)
         self.to_trio, self.from_aio = trio.open_memory_channel[Any](size)
         self.room = trio.lowlevel.ParkingLot()
+        self._senders: deque[asyncio.Future[None]] = deque()
         self.left = False
         self.deaf = False
         self.ends_of_values: weakref.WeakSet[BaseException] = weakref.WeakSet()
@@ -91,6 +94,7 @@ class Link:
         self._told: BaseException | None = None
         self._begun = False
         self._has_started = False
+        self._entered = False
         self._held = False
         self._fatal: BaseException | None = None
         self._traceback: TracebackType | None = None
@@ -133,7 +137,7 @@ class Link:
     @property
     def entry_failed(self) -> bool:
         """Whether the task has ended before it had started."""
-        return self.machine.phase is Phase.AIO_DONE and not self._has_started
+        return self.machine.phase is Phase.AIO_DONE and not self._entered
 
     @property
     def task(self) -> asyncio.Task[Any]:
@@ -145,9 +149,15 @@ class Link:
         """The task has started.  Raises RuntimeError: for the second time, or it has ended."""
         if self._has_started:
             raise RuntimeError(f"started_nowait() was called a second time by {self.name!r}")
-        todo = self.machine.started()
+        if not self._entered:
+            self.enter()
         self._has_started = True
         self.first = value
+
+    def enter(self) -> None:
+        """The trio side waits for no word of the task that it has started, or that has come."""
+        todo = self.machine.started()
+        self._entered = True
         self._carry_out(todo)
 
     def put_nowait(self, item: Any) -> None:
@@ -171,6 +181,52 @@ class Link:
         except trio.ClosedResourceError:
             raise trio.ClosedResourceError(f"the asyncio task {self.name!r} has ended") from None
 
+    async def put(self, item: Any) -> None:
+        """Send to the trio side, from asyncio: waits while there is no room.  Raises as :meth:`put_nowait` else."""
+        if self.to_aio.told:
+            # One that ignores every error must not keep the loop busy.
+            self._on_swallowed()
+            await asyncio.sleep(0)
+        while True:
+            try:
+                self.put_nowait(item)
+                return
+            except trio.WouldBlock:
+                await self._room_for_sender()
+
+    async def _room_for_sender(self) -> None:
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._senders.append(turn)
+        # It reads nothing meanwhile.
+        self._reads.unpark_all()
+        try:
+            await turn
+        except BaseException:
+            if turn not in self._senders:
+                # Given room that it does not use.
+                self._let_send()
+            raise
+        finally:
+            if turn in self._senders:
+                self._senders.remove(turn)
+
+    def _let_send(self) -> None:
+        while self._senders:
+            turn = self._senders.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _let_all_send(self) -> None:
+        """Those who wait for room are to find out how the link has ended."""
+        while self._senders:
+            self._let_send()
+
+    @property
+    def senders_in_asyncio(self) -> int:
+        """Tasks of asyncio that wait for room."""
+        return len(self._senders)
+
     def ask_cancel(self, msg: str) -> None:
         """Cancel the task because the trio side asks for it."""
         if Do.CANCEL_TASK in self.machine.cancel_asked():
@@ -184,6 +240,7 @@ class Link:
         """The trio side reads no more."""
         self.deaf = True
         self.from_aio.close()
+        self._let_all_send()
 
     def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         if self.machine.aio is not None:
@@ -238,6 +295,7 @@ class Link:
     def _end_values(self) -> None:
         self.to_trio.close()
         self.room.unpark_all()
+        self._let_all_send()
 
     # -- the task has failed --------------------------------------------------------------------------
 
@@ -270,6 +328,7 @@ class Link:
 
     def note_received(self) -> None:
         """The trio side has taken a value."""
+        self._let_send()
         if self._held and not self.unread():
             self.unwind()
 
@@ -326,9 +385,14 @@ class Link:
         self._reads.unpark_all()
 
     async def _let_read(self) -> None:
-        """Wait until the task has read what was sent and asks for more, as long as it reads on."""
+        """Wait until the task has read what was sent and asks for more, as long as it reads on.
+
+        One that waits for room for what nobody will read does not.
+        """
         self.to_aio.on_idle = self._reads.unpark_all
-        while not (self.to_aio.empty() and self.to_aio.read_now) and not self.ended.is_set():
+        while not (
+            (self.to_aio.empty() and self.to_aio.read_now) or self._senders or self.ended.is_set()
+        ):
             taken = self.to_aio.taken
             with trio.move_on_after(GRACE) as limit:
                 await self._reads.park()
@@ -359,6 +423,7 @@ class Link:
         await self._await_task()
         self._close()
         self.to_aio.close(graceful=how is TrioEnd.LEFT)
+        self._let_all_send()
         return self._verdict(exc, strict)
 
     def _how_left(self, exc: BaseException | None) -> TrioEnd:
@@ -367,9 +432,12 @@ class Link:
                 return TrioEnd.WAITING
             unwound = self.scope.cancelled_caught
             return TrioEnd.UNWOUND if unwound else TrioEnd.LEFT
-        if isinstance(exc, trio.EndOfChannel) and exc in self.ends_of_values:
+        if without(exc, self._is_end_of_values) is None:
             return TrioEnd.LEFT
         return TrioEnd.CANCELLED if is_multi_cancelled(exc) else TrioEnd.RAISED
+
+    def _is_end_of_values(self, exc: BaseException) -> bool:
+        return isinstance(exc, trio.EndOfChannel) and exc in self.ends_of_values
 
     async def _await_task(self) -> None:
         with trio.CancelScope(shield=True):
@@ -396,19 +464,19 @@ class Link:
         self._aio_over(AioEnd.GIVEN_UP)
 
     def _verdict(self, exc: BaseException | None, strict: bool) -> BaseException | None:
-        relation = Relation.INDEPENDENT
+        both: Related | None = None
         if exc is not None and self.error is not None:
-            relation = related(self.error, exc, self._stands_for_told)
+            both = related(self.error, exc, self._stands_for_told)
+        relation = Relation.INDEPENDENT if both is None else both.relation
         verdict = self.machine.verdict(strict, relation)
         if verdict in (Verdict.TRIO_ERROR, Verdict.TRIO_CANCELLED):
             return exc
         if verdict in (Verdict.AIO_ERROR, Verdict.GIVEN_UP):
             return self.error
         if verdict is Verdict.BOTH:
-            assert exc is not None
-            assert self.error is not None
+            assert both is not None
             return BaseExceptionGroup(
-                f"both sides of the link with {self.name!r} failed", [exc, self.error]
+                f"both sides of the link with {self.name!r} failed", [both.trio, both.aio]
             )
         if verdict is Verdict.TASK_EXITED:
             return AsyncioTaskExited(f"the asyncio task {self.name!r} has returned")

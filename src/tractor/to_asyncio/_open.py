@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,11 +22,18 @@ __all__ = ["open_channel_from", "run_task"]
 
 _RESERVED = ("chan", "to_trio", "from_trio")
 
+RUN_TASK_SIZE = 1024
+"""Values in each direction of the channel of `run_task()` that nobody has read yet, at most."""
+
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
 async def open_channel_from(
-    target: Callable[..., Any], suppress_graceful_exits: bool = True, **target_kwargs: Any
+    target: Callable[..., Any],
+    suppress_graceful_exits: bool = True,
+    *,
+    qsize: int = CHANNEL_SIZE,
+    **target_kwargs: Any,
 ) -> AsyncIterator[tuple[LinkedTaskChannel, Any]]:
     """Run ``target(chan=..., **target_kwargs)`` as an asyncio task that is linked with the block.
 
@@ -38,14 +45,17 @@ async def open_channel_from(
         target: an async function with a parameter ``chan`` (older: ``to_trio`` and/or ``from_trio``).
         suppress_graceful_exits: whether a task that returns, or a block that is left, while the other side runs is
             no error.
-        target_kwargs: its other arguments.
+        qsize: how many values may be unread in each direction.
+        target_kwargs: its other arguments.  One that is called like a parameter of this function goes to the target
+            by ``functools.partial``.
 
     Yields:
         The :class:`LinkedTaskChannel`, and the value.
 
     Raises:
         RuntimeError: this actor's trio does not run as a guest of asyncio.
-        TypeError: ``target`` has no such parameter, or gives no awaitable.
+        TypeError: ``target`` has no such parameter, or gives no awaitable; or ``qsize`` is no integer.
+        ValueError: ``qsize`` is less than 1.
         AsyncioCancelled: the task was cancelled, not from here.
         AsyncioTaskExited: it returned before it had started; or, with ``suppress_graceful_exits=False``, at all.
         TrioTaskExited: with ``suppress_graceful_exits=False``: it ended because the block was left.
@@ -53,6 +63,7 @@ async def open_channel_from(
         BaseException: its own error, or the block's; an exception group of both.
     """
     current_host("open_channel_from()")
+    _check_size(target, qsize, CHANNEL_SIZE)
     await trio.lowlevel.checkpoint_if_cancelled()
     wanted = _wanted(target)
     if not wanted:
@@ -60,12 +71,12 @@ async def open_channel_from(
             f"{name_of(target)}() has no parameter named 'chan' (or 'to_trio', 'from_trio'), "
             "through which open_channel_from() links it"
         )
-    link = Link(CHANNEL_SIZE)
+    link = Link(qsize)
     chan = LinkedTaskChannel(link)
     launch(link, chan, target, target_kwargs, wanted)
     if not {"chan", "to_trio"} & wanted:
         # It has no means to say so.
-        link.started(None)
+        link.enter()
     exc: BaseException | None = None
     try:
         with link.scope:
@@ -95,32 +106,32 @@ async def leave(link: Link, exc: BaseException | None, strict: bool) -> None:
 
 
 @trio.lowlevel.enable_ki_protection
-async def run_task(func: Callable[..., Any], *, qsize: int = 1024, **kwargs: Any) -> Any:
+async def run_task(func: Callable[..., Any], *, qsize: int = RUN_TASK_SIZE, **kwargs: Any) -> Any:
     """Run ``func(**kwargs)`` as an asyncio task and return its value.
 
     Args:
         func: an async function; it gets a :class:`LinkedTaskChannel` if it has a parameter ``chan``.
-        qsize: values; the bound of that channel.
-        kwargs: its arguments.
+        qsize: how many values may be unread in each direction of that channel.
+        kwargs: its arguments.  One that is called like a parameter of this function goes to ``func`` by
+            ``functools.partial``.
 
     Raises:
         RuntimeError: this actor's trio does not run as a guest of asyncio.
-        TypeError: ``func`` gives no awaitable.
+        TypeError: ``func`` gives no awaitable; or ``qsize`` is no integer.
         ValueError: ``qsize`` is less than 1.
         AsyncioCancelled: the task was cancelled, not from here.
         AsyncioRuntimeTranslationError: it did not end when it was told to and cancelled.
         BaseException: its own error.
     """
     current_host("run_task()")
-    if qsize < 1:
-        raise ValueError(f"qsize must be at least 1, not {qsize!r}")
+    _check_size(func, qsize, RUN_TASK_SIZE)
     await trio.lowlevel.checkpoint_if_cancelled()
     wanted = _wanted(func) - kwargs.keys()
     link = Link(qsize)
     chan = LinkedTaskChannel(link)
     launch(link, chan, func, kwargs, wanted)
     if link.machine.aio is None:
-        link.started(None)
+        link.enter()
     exc: BaseException | None = None
     value: Any = None
     try:
@@ -152,14 +163,36 @@ def launch(
     link.launch(target, {**kwargs, **{name: given[name] for name in wanted}})
 
 
-def _wanted(target: Callable[..., Any]) -> set[str]:
-    """Which of the reserved arguments a function takes.  Raises TypeError: it can't be called."""
+def _check_size(target: Callable[..., Any], qsize: Any, default: int) -> None:
+    """Whether ``qsize`` can be a channel's, and is not meant for the function.  Raises TypeError, ValueError."""
+    if not isinstance(qsize, int) or isinstance(qsize, bool):
+        raise TypeError(f"qsize is a number of values, not {qsize!r}")
+    if qsize < 1:
+        raise ValueError(f"qsize must be at least 1, not {qsize!r}")
+    own = _parameters(target).get("qsize")
+    if own is None or "qsize" in getattr(target, "keywords", ()):
+        return
+    if qsize != default or own.default is own.empty:
+        name = name_of(target)
+        raise TypeError(
+            f"{name}() has a parameter named 'qsize', which is the bound of its channel here; "
+            f"give it its own by functools.partial({name}, qsize=...)"
+        )
+
+
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """A function's parameters, none where they can't be told.  Raises TypeError: it can't be called."""
     if not callable(target):
         raise TypeError(f"{target!r} is no async function")
     try:
-        parameters = inspect.signature(target).parameters
+        return inspect.signature(target).parameters
     except ValueError:
-        return set()
+        return {}
+
+
+def _wanted(target: Callable[..., Any]) -> set[str]:
+    """Which of the reserved arguments a function takes.  Raises TypeError: it can't be called."""
+    parameters = _parameters(target)
     by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
         name for name in _RESERVED if name in parameters and parameters[name].kind in by_keyword

@@ -18,6 +18,13 @@ from tractor._errors import MessagingError, MsgTypeError, RemoteActorError
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._masking import unmasked
 from tractor.msg._boxing import pack_error
+from tractor.msg._codec import codec_in_force
+from tractor.msg._conversion import (
+    Conversions,
+    conversions_of,
+    decode_argument,
+    decode_arguments,
+)
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._actor import Actor
 from tractor.runtime._context import Context
@@ -45,10 +52,35 @@ TURN = 0.001
 """Seconds after which async functions that never wait let the worker's other tasks run."""
 
 
+class _Batch:
+    """Jobs that came together.  Their common keywords are decoded once, for the first that runs."""
+
+    __slots__ = ("_common", "_raw", "by_item", "is_async", "path")
+
+    def __init__(self, msg: Jobs) -> None:
+        self.path = msg.path
+        self.is_async = msg.is_async
+        self.by_item = msg.by_item
+        self._raw = msg.common
+        self._common: dict[str, Any] = {}
+
+    def common(self, known: Conversions) -> dict[str, Any]:
+        """The keywords of every call.  Raises MsgTypeError: one is not what it is annotated with."""
+        if self._raw:
+            self._common = {
+                name: decode_argument(
+                    raw, known.arguments.get(name, known.rest), f"the argument {name!r}", self.path
+                )
+                for name, raw in self._raw.items()
+            }
+            self._raw = {}
+        return self._common
+
+
 class _Job(msgspec.Struct, frozen=True, eq=False):
     id: int
-    batch: Jobs
-    payload: Any
+    batch: _Batch
+    payload: msgspec.Raw
 
 
 class _Worker:
@@ -72,7 +104,7 @@ class _Worker:
         self.its_turn = False
         self.stopping = False
         self._told = False
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[str, tuple[Any, Conversions]] = {}
         self._token = trio.lowlevel.current_trio_token()
         self._has_jobs = trio.Event()
         self._has_news = trio.Event()
@@ -83,8 +115,9 @@ class _Worker:
     def take(self, msg: PoolMsg) -> None:
         """Take one message of the pool's."""
         if isinstance(msg, Jobs):
+            batch = _Batch(msg)
             with self.lock:
-                self.waiting.extend(_Job(number, msg, payload) for number, payload in msg.jobs)
+                self.waiting.extend(_Job(number, batch, payload) for number, payload in msg.jobs)
             self._has_jobs.set()
         elif isinstance(msg, Withdraw):
             self._withdraw(set(msg.ids))
@@ -168,14 +201,25 @@ class _Worker:
 
     # -- running --------------------------------------------------------------------------------------
 
+    def _function(self, path: str) -> tuple[Any, Conversions]:
+        found = self._functions.get(path)
+        if found is None:
+            fn = NamespacePath(path).load_ref()
+            found = self._functions[path] = fn, conversions_of(fn)
+        return found
+
     def _call(self, job: _Job) -> Any:
         batch = job.batch
-        fn = self._functions.get(batch.path)
-        if fn is None:
-            fn = self._functions[batch.path] = NamespacePath(batch.path).load_ref()
-        if batch.by_item:
-            return fn(job.payload, **batch.common)
-        return fn(**batch.common, **job.payload)
+        fn, known = self._function(batch.path)
+        if not batch.by_item:
+            return fn(**decode_arguments(job.payload, known, batch.path, None))
+        item = decode_argument(job.payload, known.first, "the item", batch.path)
+        return fn(item, **batch.common(known))
+
+    def _sent(self, job: _Job, value: Any) -> Any:
+        """What to send of a value.  Raises MsgTypeError: it can't be encoded."""
+        _, known = self._function(job.batch.path)
+        return known.pack_result(value, codec_in_force())
 
     async def run(self, tn: trio.Nursery) -> None:
         """Run jobs, one at a time, for ever; the thread is started with the first sync function."""
@@ -216,7 +260,7 @@ class _Worker:
         try:
             with trio.CancelScope() as self.scope:
                 try:
-                    value = await self._call(job)
+                    value = self._sent(job, await self._call(job))
                 except trio.Cancelled as exc:
                     hidden = unmasked(exc)
                     if hidden is None:
@@ -281,7 +325,7 @@ class _Worker:
             value, error = None, None
             began = time.perf_counter()
             try:
-                value = self._call(job)
+                value = self._sent(job, self._call(job))
             except BaseException as exc:
                 # Also SystemExit: it is the call's, not the worker's.
                 error = exc

@@ -1,0 +1,113 @@
+"""How long a look-up may take, and several ways tried at once within that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import trio
+
+from tractor._errors import RuntimeFailure
+from tractor._util._groups import collapse_eg
+
+__all__ = ["LOOKUP_TIMEOUT", "STEP_TIMEOUT", "Bound", "bound_of", "first_of"]
+
+LOOKUP_TIMEOUT = 3.0
+"""Seconds that a look-up takes at most, unless it is told otherwise."""
+
+STEP_TIMEOUT = 3.0
+"""Seconds that one step (a registrar's answer, a connection) of a longer wait takes at most."""
+
+STAGGER = 0.25
+"""Seconds after which the next way is tried beside one that has not led anywhere yet, at most."""
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Bound(NamedTuple):
+    """Until when something may take.
+
+    Attributes:
+        seconds: how long that was at the beginning, for people.
+        deadline: on trio's clock.
+    """
+
+    seconds: float
+    deadline: float
+
+    def step(self) -> Bound:
+        """The bound of one step of it."""
+        deadline = trio.current_time() + STEP_TIMEOUT
+        return self if self.deadline <= deadline else Bound(STEP_TIMEOUT, deadline)
+
+    def left(self) -> float:
+        """Seconds until its end; never negative."""
+        return max(0.0, self.deadline - trio.current_time())
+
+
+def bound_of(timeout: Any) -> Bound:
+    """The bound that a caller asks for.
+
+    Args:
+        timeout: seconds from now; ``None``: none.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative, or not a number in the other sense.
+    """
+    if timeout is None:
+        return Bound(math.inf, math.inf)
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        raise TypeError(f"timeout is a number of seconds or None, not {timeout!r}")
+    if not timeout >= 0:
+        raise ValueError(f"timeout is a number of seconds from 0 on, not {timeout!r}")
+    return Bound(timeout, trio.current_time() + timeout)
+
+
+async def first_of(
+    ways: Sequence[T], attempt: Callable[[T], Awaitable[U | None]], bound: Bound
+) -> U | None:
+    """The first value that a way leads to; ``None`` if none does.
+
+    They are begun in order: each when the one before has failed, or a moment later beside it, so that one that does
+    not answer takes no time from the others.  Those that are under way when there is a value are cancelled.
+
+    Args:
+        ways: in order of preference.
+        attempt: tries one; ``None``: it has led nowhere.  What it makes is its own to clean up where it is cancelled,
+            or another one has been faster.
+        bound: of the attempts, which keep it themselves.
+
+    Raises:
+        RuntimeFailure: of an attempt; the others are cancelled.
+    """
+    if len(ways) == 1:
+        return await attempt(ways[0])
+    found: list[U] = []
+    failures: list[RuntimeFailure] = []
+    stagger = min(STAGGER, bound.left() / (2 * max(1, len(ways))))
+
+    async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+
+        async def one(way: T, over: trio.Event) -> None:
+            try:
+                value = await attempt(way)
+            except RuntimeFailure as exc:
+                failures.append(exc)
+                tn.cancel_scope.cancel()
+                return
+            if value is not None:
+                found.append(value)
+                tn.cancel_scope.cancel()
+            over.set()
+
+        for way in ways:
+            over = trio.Event()
+            tn.start_soon(one, way, over)
+            with trio.move_on_after(stagger):
+                await over.wait()
+    if not found and failures:
+        raise failures[0]
+    return found[0] if found else None
