@@ -20,7 +20,7 @@ from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 from tractor._util._names import plain_text, require_name
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
@@ -270,7 +270,7 @@ async def open_root_actor(
         OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
-        BaseException: what the block raised, as itself.
+        BaseException: what the block raised, as itself; of a group that holds one error, that error.
     """
     _refuse_second_root()
     refuse_in_replay(any_thread=True)
@@ -372,9 +372,10 @@ async def open_root_actor(
             try:
                 yield actor
             except BaseException as exc:
-                if not is_multi_cancelled(exc):
-                    await actor.hooks.on_crash(exc)
-                raise
+                one = the_one_error(exc)
+                if not is_multi_cancelled(one):
+                    await actor.hooks.on_crash(one)
+                raise_as_it_was(one)
             finally:
                 log.info("Closing down root actor")
     log.info("Root actor terminated")
@@ -472,7 +473,8 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
         An :class:`ActorNursery`.
 
     Raises:
-        BaseException: the body's error or the one failed child's, bare; a ``BaseExceptionGroup`` of several.
+        BaseException: the body's error or the one failed child's, bare, also where groups of one were around it; a
+            ``BaseExceptionGroup`` of several, one entry for each actor.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
     """
     actor = current_actor(err_on_no_runtime=False)

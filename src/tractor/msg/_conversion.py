@@ -24,10 +24,12 @@ if sys.version_info >= (3, 14):
     import annotationlib
 
 __all__ = [
+    "EXACT",
     "NOTHING_KNOWN",
     "Conversions",
     "Converter",
     "any_arguments",
+    "any_value",
     "conversions_of",
     "decode_argument",
     "decode_arguments",
@@ -108,7 +110,7 @@ class Conversions(msgspec.Struct, frozen=True, eq=False):
         """The result to send.  Raises MsgTypeError: it can't be encoded."""
         if self.result is None:
             return value
-        if self.result.is_hooked or (type(value) not in _EXACT and isinstance(value, SUBCLASSED)):
+        if self.result.is_hooked or (type(value) not in EXACT and isinstance(value, SUBCLASSED)):
             return packed(value, codec, "Return")
         return value
 
@@ -122,8 +124,8 @@ def packed(value: Any, codec: MsgCodec, what: str) -> Raw:
     return Raw(encode_payload(_encoder(codec, enc_ready), value, what))
 
 
-_EXACT = frozenset((type(None), bool, int, float, str, bytes, list, dict))
-"""Classes whose objects need no look at what they are a subclass of."""
+EXACT = frozenset((type(None), bool, int, float, str, bytes))
+"""Classes whose objects need no hook, and hold none that does."""
 
 
 def _encoder(codec: MsgCodec, hook: Callable[[Any], Any]) -> Encoder:
@@ -147,7 +149,7 @@ def decode_result(raw: Raw, to: Converter | None, name: str, cid: int | None = N
         MsgTypeError: it is no such value, or can't be decoded.
     """
     try:
-        return decode_deep(_any_value if to is None else to.decode, raw)
+        return decode_deep(any_value if to is None else to.decode, raw)
     except Exception as exc:
         what, text = f"the result of {name}", "Any" if to is None else to.text
         raise conversion_error("Return", what, raw, text, exc, cid=cid) from exc
@@ -155,7 +157,7 @@ def decode_result(raw: Raw, to: Converter | None, name: str, cid: int | None = N
 
 any_arguments = Decoder(dict[str, Any]).decode
 _raw_arguments = Decoder(dict[str, Raw]).decode
-_any_value = ANY_DEC.dec.decode
+any_value = ANY_DEC.dec.decode
 
 
 def decode_arguments(raw: Raw, known: Conversions, name: str, cid: int | None) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def decode_argument(
 ) -> Any:
     """One argument, called ``what``, of the function ``name``.  Raises MsgTypeError, as :func:`decode_arguments`."""
     try:
-        return decode_deep(_any_value if to is None else to.decode, raw)
+        return decode_deep(any_value if to is None else to.decode, raw)
     except Exception as exc:
         if to is None:
             raise undecodable_arguments(name, exc, cid) from exc

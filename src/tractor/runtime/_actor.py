@@ -21,7 +21,7 @@ from tractor.ipc._addr import (
     wrap_address,
     wrap_addresses,
 )
-from tractor.ipc._chan import Channel
+from tractor.ipc._chan import Channel, PeerProcess
 from tractor.ipc._server import Server
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
@@ -78,8 +78,8 @@ PEERS_TIMEOUT = 3.0
 Served = ServedTask | ServedDialog
 
 
-class ChildRecord(Protocol):
-    """What a nursery keeps of a subactor, as far as the messages of that subactor need it."""
+class ChildRecord(PeerProcess, Protocol):
+    """What a nursery keeps of a subactor, as far as this actor's runtime needs it."""
 
     def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
@@ -95,6 +95,15 @@ class ChildRecord(Protocol):
 
     def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
         """Processes below the child have started or ended."""
+
+    def note_cancel_request(self) -> None:
+        """A portal of this actor asks the child to cancel, so its end is no failure."""
+
+    def on_portal_cancel(self, acked: bool, waited: float) -> None:
+        """A portal has asked it to cancel, and waited so many seconds for the acknowledgment."""
+
+    async def wait_gone(self) -> None:
+        """Wait for the end of its process.  Raises RuntimeError: its nursery would wait for us."""
 
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
@@ -304,6 +313,7 @@ class Actor:
         """
         server = self.ipc_server
         server.add_peer(chan)
+        chan.process = self.children.get(chan.aid.uid) if chan.aid else None
         lost = TransportClosed(f"the channel to {chan.peer} was closed on this side")
         try:
             async with trio.open_nursery() as tn:
@@ -319,6 +329,10 @@ class Actor:
             log.exception("the channel to %s is given up", chan.peer)
             lost = TransportClosed(f"the channel to {chan.peer} failed here: {exc!r}", src_exc=exc)
         finally:
+            chan.abort()
+            if chan.dialogs and chan.process is not None:
+                # Every dialog's error is to tell how the process ended.
+                await chan.process.wait_ended()
             self._drop(chan, lost)
 
     def _drop(self, chan: Channel, lost: TransportClosed) -> None:
@@ -329,9 +343,11 @@ class Actor:
         level(
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
-        chan.abort()
-        chan.lose_dialogs(lost)
-        self.ipc_server.remove_peer(chan)
+        try:
+            chan.lose_dialogs(lost)
+        finally:
+            # There are those who wait for it, shielded.
+            self.ipc_server.remove_peer(chan)
         self.on_channel_lost(chan)
         if chan is self.parent_chan and not self.cancel_called:
             log.cancel("the parent %s is gone", chan.peer)
@@ -560,18 +576,21 @@ class Actor:
 
     @trio.lowlevel.enable_ki_protection
     async def _cancel_all(self) -> None:
-        await self.hooks.wait_for_repl()
-        canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
-        for task in list(self.served):
-            task.take_cancel(canceller, by_actor=True)
-        # The main task is unwound beside them: a root's block may be what they wait for.
-        self.main_scope.cancel()
-        while self.served:
-            await self.none_served.park()
-        self.ipc_server.cancel()
-        self.service_nursery.cancel_scope.cancel()
-        self.cancel_complete = True
-        self._cancel_done.set()
+        try:
+            await self.hooks.wait_for_repl()
+            canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
+            for task in list(self.served):
+                task.take_cancel(canceller, by_actor=True)
+            # The main task is unwound beside them: a root's block may be what they wait for.
+            self.main_scope.cancel()
+            while self.served:
+                await self.none_served.park()
+        finally:
+            # The teardown waits for this, shielded.
+            self.ipc_server.cancel()
+            self.service_nursery.cancel_scope.cancel()
+            self.cancel_complete = True
+            self._cancel_done.set()
 
     async def part_from_peers(self) -> None:
         """Tell every peer that nothing follows, and wait, at most 3 s, until they have disconnected."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, MsgTypeError, RemoteActorError, TransportClosed
+from tractor._errors import MessagingError, MsgTypeError, RemoteActorError, TransportClosed, Uid
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
@@ -34,7 +36,15 @@ if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
     from tractor.runtime._endpoints import Endpoint
 
-__all__ = ["OneWayReceiver", "PendingCall", "call", "put_start"]
+__all__ = [
+    "OneWayReceiver",
+    "PendingCall",
+    "call",
+    "canceller_of",
+    "explain_loss",
+    "origin_of",
+    "put_start",
+]
 
 log = _log.get_logger()
 
@@ -45,7 +55,7 @@ CANCEL_TIMEOUT = 0.616
 class PendingCall(DialogEnd):
     """A request whose one reply is awaited by one task, or by nobody."""
 
-    __slots__ = ("_task", "chan", "cid", "reply", "what")
+    __slots__ = ("_task", "chan", "cid", "on_end", "reply", "what")
 
     def __init__(self, chan: Channel, what: str) -> None:
         self.chan = chan
@@ -53,6 +63,8 @@ class PendingCall(DialogEnd):
         self.what = what
         self.reply: MsgType | BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
+        # Called at the end, before anything else happens.
+        self.on_end: Callable[[], None] | None = None
         chan.dialogs[self.cid] = self
 
     async def wait(self) -> MsgType | BaseException:
@@ -73,6 +85,8 @@ class PendingCall(DialogEnd):
         self.chan.dialogs.pop(self.cid, None)
         if self.reply is None:
             self.reply = reply
+            if self.on_end is not None:
+                self.on_end()
             if self._task is not None:
                 trio.lowlevel.reschedule(self._task)
                 self._task = None
@@ -106,12 +120,40 @@ class PendingCall(DialogEnd):
         )
 
 
+_origins: WeakKeyDictionary[BaseException, Channel] = WeakKeyDictionary()
+
+
+def origin_of(exc: BaseException) -> Channel | None:
+    """The channel that an error came over, or whose loss it tells of."""
+    return _origins.get(exc) if isinstance(exc, (RemoteActorError, TransportClosed)) else None
+
+
+def canceller_of(exc: RemoteActorError) -> Uid | None:
+    """Who asked for the cancellation that an error of a peer tells of, as far as it says."""
+    return exc.ipc_msg.canceller if exc.ipc_msg is not None else None
+
+
 def lost(chan: Channel, what: str, exc: TransportClosed) -> TransportClosed:
     """The error of a dialog whose channel is gone."""
-    return TransportClosed(
+    error = TransportClosed(
         f"peer IPC channel closed abruptly? {chan.peer} is gone, whether {what} ran is unknown: {exc}",
         src_exc=exc.src_exc,
     )
+    _origins[error] = chan
+    if chan.process is not None:
+        chan.process.note_loss(error, what)
+    return error
+
+
+async def explain_loss(chan: Channel, exc: TransportClosed, what: str = "a message") -> None:
+    """Have an error that came from the channel itself tell how the peer ended, where that is a child.
+
+    Waits at most 0.5 s, shielded, for that end.
+    """
+    _origins.setdefault(exc, chan)
+    if chan.process is not None:
+        await chan.process.wait_ended()
+        chan.process.note_loss(exc, what)
 
 
 def put_start(
@@ -214,7 +256,11 @@ async def call(
     """
     pending = PendingCall(chan, f"{ns}:{func}")
     enc = codec_in_force().enc
-    put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
+    try:
+        put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
+    except TransportClosed as exc:
+        await explain_loss(chan, exc, pending.what)
+        raise
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()
@@ -283,6 +329,7 @@ def boxed(msg: Any, chan: Channel, actor: Actor, caller: Caller | None = None) -
     exc = unpack_error(msg, chan, enabled_modules=actor.enabled)
     assert exc is not None
     exc.note_caller(caller)
+    _origins[exc] = chan
     return exc
 
 

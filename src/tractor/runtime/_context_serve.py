@@ -10,6 +10,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.dialog import Do, Event, Phase
+from tractor._util._groups import the_one_error
 from tractor._util._masking import unmasked
 from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import decode_arguments
@@ -74,7 +75,7 @@ class ServedDialog(ContextDialog):
             if self._dialog.phase in _CANCELLED and is_only_cancelled(exc):
                 self._report_end(Event.CANCELLED)
                 return
-            await self._report_failure(exc)
+            await self._report_failure(the_one_error(exc))
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any, Generic
 import trio
 
 from tractor import log as _log
-from tractor._errors import MsgTypeError, StreamOverrun
+from tractor._errors import (
+    ContextCancelled,
+    MsgTypeError,
+    StreamOverrun,
+    TransportClosed,
+)
 from tractor._proto.dialog import ContextState, Do, Event, Phase
 from tractor._util._caller import find_caller
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, leaves
 from tractor._util._ki import ki_protected
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg.types import Started
-from tractor.runtime._calls import CANCEL_TIMEOUT, put_start
+from tractor.runtime._calls import CANCEL_TIMEOUT, canceller_of, explain_loss, put_start
 from tractor.runtime._context import Context
 from tractor.runtime._generics import FirstT, RecvT, ResultT, SendT
 from tractor.runtime._state import ipc_ctx
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
     from tractor.runtime._targets import Target
 
 __all__ = ["OpenContext"]
+
+REASON_TIMEOUT = 3.0
+"""Seconds to wait for the error of a peer that has cancelled others: it takes them down first."""
 
 log = _log.get_logger()
 
@@ -62,7 +70,11 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         declared = self._endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
         enc = ctx.pld_rx.encoder
-        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
+        try:
+            put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
+        except TransportClosed as exc:
+            await explain_loss(chan, exc, ctx.repr_rpc)
+            raise
         if self._allow_overruns is not None:
             ctx._be_strict(self._allow_overruns)
         try:
@@ -133,6 +145,9 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
                 await _stop_remote(ctx, Event.INTERRUPTED)
                 _raise_real_error(ctx, exc)
                 raise
+        elif ctx._remote_error is not None:
+            # It is what has happened, whatever cancels this block by now.
+            await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await trio.lowlevel.checkpoint()
         error = ctx._remote_error
@@ -152,22 +167,44 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
     async def _abort(self, ctx: Context, exc: BaseException) -> None:
         """The block was cancelled from outside, or failed: stop the remote task, wait for it, bounded."""
         cancelled = is_multi_cancelled(exc)
+        # The nursery of a peer that has died cancels the block, too; the loss was first, and is what happened.
+        was_lost = ctx._dialog.end is ContextState.PEER_LOST
         if not cancelled:
             ctx._local_error = exc
         else:
             log.cancel("%s: its local block was cancelled by a surrounding scope", ctx.repr_rpc)
-        await _stop_remote(ctx, Event.INTERRUPTED if cancelled else Event.RAISED)
+        # The peer may have cancelled others because it fails: what it fails with says more, and comes later.
+        is_told = not cancelled and _is_told_by(ctx, exc)
+        event = Event.INTERRUPTED if cancelled else Event.RAISED
+        await _stop_remote(ctx, event, REASON_TIMEOUT if is_told else CANCEL_TIMEOUT)
         if cancelled:
-            _raise_real_error(ctx, exc)
+            _raise_real_error(ctx, exc, was_lost)
+        elif is_told and not isinstance(ctx._remote_error, ContextCancelled):
+            ctx.maybe_raise()
 
 
-def _raise_real_error(ctx: Context, exc: BaseException) -> None:
-    """Raise the remote task's own error, which wins over a cancellation of the block; nothing wins over a ctrl-c."""
-    if ctx._dialog.end is ContextState.ERRORED and not isinstance(exc, KeyboardInterrupt):
+def _raise_real_error(ctx: Context, exc: BaseException, was_lost: bool = False) -> None:
+    """Raise the remote task's own error, which wins over a cancellation of the block; nothing wins over a ctrl-c.
+
+    Args:
+        was_lost: the peer was lost before the block was cancelled.
+    """
+    failed = ctx._dialog.end is ContextState.ERRORED or was_lost
+    if failed and not isinstance(exc, KeyboardInterrupt):
         ctx.maybe_raise()
 
 
-async def _stop_remote(ctx: Context, event: Event) -> None:
+def _is_told_by(ctx: Context, exc: BaseException) -> bool:
+    """Whether a block's error is nothing but cancellations that this context's own peer has asked for."""
+    peer = ctx.chan.aid.uid if ctx.chan.aid is not None else None
+    return all(
+        isinstance(one, trio.Cancelled)
+        or (isinstance(one, ContextCancelled) and canceller_of(one) == peer)
+        for one in leaves(exc)
+    )
+
+
+async def _stop_remote(ctx: Context, event: Event, limit: float = CANCEL_TIMEOUT) -> None:
     """Ask for the remote task's cancellation because the local block ended; wait, bounded, for its end."""
     dialog = ctx._dialog
     was_over = dialog.ended
@@ -179,7 +216,7 @@ async def _stop_remote(ctx: Context, event: Event) -> None:
         if ctx.chan.connected():
             ctx.request_cancel()
     if Do.WAIT_ACK in todo:
-        await ctx._wait_ack()
+        await ctx._wait_ack(limit)
         if not dialog.ended:
             dialog.handle(Event.SETTLED)
     else:

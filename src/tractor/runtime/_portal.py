@@ -26,6 +26,7 @@ from tractor.runtime._calls import (
     OneWayReceiver,
     PendingCall,
     call,
+    explain_loss,
     put_start,
     request,
     result_of,
@@ -92,8 +93,6 @@ class Portal:
         self._main_endpoint: Endpoint | None = None
         self._main_caller: Caller | None = None
         self._main_done = trio.Event()
-        # The nursery that started the peer must know that its end was asked for.
-        self.on_cancel_request: Callable[[], None] | None = None
 
     @property
     def channel(self) -> Channel:
@@ -212,9 +211,13 @@ class Portal:
         ns, name = target.ns, target.name
         kwargs = target.arguments(args, {**merged, **kwargs})
         receiver = OneWayReceiver(self.chan, self._actor, f"{ns}:{name}", find_caller(1))
-        put_start(
-            self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen", endpoint=target.endpoint
-        )
+        try:
+            put_start(
+                self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen", endpoint=target.endpoint
+            )
+        except TransportClosed as exc:
+            await explain_loss(self.chan, exc, receiver.what)
+            raise
         port = receiver.port
 
         def close() -> None:
@@ -330,20 +333,25 @@ class Portal:
         self._main = pending
         self._main_endpoint = endpoint or self._main_endpoint
         self._main_caller = caller or self._main_caller
+        # At the reply itself: who waits has it before a nursery learns that the actor has died, and cancels its block.
+        pending.on_end = functools.partial(self._settle_main, pending)
+        if pending.reply is not None:
+            self._settle_main(pending)
+
+    def _settle_main(self, pending: PendingCall) -> None:
+        if pending is not self._main_given_up:
+            self._main_outcome = pending.reply
+            self._main_done.set()
 
     async def settle_main(self) -> bool:
-        """Wait for the one-shot's reply and keep its outcome; ``False``: it is another's by now.
+        """Wait for the one-shot's reply, whose outcome is kept; ``False``: it is another's by now.
 
         Called by the nursery, once for each process that runs the function.
         """
         pending = self._main
         assert pending is not None
-        outcome = await pending.wait()
-        if pending is self._main_given_up:
-            return False
-        self._main_outcome = outcome
-        self._main_done.set()
-        return True
+        await pending.wait()
+        return pending is not self._main_given_up
 
     def give_up_main(self) -> bool:
         """A fresh process is to run the one-shot's function once more; ``False``: there is none that still runs."""
@@ -401,6 +409,11 @@ class Portal:
     ) -> bool:
         """Cancel the peer's whole runtime, and its subtree.  Shielded.
 
+        It returns at the acknowledgment, not at the end; see :meth:`wait_closed`.  A subactor of this actor is then
+        taken down like one of a cancelled nursery: neither a computation nor what it leaves behind, a thread or a
+        forked process, keeps it.  It is asked by SIGTERM where it did not acknowledge in time (0.5 s), or has not
+        ended 1.6 s after it did, and killed 0.5 s later.
+
         Args:
             timeout: seconds to wait for the acknowledgment; ``None``: :attr:`cancel_timeout`.
             raise_on_timeout: raise instead of returning ``False`` when none comes in time.
@@ -411,14 +424,27 @@ class Portal:
         Raises:
             ActorTooSlowError: no acknowledgment in time, with ``raise_on_timeout``.
         """
-        if self.on_cancel_request is not None:
-            self.on_cancel_request()
+        child = self._actor.children.get(self.chan.aid.uid) if self.chan.aid else None
+        if child is not None:
+            child.note_cancel_request()
         bound = self.cancel_timeout if timeout is None else timeout
         self.chan.cancel_called = True
-        if not self.chan.connected():
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return False
+        acked = await self._request_cancel(bound)
+        if child is not None:
+            child.on_portal_cancel(bool(acked), bound if acked is None else 0.0)
+        if acked is not None:
+            return acked
+        text = f"{self.chan.peer} did not acknowledge its cancellation within {bound} s"
+        log.warning("%s", text)
+        if raise_on_timeout:
+            raise ActorTooSlowError(text)
+        return False
+
+    async def _request_cancel(self, bound: float) -> bool | None:
+        """Ask, and wait for the acknowledgment; ``False``: disconnected, ``None``: none came in time."""
         try:
+            if not self.chan.connected():
+                raise TransportClosed("disconnected already")
             pending = request(self.chan, "cancel")
         except TransportClosed:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -427,11 +453,24 @@ class Portal:
             reply = await pending.wait()
             return not isinstance(reply, BaseException)
         self.chan.dialogs.pop(pending.cid, None)
-        text = f"{self.chan.peer} did not acknowledge its cancellation within {bound} s"
-        log.warning("%s", text)
-        if raise_on_timeout:
-            raise ActorTooSlowError(text)
-        return False
+        return None
+
+    async def wait_closed(self) -> None:
+        """Wait until the peer has ended.
+
+        Of a subactor of this very actor that is the end of its process: it is reaped, and what it left behind is
+        cleaned up.  Of any other it is the end of the channel.  Nothing is asked of the peer: see
+        :meth:`cancel_actor`.
+
+        Raises:
+            RuntimeError: it is a one-shot, inside its nursery's block, and nobody has called ``cancel_actor()``: it
+                lives until that block is left.
+        """
+        child = self._actor.children.get(self.chan.aid.uid) if self.chan.aid else None
+        if child is not None:
+            await child.wait_gone()
+        else:
+            await self._actor.ipc_server.wait_for_departure(self.chan)
 
     async def aclose(self) -> None:
         """Nothing to free: a portal's channel lives as long as what gave the portal."""

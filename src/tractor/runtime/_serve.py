@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from tractor import log as _log
 from tractor._errors import ContextCancelled, MessagingError, TransportClosed
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, the_one_error
 from tractor._util._masking import unmasked
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
@@ -213,7 +213,7 @@ class ServedTask(DialogEnd):
             if self.canceller is not None and is_only_cancelled(exc):
                 self._report_cancel()
                 return
-            await self._report_error(exc)
+            await self._report_error(the_one_error(exc))
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:

@@ -28,9 +28,6 @@ class PopenChild(OwnChild):
         """Reap the process if it has ended; its exit status, ``None`` while it runs."""
         return self._popen.poll()
 
-    def _reap(self) -> int:
-        return self._popen.wait()
-
     def send_signal(self, number: int) -> None:
         """Send a signal; does nothing when the process is gone."""
         self._popen.send_signal(number)

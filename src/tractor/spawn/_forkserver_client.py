@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -58,6 +59,8 @@ class ForkServerClient:
         self._no_tracker = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._server = _unshared_server(self._no_tracker)
         self._pid: int | None = None
+        # A start that was given up may still be about to start the server when that is to end.
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -74,10 +77,14 @@ class ForkServerClient:
         Raises:
             OSError, EOFError: The fork server can't be started, or has died.
         """
-        with sigint_blocked():
-            self._server.ensure_running()
-        self._pid = self._server._forkserver_pid
-        status_fd, data_fd = self._server.connect_to_new_process(fds)
+        with self._lock:
+            server = self._server
+            if server is None:
+                raise EOFError("the fork server was ended meanwhile")
+            with sigint_blocked():
+                server.ensure_running()
+            self._pid = server._forkserver_pid
+        status_fd, data_fd = server.connect_to_new_process(fds)
         try:
             # It waits for its data: the process that is looked at by this number is the one meant.
             child = ForkServerProcess(forkserver.read_signed(status_fd), status_fd, data_fd)
@@ -90,7 +97,8 @@ class ForkServerClient:
 
     def stop(self) -> None:
         """End the fork server and reap it.  Idempotent."""
-        server, self._server = self._server, None
+        with self._lock:
+            server, self._server = self._server, None
         if server is None:
             return
         os.close(self._no_tracker)

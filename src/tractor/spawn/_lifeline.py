@@ -57,7 +57,7 @@ class Lifeline:
         self._lock = threading.Lock()
         self._lost = False
         self._stopped = False
-        # Closing the write end wakes the thread.
+        # A byte wakes the thread.
         self._wake_r, self._wake_w = os.pipe()
         self._above = [ProcessWatch(pid, start_time) for pid, start_time in above]
         self._thread = threading.Thread(target=self._watch, name="tractor-lifeline", daemon=True)
@@ -84,6 +84,8 @@ class Lifeline:
             if self._lost or self._stopped:
                 return
             self._stopped = True
+        # A process that user code has forked holds this end, too: closing it alone would wake nobody.
+        os.write(self._wake_w, b"\0")
         os.close(self._wake_w)
         if self._thread is not threading.current_thread():
             self._thread.join()

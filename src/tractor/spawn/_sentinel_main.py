@@ -167,7 +167,8 @@ def _runs(pid: int, start: float | None) -> bool:
             return True
         return True
     same = start is None or int(fields[19]) / _TICKS == start
-    return same and fields[0] not in (b"Z", b"X")
+    # The state is the main thread's; a process with other threads still runs.
+    return same and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1)
 
 
 class Sentinel:

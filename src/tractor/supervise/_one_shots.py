@@ -87,8 +87,9 @@ class OneShots:
         rpc_module_paths: Sequence[str] | None = None,
         **fn_kwargs: Any,
     ) -> Portal:
-        """Start a one-shot: a subactor that runs ``fn(*fn_args, **fn_kwargs)`` as one task and is cancelled after its
-        result.
+        """Start a one-shot: a subactor that runs ``fn(*fn_args, **fn_kwargs)`` as one task.
+
+        It lives until the block's exit, also after its result; then it is cancelled.
 
         Args:
             fn: an async function, or a ``functools.partial`` of one with keywords; its module is enabled in the child.

@@ -302,10 +302,13 @@ class Host:
                 noted = job.call
                 noted.pace.note(seconds)
             try:
-                value = decode_result(raw, noted.conversions.result, noted.path)
-            except MsgTypeError as exc:
-                self.pool.end(job, exc)
-                continue
+                value = noted.decode(raw)
+            except Exception:
+                try:
+                    value = decode_result(raw, noted.conversions.result, noted.path)
+                except MsgTypeError as exc:
+                    self.pool.end(job, exc)
+                    continue
             job.state = State.OVER
             self.pool.done += 1
             job.sink.on_value(job, value)

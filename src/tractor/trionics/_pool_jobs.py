@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tractor._errors import ActorFailure, RuntimeFailure, describe_exit
 from tractor.msg._codec import codec_in_force
-from tractor.msg._conversion import Conversions, conversions_of, packed
+from tractor.msg._conversion import Conversions, any_value, conversions_of, packed
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._endpoints import Kind, kind_of
 from tractor.runtime._targets import Parameters, parameters_of, plain_function
@@ -84,12 +84,14 @@ class Call:
         merged: keywords of a partial that is run; each run's own go over them.
         conversions: what the function's annotations ask for.
         parameters: what it takes.
+        decode: gives a value that it has returned.
     """
 
     __slots__ = (
         "by_item",
         "common",
         "conversions",
+        "decode",
         "is_async",
         "merged",
         "pace",
@@ -108,6 +110,8 @@ class Call:
         self.pace = pace
         self.conversions: Conversions = conversions_of(fn)
         self.parameters: Parameters = parameters_of(fn)
+        result = self.conversions.result
+        self.decode: Callable[[Any], Any] = any_value if result is None else result.decode
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keywords of one run.  Raises TypeError: they do not fit the function."""

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,12 +17,16 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, MsgTypeError, RemoteActorError
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, the_one_error
 from tractor._util._masking import unmasked
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import (
+    EXACT,
+    NOTHING_KNOWN,
     Conversions,
+    any_arguments,
+    any_value,
     conversions_of,
     decode_argument,
     decode_arguments,
@@ -53,28 +59,62 @@ TURN = 0.001
 
 
 class _Batch:
-    """Jobs that came together.  Their common keywords are decoded once, for the first that runs."""
+    """Jobs that came together.
 
-    __slots__ = ("_common", "_raw", "by_item", "is_async", "path")
+    What they have in common, their function and keywords, is looked up for the first that runs.
+    """
+
+    __slots__ = ("_raw", "by_item", "common", "decode", "fn", "is_async", "known", "packs", "path")
 
     def __init__(self, msg: Jobs) -> None:
         self.path = msg.path
         self.is_async = msg.is_async
         self.by_item = msg.by_item
         self._raw = msg.common
-        self._common: dict[str, Any] = {}
+        self.fn: Any = None
+        self.known: Conversions = NOTHING_KNOWN
+        # Whether values may need to be encoded by themselves: no number or text does.
+        self.packs = False
+        self.common: dict[str, Any] = {}
+        self.decode: Callable[[Any], Any] = any_value
 
-    def common(self, known: Conversions) -> dict[str, Any]:
-        """The keywords of every call.  Raises MsgTypeError: one is not what it is annotated with."""
-        if self._raw:
-            self._common = {
-                name: decode_argument(
-                    raw, known.arguments.get(name, known.rest), f"the argument {name!r}", self.path
-                )
-                for name, raw in self._raw.items()
-            }
-            self._raw = {}
-        return self._common
+    def prepare(self, functions: dict[str, tuple[Any, Conversions]]) -> None:
+        """Be ready for a call.
+
+        Raises:
+            MsgTypeError: a common keyword is not what it is annotated with.
+            ImportError, AttributeError: there is no such function here.
+        """
+        found = functions.get(self.path)
+        if found is None:
+            fn = NamespacePath(self.path).load_ref()
+            found = functions[self.path] = fn, conversions_of(fn)
+        fn, self.known = found
+        known = self.known
+        self.common = {
+            name: decode_argument(
+                raw, known.arguments.get(name, known.rest), f"the argument {name!r}", self.path
+            )
+            for name, raw in self._raw.items()
+        }
+        if self.by_item:
+            self.decode = any_value if known.first is None else known.first.decode
+        elif known.takes_anything:
+            self.decode = any_arguments
+        else:
+            self.decode = partial(decode_arguments, known=known, name=self.path, cid=None)
+        self.packs = known.result is not None
+        self.fn = fn
+
+    def decode_again(self, payload: msgspec.Raw) -> Any:
+        """What could not be decoded: for its error, and on a stack that is deep enough.
+
+        Raises:
+            MsgTypeError: it is not what it is annotated with.
+        """
+        if self.by_item:
+            return decode_argument(payload, self.known.first, "the item", self.path)
+        return decode_arguments(payload, self.known, self.path, None)
 
 
 class _Job(msgspec.Struct, frozen=True, eq=False):
@@ -195,31 +235,23 @@ class _Worker:
             if error is None:
                 self.values.append((job.id, value))
             else:
-                self.failures.append((job.id, error))
+                self.failures.append((job.id, the_one_error(error)))
             first, self._told = not self._told, True
         return first
 
     # -- running --------------------------------------------------------------------------------------
 
-    def _function(self, path: str) -> tuple[Any, Conversions]:
-        found = self._functions.get(path)
-        if found is None:
-            fn = NamespacePath(path).load_ref()
-            found = self._functions[path] = fn, conversions_of(fn)
-        return found
-
     def _call(self, job: _Job) -> Any:
         batch = job.batch
-        fn, known = self._function(batch.path)
+        if batch.fn is None:
+            batch.prepare(self._functions)
+        try:
+            payload = batch.decode(job.payload)
+        except Exception:
+            payload = batch.decode_again(job.payload)
         if not batch.by_item:
-            return fn(**decode_arguments(job.payload, known, batch.path, None))
-        item = decode_argument(job.payload, known.first, "the item", batch.path)
-        return fn(item, **batch.common(known))
-
-    def _sent(self, job: _Job, value: Any) -> Any:
-        """What to send of a value.  Raises MsgTypeError: it can't be encoded."""
-        _, known = self._function(job.batch.path)
-        return known.pack_result(value, codec_in_force())
+            return batch.fn(**payload)
+        return batch.fn(payload, **batch.common) if batch.common else batch.fn(payload)
 
     async def run(self, tn: trio.Nursery) -> None:
         """Run jobs, one at a time, for ever; the thread is started with the first sync function."""
@@ -260,7 +292,8 @@ class _Worker:
         try:
             with trio.CancelScope() as self.scope:
                 try:
-                    value = self._sent(job, await self._call(job))
+                    value = await self._call(job)
+                    value = job.batch.known.pack_result(value, codec_in_force())
                 except trio.Cancelled as exc:
                     hidden = unmasked(exc)
                     if hidden is None:
@@ -325,7 +358,9 @@ class _Worker:
             value, error = None, None
             began = time.perf_counter()
             try:
-                value = self._sent(job, self._call(job))
+                value = self._call(job)
+                if job.batch.packs and type(value) not in EXACT:
+                    value = job.batch.known.pack_result(value, codec_in_force())
             except BaseException as exc:
                 # Also SystemExit: it is the call's, not the worker's.
                 error = exc
