@@ -23,6 +23,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 if sys.platform != "win32":
@@ -34,6 +35,12 @@ from tractor.testing._adopter import restart_below_adopter
 from tractor.testing._leaks import Resources, clean_up, leaks_since
 
 pytest_plugins = ["tractor.testing.pytest"]
+
+# On a busy machine any example may take long; what hangs has a limit.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 # Endpoints live here: a child gets `sys.path` handed down and can import them by name.
 sys.path.insert(0, str(Path(__file__).parent / "endpoints"))
