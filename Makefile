@@ -10,8 +10,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# Processes that share the tests of the whole suite or of a set; 0: none but pytest's own, as for what ARGS chooses.
-JOBS ?= $(if $(ARGS),0,2)
+# Processes that share the tests of the whole suite or of a set. Many tests wait, so it is one more than there are CPUs, up
+# to 8. With 0 pytest runs them itself, which is quicker for the few that ARGS may choose.
+JOBS ?= $(if $(ARGS),0,$(shell cpus=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((cpus < 7 ? cpus + 1 : 8))))
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -22,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills docs news clean
+.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills frozen docs news clean
 
 help:
-	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | frozen | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -92,6 +93,10 @@ chaos: $(VENV)/.stamp-dev
 
 debug-matrix: $(VENV)/.stamp-dev
 	$(BIN)/python tests/devx/pty_matrix.py $(ARGS)
+
+frozen: $(VENV)/.stamp-dev
+	$(PIP) 'pyinstaller>=6.9'
+	$(BIN)/python tests/spawn/frozen_program.py $(ARGS)
 
 asyncio-kills: $(VENV)/.stamp-dev
 	$(BIN)/python tests/to_asyncio/kill_points.py $(ARGS)

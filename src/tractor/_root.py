@@ -59,6 +59,7 @@ from tractor.spawn._contract import (
     selected_start_method,
     try_set_start_method,
 )
+from tractor.spawn._parent_main import refuse_in_replay
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 
 __all__ = ["open_nursery", "open_root_actor", "run_daemon"]
@@ -287,6 +288,7 @@ async def open_root_actor(
         BaseException: what the block raised, as itself; of a group that holds one error, that error.
     """
     _refuse_second_root()
+    refuse_in_replay(any_thread=True)
     name = require_name(name)
     if tls is not None and not isinstance(tls, TLSConfig):
         raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
-from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +15,6 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE
-from tractor._util._turns import current_turns
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -30,16 +28,10 @@ from tractor.ipc._settings import wire_settings
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
     Aid,
-    CancelAck,
-    Credit,
     Error,
     Request,
-    Return,
     StartAck,
-    Started,
-    Stop,
     Uid,
-    Yield,
 )
 from tractor.runtime._calls import request
 from tractor.runtime._context import Context
@@ -49,6 +41,7 @@ from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._intake import Intake
 from tractor.runtime._late import LATE_REQUESTS, load_late
 from tractor.runtime._portal import Portal
+from tractor.runtime._reader import protocol_error, read_channel
 from tractor.runtime._serve import (
     ServedCall,
     ServedStream,
@@ -63,16 +56,6 @@ from tractor.runtime._vars import runtime_vars
 __all__ = ["Actor", "ActorStatistics", "ChildRecord"]
 
 log = _log.get_logger()
-
-_METHODS: dict[type, str] = {
-    StartAck: "on_start_ack",
-    Started: "on_started",
-    Stop: "on_stop",
-    Return: "on_return",
-    CancelAck: "on_cancel_ack",
-    Credit: "on_credit",
-    Error: "on_error",
-}
 
 _decode_kwargs = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -343,7 +326,9 @@ class Actor:
                     tn.start_soon(chan.transport.watch, name=f"watch of {chan.peer}")
                 task_status.started()
                 try:
-                    await self._read(chan)
+                    await read_channel(
+                        chan, self._intakes[chan], self._on_start, self._on_boot_error
+                    )
                 except TransportClosed as exc:
                     lost = exc
                 tn.cancel_scope.cancel()
@@ -385,58 +370,14 @@ class Actor:
     def on_channel_lost(self, chan: Channel) -> None:
         """A peer's channel has ended; a registrar drops that peer's entries."""
 
-    async def _read(self, chan: Channel) -> None:
-        dialogs = chan.dialogs
-        recv_batch = chan.transport.recv_batch
-        methods = _METHODS
-        limits = wire_settings().limits
-        intake = self._intakes[chan]
-        while True:
-            batch = await recv_batch()
-            intake.turn += 1
-            handled = 0
-            began = perf_counter()
-            for msg in batch:
-                handled += 1
-                # The clock is read for some of them only.
-                if handled > limits.turn_messages or (
-                    not handled & 15 and perf_counter() - began > limits.turn_seconds
-                ):
-                    await trio.lowlevel.checkpoint()
-                    intake.turn += 1
-                    handled = 1
-                    began = perf_counter()
-                kind = type(msg)
-                if kind is Yield:
-                    dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
-                    if dialog is None:
-                        chan.late_messages += 1
-                    elif dialog.on_yield(msg):  # type: ignore[arg-type]
-                        # A full buffer in the strict mode: its reader must have had a turn before the next message.
-                        await current_turns().let_pass()
-                    continue
-                if kind is Request:
-                    self._on_start(chan, msg)  # type: ignore[arg-type]
-                    continue
-                method = methods.get(kind)
-                if method is None:
-                    raise _protocol_error(chan, f"a {kind.__name__!r} message does not belong here")
-                dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
-                if dialog is not None:
-                    getattr(dialog, method)(msg)
-                elif msg.cid == 0 and kind is Error:  # type: ignore[union-attr]
-                    self._on_boot_error(chan, msg)
-                else:
-                    chan.late_messages += 1
-
     def _on_start(self, chan: Channel, msg: Request) -> None:
         """Serve a request: in a task of its own, or at once where it is one to the runtime."""
         aid = chan.aid
         cid = msg.cid
         if aid is None or msg.uid != aid.uid:
-            raise _protocol_error(chan, f"a request came under the identity {msg.uid}")
+            raise protocol_error(chan, f"a request came under the identity {msg.uid}")
         if cid in chan.dialogs or (cid & 1) == (chan.role == "connect"):
-            raise _protocol_error(
+            raise protocol_error(
                 chan, f"a request came under the dialog id {cid}, which is not the peer's to use"
             )
         if msg.ns == "self":
@@ -669,10 +610,3 @@ class Actor:
         if bound.cancelled_caught:
             who = ", ".join(c.peer for c in server.peer_channels())
             log.warning("peers did not disconnect within %s s: %s", PEERS_TIMEOUT, who)
-
-
-def _protocol_error(chan: Channel, what: str) -> TransportClosed:
-    """Close a channel whose peer broke the protocol; the error that every dialog on it ends with."""
-    exc = MessagingError(f"{what}; the channel to {chan.peer} is closed")
-    log.warning("%s", exc)
-    return TransportClosed(str(exc), src_exc=exc)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, overload
 import msgspec
 
 from tractor._errors import ModuleNotExposed
+from tractor._util._mains import main_modules
 from tractor.msg._codec import MsgDec, ext_type_tuple, mk_dec, unknown_types
 from tractor.msg._conversion import NOTHING_KNOWN, Conversions, conversions_of, own_signature
 
@@ -302,7 +303,7 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
         AttributeError: it has no such function.
         TypeError: that is no async function, or one of another kind.
     """
-    if canonical(ns) not in enabled or (module := _loaded(ns)) is None:
+    if canonical(ns) not in enabled or (module := _loaded(ns, func)) is None:
         raise ModuleNotExposed(
             f"module {ns!r} is not exposed by this actor (asked for {ns}:{func}); "
             f"add it to `enable_modules`, which now has {sorted(enabled)}"
@@ -343,8 +344,12 @@ def _attribute(module: Any, ns: str, func: str) -> Any:
     return getattr(holder, name)
 
 
-def _loaded(ns: str) -> Any:
+def _loaded(ns: str, func: str) -> Any:
     modules = sys.modules
-    if canonical(ns) == "__main__":
-        return modules.get("__mp_main__") or modules.get("__main__")
-    return modules.get(ns)
+    if canonical(ns) != "__main__":
+        return modules.get(ns)
+    registered = modules.get("__mp_main__") or modules.get("__main__")
+    first = func.partition(".")[0]
+    if hasattr(registered, first):
+        return registered
+    return next((main for main in main_modules() if hasattr(main, first)), registered)

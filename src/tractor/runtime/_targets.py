@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from tractor._errors import safe_repr
+from tractor._util._mains import main_modules
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import own_signature
 from tractor.msg._nspath import NamespacePath
@@ -190,9 +191,10 @@ def find_place(fn: Any) -> Place:
     )
 
 
-def _modules(ns: str) -> list[types.ModuleType]:
-    names = ("__main__", "__mp_main__") if canonical(ns) == "__main__" else (ns,)
-    return [sys.modules[name] for name in names if name in sys.modules]
+def _modules(ns: str) -> list[Any]:
+    if canonical(ns) == "__main__":
+        return main_modules()
+    return [sys.modules[ns]] if ns in sys.modules else []
 
 
 def _walk(module: Any, ns: str, name: str) -> tuple[Any, Place | None]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import threading
 import time
 import types
@@ -19,8 +18,10 @@ import trio
 from tractor._util._proc_stat import pid_alive, process_start_time
 from tractor.runtime._state import current_actor
 
+from ._command import with_path
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
+from ._frozen import is_frozen
 from ._pipes import sigint_blocked
 from ._sentinel import forget, guard, stand_down
 
@@ -28,7 +29,6 @@ __all__ = [
     "ForkServerClient",
     "ForkServerProcess",
     "fork_server",
-    "import_path",
     "note_started",
     "stop_fork_server",
     "write_all",
@@ -262,16 +262,6 @@ def stop_fork_server() -> None:
             actor.report_descendants(gone=[one for one in gone if one is not None])
 
 
-def import_path() -> list[str]:
-    """``sys.path`` for another process, which may have another working directory."""
-    found: list[str] = []
-    for entry in sys.path:
-        # In a working directory that was removed relative entries mean nothing.
-        with contextlib.suppress(FileNotFoundError, TypeError):
-            found.append(os.path.abspath(entry))
-    return found
-
-
 def _unshared_server(no_tracker: int) -> Any:
     """A fork server of multiprocessing's that knows neither its resource tracker nor our ``__main__``.
 
@@ -283,8 +273,9 @@ def _unshared_server(no_tracker: int) -> Any:
         ),
         "spawn": types.SimpleNamespace(
             get_executable=spawn.get_executable,
-            get_preparation_data=lambda name: {"sys_path": import_path()},
+            get_preparation_data=lambda name: {},
         ),
+        "util": types.SimpleNamespace(**{**vars(util), "spawnv_passfds": _spawn_with_path}),
     }
     namespace = {**vars(forkserver), **stand_ins}
     methods = {
@@ -295,6 +286,18 @@ def _unshared_server(no_tracker: int) -> Any:
     server: Any = type("ForkServer", (forkserver.ForkServer,), methods)()
     server.set_forkserver_preload(PRELOADED)
     return server
+
+
+def _spawn_with_path(path: Any, args: list[str], passfds: list[int]) -> int:
+    """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
+    return util.spawnv_passfds(path, _with_own_path(args), passfds)
+
+
+def _with_own_path(args: list[str]) -> list[str]:
+    if is_frozen():
+        return args
+    at = args.index("-c") + 1
+    return [*args[:at], with_path(args[at]), *args[at + 1 :]]
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -24,7 +24,7 @@ import select
 import sys
 import time
 
-__all__ = ["GRACE", "ProcessWatch", "Sentinel"]
+__all__ = ["GRACE", "ProcessWatch", "Sentinel", "main"]
 
 GRACE = 1.3
 """Seconds between the loss and SIGKILL: more than an actor's own forced exit takes, and well below the promised 2 s."""
@@ -326,8 +326,13 @@ def _file_mark(path: bytes) -> tuple[int, ...] | None:
     return (info.st_dev, info.st_ino, info.st_ctime_ns)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the sentinel of the process at the other end of stdin; never returns."""
     try:
         Sentinel(0).run()
     finally:
         os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

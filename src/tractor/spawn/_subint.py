@@ -14,6 +14,7 @@ from tractor import log as _log
 
 from ._boot import LifelineEnd, dup_above_stdio
 from ._contract import SpawnRequest
+from ._import_path import import_path
 from ._pipes import ChildPipes
 from ._stderr import TAIL_SIZE
 from ._subint_thread import SubintEnd, SubintThread, require_subints
@@ -208,7 +209,7 @@ class SubintBackend:
         values = (request.name, request.uuid, tuple(request.parent_addr), boot_fd)
         args = (*values, request.loglevel, request.infect_asyncio, False)
         return [
-            f"import sys\nsys.path[:] = {sys.path!a}\n{_SHORT_LIVED_WORKERS}\n{self._bootstrap}",
+            f"import sys\nsys.path[:] = {import_path()!a}\n{_SHORT_LIVED_WORKERS}\n{self._bootstrap}",
             f"raise SystemExit(run_child(ChildArgs(*{args!a})))",
         ]
 

@@ -29,6 +29,7 @@ from tractor._util._groups import (
 )
 from tractor._util._ki import ki_protected
 from tractor._util._names import plain_text, require_name
+from tractor._util._plain import printable
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -193,7 +194,8 @@ class ActorNursery(OneShots):
             ActorFailure: it died first; tells the exit status and the tail of its stderr.
             ModuleNotFoundError: an enabled module does not exist.
             RemoteActorError: an enabled module can't be imported there.
-            RuntimeFailure: this nursery was closed or cancelled.
+            RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that
+                another process could load; a frozen program has not called :func:`tractor.freeze_support`.
             OSError: the process could not be started.
             TypeError, ValueError: an argument that can't be used.
         """
@@ -207,10 +209,12 @@ class ActorNursery(OneShots):
         if loglevel is not None:
             loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
         child = self._new_child(name, bind_addrs, enable_transports)
+        modules = _module_files(enable_modules or ())
         spec = SpawnSpec(
-            _parent_main_data=get_parent_main_data(inherit_parent_main),
+            _parent_main_data=get_parent_main_data(inherit_parent_main, modules),
             _runtime_vars=self._child_vars(enable_transports, debug_mode, infect_asyncio),
-            enable_modules=_module_files(enable_modules or ()),
+            # The files are for people: names that are no UTF-8 can't be carried.
+            enable_modules={name: file and printable(file) for name, file in modules.items()},
             reg_addrs=list(self._actor.reg_addrs),
             bind_addrs=None if child.bind_addrs is None else [*child.bind_addrs],
         )

@@ -15,6 +15,7 @@ from tractor.msg._conversion import Conversions, any_value, conversions_of, pack
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._endpoints import Kind, kind_of
 from tractor.runtime._targets import Parameters, parameters_of, plain_function
+from tractor.spawn._parent_main import require_program
 
 __all__ = ["Call", "Job", "Pace", "Sink", "State", "WorkerDied", "call_of", "closed_error"]
 
@@ -185,6 +186,7 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
     Raises:
         TypeError: it is no function that can be called in a worker and gives one value.
         ValueError: no name leads to it: a lambda, a local function, one that was replaced under its name.
+        RuntimeFailure: it is one of a ``__main__`` that no other process can load.
     """
     inner, keywords = plain_function(fn)
     if not callable(inner):
@@ -204,6 +206,8 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
         raise ValueError(f"a worker could not find {inner!r}: {path!r} leads nowhere") from exc
     if found != inner:
         raise ValueError(f"a worker could not find {inner!r}: {path!r} leads to {found!r}")
+    if path.startswith("__main__:"):
+        require_program()
     return Call(str(path), inner, by_item, keywords, paces.setdefault(str(path), Pace()))
 
 
