@@ -50,7 +50,7 @@ FOUND: list[tuple[Any, str]] = [
 
 def shown(value: object) -> str:
     """For a test's id, which must be the same in each collection: no address in it."""
-    return str(getattr(value, "__qualname__", value))[:40]
+    return str(getattr(value, "__qualname__", value)).partition(" at 0x")[0][:40]
 
 
 @pytest.mark.parametrize(("fn", "name"), FOUND, ids=shown)
