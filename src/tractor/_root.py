@@ -17,7 +17,6 @@ from typing import Any
 import trio
 
 from tractor import log as _log
-from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
@@ -49,7 +48,12 @@ from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
-from tractor.runtime._state import asyncio_host, current_actor
+from tractor.runtime._state import (
+    asyncio_host,
+    claim_process,
+    current_actor,
+    release_process,
+)
 from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
 from tractor.spawn._contract import (
     get_backend,
@@ -186,29 +190,6 @@ def _frame_limit(given: int) -> int:
     return limit
 
 
-_booting = False
-"""A root is on its way in this process, but not its actor yet."""
-
-
-def _note_booting(value: bool) -> None:
-    global _booting
-    _booting = value
-
-
-def _refuse_second_root() -> None:
-    if _booting:
-        raise RuntimeFailure(
-            "another task of this process is booting a root actor; wait for it and use "
-            "`tractor.open_nursery()` under the running one"
-        )
-    actor = current_actor(err_on_no_runtime=False)
-    if actor is not None:
-        raise RuntimeFailure(
-            f"this process already is the actor {actor.aid.reprol()}; a second root can't be opened in it, "
-            "use `tractor.open_nursery()` under the running one"
-        )
-
-
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
 async def open_root_actor(
@@ -271,43 +252,44 @@ async def open_root_actor(
         ImportError: another package's transport can't be loaded.
         BaseException: what the block raised, as itself.
     """
-    _refuse_second_root()
-    require_name(name)
-    if tls is not None and not isinstance(tls, TLSConfig):
-        raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
-    if arbiter_addr is not None:
-        warnings.warn(
-            "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
-        )
-        registry_addrs = registry_addrs or [arbiter_addr]
-    if rpc_module_paths is not None:
-        warnings.warn(
-            "`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=3
-        )
-        enable_modules = [*(enable_modules or ()), *rpc_module_paths]
-    level, method = _environment(loglevel, start_method)
-    # A command line may have asked for it (`devx.cli.load_runtime_vars`).
-    debug_mode = debug_mode or runtime_vars()._debug_mode
-    if debug_mode:
-        require_debug_support(method)
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError(
-                "`debug_mode` needs the main thread, which alone can handle ctrl-c; this root runs in "
-                f"{threading.current_thread().name!r}"
-            )
-    get_backend(method)
-    registry = wrap_addresses(registry_addrs, "registry_addrs")
-    for addr in registry:
-        require_connectable(addr)
-    bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
-    for addr in bind:
-        require_bindable(addr)
-    keys = _transports(enable_transports, registry, bind)
-    limit = _frame_limit(max_frame_size)
-    addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
+    claim_process()
     with contextlib.ExitStack() as undo:
-        _note_booting(True)
-        undo.callback(_note_booting, False)
+        undo.callback(release_process)
+        require_name(name)
+        if tls is not None and not isinstance(tls, TLSConfig):
+            raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
+        if arbiter_addr is not None:
+            warnings.warn(
+                "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
+            )
+            registry_addrs = registry_addrs or [arbiter_addr]
+        if rpc_module_paths is not None:
+            warnings.warn(
+                "`rpc_module_paths` is outdated; use `enable_modules`",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+        level, method = _environment(loglevel, start_method)
+        # A command line may have asked for it (`devx.cli.load_runtime_vars`).
+        debug_mode = debug_mode or runtime_vars()._debug_mode
+        if debug_mode:
+            require_debug_support(method)
+            if threading.current_thread() is not threading.main_thread():
+                raise RuntimeError(
+                    "`debug_mode` needs the main thread, which alone can handle ctrl-c; this root runs in "
+                    f"{threading.current_thread().name!r}"
+                )
+        get_backend(method)
+        registry = wrap_addresses(registry_addrs, "registry_addrs")
+        for addr in registry:
+            require_connectable(addr)
+        bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
+        for addr in bind:
+            require_bindable(addr)
+        keys = _transports(enable_transports, registry, bind)
+        limit = _frame_limit(max_frame_size)
+        addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
         undo.enter_context(
             _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
         )
@@ -359,7 +341,6 @@ async def open_root_actor(
             if sync_pauses:
                 undo.callback(load_late("stop_greenback"))
                 await load_late("init_greenback")()
-            _note_booting(False)
             try:
                 yield actor
             except BaseException as exc:

@@ -55,9 +55,11 @@ class ServedDialog(ContextDialog):
             with self._scope:
                 try:
                     value = await endpoint.fn(**{str(endpoint.param): self}, **kwargs)
+                    self._actor.end_if_copy()
                     self._report_return(value)
-                except trio.Cancelled as exc:
-                    hidden = unmasked(exc)
+                except BaseException as exc:
+                    self._actor.end_if_copy(exc)
+                    hidden = unmasked(exc) if isinstance(exc, trio.Cancelled) else None
                     if hidden is not None:
                         raise hidden from None
                     raise

@@ -22,7 +22,7 @@ _RELEASE_INTERVAL = 0.1
 class Lifeline:
     """Watches the processes above this one from a daemon thread.
 
-    The other end of the boot pipe closes when the parent dies or has lost its own parent.  A parent that is stopped,
+    The parent's end of the boot pipe says a byte when it has lost its own parent, and closes when it dies.  A parent that is stopped,
     or whose threads all wait for the GIL, can't pass a loss on: those above it are therefore watched, too.
 
     On loss, in this order: the lifelines of the own subactors are released, so that all levels of
@@ -115,7 +115,7 @@ class Lifeline:
         os._exit(self._exit_code)
 
     def _wait_for_end(self) -> None:
-        """Return when a process above has ended, at the pipe's end of file, or when woken by :meth:`stop`."""
+        """Return when a process above has ended, when the pipe tells of it, or when woken by :meth:`stop`."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._wake_r, select.POLLIN)
@@ -125,16 +125,8 @@ class Lifeline:
             # One without a descriptor is left to the pipes, which its end goes down by.
             if watch.fd >= 0:
                 poll.register(watch.fd, select.POLLIN)
-        while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if ready - {self._fd}:
-                return
-            try:
-                if not os.read(self._fd, 512):
-                    return
-            except OSError:
-                # A descriptor that cannot be read can never report the parent's death.
-                return
+        # Whatever the pipe has to say, it is the end: a byte, the end of file, or that it can't be read.
+        poll.poll()
 
     def _close_watches(self) -> None:
         for watch in self._above:
