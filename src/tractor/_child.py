@@ -19,6 +19,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
+from tractor._util._at_fork import note_handler
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import collapse_eg
 from tractor._util._ki import is_in_foreground
@@ -33,6 +34,7 @@ from tractor.msg._boxing import pack_error
 from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.runtime._actor import Actor
 from tractor.runtime._calls import request
+from tractor.runtime._group_signals import ancestor_got, note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import asyncio_host
@@ -43,7 +45,7 @@ from tractor.spawn._comm import set_short_name
 from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
-from tractor.spawn._signal_help import run_handlers, signals_need_help
+from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
 
 __all__ = ["main"]
 
@@ -137,41 +139,23 @@ def run_child(args: ChildArgs) -> int:
     )
     if args.loglevel:
         _log.get_console_log(args.loglevel)
-    if threading.current_thread() is threading.main_thread():
-        # Quiet also before and after the time in which `_watch_signals` takes it.
-        _early_interrupts.clear()
-        signal.signal(signal.SIGINT, _note_interrupt)
-        _unblock_sigint()
-        if os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
-            arm_task_dumps(repr((args.name, args.uuid)))
+    early = EarlySignals(args.own_process)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
+        arm_task_dumps(repr((args.name, args.uuid)))
+    main = partial(_child_main, args, record, early)
     try:
         if args.infect_asyncio:
-            status: int = load_late("run_infected")(partial(_child_main, args, record))
+            status: int = load_late("run_infected")(main)
             return status
-        return trio.run(_child_main, args, record, strict_exception_groups=True)
+        return trio.run(main, strict_exception_groups=True)
     except BaseException as exc:
         if not args.own_process:
             raise
         sys.excepthook(type(exc), exc, exc.__traceback__)
         return 1
-
-
-_early_interrupts: list[int] = []
-"""The SIGINTs that came before `_watch_signals` took them."""
-
-
-def _note_interrupt(number: int, frame: object) -> None:
-    _early_interrupts.append(number)
-
-
-def _unblock_sigint() -> None:
-    """Take back the block that the parent started this process with, so that none hits an interpreter that starts.
-
-    Before there is any other thread: each takes its starter's mask over, and hands it down to the programs that it
-    runs.  trio's guest mode starts one for itself, which later runs what is given to `trio.to_thread`.
-    """
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    finally:
+        early.stop()
 
 
 def leave(code: int) -> NoReturn:
@@ -185,7 +169,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-async def _child_main(args: ChildArgs, record: BootRecord) -> int:
+async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) -> int:
     aid = Aid(args.name, args.uuid, os.getpid())
     chan, spec = await (_connect if args.own_process else _connect_unless_given_up)(args, aid)
     set_runtime_vars(spec._runtime_vars)
@@ -220,9 +204,8 @@ async def _child_main(args: ChildArgs, record: BootRecord) -> int:
     async with open_runtime(actor, registration.stop):
         await actor.io_nursery.start(actor.serve_channel, chan)
         if args.own_process:
-            if signals_need_help():
-                await actor.io_nursery.start(run_handlers)
-            await actor.io_nursery.start(_watch_signals, actor)
+            await actor.io_nursery.start(note_signals, actor, run_pending_handlers)
+            await actor.io_nursery.start(_watch_signals, actor, early)
         else:
             actor.io_nursery.start_soon(_watch_lifeline, actor, args.boot_fd)
         try:
@@ -348,18 +331,20 @@ async def _watch_lifeline(actor: Actor, boot_fd: int) -> None:
 
 
 async def _watch_signals(
-    actor: Actor, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    actor: Actor,
+    early: EarlySignals,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """SIGINT and SIGTERM cancel this actor's runtime, with itself as canceller."""
-    caught = {signal.SIGINT, signal.SIGTERM}
-    # Where handlers need help to run (see `_signal_help`), this is it.
-    _unblock_sigint()
-    with trio.open_signal_receiver(*caught) as signals:
-        since = None
-        if _early_interrupts:
-            # It came at some time before; now that there is a receiver, it gets it.
-            since = 0.0
-            signal.raise_signal(_early_interrupts.pop())
+    """SIGINT, SIGTERM and SIGHUP cancel this actor's runtime, unless they are an ancestor's to handle."""
+    if not early.numbers:
+        task_status.started()
+        return
+    with trio.open_signal_receiver(*early.numbers) as signals:
+        for number in early.numbers:
+            note_handler(signal.getsignal(number))
+        for number, at in early.take().items():
+            actor.signals.note(number, at)
+            actor.io_nursery.start_soon(_on_signal, actor, number, at, True)
         task_status.started()
         host, interrupts = asyncio_host.get(), 0
         async for number in signals:
@@ -367,32 +352,41 @@ async def _watch_signals(
             interrupts += number == signal.SIGINT
             if host is not None and interrupts > 1 and actor.cancel_called:
                 host.interrupted_again()
-            elif number == signal.SIGINT and (runtime_vars()._debug_mode or is_in_foreground()):
-                actor.io_nursery.start_soon(_cancel_unless_debugged, actor, since)
-                since = None
             else:
-                actor.cancel_soon()
+                actor.io_nursery.start_soon(_on_signal, actor, number, time.monotonic())
 
 
-async def _cancel_unless_debugged(actor: Actor, since: float | None) -> None:
+async def _on_signal(actor: Actor, number: int, at: float, early: bool = False) -> None:
+    """Cancel the actor, with itself as canceller; not where the signal was sent to all.
+
+    Args:
+        actor: the actor.
+        number: the signal.
+        at: when it came, on the clock that is the same in all processes.
+        early: it may have come at any time before.
+    """
+    interrupt = number == signal.SIGINT and (runtime_vars()._debug_mode or is_in_foreground())
+    if interrupt and await _is_debugged(actor, 0.0 if early else at, at):
+        log.devx("the ctrl-c is ignored: a debug REPL is in use")
+    elif await ancestor_got(actor, number, at):
+        log.cancel("%s leaves the signal to its ancestors, which got it, too", actor.aid.reprol())
+    else:
+        actor.cancel_soon()
+
+
+async def _is_debugged(actor: Actor, since: float, at: float) -> bool:
     """A ctrl-c on the terminal reaches all of its processes; it is not meant for them while one has the REPL.
 
     The root knows.  If it is at the prompt itself it answers when the user has left that, so the question tells the
-    time, on the clock that is the same in all processes; ``since``: the ctrl-c may have come at any time from then on.
+    time; the ctrl-c came between these two.
     """
-    at = time.monotonic()
-    asked = {"since": at if since is None else since, "at": at}
-    held = False
     if actor.hooks.repl_busy():
-        held = True
-    elif actor.parent_chan is not None:
+        return True
+    if actor.parent_chan is not None:
         with contextlib.suppress(TransportClosed):
-            reply = await request(actor.parent_chan, "_debug_held", **asked).wait()
-            held = isinstance(reply, Return) and msgspec.msgpack.decode(reply.pld) is True
-    if held:
-        log.devx("the ctrl-c is ignored: a debug REPL is in use")
-    else:
-        actor.cancel_soon()
+            reply = await request(actor.parent_chan, "_debug_held", since=since, at=at).wait()
+            return isinstance(reply, Return) and msgspec.msgpack.decode(reply.pld) is True
+    return False
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ import errno
 import importlib
 import os
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
 from tractor import log as _log
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._util._at_fork import flush_standard_streams
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._names import require_name
@@ -46,6 +46,7 @@ from tractor.ipc._tls_config import TLSConfig
 from tractor.ipc._transports import needs_key
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
+from tractor.runtime._group_signals import note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import (
@@ -61,6 +62,7 @@ from tractor.spawn._contract import (
     selected_start_method,
     try_set_start_method,
 )
+from tractor.spawn._signal_help import ENDING
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 
 __all__ = ["open_nursery", "open_root_actor", "run_daemon"]
@@ -332,8 +334,9 @@ async def open_root_actor(
         if debug_mode:
             load_late("arm_debugger")(actor, debug_filter)
         registration = Registration(actor)
-        undo.enter_context(_sigterm_cancels(actor))
+        undo.enter_context(_signals_cancel(actor))
         async with open_runtime(actor, registration.stop):
+            await actor.io_nursery.start(note_signals, actor)
             actor.ipc_server.serve_endpoints(endpoints)
             await registration.start()
             if debug_mode:
@@ -397,36 +400,42 @@ def _use_settings(
 
 
 @contextmanager
-def _sigterm_cancels(actor: Actor) -> Iterator[None]:
-    """SIGTERM cancels the tree; afterwards the process ends as that signal would have ended it.
+def _signals_cancel(actor: Actor) -> Iterator[None]:
+    """SIGTERM and SIGHUP cancel the tree; afterwards the process ends as that signal would have ended it.
 
     Only in the main thread, and only where the program has left the signal alone.
     """
-    usable = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not usable:
-        yield
-        return
+    numbers: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        known = [n for n in ENDING if n != signal.SIGINT]
+        numbers = [n for n in known if signal.getsignal(n) is signal.SIG_DFL]
     token = trio.lowlevel.current_trio_token()
-    got = False
+    got: list[int] = []
 
-    def on_sigterm(_number: int, _frame: Any) -> None:
-        nonlocal got
-        got = True
+    def on_signal(number: int, _frame: Any) -> None:
+        got.append(number)
         with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(actor.cancel_soon)
 
-    signal.signal(signal.SIGTERM, on_sigterm)
+    for number in numbers:
+        signal.signal(number, on_signal)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in numbers:
+            # One that the program has put in place meanwhile stays.
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, signal.SIG_DFL)
         if got:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.kill(os.getpid(), signal.SIGTERM)
+            _end_by_signal(got[0])
+
+
+def _end_by_signal(number: int) -> NoReturn:
+    flush_standard_streams()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    # The first process of a container, PID 1, can't be ended by a signal of its own.
+    os._exit(128 + number)
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
 """What user code forks off is no actor: there the process is put back to what it was without a runtime.
 
-``multiprocessing`` with its ``fork`` method, pools, data loaders, a bare ``os.fork()``: the child has the parent's memory,
-and with it the runtime's signal handlers, its wake-up descriptor and a second copy of every socket.  With them it would
-ignore what is to end it, wake up its parent's loop with its own signals, and hide the parent's end from peers that wait
-for an end of file.
+``multiprocessing`` with its ``fork`` method, pools, data loaders, a bare ``os.fork()``: the child has the parent's
+memory, and with it the runtime's signal handlers, its wake-up descriptor and a second copy of every socket.  With them
+it would ignore what is to end it, wake up its parent's loop with its own signals, and hide the parent's end from peers
+that wait for an end of file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Protocol
 __all__ = [
     "arm",
     "close_in_child",
+    "flush_standard_streams",
     "leave_copy",
     "note_handler",
     "on_fork",

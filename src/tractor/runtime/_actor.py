@@ -42,6 +42,7 @@ from tractor.runtime._calls import request
 from tractor.runtime._context import Context
 from tractor.runtime._context_serve import ServedDialog
 from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
+from tractor.runtime._group_signals import SignalLog
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._late import LATE_REQUESTS, load_late
 from tractor.runtime._portal import Portal
@@ -98,6 +99,9 @@ class ChildRecord(Protocol):
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
 
+    asked_to_go: bool
+    """This actor has asked it to cancel, or sends it signals so that it ends."""
+
     respawn: Callable[[], bool] | None
     """Replaces it by a fresh process; whether its function is run again.  Raises RuntimeFailure."""
 
@@ -151,6 +155,7 @@ class Actor:
         self.enabled: set[str] = {canonical(name) for name in enable_modules}
         self.lifetime_stack = ExitStack()
         self.hooks = RuntimeHooks()
+        self.signals = SignalLog()
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
         self.cancel_complete = False

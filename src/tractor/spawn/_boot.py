@@ -1,9 +1,10 @@
 """The boot pipe: what a child must have before it can connect, and its lifeline ever after.
 
 The parent writes one record (4 bytes little-endian length, then msgpack) *before* it starts the
-child, so that no write can fail or block once a process exists.  It then keeps the write end.  One more byte on
-the child's side, or the end of file, means that the parent is gone.  The byte is for an end that is told: a process that
-user code has forked off the parent may hold the write end, too, and so hide the end of file.
+child, so that no write can fail or block once a process exists.  It then keeps the write end.  One
+more byte on the child's side, or the end of file, means that the parent is gone.  The byte is for an
+end that is told: a process that was forked off the parent may hold the write end, too, and so hide
+the end of file.
 """
 
 from __future__ import annotations

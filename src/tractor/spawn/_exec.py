@@ -11,7 +11,8 @@ import trio
 
 from ._contract import SpawnRequest
 from ._own_child import OwnChild
-from ._pipes import BootedChild, ChildPipes, sigint_blocked
+from ._pipes import BootedChild, ChildPipes
+from ._signal_help import held_off
 
 __all__ = ["BACKEND", "ExecBackend", "ExecProcess", "PopenChild", "start_program"]
 
@@ -118,7 +119,7 @@ def start_program(
         kwargs["stderr"] = pipes.capture.write_fd
     # Popen runs right here: with vfork it takes 0.2 ms, less than the way to a thread and back,
     # and the child's parent *thread* is then one that lives as long as the runtime.
-    with sigint_blocked():
+    with held_off():
         popen: subprocess.Popen[bytes] = subprocess.Popen(command, **kwargs, pass_fds=passed)
     try:
         return ExecProcess(PopenChild(popen), pipes, shlex.join(command), nursery)

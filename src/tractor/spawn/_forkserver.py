@@ -6,7 +6,6 @@ import _thread
 import importlib
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -18,6 +17,7 @@ from ._fork import fork_in_fresh_thread
 from ._fork_reset import close_descriptors, forget_program, reset_process
 from ._forked import ForkedProc
 from ._pipes import BootedChild, ChildPipes
+from ._signal_help import ENDING
 
 __all__ = ["BACKEND", "ForkBackend", "ForkProcess"]
 
@@ -105,8 +105,8 @@ def _run_child(request: SpawnRequest, pipes: ChildPipes, mask: set[int]) -> NoRe
     if pipes.capture is not None:
         os.dup2(pipes.capture.write_fd, 2)
     close_descriptors(pipes.inherited_fds())
-    # Unblocked by the child once it can handle it.
-    reset_process({*mask, signal.SIGINT})
+    # Unblocked by the child once it can handle them.
+    reset_process({*mask, *ENDING})
     child: Any = sys.modules[CHILD_MODULE]
     forget_program(child.__spec__)
     args = child.ChildArgs(

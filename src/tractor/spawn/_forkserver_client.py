@@ -20,8 +20,8 @@ from tractor.runtime._state import current_actor
 
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
-from ._pipes import sigint_blocked
 from ._sentinel import forget, guard, stand_down
+from ._signal_help import held_off
 
 __all__ = [
     "ForkServerClient",
@@ -74,7 +74,8 @@ class ForkServerClient:
         Raises:
             OSError, EOFError: The fork server can't be started, or has died.
         """
-        with sigint_blocked():
+        # Blocked in it for good: one that is sent to all processes at once is the root's to handle.
+        with held_off():
             self._server.ensure_running()
         self._pid = self._server._forkserver_pid
         status_fd, data_fd = self._server.connect_to_new_process(fds)

@@ -22,8 +22,9 @@ _RELEASE_INTERVAL = 0.1
 class Lifeline:
     """Watches the processes above this one from a daemon thread.
 
-    The parent's end of the boot pipe says a byte when it has lost its own parent, and closes when it dies.  A parent that is stopped,
-    or whose threads all wait for the GIL, can't pass a loss on: those above it are therefore watched, too.
+    The parent's end of the boot pipe sends a byte when it has lost its own parent, and closes when it dies.  A parent
+    that is stopped, or whose threads all wait for the GIL, can't pass a loss on: those above it are therefore
+    watched, too.
 
     On loss, in this order: the lifelines of the own subactors are released, so that all levels of
     a tree run in parallel; ``on_lost`` is called; after ``grace`` the process is left by force,

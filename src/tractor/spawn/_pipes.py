@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from types import TracebackType
 
 import trio
@@ -15,7 +13,7 @@ from ._contract import SpawnRequest, selected_start_method
 from ._own_child import ExitSource
 from ._stderr import StderrCapture
 
-__all__ = ["BootedChild", "ChildPipes", "sigint_blocked"]
+__all__ = ["BootedChild", "ChildPipes"]
 
 
 class ChildPipes:
@@ -163,20 +161,3 @@ class BootedChild:
             os.close(self._fds.pop())
         if self._capture is not None:
             await self._capture.aclose()
-
-
-@contextlib.contextmanager
-def sigint_blocked() -> Iterator[None]:
-    """Have a child begin with SIGINT blocked; it unblocks it once it can handle it.
-
-    Otherwise a ctrl-c in a terminal, which reaches the whole process group, would hit a starting interpreter and
-    make it print a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
