@@ -19,11 +19,12 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
-from tractor._util._at_fork import note_handler
+from tractor._util._at_fork import flush_standard_streams, note_handler
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import collapse_eg
 from tractor._util._ki import is_in_foreground
 from tractor._util._proctitle import actor_title, set_actor_proctitle
+from tractor._util._stdio import take_numbers
 from tractor._util._task_tree import arm_task_dumps
 from tractor.discovery._registration import Registration
 from tractor.ipc._addr import UnwrappedAddress, get_address_cls
@@ -46,6 +47,7 @@ from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
+from tractor.spawn._tracker import use_tracker
 
 __all__ = ["main"]
 
@@ -53,6 +55,9 @@ log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds in which the parent must have answered."""
+
+SIGNAL_GRACE = 0.3
+"""Seconds in which it must have done so where a signal wants this process to end."""
 
 
 class ChildArgs(msgspec.Struct, frozen=True):
@@ -126,6 +131,10 @@ def run_child(args: ChildArgs) -> int:
     if args.stderr_fd is not None:
         os.set_inheritable(args.stderr_fd, False)
         record = msgspec.structs.replace(record, stderr_fd=args.stderr_fd)
+    if args.own_process:
+        take_numbers()
+    if record.tracker_fd is not None:
+        use_tracker(record.tracker_fd)
     set_ancestry(record.ancestry, args.server_pid)
     select_start_method_later(
         os.environ.get("TRACTOR_SPAWN_METHOD") or record.start_method or "trio"
@@ -163,15 +172,16 @@ def leave(code: int) -> NoReturn:
     with contextlib.suppress(BaseException):
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    flush_standard_streams()
     os._exit(code)
 
 
 async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) -> int:
     aid = Aid(args.name, args.uuid, os.getpid())
-    chan, spec = await (_connect if args.own_process else _connect_unless_given_up)(args, aid)
+    if args.own_process:
+        chan, spec = await _connect_unless_ended(args, aid, early)
+    else:
+        chan, spec = await _connect_unless_given_up(args, aid)
     set_runtime_vars(spec._runtime_vars)
     chan.transport.set_max_frame_size(runtime_vars()._max_frame_size)
     actor = Actor(
@@ -260,6 +270,27 @@ async def _connect(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
             f"the parent began with a {type(spec).__name__!r} message instead of its configuration"
         )
     return chan, spec
+
+
+async def _connect_unless_ended(
+    args: ChildArgs, aid: Aid, early: EarlySignals
+) -> tuple[Channel, SpawnSpec]:
+    """As :func:`_connect`; a signal ends the process if the parent, whose word it waits for, is not there soon."""
+    token = trio.lowlevel.current_trio_token()
+    with trio.CancelScope() as scope:
+
+        def limit() -> None:
+            scope.deadline = min(scope.deadline, trio.current_time() + SIGNAL_GRACE)
+
+        early.on_note = lambda: token.run_sync_soon(limit)
+        if early.came():
+            limit()
+        try:
+            return await _connect(args, aid)
+        finally:
+            early.on_note = lambda: None
+    early.end_by_it()
+    raise SystemExit(1)
 
 
 async def _connect_unless_given_up(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:

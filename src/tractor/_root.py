@@ -21,6 +21,7 @@ from tractor._util._at_fork import flush_standard_streams
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._names import require_name
+from tractor._util._stdio import numbers_taken
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
 from tractor.discovery._registration import Registration
@@ -63,6 +64,7 @@ from tractor.spawn._contract import (
     try_set_start_method,
 )
 from tractor.spawn._signal_help import ENDING
+from tractor.spawn._tracker import share_tracker
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 
 __all__ = ["open_nursery", "open_root_actor", "run_daemon"]
@@ -257,6 +259,7 @@ async def open_root_actor(
     claim_process()
     with contextlib.ExitStack() as undo:
         undo.callback(release_process)
+        undo.enter_context(numbers_taken())
         require_name(name)
         if tls is not None and not isinstance(tls, TLSConfig):
             raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
@@ -337,6 +340,7 @@ async def open_root_actor(
         undo.enter_context(_signals_cancel(actor))
         async with open_runtime(actor, registration.stop):
             await actor.io_nursery.start(note_signals, actor)
+            await actor.io_nursery.start(share_tracker)
             actor.ipc_server.serve_endpoints(endpoints)
             await registration.start()
             if debug_mode:

@@ -57,6 +57,8 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where the certificates for TCP are; ``None``: TCP is plain."""
     stderr_fd: int | None = None
     """The child's duplicate of the real stderr; ``None`` where fd 2 is the real one already."""
+    tracker_fd: int | None = None
+    """Where multiprocessing's resource tracker is told; ``None``: there is none, or its number is another one."""
     parent_pid: int = 0
     start_method: str | None = None
     """The backend with which the child starts subactors of its own; ``None``: the default one."""

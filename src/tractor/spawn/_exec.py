@@ -9,6 +9,8 @@ import sys
 
 import trio
 
+from tractor._util._stdio import to_hand_down
+
 from ._contract import SpawnRequest
 from ._own_child import OwnChild
 from ._pipes import BootedChild, ChildPipes
@@ -117,6 +119,7 @@ def start_program(
     passed = (*kwargs.pop("pass_fds", ()), *pipes.inherited_fds(), *fds)
     if pipes.capture is not None:
         kwargs["stderr"] = pipes.capture.write_fd
+    kwargs.update(to_hand_down(kwargs))
     # Popen runs right here: with vfork it takes 0.2 ms, less than the way to a thread and back,
     # and the child's parent *thread* is then one that lives as long as the runtime.
     with held_off():

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import trio
 
+from tractor._util._stdio import replace_missing
+
 from ._contract import SpawnRequest
 from ._fork import fork_in_fresh_thread
 from ._fork_reset import close_descriptors, forget_program, reset_process
@@ -104,6 +106,7 @@ def _run_child(request: SpawnRequest, pipes: ChildPipes, mask: set[int]) -> NoRe
     """In the forked child, in its only thread, every signal blocked."""
     if pipes.capture is not None:
         os.dup2(pipes.capture.write_fd, 2)
+    replace_missing()
     close_descriptors(pipes.inherited_fds())
     # Unblocked by the child once it can handle them.
     reset_process({*mask, *ENDING})

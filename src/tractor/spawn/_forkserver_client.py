@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 import types
@@ -15,13 +16,16 @@ from typing import Any
 
 import trio
 
+from tractor._util._at_fork import on_fork
 from tractor._util._proc_stat import pid_alive, process_start_time
+from tractor._util._stdio import to_hand_down
 from tractor.runtime._state import current_actor
 
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
 from ._sentinel import forget, guard, stand_down
 from ._signal_help import held_off
+from ._tracker import tracker_fd
 
 __all__ = [
     "ForkServerClient",
@@ -53,8 +57,7 @@ class ForkServerClient:
     """
 
     def __init__(self) -> None:
-        # Stands in for multiprocessing's resource tracker: that one would live until the end of the program, too,
-        # and a child that needs one starts its own.
+        # Stands in for multiprocessing's resource tracker where there is none.
         self._no_tracker = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._server = _unshared_server(self._no_tracker)
         self._pid: int | None = None
@@ -88,6 +91,11 @@ class ForkServerClient:
             raise
         write_all(data_fd, data)
         return child
+
+    def disown(self) -> None:
+        """In a process that was forked off: it does not keep the fork server alive."""
+        if self._server is not None and self._server._forkserver_alive_fd is not None:
+            os.close(self._server._forkserver_alive_fd)
 
     def stop(self) -> None:
         """End the fork server and reap it.  Idempotent."""
@@ -272,8 +280,9 @@ def _unshared_server(no_tracker: int) -> Any:
     """
     stand_ins = {
         "resource_tracker": types.SimpleNamespace(
-            ensure_running=lambda: None, getfd=lambda: no_tracker
+            ensure_running=lambda: None, getfd=lambda: tracker_fd() or no_tracker
         ),
+        "util": types.SimpleNamespace(**{**vars(util), "spawnv_passfds": _spawn_server}),
         "spawn": types.SimpleNamespace(
             get_executable=spawn.get_executable,
             get_preparation_data=lambda name: {"sys_path": import_path()},
@@ -288,6 +297,25 @@ def _unshared_server(no_tracker: int) -> Any:
     server: Any = type("ForkServer", (forkserver.ForkServer,), methods)()
     server.set_forkserver_preload(PRELOADED)
     return server
+
+
+def _spawn_server(path: Any, args: Any, fds: Any) -> int:
+    """As multiprocessing's own; but where this process has no standard stream, the server gets the null device."""
+    server = subprocess.Popen(args, executable=path, pass_fds=fds, **to_hand_down())  # type: ignore[call-overload]
+    # Reaped by its number.
+    server.returncode = 0
+    return int(server.pid)
+
+
+def _after_fork() -> None:
+    """In what user code has forked off: the server is its parent's, and ends with that one."""
+    global _current
+    current, _current = _current, None
+    if current is not None:
+        current[1].disown()
+
+
+on_fork(_after_fork)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -12,6 +12,7 @@ from ._boot import BootRecord, LifelineEnd, open_boot_pipe
 from ._contract import SpawnRequest, selected_start_method
 from ._own_child import ExitSource
 from ._stderr import StderrCapture
+from ._tracker import tracker_fd
 
 __all__ = ["BootedChild", "ChildPipes"]
 
@@ -42,6 +43,7 @@ class ChildPipes:
     ) -> None:
         self.capture = StderrCapture() if capture else None
         stderr_fd = self.capture.real_fd if self.capture is not None and keeps_numbers else None
+        self._tracker_fd = tracker_fd() if keeps_numbers else None
         try:
             self.boot_fd, self.lifeline = open_boot_pipe(
                 BootRecord(
@@ -49,6 +51,7 @@ class ChildPipes:
                     key_is_explicit=request.key_is_explicit,
                     tls=request.tls,
                     stderr_fd=stderr_fd,
+                    tracker_fd=self._tracker_fd,
                     parent_pid=os.getpid(),
                     start_method=selected_start_method(),
                 )
@@ -60,9 +63,8 @@ class ChildPipes:
 
     def inherited_fds(self) -> tuple[int, ...]:
         """The descriptors that the child keeps under their numbers, besides 0, 1 and 2."""
-        if self.capture is None:
-            return (self.boot_fd,)
-        return (self.boot_fd, self.capture.real_fd)
+        real_fd = None if self.capture is None else self.capture.real_fd
+        return tuple(fd for fd in (self.boot_fd, real_fd, self._tracker_fd) if fd is not None)
 
     def __enter__(self) -> ChildPipes:
         return self

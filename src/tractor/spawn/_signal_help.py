@@ -8,11 +8,12 @@ asks for pending signals, and not while Python code runs.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 __all__ = [
@@ -54,12 +55,17 @@ class EarlySignals:
     It unblocks them, so that no thread that is started from now on has them blocked.  In a thread other than the main
     one it does nothing.  A signal that the parent had ignored, as SIGHUP under ``nohup``, stays ignored.
 
+    Attributes:
+        numbers: those that it takes.
+        on_note: called by the handler.
+
     Args:
         own_process: ``False``: the child shares its parent's process, and leaves its signals alone.
     """
 
     def __init__(self, own_process: bool = True) -> None:
         self._times: dict[int, float] = {}
+        self.on_note: Callable[[], object] = lambda: None
         self.numbers: set[int] = set()
         if not own_process or threading.current_thread() is not threading.main_thread():
             return
@@ -72,12 +78,24 @@ class EarlySignals:
 
     def _note(self, number: int, _frame: Any) -> None:
         self._times.setdefault(number, time.monotonic())
+        self.on_note()
+
+    def came(self) -> bool:
+        """Whether a signal has come that nobody has taken."""
+        run_pending_handlers()
+        return bool(self._times)
 
     def take(self) -> dict[int, float]:
         """The signals that have come since the last call, and when, on the monotonic clock."""
         run_pending_handlers()
         taken, self._times = self._times, {}
         return taken
+
+    def end_by_it(self) -> None:
+        """End the process by the first signal that has come, if one has."""
+        for number in self._times:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def stop(self) -> None:
         """The loop has ended: from now on they end the process as ever, but for SIGINT, which is not heard."""

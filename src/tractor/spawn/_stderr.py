@@ -7,6 +7,8 @@ import os
 
 import trio
 
+from tractor._util._stdio import has_stream
+
 from ._boot import dup_above_stdio
 
 __all__ = ["TAIL_SIZE", "StderrCapture"]
@@ -29,9 +31,9 @@ class StderrCapture:
     """
 
     def __init__(self) -> None:
-        try:
+        if has_stream(2):
             self.real_fd = dup_above_stdio(2)
-        except OSError:
+        else:
             # Without a stderr of our own the child has none either.
             null = os.open(os.devnull, os.O_WRONLY)
             self.real_fd = dup_above_stdio(null)
