@@ -147,7 +147,7 @@ def run_child(args: ChildArgs) -> int:
         )
     )
     if args.loglevel:
-        _log.get_console_log(args.loglevel)
+        _log.print_unless_handled(args.loglevel)
     early = EarlySignals(args.own_process)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread and os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
@@ -161,7 +161,9 @@ def run_child(args: ChildArgs) -> int:
     except BaseException as exc:
         if not args.own_process:
             raise
-        sys.excepthook(type(exc), exc, exc.__traceback__)
+        # An endpoint's own, which its caller has been told of.
+        if not isinstance(exc, KeyboardInterrupt):
+            sys.excepthook(type(exc), exc, exc.__traceback__)
         return 1
     finally:
         early.stop()

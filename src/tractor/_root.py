@@ -169,16 +169,16 @@ def _random_addrs(keys: list[str], registry: Sequence[UnwrappedAddress], aid: Ai
 
 def _environment(loglevel: str | None, start_method: str | None) -> tuple[str, str]:
     """Log level and backend, where the environment beats the arguments."""
-    env_level = os.environ.get("TRACTOR_LOGLEVEL")
-    env_method = os.environ.get("TRACTOR_SPAWN_METHOD")
-    for name, given, env in (
-        ("TRACTOR_LOGLEVEL", loglevel, env_level),
-        ("TRACTOR_SPAWN_METHOD", start_method, env_method),
-    ):
+    method = os.environ.get("TRACTOR_SPAWN_METHOD") or start_method or selected_start_method()
+    return os.environ.get("TRACTOR_LOGLEVEL") or loglevel or "error", method
+
+
+def _log_overruled(loglevel: str | None, start_method: str | None) -> None:
+    """Say which arguments the environment beats."""
+    for name, given in (("TRACTOR_LOGLEVEL", loglevel), ("TRACTOR_SPAWN_METHOD", start_method)):
+        env = os.environ.get(name)
         if env and given and env != given:
             log.warning("%s=%r in the environment beats the argument %r", name, env, given)
-    method = env_method or start_method or selected_start_method()
-    return env_level or loglevel or "error", method
 
 
 def _frame_limit(given: int) -> int:
@@ -295,9 +295,9 @@ async def open_root_actor(
         keys = _transports(enable_transports, registry, bind)
         limit = _frame_limit(max_frame_size)
         addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
-        undo.enter_context(
-            _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
-        )
+        undo.enter_context(_console(level, loglevel))
+        undo.callback(log.info, "Root actor terminated")
+        _log_overruled(loglevel, start_method)
         _use_settings(undo, authkey, tls, keys, limit)
         sync_pauses = debug_mode and maybe_enable_greenback and greenback_is_there()
         undo.enter_context(own_breakpoint(SYNC_PAUSE if sync_pauses else None))
@@ -356,7 +356,6 @@ async def open_root_actor(
                 raise
             finally:
                 log.info("Closing down root actor")
-    log.info("Root actor terminated")
 
 
 def _close_all(endpoints: list[Endpoint]) -> None:
@@ -365,14 +364,15 @@ def _close_all(endpoints: list[Endpoint]) -> None:
 
 
 @contextmanager
-def _console(level: str, given: bool) -> Iterator[None]:
-    """Print the package's log at ``level`` for the length of the block.
+def _console(level: str, argument: str | None) -> Iterator[None]:
+    """Print the package's log at ``level`` for the length of the block, unless the program has handlers of its own.
 
     A default level does not override one that the program has set on the logger itself.
     """
     logger = _log.get_logger(mk_sublog=False).logger
     before, handlers = logger.level, list(logger.handlers)
-    _log.get_console_log(level if given or not before else None)
+    given = argument is not None or "TRACTOR_LOGLEVEL" in os.environ
+    _log.print_unless_handled(level if given or not before else None)
     try:
         yield
     finally:
@@ -471,7 +471,9 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
         open_actor_nursery(actor) as an,
     ):
         yield an
-    log.info("Actor-runtime-shutdown")
+    argument = root_kwargs.get("loglevel")
+    with _console(_environment(argument, None)[0], argument):
+        log.info("Actor-runtime-shutdown")
 
 
 def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
