@@ -45,6 +45,7 @@ from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.ipc._settings import WireSettings, reset_wire_settings, set_wire_settings
 from tractor.ipc._tls_config import TLSConfig
 from tractor.ipc._transports import needs_key
+from tractor.ipc._uds_leftovers import sweep
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
 from tractor.runtime._group_signals import note_signals
@@ -310,6 +311,8 @@ async def open_root_actor(
 
         elected, endpoints, known = await _elect(addrs, bind, keys, aid, ensure_registry)
         undo.callback(_close_all, endpoints)
+        for space in {e.addr.bindspace for e in endpoints if e.addr.proto_key == "uds"}:
+            sweep(space)
         for module in enable_modules or ():
             importlib.import_module(module)
         cls = Registrar if elected else Actor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 
 import trio
@@ -28,6 +30,8 @@ async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> se
         ValueError: A pid is not positive.
     """
     alive = {pid for pid, start_time in pids.items() if pid_alive(pid, start_time)}
+    for pid in pids.keys() - alive:
+        _reap_inherited(pid)
 
     async def wait_one(pid: int) -> None:
         watch = ExitWatch(pid)
@@ -36,6 +40,7 @@ async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> se
             if pid_alive(pid, pids[pid]):
                 await watch.wait()
             alive.discard(pid)
+            _reap_inherited(pid)
         finally:
             watch.close()
 
@@ -44,3 +49,12 @@ async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> se
             for pid in tuple(alive):
                 nursery.start_soon(wait_one, pid)
     return alive
+
+
+def _reap_inherited(pid: int) -> None:
+    """Reap a process that has become a child of this one by the death of its parent.
+
+    That happens to the first process of a container, and to one that has made itself a subreaper.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        os.waitpid(pid, os.WNOHANG)
