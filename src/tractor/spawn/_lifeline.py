@@ -58,7 +58,7 @@ class Lifeline:
         self._lock = threading.Lock()
         self._lost = False
         self._stopped = False
-        # Closing the write end wakes the thread.
+        # A byte wakes the thread: what user code has forked off may hold the write end, too.
         self._wake_r, self._wake_w = os.pipe()
         self._above = [ProcessWatch(pid, start_time) for pid, start_time in above]
         self._thread = threading.Thread(target=self._watch, name="tractor-lifeline", daemon=True)
@@ -85,7 +85,7 @@ class Lifeline:
             if self._lost or self._stopped:
                 return
             self._stopped = True
-        os.close(self._wake_w)
+        os.write(self._wake_w, b"\0")
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -98,8 +98,8 @@ class Lifeline:
             if not self._stopped:
                 self._lost = True
         if not self._lost:
-            os.close(self._wake_r)
-            os.close(self._fd)
+            for fd in (self._wake_r, self._wake_w, self._fd):
+                os.close(fd)
             self._close_watches()
             return
         release_all_lifelines()

@@ -31,7 +31,7 @@ async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> se
     """
     alive = {pid for pid, start_time in pids.items() if pid_alive(pid, start_time)}
     for pid in pids.keys() - alive:
-        _reap_inherited(pid)
+        _reap_inherited(pid, pids[pid])
 
     async def wait_one(pid: int) -> None:
         watch = ExitWatch(pid)
@@ -40,7 +40,7 @@ async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> se
             if pid_alive(pid, pids[pid]):
                 await watch.wait()
             alive.discard(pid)
-            _reap_inherited(pid)
+            _reap_inherited(pid, pids[pid])
         finally:
             watch.close()
 
@@ -51,10 +51,12 @@ async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> se
     return alive
 
 
-def _reap_inherited(pid: int) -> None:
+def _reap_inherited(pid: int, start_time: float | None) -> None:
     """Reap a process that has become a child of this one by the death of its parent.
 
     That happens to the first process of a container, and to one that has made itself a subreaper.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        os.waitpid(pid, os.WNOHANG)
+    # The number may be a child's of this process's own by now, whose status is for whoever has started it.
+    if start_time is not None and process_start_time(pid) == start_time:
+        with contextlib.suppress(OSError):
+            os.waitpid(pid, os.WNOHANG)
