@@ -297,7 +297,7 @@ async def open_root_actor(
         limit = _frame_limit(max_frame_size)
         addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
         undo.enter_context(_console(level, loglevel))
-        undo.callback(log.info, "Root actor terminated")
+        undo.callback(_say_ended)
         _log_overruled(loglevel, start_method)
         _use_settings(undo, authkey, tls, keys, limit)
         sync_pauses = debug_mode and maybe_enable_greenback and greenback_is_there()
@@ -359,6 +359,10 @@ async def open_root_actor(
                 raise
             finally:
                 log.info("Closing down root actor")
+
+
+def _say_ended() -> None:
+    log.info("Root actor terminated")
 
 
 def _close_all(endpoints: list[Endpoint]) -> None:

@@ -138,7 +138,9 @@ async def forks(method: str, infected: str = "") -> None:
         print("root", all_forks(), await forks_here(True))
         print("actor", await actor.run(forks_here, thread=False))
         print("thread", await actor.run(forks_here, thread=True))
-        copies = [await actor.run(forks_and_returns, how=how) for how in ("exit", "raise", "return")]
+        copies = [
+            await actor.run(forks_and_returns, how=how) for how in ("exit", "raise", "return")
+        ]
         print("copies", copies)
         own = await fork_helper()
         begun = time.monotonic()
@@ -182,7 +184,8 @@ async def second() -> None:
     assert await trio.to_thread.run_sync(
         lambda: tractor.current_actor(err_on_no_runtime=False) is None
     )
-    assert not tractor.is_root_process() and not tractor.debug_mode()
+    assert not tractor.is_root_process()
+    assert not tractor.debug_mode()
     assert tractor.get_runtime_vars()["_registry_addrs"] == []
     for ask in (tractor.current_actor, lambda: tractor.find_actor("first").__aenter__()):
         try:
@@ -197,10 +200,6 @@ async def second() -> None:
                 pass
         except tractor.RuntimeFailure as exc:
             print("refused:", exc)
-
-
-async def threads() -> None:
-    """See ``__main__``."""
 
 
 def run_threads() -> None:
@@ -223,8 +222,8 @@ async def root_alone() -> None:
 # -- the standard library's shared memory --
 
 
-async def write(name: str, at: int) -> None:
-    segment = shared_memory.SharedMemory(name=name)
+async def write(segment_name: str, at: int) -> None:
+    segment = shared_memory.SharedMemory(name=segment_name)
     segment.buf[at] = at + 1
     segment.close()
 
@@ -244,10 +243,10 @@ async def shm(method: str, when: str = "before") -> None:
             leaked = await first.run(create)
             print("leaked", leaked)
         segment = before or shared_memory.SharedMemory(create=True, size=64)
-        await first.run(write, name=segment.name, at=0)
+        await first.run(write, segment_name=segment.name, at=0)
         await first.cancel_actor()
         for at in (1, 2):
-            portal = await an.run_in_actor(write, name=segment.name, at=at)
+            portal = await an.run_in_actor(write, segment_name=segment.name, at=at)
             await portal.wait_for_result()
     print(bytes(segment.buf[:4]))
     segment.close()
@@ -263,9 +262,8 @@ async def talk() -> None:
     subprocess.run(["echo", "by another program"], check=False)
 
 
-async def streams(method: str, path: str) -> None:
-    data = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    os.write(data, b"RECORD\n")
+async def streams(method: str, path: str, number: str) -> None:
+    data = int(number)
     async with tractor.open_nursery(start_method=method) as an:
         actor = await an.start_actor("worker", enable_modules=[__name__])
         await actor.run(talk)
@@ -362,16 +360,27 @@ async def term(method: str) -> None:
     print("never")
 
 
-# -- logs, errors, forks of ours --
+async def poor(method: str) -> None:
+    for proto in ("uds", "tcp"):
+        async with tractor.open_nursery(
+            start_method=method, enable_transports=[proto], authkey=b"0" * 32
+        ) as an:
+            portal = await an.start_actor("worker", enable_modules=[__name__])
+            print(await portal.run(add, a=1, b=2), "from", proto)
+            await portal.cancel_actor()
+
+
+# -- logs and errors --
+
+if "OWN_HANDLER" in os.environ:
+    logging.basicConfig(format="MINE %(levelname)s %(message)s", level="DEBUG", force=True)
 
 
 async def say() -> None:
     tractor.log.get_logger().info("from the actor")
 
 
-async def logs(method: str, level: str, handler: str = "") -> None:
-    if handler:
-        logging.basicConfig(format="MINE %(levelname)s %(message)s", level="DEBUG", force=True)
+async def logs(method: str, level: str) -> None:
     async with tractor.open_nursery(start_method=method, loglevel=level) as an:
         actor = await an.start_actor("worker", enable_modules=[__name__])
         tractor.log.get_logger().info("from the root")
@@ -395,17 +404,26 @@ async def raises(method: str) -> None:
         print("its actor ended with it")
 
 
-async def socket_of(name: str) -> None:
-    """A service that waits to be killed."""
-    async with tractor.open_root_actor(
-        name=name, tpt_bind_addrs=[(str(Path(sys.argv[3])), sys.argv[4])] if sys.argv[3:] else None
-    ):
+async def service(name: str, directory: str, file: str = "") -> None:
+    """One that waits to be killed; without a file name at an address of its own choice."""
+    registry = [(directory, "registrar.sock")]
+    bind = [(directory, file)] if file else None
+    async with tractor.open_root_actor(name=name, registry_addrs=registry, tpt_bind_addrs=bind):
         print("ready", flush=True)
         await trio.sleep_forever()
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "threads":
+def main(name: str, *args: str) -> None:
+    if name == "threads":
         run_threads()
+    elif name == "streams":
+        # Gets the number of the closed stream.
+        data = os.open(args[1], os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.write(data, b"RECORD\n")
+        trio.run(streams, *args, str(data))
     else:
-        trio.run(globals()[sys.argv[1]], *([sys.argv[2]] if sys.argv[1] == "socket_of" else sys.argv[2:]))
+        trio.run(globals()[name], *args)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
