@@ -340,15 +340,14 @@ async def orphans(method: str) -> None:
         async with tractor.open_nursery(start_method=method) as an:
             middle = await an.start_actor("middle", enable_modules=[__name__])
             await middle.run(die_at_once)
-    except (tractor.ActorFailure, tractor.TransportClosed) as exc:
-        print(type(exc).__name__)
+    except Exception:
+        print("it was killed")
     zombies = [
         pid
         for pid in filter(str.isdigit, os.listdir("/proc"))
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     ]
-    print("zombies", zombies, flush=True)
-    os.kill(os.getpid(), signal.SIGTERM)
+    print("zombies", zombies)
 
 
 async def term(method: str) -> None:
