@@ -11,13 +11,14 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import trio
 
 from tractor import log as _log
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
-from tractor._util._at_fork import flush_standard_streams
+from tractor._util._at_fork import flush_standard_streams, undone_in_child
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled
 from tractor._util._names import require_name
@@ -61,6 +62,7 @@ from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_
 from tractor.spawn._contract import (
     get_backend,
     require_debug_support,
+    select_start_method_later,
     selected_start_method,
     try_set_start_method,
 )
@@ -302,7 +304,9 @@ async def open_root_actor(
         _use_settings(undo, authkey, tls, keys, limit)
         sync_pauses = debug_mode and maybe_enable_greenback and greenback_is_there()
         undo.enter_context(own_breakpoint(SYNC_PAUSE if sync_pauses else None))
-        undo.callback(try_set_start_method, selected_start_method())
+        put_back = partial(select_start_method_later, selected_start_method())
+        undo.enter_context(undone_in_child(put_back))
+        undo.callback(put_back)
         try_set_start_method(method)
         uuid = mk_uuid()
 

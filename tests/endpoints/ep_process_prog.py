@@ -17,6 +17,7 @@ from pathlib import Path
 import trio
 
 import tractor
+from tractor.spawn._contract import selected_start_method
 
 FORK = multiprocessing.get_context("fork")
 
@@ -59,6 +60,10 @@ def look() -> None:
         faults.append("actor")
     if tractor.is_root_process() or tractor.get_runtime_vars()["_registry_addrs"]:
         faults.append("vars")
+    if sys.breakpointhook is not sys.__breakpointhook__ or "PYTHONBREAKPOINT" in os.environ:
+        faults.append("breakpoint")
+    if selected_start_method() != "trio":
+        faults.append("start method")
     sockets = [fd for fd in os.listdir("/proc/self/fd") if is_unix_listener_or_peer(fd)]
     if sockets:
         faults.append(f"sockets {sockets}")
