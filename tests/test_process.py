@@ -156,8 +156,8 @@ def test_a_closed_stream_is_never_a_descriptor_of_the_user(
     run("streams", method, str(path), shell=closed)
     number, _, content = Path(f"{path}.log").read_text().partition(" ")
     assert content == repr(b"RECORD\n")
-    if closed != "2>&-":
-        # The interpreter itself may have got 2 for something.
+    if len(closed) > 4 or (closed != "2>&-" and sys.version_info < (3, 14)):
+        # Else the interpreter itself may have got the number for something.
         assert number == closed[0]
 
 

@@ -261,9 +261,10 @@ async def shm(method: str, when: str = "before") -> None:
 # -- streams, signals --
 
 
-async def talk() -> None:
+async def talk(own_process: bool) -> None:
     print("progress 1 of 9", flush=True)
-    os.write(1, b"more\n")
+    if own_process:
+        os.write(1, b"more\n")
     subprocess.run(["echo", "by another program"], check=False)
 
 
@@ -271,7 +272,7 @@ async def streams(method: str, path: str, number: str) -> None:
     data = int(number)
     async with tractor.open_nursery(start_method=method) as an:
         actor = await an.start_actor("worker", enable_modules=[__name__])
-        await actor.run(talk)
+        await actor.run(talk, own_process=method != "subint")
         await actor.cancel_actor()
     with open(f"{path}.log", "w") as log:
         os.lseek(data, 0, 0)

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import trio
 
-from ._boot import BootRecord, LifelineEnd, open_boot_pipe
+from ._boot import BootRecord, LifelineEnd, dup_above_stdio, open_boot_pipe
 from ._contract import SpawnRequest, selected_start_method
 from ._own_child import ExitSource
 from ._stderr import StderrCapture
@@ -32,6 +32,7 @@ class ChildPipes:
         request: What is to be started.
         capture: Whether to read the child's stderr until it is configured.
         keeps_numbers: Whether descriptors have the same number in the child; else it has to be told otherwise.
+        own_process: ``False``: the child shares this process, and uses its descriptors.
 
     Raises:
         OSError: Out of descriptors.
@@ -39,24 +40,34 @@ class ChildPipes:
     """
 
     def __init__(
-        self, request: SpawnRequest, *, capture: bool = True, keeps_numbers: bool = True
+        self,
+        request: SpawnRequest,
+        *,
+        capture: bool = True,
+        keeps_numbers: bool = True,
+        own_process: bool = True,
     ) -> None:
         self.capture = StderrCapture() if capture else None
         stderr_fd = self.capture.real_fd if self.capture is not None and keeps_numbers else None
-        self._tracker_fd = tracker_fd() if keeps_numbers else None
+        tracker = tracker_fd() if keeps_numbers else None
+        self._tracker_fd: int | None = None
         try:
+            if tracker is not None and own_process:
+                # multiprocessing may close the original in a process that is forked off.
+                tracker = self._tracker_fd = dup_above_stdio(tracker)
             self.boot_fd, self.lifeline = open_boot_pipe(
                 BootRecord(
                     authkey=request.authkey,
                     key_is_explicit=request.key_is_explicit,
                     tls=request.tls,
                     stderr_fd=stderr_fd,
-                    tracker_fd=self._tracker_fd,
+                    tracker_fd=tracker,
                     parent_pid=os.getpid(),
                     start_method=selected_start_method(),
                 )
             )
         except BaseException:
+            self._close_tracker()
             if self.capture is not None:
                 self.capture.close()
             raise
@@ -81,7 +92,13 @@ class ChildPipes:
                 self.capture.close()
         elif self.capture is not None:
             self.capture.close_child_ends()
+        self._close_tracker()
         os.close(self.boot_fd)
+
+    def _close_tracker(self) -> None:
+        fd, self._tracker_fd = self._tracker_fd, None
+        if fd is not None:
+            os.close(fd)
 
 
 class BootedChild:

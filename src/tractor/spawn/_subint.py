@@ -194,7 +194,7 @@ class SubintBackend:
 
     @trio.lowlevel.enable_ki_protection
     def _launch(self, request: SpawnRequest) -> SubintProcess:
-        with ChildPipes(request, capture=False) as pipes:
+        with ChildPipes(request, capture=False, own_process=False) as pipes:
             boot_fd = dup_above_stdio(pipes.boot_fd)
             try:
                 return SubintProcess(

@@ -17,6 +17,7 @@ import importlib.machinery
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -76,12 +77,20 @@ _hook = _OnImport()
 
 def tracker_fd() -> int | None:
     """The descriptor that a subactor of this process gets; ``None``: there is none."""
-    if _fd is not None:
+    if _fd is not None and _is_pipe(_fd):
         return _fd
     module: Any = sys.modules.get(MODULE)
     # One that the program has started before.
     found: int | None = None if module is None else module._resource_tracker._fd
     return found
+
+
+def _is_pipe(fd: int) -> bool:
+    """Whether it still is one: in what user code forks off, multiprocessing may have closed it."""
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 
 
 def use_tracker(fd: int) -> None:
