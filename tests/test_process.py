@@ -102,6 +102,13 @@ def test_what_user_code_forks_is_as_without_a_runtime(method: str) -> None:
     assert err.count("Traceback") == err.count("ValueError: in the copy") == 1
 
 
+@pytest.mark.parametrize(("how", "status"), [("exit", 7), ("raise", 1), ("return", 0)])
+def test_a_forked_process_that_leaves_the_block_ends_there(how: str, status: int) -> None:
+    out, err = run("block", how)
+    assert out.splitlines() == [f"copy {status}", "still 3"]
+    assert err.count("ValueError: in the copy") == (how == "raise")
+
+
 def test_what_an_infected_actor_forks() -> None:
     out, _ = run("forks", "trio", "infected")
     assert out.splitlines()[-1] == "again"

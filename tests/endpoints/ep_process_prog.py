@@ -160,6 +160,24 @@ async def forks(method: str, infected: str = "") -> None:
     print("again")
 
 
+async def block(how: str) -> None:
+    """A block that is left in a forked process, too."""
+    pid = 0
+    async with tractor.open_nursery() as an:
+        actor = await an.start_actor("worker", enable_modules=[__name__])
+        pid = os.fork()
+        if pid == 0:
+            if how == "exit":
+                sys.exit(7)
+            if how == "raise":
+                raise ValueError("in the copy")
+            return
+        _, status = await trio.to_thread.run_sync(os.waitpid, pid, 0)
+        print("copy", os.waitstatus_to_exitcode(status))
+        print("still", await actor.run(add, a=1, b=2))
+        await an.cancel()
+
+
 # -- two runs --
 
 

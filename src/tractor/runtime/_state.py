@@ -158,6 +158,8 @@ def claim_process() -> None:
     if holder is not None and holder.run is not None and is_over(holder.run):
         # Its run has crashed, and has given nothing back.
         _claims.pop("process", None)
+    if _actor_run is not None and is_over(_actor_run):
+        set_current_actor(None)
     claim = _Claim()
     if _actor is None and (holder := _claims.setdefault("process", claim)) is claim:
         return
