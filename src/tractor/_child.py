@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -383,13 +384,21 @@ async def _watch_signals(
         async for number in signals:
             log.cancel("%s got %s", actor.aid.reprol(), signal.Signals(number).name)
             interrupts += number == signal.SIGINT
-            if host is not None and interrupts > 1 and actor.cancel_called:
-                host.interrupted_again()
+            insist = host.interrupted_again if host is not None and interrupts > 1 else None
+            if insist is not None and actor.cancel_called:
+                insist()
             else:
-                actor.io_nursery.start_soon(_on_signal, actor, number, time.monotonic())
+                at = time.monotonic()
+                actor.io_nursery.start_soon(_on_signal, actor, number, at, False, insist)
 
 
-async def _on_signal(actor: Actor, number: int, at: float, early: bool = False) -> None:
+async def _on_signal(
+    actor: Actor,
+    number: int,
+    at: float,
+    early: bool = False,
+    insist: Callable[[], None] | None = None,
+) -> None:
     """Cancel the actor, with itself as canceller; not where the signal was sent to all.
 
     Args:
@@ -397,12 +406,15 @@ async def _on_signal(actor: Actor, number: int, at: float, early: bool = False) 
         number: the signal.
         at: when it came, on the clock that is the same in all processes.
         early: it may have come at any time before.
+        insist: called instead, if the actor is being cancelled by the time that it is known to be its own.
     """
     interrupt = number == signal.SIGINT and (runtime_vars()._debug_mode or is_in_foreground())
     if interrupt and await _is_debugged(actor, 0.0 if early else at, at):
         log.devx("the ctrl-c is ignored: a debug REPL is in use")
     elif await ancestor_got(actor, number, at):
         log.cancel("%s leaves the signal to its ancestors, which got it, too", actor.aid.reprol())
+    elif insist is not None and actor.cancel_called:
+        insist()
     else:
         actor.cancel_soon()
 
