@@ -167,7 +167,13 @@ def _has_other_handler(name: str) -> bool:
     """Whether a handler that is none of ours gets the records of a logger."""
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None:
-        if any(not isinstance(h, ConsoleHandler | logging.NullHandler) for h in logger.handlers):
+        if any(_is_the_programs(handler) for handler in logger.handlers):
             return True
         logger = logger.parent if logger.propagate else None
     return False
+
+
+def _is_the_programs(handler: logging.Handler) -> bool:
+    # Those of pytest collect records for its report.
+    of_pytest = type(handler).__module__.startswith("_pytest.")
+    return not (of_pytest or isinstance(handler, ConsoleHandler | logging.NullHandler))

@@ -26,7 +26,8 @@ def is_over(run: Run) -> bool:
     """Whether a run has ended."""
     try:
         run.run_sync_soon(_nothing)
-    except trio.RunFinishedError:
+    except (trio.RunFinishedError, OSError):
+        # Or it has crashed, or was abandoned, and its wake-up socket is closed.
         return True
     return False
 
