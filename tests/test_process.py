@@ -135,6 +135,8 @@ def test_a_runtime_belongs_to_its_run() -> None:
 @EVERY_METHOD
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_who_attaches_to_shared_memory_destroys_nothing(method: str, when: str) -> None:
+    if method in ("mp_spawn", "mp_forkserver") and when == "before":
+        pytest.skip("the same code as with the others")
     out, err = run("shm", method, when)
     assert out.strip() == repr(bytes([1, 2, 3, 0]))
     assert not err
@@ -157,8 +159,8 @@ def test_shared_memory_that_is_left_is_removed_by_the_one_tracker() -> None:
 def test_a_closed_stream_is_never_a_descriptor_of_the_user(
     method: str, closed: str, tmp_path: Path
 ) -> None:
-    if method not in ("trio", "main_thread_forkserver") and closed != "1>&-":
-        pytest.skip("the same code as with those")
+    if method != "trio" and closed != "1>&-":
+        pytest.skip("the same code as with that")
     path = tmp_path / "data"
     run("streams", method, str(path), shell=closed)
     number, _, content = Path(f"{path}.log").read_text().partition(" ")
@@ -168,7 +170,7 @@ def test_a_closed_stream_is_never_a_descriptor_of_the_user(
         assert number == closed[0]
 
 
-@pytest.mark.parametrize("shell", ["", ">/dev/full", "1>&-", "1>&- 2>&-", ">/dev/full 2>&1"])
+@pytest.mark.parametrize("shell", ["", "1>&- 2>&-", ">/dev/full 2>&1"])
 def test_no_stream_loses_a_signal(shell: str) -> None:
     out, _ = run("term", "trio", code=-signal.SIGTERM, shell=shell)
     assert out == ("" if shell else "buffered\n")
@@ -284,6 +286,8 @@ export XDG_RUNTIME_DIR=/run/mine
 )
 @pytest.mark.parametrize("method", ["trio", "main_thread_forkserver"])
 def test_poor_surroundings(script: str, method: str) -> None:
+    if method != "trio" and "ulimit" not in script:
+        pytest.skip("the same code as with the other")
     done = unshared("poor", method, script=script)
     assert done.returncode == 0, done
     assert done.stdout == "3 from uds\n3 from tcp\n"
