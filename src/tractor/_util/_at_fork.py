@@ -23,6 +23,7 @@ __all__ = [
     "arm",
     "close_in_child",
     "flush_standard_streams",
+    "go_on",
     "leave_copy",
     "note_handler",
     "on_fork",
@@ -127,7 +128,11 @@ def _is_ours(handler: Any) -> bool:
     return False
 
 
-def leave_copy(exc: BaseException | None) -> NoReturn:
+def go_on(exc: BaseException | None = None) -> None:
+    """What an actor's process does where a fork of it calls :func:`leave_copy`: nothing."""
+
+
+def leave_copy(exc: BaseException | None = None) -> NoReturn:
     """End a forked-off process whose user code has come back to the runtime's code.
 
     That code is the parent's: it would answer the parent's callers, and take its subactors and files down, a second

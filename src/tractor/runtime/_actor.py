@@ -13,7 +13,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE
-from tractor._util._at_fork import leave_copy
+from tractor._util._at_fork import go_on
 from tractor._util._turns import current_turns
 from tractor.ipc._addr import (
     Address,
@@ -159,8 +159,8 @@ class Actor:
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
         self.cancel_complete = False
-        # In a process that user code has forked off this one: there it acts for nobody.
-        self.is_copy = False
+        # Called where user code comes back; ends what was forked off (`forget_actor`), which must act for nobody.
+        self.end_if_copy: Callable[..., None] = go_on
         self.children: dict[Uid, ChildRecord] = {}
         self.served: set[Served] = set()
         self.none_served = trio.lowlevel.ParkingLot()
@@ -296,11 +296,6 @@ class Actor:
         return f"<{kind} {self.aid.reprol(sin_uuid=False)}: {state}, serving {len(self.served)} requests>"
 
     __repr__ = pformat
-
-    def end_if_copy(self, exc: BaseException | None = None) -> None:
-        """Never return in a process that was forked off this actor's; where user code comes back to the runtime."""
-        if self.is_copy:
-            leave_copy(exc)
 
     # -- channels -------------------------------------------------------------------------------------
 

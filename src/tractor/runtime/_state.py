@@ -132,7 +132,7 @@ def forget_actor() -> None:
     """In a process that was forked off: it is no actor, and was none."""
     global _last_uid
     if _actor is not None:
-        _actor.is_copy = True
+        _actor.end_if_copy = _at_fork.leave_copy
     _claims.clear()
     set_current_actor(None)
     _last_uid = None
