@@ -60,7 +60,7 @@ def look() -> None:
         faults.append("actor")
     if tractor.is_root_process() or tractor.get_runtime_vars()["_registry_addrs"]:
         faults.append("vars")
-    if sys.breakpointhook is not sys.__breakpointhook__ or "PYTHONBREAKPOINT" in os.environ:
+    if sys.breakpointhook is not sys.__breakpointhook__:
         faults.append("breakpoint")
     if selected_start_method() != "trio":
         faults.append("start method")

@@ -219,6 +219,10 @@ def _run_child(
         boot_fd, real_fd, stderr_fd = inherited
         os.dup2(stderr_fd, 2)
         os.close(stderr_fd)
+        own: Any = forkserver._forkserver
+        # The server is the parent's alone; what user code forks off here would keep it alive.
+        os.close(own._forkserver_alive_fd)
+        own._forkserver_alive_fd = own._forkserver_address = None
         tracker: Any = resource_tracker._resource_tracker
         if stat.S_ISFIFO(os.fstat(tracker._fd).st_mode):
             use_tracker(tracker._fd)
