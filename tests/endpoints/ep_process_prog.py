@@ -351,19 +351,27 @@ async def alone(method: str, number: str) -> None:
             print("cancelled by itself", exc.canceller == actor.chan.aid.uid)
 
 
-async def die_at_once() -> None:
-    """A middle actor that is killed with a subactor below it."""
+@tractor.context
+async def middle_of_a_tree(ctx: tractor.Context) -> None:
+    """Killed on demand, with a subactor below it, of which those above know by then."""
     async with tractor.open_nursery() as an:
         await an.start_actor("leaf")
-        os.kill(os.getpid(), signal.SIGKILL)
-        await trio.sleep_forever()
+        await ctx.started()
+        async with ctx.open_stream() as stream:
+            await stream.receive()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def orphans(method: str) -> None:
     try:
         async with tractor.open_nursery(start_method=method) as an:
             middle = await an.start_actor("middle", enable_modules=[__name__])
-            await middle.run(die_at_once)
+            async with (
+                middle.open_context(middle_of_a_tree) as (ctx, _),
+                ctx.open_stream() as stream,
+            ):
+                await stream.send("go")
+                await ctx.wait_for_result()
     except Exception:
         print("it was killed")
     zombies = [
