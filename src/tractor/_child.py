@@ -20,7 +20,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
-from tractor._util._at_fork import flush_standard_streams, note_handler
+from tractor._util._at_fork import flush_standard_streams, note_handler, undone_in_child
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import collapse_eg
 from tractor._util._ki import is_in_foreground
@@ -199,6 +199,8 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         load_late("arm_debugger")(actor)
     if args.own_process:
         actor.lifetime_stack.enter_context(own_breakpoint(_sync_pause()))
+        no_actor = undone_in_child(partial(select_start_method_later, "trio"))
+        actor.lifetime_stack.enter_context(no_actor)
     registration = Registration(actor)
     token = trio.lowlevel.current_trio_token()
 
