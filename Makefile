@@ -22,10 +22,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills docs news clean
+.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills frozen docs news clean
 
 help:
-	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | frozen | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -92,6 +92,10 @@ chaos: $(VENV)/.stamp-dev
 
 debug-matrix: $(VENV)/.stamp-dev
 	$(BIN)/python tests/devx/pty_matrix.py $(ARGS)
+
+frozen: $(VENV)/.stamp-dev
+	$(PIP) 'pyinstaller>=6.9'
+	$(BIN)/python tests/spawn/frozen_program.py $(ARGS)
 
 asyncio-kills: $(VENV)/.stamp-dev
 	$(BIN)/python tests/to_asyncio/kill_points.py $(ARGS)

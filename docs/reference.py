@@ -27,7 +27,13 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "open_actor_cluster",
             "TLSConfig",
             "ActorNursery",
+            "freeze_support",
         ],
+    ),
+    "notebook": (
+        "Notebooks",
+        "tractor.notebook",
+        ["MODULE", "run_cell", "load_ipython_extension"],
     ),
     "spawn": (
         "Spawn backends",

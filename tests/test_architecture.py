@@ -43,6 +43,8 @@ LAYERS: dict[str, int] = {
     "to_asyncio": 9,
     "devx": 9,
     "experimental": 9,
+    "_freeze": 9,
+    "notebook": 9,
     "testing": 9,
     "_testing": 9,
     "demo": 9,

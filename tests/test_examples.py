@@ -147,6 +147,13 @@ PRINTS = {
         r"^frame-2\.blurred: float32 \[\[1\.0, 1\.0, 1\.0\]",
         r"^refused by its reader: MsgTypeError\n.*expected an array of float32",
     ],
+    "typed_calls.py": [
+        r"^5\.50 2026-12-14 \{'gift'\}$",
+        r"^here: __main__:order is missing a required argument: 'placed'",
+        r"^there: invalid `Start` msg payload: the argument 'placed' of __main__:order$",
+        r"^failed: 0 lines can't be printed in main\(\)$",
+        r"^Hello Ann\n\.txt$",
+    ],
     "typed_dialog.py": [
         r"^opened for ada$",
         r"^Withdraw\(amount=80\): 50 \(refused\)$",

@@ -92,7 +92,7 @@ def test_each_kind_of_child_under_each_kind_of_parent(parent: list[str], unused_
                     its = parent if its is None else its
                     key, addr = await child.run(ep_roads.road_to, name=other)
                     assert (name, other, key) == (name, other, best_of(its))
-                    assert addr in await children[other].run(ep_roads.listens_on)
+                    assert tuple(addr) in await children[other].run(ep_roads.listens_on)
                     for only in ("tcp", "uds"):
                         found = await child.run(ep_roads.road_to, name=other, only=[only])
                         assert (found and found[0]) == (only if only in its else None)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tractor import ipc as ipc
     from tractor import log as log
     from tractor import msg as msg
+    from tractor import notebook as notebook
     from tractor import spawn as spawn
     from tractor import testing as testing
     from tractor import to_asyncio as to_asyncio
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tractor._exceptions import pack_error as pack_error
     from tractor._exceptions import reg_err_types as reg_err_types
     from tractor._exceptions import unpack_error as unpack_error
+    from tractor._freeze import freeze_support as freeze_support
     from tractor._proto.dialog import ContextState as ContextState
     from tractor._root import open_nursery as open_nursery
     from tractor._root import open_root_actor as open_root_actor
@@ -87,6 +89,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "run_daemon",
         ),
         "tractor._clustering": ("open_actor_cluster",),
+        "tractor._freeze": ("freeze_support",),
         "tractor._exceptions": (
             "ActorFailure",
             "ActorTooSlowError",
@@ -162,6 +165,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "ipc",
         "log",
         "msg",
+        "notebook",
         "spawn",
         "testing",
         "to_asyncio",

@@ -102,7 +102,10 @@ class ChildArgs(msgspec.Struct, frozen=True):
 
 def main(argv: list[str]) -> NoReturn:
     """Run this process, a fresh interpreter, as a subactor; never returns."""
-    run_and_leave(ChildArgs.from_argv(argv))
+    args = ChildArgs.from_argv(argv)
+    # Until the parent's are taken over: those of a program of this name.
+    sys.argv[:] = [__file__, *argv]
+    run_and_leave(args)
 
 
 def run_and_leave(args: ChildArgs) -> NoReturn:

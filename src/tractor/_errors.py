@@ -238,6 +238,7 @@ class RemoteActorError(Exception):
     """
 
     ipc_msg: ErrorMsg | None = None
+    _caller: str = ""
     _given: Mapping[str, Any] = {}
     _fields: ClassVar[frozenset[str]] = frozenset(
         ("src_type", "src_uid", "relay_path", "sender", "canceller", "tb_str", "cid")
@@ -341,6 +342,16 @@ class RemoteActorError(Exception):
         message: Any = self.ipc_msg
         return msgspec.structs.asdict(message) if isinstance(message, msgspec.Struct) else {}
 
+    def note_caller(self, caller: object) -> None:
+        """Remember the code of this actor that the failed call was made by; the first that is noted stays."""
+        if caller is not None and not self._caller:
+            self._caller = str(caller)
+
+    @property
+    def caller(self) -> str:
+        """Where in this actor's code the failed call was made, or its dialog opened; empty if that is not known."""
+        return self._caller
+
     def is_inception(self) -> bool:
         """Did the error reach this actor through an actor that is not its source?"""
         if self.ipc_msg is None:
@@ -402,6 +413,8 @@ class RemoteActorError(Exception):
         canceller = self._field("canceller")
         if canceller is not None:
             lines.append(f"canceller: {_as_uid(canceller)}")
+        if self._caller:
+            lines.append(f"called by {self._caller}")
         if self.tb_str:
             lines.append(_box(f"{self.relay_uid}", self.tb_str))
         return "\n".join(lines)

@@ -20,8 +20,8 @@ from tractor import log as _log
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._at_fork import flush_standard_streams, undone_in_child
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
-from tractor._util._groups import is_multi_cancelled
-from tractor._util._names import require_name
+from tractor._util._groups import is_multi_cancelled, raise_as_it_was, the_one_error
+from tractor._util._names import plain_text, require_name
 from tractor._util._stdio import numbers_taken
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
@@ -66,6 +66,7 @@ from tractor.spawn._contract import (
     selected_start_method,
     try_set_start_method,
 )
+from tractor.spawn._parent_main import refuse_in_replay
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn._tracker import share_tracker
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
@@ -257,13 +258,14 @@ async def open_root_actor(
         OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
-        BaseException: what the block raised, as itself.
+        BaseException: what the block raised, as itself; of a group that holds one error, that error.
     """
     claim_process()
     with contextlib.ExitStack() as undo:
         undo.callback(release_process)
         undo.enter_context(numbers_taken())
-        require_name(name)
+        refuse_in_replay(any_thread=True)
+        name = require_name(name)
         if tls is not None and not isinstance(tls, TLSConfig):
             raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
         if arbiter_addr is not None:
@@ -278,6 +280,13 @@ async def open_root_actor(
                 stacklevel=3,
             )
             enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+        if loglevel is not None:
+            loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
+        if start_method is not None:
+            start_method = plain_text(start_method, "`start_method` is the name of a spawn backend")
+        if enable_modules is not None and not isinstance(enable_modules, str):
+            rule = "`enable_modules` must be a list of module names (str)"
+            enable_modules = [plain_text(module, rule) for module in enable_modules]
         level, method = _environment(loglevel, start_method)
         # A command line may have asked for it (`devx.cli.load_runtime_vars`).
         debug_mode = debug_mode or runtime_vars()._debug_mode
@@ -358,9 +367,10 @@ async def open_root_actor(
             try:
                 yield actor
             except BaseException as exc:
-                if not is_multi_cancelled(exc):
-                    await actor.hooks.on_crash(exc)
-                raise
+                one = the_one_error(exc)
+                if not is_multi_cancelled(one):
+                    await actor.hooks.on_crash(one)
+                raise_as_it_was(one)
             finally:
                 log.info("Closing down root actor")
 
@@ -468,7 +478,8 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
         An :class:`ActorNursery`.
 
     Raises:
-        BaseException: the body's error or the one failed child's, bare; a ``BaseExceptionGroup`` of several.
+        BaseException: the body's error or the one failed child's, bare, also where groups of one were around it; a
+            ``BaseExceptionGroup`` of several, one entry for each actor.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
     """
     actor = current_actor(err_on_no_runtime=False)

@@ -45,6 +45,8 @@ EXPECTED: dict[Event, tuple[Rung | None, ...]] = {
     Event.CANCEL: (B, R, B, R, X, T, K, G),
     Event.HARD_KILL: (T, T, T, T, T, T, K, G),
     Event.ACK: (None, None, None, X, X, T, K, G),
+    Event.PORTAL_ACKED: (None, X, B, X, X, T, K, G),
+    Event.PORTAL_SILENT: (None, T, B, R, X, T, K, G),
     Event.PROGRESS: (S, U, B, R, X, T, K, G),
     Event.DEADLINE: (None, None, T, X, T, K, None, None),
     Event.REPL_HELD: (S, U, B, R, X, T, K, G),

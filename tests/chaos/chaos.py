@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -25,6 +25,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "endpoints")]
 from chaos_outcomes import Figures  # noqa: E402
 from chaos_plan import plan_round  # noqa: E402
 from chaos_round import carry_out  # noqa: E402
+from chaos_shapes import EVENTS, count_event  # noqa: E402
 
 from tractor import spawn  # noqa: E402
 
@@ -35,7 +36,16 @@ IN_PARENTS_PROCESS = ("subint",)
 
 
 def run(
-    seed: str, backend: str, tpt: str, out_dir: Path, *, seconds: float = 0.0, rounds: int = 0
+    seed: str,
+    backend: str,
+    tpt: str,
+    out_dir: Path,
+    *,
+    seconds: float = 0.0,
+    rounds: int = 0,
+    events: Sequence[str] = (),
+    events_alone: bool = False,
+    repeat: int = 1,
 ) -> Figures:
     """Rounds one after the other, told on stdout where one fails.
 
@@ -45,15 +55,22 @@ def run(
         out_dir: where snapshots of what hangs go.
         seconds: no round begins later than this.
         rounds: run so many, however long it takes.
+        events: those that happen beside the rounds, one after each, in turn.
+        events_alone: run nothing else.
+        repeat: let each happen so many times, one after the other.
     """
     figures = Figures()
     end = time.monotonic() + seconds
     number = 0
     while number < rounds or time.monotonic() < end:
         one_tpt = ("uds", "tcp")[number % 2] if tpt == "both" else tpt
-        figures.add(run_round(f"{seed}/{number}", backend, one_tpt, out_dir))
+        if not events_alone:
+            figures.add(run_round(f"{seed}/{number}", backend, one_tpt, out_dir))
+        if events:
+            # Each one on both transports before the next time round.
+            figures.add(count_event(events[number // 2 % len(events)], backend, one_tpt, repeat))
         number += 1
-        if number % 50 == 0:
+        if number % 50 == 0 or repeat > 1:
             print(f"{number} rounds\n{text_of(figures)}\n", flush=True)
     return figures
 
@@ -82,9 +99,16 @@ def text_of(figures: Figures) -> str:
     ):
         lines.append(f"{title}: {sum(counted.values())}; {told(counted)}")
     seconds, what = figures.slowest
+    lines.append("shapes of outcome, by kind of event:")
+    for event, counts in sorted(figures.shapes.items()):
+        mark = "TWO SHAPES " if len(counts) > 1 else ""
+        lines.append(f"  {event:55} {mark}{told(counts)}")
+        if mark:
+            lines += [f"    {s!r}: first in {figures.examples[event, s]}" for s in counts]
     lines.append(f"slowest: {seconds:.2f} s, {what}")
     lines.append(
-        f"hangs: {len(figures.hangs)}, leaks: {len(figures.leaks)}, wrong ends: {len(figures.wrong)}"
+        f"hangs: {len(figures.hangs)}, leaks: {len(figures.leaks)}, wrong ends: {len(figures.wrong)}, "
+        f"events of two shapes: {len(figures.ambiguous)}"
     )
     return "\n".join(lines)
 
@@ -122,6 +146,12 @@ def main() -> int:
     parser.add_argument("--round", help="run the one round of this seed, like 1/17")
     parser.add_argument("--backend", default="trio", help=", ".join(spawn.usable_start_methods()))
     parser.add_argument("--tpt", choices=("uds", "tcp", "both"), default="both")
+    parser.add_argument(
+        "--events-alone", action="store_true", help="only count the shapes of known events"
+    )
+    parser.add_argument("--only", default="", help="those events whose names have this in them")
+    parser.add_argument("--repeat", type=int, default=1, help="each event so many times in a row")
+    parser.add_argument("--rounds", type=int, default=0, help="at least so many")
     args = parser.parse_args()
     no_core_dumps()
     os.environ.setdefault("TRACTOR_ENABLE_STACKSCOPE", "1")
@@ -132,7 +162,24 @@ def main() -> int:
             figures = run_round(args.round, args.backend, tpt, out_dir)
         else:
             seconds = args.minutes * 60
-            figures = run(args.seed, args.backend, args.tpt, out_dir, seconds=seconds)
+            deadly = args.backend not in IN_PARENTS_PROCESS
+            figures = run(
+                args.seed,
+                args.backend,
+                args.tpt,
+                out_dir,
+                seconds=seconds,
+                rounds=args.rounds,
+                events=[
+                    name
+                    for name in EVENTS
+                    if args.only in name and (deadly or not name.startswith("death"))
+                ],
+                events_alone=args.events_alone,
+                repeat=args.repeat,
+            )
+            for one in figures.wrong + figures.hangs:
+                print(one)
         took = time.monotonic() - began
     print(f"seed {args.round or args.seed}, backend {args.backend}, {args.tpt}: {took:.0f} s")
     print(text_of(figures))

@@ -20,7 +20,7 @@ __all__ = [
     "outcome_of",
 ]
 
-SETTLED = ("ActorFailure", "TransportClosed", "RuntimeFailure", "ContextCancelled")
+SETTLED = ("ActorFailure", "TransportClosed", "RuntimeFailure", "ContextCancelled", "Cancelled")
 """What actors may fail with here, so that it may arrive in a `RemoteActorError`."""
 
 GROUPS = ("ExceptionGroup", "BaseExceptionGroup")
@@ -63,6 +63,10 @@ class Figures:
     wrong: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "none")
+    shapes: dict[str, Counter[str]] = field(default_factory=dict)
+    """For each kind of event how often it has had which shape of outcome."""
+    examples: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Where a shape was seen first."""
 
     def add(self, other: Figures) -> None:
         """Count another round in."""
@@ -75,11 +79,24 @@ class Figures:
         self.wrong += other.wrong
         self.leaks += other.leaks
         self.slowest = max(self.slowest, other.slowest)
+        for event, counted in other.shapes.items():
+            self.shapes.setdefault(event, Counter()).update(counted)
+        self.examples = {**other.examples, **self.examples}
+
+    def note_shape(self, event: str, shape: str, where: str) -> None:
+        """Count the outcome of one event."""
+        self.shapes.setdefault(event, Counter())[shape] += 1
+        self.examples.setdefault((event, shape), where)
+
+    @property
+    def ambiguous(self) -> list[str]:
+        """The events that have had more than one shape."""
+        return [event for event, counted in self.shapes.items() if len(counted) > 1]
 
     @property
     def failed(self) -> bool:
         """Whether a promise was broken."""
-        return bool(self.hangs or self.wrong or self.leaks)
+        return bool(self.hangs or self.wrong or self.leaks or self.ambiguous)
 
 
 def outcome_of(exc: BaseException) -> str | None:
@@ -91,8 +108,8 @@ def outcome_of(exc: BaseException) -> str | None:
             return None
         if any(name in exc.tb_str for name in BUGS):
             return None
-        boxed = exc.boxed_type_str
-        return f"RemoteActorError[{boxed}]" if boxed in (*SETTLED, *GROUPS) else None
+        source = exc.src_type_str
+        return f"RemoteActorError[{source}]" if source in (*SETTLED, *GROUPS) else None
     if isinstance(exc, tractor.TransportClosed):
         return "TransportClosed"
     return "ActorFailure" if isinstance(exc, tractor.ActorFailure) else None

@@ -22,6 +22,7 @@ from chaos_outcomes import (
     expect,
 )
 from chaos_plan import INSIDE, LINKS, Fault, Node, Operation, Plan
+from chaos_shapes import event_of, note_branch, shape_of
 from chaos_tally import DEADLINE, Tally
 from chaos_work import perform
 from ep_chaos import name_of
@@ -54,6 +55,7 @@ class Round:
         self._killer = Killer()
         self._over = trio.Event()
         self._over_at = 0.0
+        self._happened: list[Fault] = []
         self._hosts: Hosts
 
     async def run(self) -> None:
@@ -89,6 +91,7 @@ class Round:
         """A branch from start to end; its outcome is what its nursery makes of all that has happened."""
         began = trio.current_time()
         outcome = "value"
+        ended_with: BaseException | None = None
         try:
             # Its parts are starting, waiting for the round's operations, and ending.
             async with fail_after_w_trace(3 * DEADLINE, label="chaos", out_dir=self._out_dir):
@@ -96,10 +99,13 @@ class Round:
                     await self._branch(host, scope)
         except BaseException as exc:
             outcome = self._tally.outcome(host.branch, exc, end_of_branch(exc))
+            ended_with = exc
             if outcome == "Cancelled":
                 raise
         finally:
             host.end()
+        event = event_of(self.plan, host.branch, self._happened)
+        note_branch(self.figures, event, shape_of(ended_with), self.plan.seed)
         self._tally.count("branch", outcome, host.branch, max(began, self._over_at))
 
     async def _branch(self, host: Host, scope: trio.CancelScope) -> None:
@@ -148,7 +154,7 @@ class Round:
                 self._tally.counted(f"fault: {kind}", fault),
                 self._hosts.portal_to(fault.path, "look-up") as portal,
             ):
-                self.figures.faults[kind] += 1
+                self._note_fault(fault)
                 if kind == "blocked loop":
                     await portal.run(ep_chaos.block, seconds=fault.seconds)
                 else:
@@ -164,11 +170,15 @@ class Round:
         except NotThereError:
             self.figures.faults["too late"] += 1
             return
-        self.figures.faults[kind] += 1
+        self._note_fault(fault)
         if kind == "SIGSTOP":
             await trio.sleep(fault.seconds)
             with contextlib.suppress(NotThereError):
                 self._killer.send(fault.path, signal.SIGCONT)
+
+    def _note_fault(self, fault: Fault) -> None:
+        self.figures.faults[fault.kind] += 1
+        self._happened.append(fault)
 
     def _break_link(self, fault: Fault) -> None:
         proxy = self._hosts.by_path[fault.path].proxy

@@ -10,7 +10,6 @@ import trio
 from chaos_outcomes import UNTOUCHED, Figures, NotThereError, describe, outcome_of
 from chaos_plan import Branch, Fault, Operation, Plan
 
-import tractor
 from tractor._util._groups import is_multi_cancelled
 from tractor.testing import fail_after_w_trace
 
@@ -68,12 +67,6 @@ class Tally:
         outcome = "Cancelled" if is_multi_cancelled(exc) else known
         if outcome in UNTOUCHED or (outcome and not self._is_untouched(what)):
             return outcome
-        # A context that is open while we cancel its actor ends as cancelled by us.
-        by_us = isinstance(exc, tractor.ContextCancelled) and (
-            exc.canceller == tractor.current_actor().aid.uid
-        )
-        if by_us and isinstance(what, Branch) and what.ending == "cancel nursery":
-            return "ContextCancelled"
         self.figures.wrong.append(f"{what} ended with {describe(exc)}")
         return "wrong"
 

@@ -252,6 +252,11 @@ async def opens_to_its_parent(ctx: tractor.Context, fn: str) -> Any:
         return [first, await inner.wait_for_result(), inner.side]
 
 
+@tractor.context
+async def raises_at_once(ctx: tractor.Context, first: int, result: int) -> None:
+    raise KeyError("at once")
+
+
 async def calls_its_parent(n: int) -> int:
     """Call back into the parent."""
     result: int = await tractor.current_actor().get_parent().run(adds_one, n=n)

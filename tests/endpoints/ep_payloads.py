@@ -9,11 +9,13 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 from ep_peer import Notes
@@ -251,20 +253,25 @@ async def view(key: str) -> dict[str, Any]:
     }
 
 
-def posing_as(target: Callable[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
-    """``fn``, which a peer takes for ``target``: as if both sides had different versions of a module."""
+def posing_as(
+    patch: pytest.MonkeyPatch, target: Callable[..., Any], fn: Callable[..., Any]
+) -> Callable[..., Any]:
+    """``fn``, which has the place of ``target`` in this process: as if the peer had another version of the module."""
     fn.__module__, fn.__qualname__ = target.__module__, target.__qualname__
+    patch.setattr(sys.modules[target.__module__], target.__qualname__, fn)
     return fn
 
 
-def stand_in(target: Callable[..., Any], spec: Any, **hooks: Any) -> Callable[..., Any]:
+def stand_in(
+    patch: pytest.MonkeyPatch, target: Callable[..., Any], spec: Any, **hooks: Any
+) -> Callable[..., Any]:
     """An opener's idea of ``target`` that has another payload spec."""
 
     @tractor.context(pld_spec=spec, **hooks)
-    async def other(ctx: tractor.Context) -> None:
+    async def other(ctx: tractor.Context, **kwargs: Any) -> Any:
         raise AssertionError("never runs: it is only used to open the other")
 
-    return posing_as(target, other)
+    return posing_as(patch, target, other)
 
 
 # -- specs that are not known, or no good, when the endpoint is defined --

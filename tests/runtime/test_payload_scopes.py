@@ -209,7 +209,9 @@ def decides(levels: list[str], kinds: dict[str, str], without: str) -> str:
 
 @pytest.mark.parametrize("side", ["parent", "child"])
 @pytest.mark.parametrize("levels", COMBINATIONS, ids=lambda levels: "+".join(levels) or "none")
-def test_which_level_decodes(tree: Tree, levels: list[str], side: str) -> None:
+def test_which_level_decodes(
+    tree: Tree, levels: list[str], side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = decides(levels, {level: t.__name__ for level, t in ep.LEVELS.items()}, "dict")
 
     async def read_by_the_child(tree: Tree) -> None:
@@ -224,7 +226,7 @@ def test_which_level_decodes(tree: Tree, levels: list[str], side: str) -> None:
     async def read_here(tree: Tree) -> None:
         fn: Any = ep.echo
         if "declared" in levels:
-            fn = ep.stand_in(fn, ep.Declared | str | None)
+            fn = ep.stand_in(monkeypatch, fn, ep.Declared | str | None)
         async with tree.portal.open_context(fn) as (ctx, _), ctx.open_stream() as stream:
             with ep.rules(ctx, levels):
                 await stream.send({"x": 1})
@@ -244,7 +246,9 @@ ENCODERS = [
 @pytest.mark.parametrize("side", ["parent", "child"])
 @pytest.mark.parametrize("levels", ENCODERS, ids=lambda levels: "+".join(levels) or "none")
 @in_tree
-async def test_which_level_encodes(tree: Tree, levels: list[str], side: str) -> None:
+async def test_which_level_encodes(
+    tree: Tree, levels: list[str], side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fn = ep.relay_enc_declared if "declared" in levels else ep.relay_free
     if side == "child":
         expected: Any = (
@@ -263,7 +267,7 @@ async def test_which_level_encodes(tree: Tree, levels: list[str], side: str) -> 
     other: Any = ep.echo
     if "declared" in levels:
         hooks: dict[str, Any] = {"enc_hook": lambda _: "declared", "ext_types": [Text]}
-        other = ep.stand_in(ep.echo, Any, **hooks)
+        other = ep.stand_in(monkeypatch, ep.echo, Any, **hooks)
     async with tree.portal.open_context(other) as (ctx, _), ctx.open_stream() as stream:
         with ep.encode_rules(ctx, levels):
             if not levels:

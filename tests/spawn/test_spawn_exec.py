@@ -26,30 +26,31 @@ from tractor.spawn._boot import read_boot_record, restore_stderr
 # Blocked by the parent until the child can handle them.
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 from tractor.spawn._lifeline import Lifeline
-fd = int(sys.argv[sys.argv.index("--boot_fd") + 1])
-mode = os.environ.get("MODE", "serve")
-if mode == "die":
-    os.write(2, b"cannot " + b"x" * 20000 + b"begin")
-    os._exit(3)
-record = read_boot_record(fd)
-if mode == "handover":
-    sys.stderr.write("before")
-    restore_stderr(record)
-    os.write(2, b"after")
-if mode == "wait_eof":
-    while os.read(fd, 1):
-        pass
-    os._exit(0)
-if mode == "report":
-    fds = sorted(map(int, os.listdir("/proc/self/fd")))
-    real = [n for n in fds if os.path.exists(f"/proc/self/fd/{n}")]
-    print(repr({"argv": sys.argv[1:], "key": record.authkey, "fds": real, "fd": fd,
-        "stderr_fd": record.stderr_fd, "pgid": os.getpgid(0), "ppid": record.parent_pid,
-        "path": sys.path, "inheritable": os.get_inheritable(fd), "cwd": os.getcwd()}), flush=True)
-    os._exit(0)
-lifeline = Lifeline(fd, lambda: None, grace=0.0)
-print("ready", flush=True)
-time.sleep(600)
+def main(argv):
+    fd = int(argv[argv.index("--boot_fd") + 1])
+    mode = os.environ.get("MODE", "serve")
+    if mode == "die":
+        os.write(2, b"cannot " + b"x" * 20000 + b"begin")
+        os._exit(3)
+    record = read_boot_record(fd)
+    if mode == "handover":
+        sys.stderr.write("before")
+        restore_stderr(record)
+        os.write(2, b"after")
+    if mode == "wait_eof":
+        while os.read(fd, 1):
+            pass
+        os._exit(0)
+    if mode == "report":
+        fds = sorted(map(int, os.listdir("/proc/self/fd")))
+        real = [n for n in fds if os.path.exists(f"/proc/self/fd/{n}")]
+        print(repr({"argv": argv, "key": record.authkey, "fds": real, "fd": fd,
+            "stderr_fd": record.stderr_fd, "pgid": os.getpgid(0), "ppid": record.parent_pid,
+            "path": sys.path, "inheritable": os.get_inheritable(fd), "cwd": os.getcwd()}), flush=True)
+        os._exit(0)
+    lifeline = Lifeline(fd, lambda: None, grace=0.0)
+    print("ready", flush=True)
+    time.sleep(600)
 """
 
 
@@ -64,18 +65,19 @@ def request(**proc_kwargs: Any) -> SpawnRequest:
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[ExecBackend]:
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExecBackend]:
     (tmp_path / "stand_in.py").write_text(CHILD)
+    # The child finds it, and the package, by nothing but this path.
+    monkeypatch.setattr(sys, "path", [str(tmp_path), SRC, *sys.path])
     before = len(os.listdir("/dev/fd"))
     yield ExecBackend("stand_in")
     assert len(os.listdir("/dev/fd")) == before
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+def env() -> Callable[[str], dict[str, str]]:
     def make(mode: str) -> dict[str, str]:
-        path = os.pathsep.join([str(tmp_path), SRC])
-        return {**os.environ, "PYTHONPATH": path, "MODE": mode}
+        return {**os.environ, "PYTHONPATH": "", "MODE": mode}
 
     return make
 

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tractor import spawn
+from tractor import RuntimeFailure, spawn
+from tractor.spawn import _parent_main
 from tractor.spawn._parent_main import apply_parent_main_data, get_parent_main_data
 
 SRC = str(Path(spawn.__file__).parents[2])
@@ -29,7 +30,8 @@ class Record:
 args = list(sys.argv)
 if __name__ == "__main__":
     inherit = "no" not in sys.argv
-    data = msgspec.msgpack.encode(get_parent_main_data(inherit))
+    asked = ["__main__"] if "asked" in sys.argv else []
+    data = msgspec.msgpack.encode(get_parent_main_data(inherit, asked))
     sys.stdout.buffer.write(data)
 """
 
@@ -49,7 +51,8 @@ if main is not before:
     out["counter"] = main.counter
     out["module"] = main.Record.__module__
     out["args"] = main.args
-    out["again"] = get_parent_main_data(True) == data
+    again = get_parent_main_data(True, ["__main__"])
+    out["again"] = again == data
 print(msgspec.json.encode(out).decode())
 """
 
@@ -103,7 +106,8 @@ def project(tmp_path: Path) -> Path:
 )
 def test_replayed(project: Path, tmp_path: Path, command: list[str], key: str) -> None:
     data = parent(*command, "an-argument", cwd=project)
-    assert set(data) == {"sys_path", "sys_argv", key}
+    assert set(data) == {"sys_path", "sys_argv", "replay_main", key}
+    assert data["replay_main"] is True
     # The child's directory is another one, and it is not the parent's main that it ran itself.
     seen = child(data, tmp_path)
     assert seen["replayed"]
@@ -122,8 +126,6 @@ def test_replayed(project: Path, tmp_path: Path, command: list[str], key: str) -
     [
         (["-c", MAIN], None),
         (["-"], MAIN.encode()),
-        (["-m", "pkg"], None),
-        (["."], None),
         (["script.py", "no"], None),
         (["-m", "pkg.mod", "no"], None),
     ],
@@ -138,16 +140,38 @@ def test_not_replayed(
     assert str(project) in seen["path"]
 
 
-def test_child_that_replayed_nothing_hands_nothing_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Spec:
-        name = "tractor._child"
+@pytest.mark.parametrize(
+    ("command", "key"), [(["-m", "pkg"], "init_main_from_name"), (["."], "init_main_from_entry")]
+)
+def test_what_exists_to_be_run_is_replayed_only_if_it_is_asked_for(
+    project: Path, tmp_path: Path, command: list[str], key: str
+) -> None:
+    data = parent(*command, cwd=project)
+    assert set(data) == {"sys_path", "sys_argv", "replay_main", key}
+    assert data["replay_main"] is False
+    assert not child(data, tmp_path)["replayed"]
+    data = parent(*command, "asked", cwd=project)
+    seen = child(data, tmp_path)
+    assert seen["endpoint"] == ["__mp_main__", 2]
+    assert seen["again"]
 
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", Spec, raising=False)
+
+@pytest.mark.usefixtures("_restored")
+def test_child_that_has_nothing_of_main_hands_nothing_on() -> None:
+    apply_parent_main_data({"sys_path": sys.path})
     assert set(get_parent_main_data(True)) == {"sys_path"}
+    with pytest.raises(RuntimeFailure, match="started with `inherit_parent_main=False`"):
+        get_parent_main_data(True, ["__main__"])
+
+
+def test_main_that_is_enabled_but_not_inherited() -> None:
+    with pytest.raises(ValueError, match="`inherit_parent_main=False` keeps"):
+        get_parent_main_data(False, ["__main__"])
 
 
 @pytest.fixture
 def _restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_parent_main, "_told", None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", list(sys.argv))
 
@@ -157,9 +181,9 @@ def test_failing_main_raises_its_own_error_and_changes_nothing(tmp_path: Path) -
     script = tmp_path / "bad.py"
     script.write_text("raise LookupError('in main')\n")
     before = sys.modules["__main__"]
-    data = {"sys_path": sys.path, "init_main_from_path": str(script)}
+    data = {"sys_path": sys.path, "init_main_from_path": str(script), "sys_argv": []}
     with pytest.raises(LookupError, match="in main"):
-        apply_parent_main_data(data)
+        apply_parent_main_data({**data, "replay_main": True})
     assert sys.modules["__main__"] is before
     assert "__mp_main__" not in sys.modules
 
@@ -167,7 +191,14 @@ def test_failing_main_raises_its_own_error_and_changes_nothing(tmp_path: Path) -
 @pytest.mark.usefixtures("_restored")
 def test_main_module_that_is_not_here() -> None:
     with pytest.raises(ImportError, match="'no_such_main' cannot be found"):
-        apply_parent_main_data({"sys_path": sys.path, "init_main_from_name": "no_such_main"})
+        apply_parent_main_data(
+            {
+                "sys_path": sys.path,
+                "sys_argv": [],
+                "init_main_from_name": "no_such_main",
+                "replay_main": True,
+            }
+        )
 
 
 @pytest.mark.usefixtures("_restored")

@@ -16,7 +16,7 @@ def test_a_one_shot_whose_arguments_cannot_be_sent_is_taken_back() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
             with pytest.raises(tractor.MsgTypeError):
-                await an.run_in_actor(ep_edges.fails_at_length, size=object())
+                await an.run_in_actor(ep_edges.fails_at_length, size=object())  # type: ignore[call-overload]
             assert not an.children
 
     run(main)

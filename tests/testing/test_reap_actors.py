@@ -10,6 +10,8 @@ from tractor.testing import _reap_actors
 from tractor.testing._reap_actors import actor_name, is_actor, is_child_command, is_sentinel
 from tractor.testing._reap_table import ProcessInfo, descendants
 
+SETS_PATH = "import sys; sys.path[:] = ['/x']; from tractor._child import main; main(sys.argv[3:])"
+
 
 def looks(
     *argv: str,
@@ -40,6 +42,7 @@ def all_are_python_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
         ["-X", "utf8", "-W", "error", "-m", "tractor._child"],
         ["-Xdev", "-Werror", "-OO", "-m", "tractor._child"],
         ["--check-hash-based-pycs", "always", "-m", "tractor._child"],
+        ["-Wd", "-c", SETS_PATH, "-m", "tractor._child", "--uid", "x"],
     ],
 )
 def test_command_lines_of_actors(words: list[str]) -> None:
@@ -63,6 +66,9 @@ def test_command_lines_of_actors(words: list[str]) -> None:
         ["python", "-c", "pass", "-m", "tractor._child"],
         ["python", "-Ic", "pass", "-m", "tractor._child"],
         ["python", "-", "-m", "tractor._child"],
+        ["python", "-c", SETS_PATH, "-m", "pytest", "tractor._child"],
+        ["python", "-c", SETS_PATH],
+        ["python", "-c", SETS_PATH + "; x()", "-m", "tractor._child"],
         ["python", "--", "-m", "tractor._child"],
         ["python", "-X", "-m", "tractor._child"],
         ["python", "-W", "-m", "-m", "other"],
@@ -139,6 +145,8 @@ SENTINEL = "/lib/tractor/spawn/_sentinel_main.py"
     ("argv", "found"),
     [
         (["python", "-I", "-S", SENTINEL, "12"], True),
+        (["python", "-I", "-S", "-c", f"import sys{_reap_actors.ARCHIVED_SENTINEL}", "12"], True),
+        (["python", "-I", "-S", "-c", "import sys", "12"], False),
         (["python", "-I", "-S", SENTINEL], False),
         (["python", "-I", "-S", SENTINEL, "twelve"], False),
         (["python", "-I", "-S", SENTINEL, "12", "13"], False),

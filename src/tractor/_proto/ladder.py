@@ -10,6 +10,8 @@ TERM     SIGTERM                                                        `TERM_TI
 KILL     SIGKILL                                                        until reaped
 =======  =============================================================  ==============  =======
 
+A child that was cancelled through a portal begins on EXIT, or without an acknowledgment in time on TERM.
+
 While an actor at or below the child holds or awaits the debugger's REPL no limit runs and no signal
 is sent. What was asked for meanwhile, a hard kill, is done at the release.
 """
@@ -46,6 +48,8 @@ class Event(enum.Enum):
     CANCEL = "cancel"
     HARD_KILL = "hard kill"
     ACK = "ack"
+    PORTAL_ACKED = "cancelled by a portal"
+    PORTAL_SILENT = "no ack for a portal"
     PROGRESS = "progress note"
     DEADLINE = "deadline"
     REPL_HELD = "REPL held"
@@ -116,6 +120,12 @@ TABLE: Final[dict[tuple[Rung, Event], Rung]] = {
     **{(rung, Event.BOOTED): rung for rung in (*_SIGNALS, Rung.GONE)},
     (Rung.REQUEST, Event.ACK): Rung.EXIT,
     **{(rung, Event.ACK): rung for rung in (Rung.EXIT, *_SIGNALS, Rung.GONE)},
+    # Asked by hand, beside the ladder or instead of its first rung.
+    **{(rung, Event.PORTAL_ACKED): rung for rung in _ASKED},
+    (Rung.RUNNING, Event.PORTAL_ACKED): Rung.EXIT,
+    (Rung.REQUEST, Event.PORTAL_ACKED): Rung.EXIT,
+    **{(rung, Event.PORTAL_SILENT): rung for rung in _ASKED},
+    (Rung.RUNNING, Event.PORTAL_SILENT): Rung.TERM,
     (Rung.BOOT, Event.DEADLINE): Rung.TERM,
     (Rung.REQUEST, Event.DEADLINE): Rung.EXIT,
     (Rung.EXIT, Event.DEADLINE): Rung.TERM,
@@ -164,9 +174,9 @@ class Ladder:
         # A hard kill that a REPL holds up.
         self._hard_due = False
 
-    def start(self, now: float) -> list[Instruction]:
-        """Ask the child to go: `Event.HARD_KILL` or `Event.CANCEL`, as the constructor was told."""
-        return self.handle(Event.HARD_KILL if self._hard else Event.CANCEL, now)
+    def start(self, now: float, first: Event = Event.CANCEL) -> list[Instruction]:
+        """Have the child go: by `Event.HARD_KILL` if the constructor was told so, else by the event that is given."""
+        return self.handle(Event.HARD_KILL if self._hard else first, now)
 
     def tick(self, now: float) -> list[Instruction]:
         """The driver's timer went off; nothing to do if the deadline has moved on meanwhile."""

@@ -1,12 +1,16 @@
-"""Which code has called an API function, at the cost of a look at its frame."""
+"""Which code of the user's has called an API function."""
 
 from __future__ import annotations
 
 import sys
-from types import CodeType
-from typing import NamedTuple
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
 
-__all__ = ["Caller", "find_caller"]
+import trio
+
+from ._frames import RUNTIME_PACKAGES, is_of, module_of
+
+__all__ = ["Caller", "calling_code", "find_caller"]
 
 
 class Caller(NamedTuple):
@@ -31,3 +35,35 @@ def find_caller(depth: int) -> Caller:
     ):
         frame = frame.f_back
     return Caller(frame.f_code, frame.f_lineno)
+
+
+def calling_code() -> Caller | None:
+    """The user's code that awaits what runs now; for the way of an error, where nothing needs to be kept before.
+
+    Where it is a task of its own, the code in whose nursery it runs; ``None`` where there is none.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = module_of(frame)
+        if not is_of(module, RUNTIME_PACKAGES):
+            return Caller(frame.f_code, frame.f_lineno)
+        if module == "trio._core._run":
+            # Below it is who has called `trio.run()`.
+            break
+        frame = frame.f_back
+    try:
+        nursery = trio.lowlevel.current_task().parent_nursery
+    except RuntimeError:
+        return None
+    return None if nursery is None else _innermost(nursery.parent_task.coro)
+
+
+def _innermost(coro: Any) -> Caller | None:
+    """Where a suspended task's own code waits."""
+    found = None
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
+        if frame is not None and not is_of(module_of(frame), RUNTIME_PACKAGES):
+            found = Caller(frame.f_code, frame.f_lineno)
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+import operator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
@@ -37,6 +38,65 @@ def get_collapsed_eg(beg: BaseException) -> BaseException | None:
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]
     return None if inner is beg else inner
+
+
+def the_one_error(exc: BaseException) -> BaseException:
+    """The error that a group holds, at any depth, if it is one beside cancellations; else ``exc`` as it is.
+
+    What was said of the groups stays with it: their notes, and the cause of the innermost that has one.
+    """
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    found: BaseException | None = None
+    above: list[BaseException] = [exc]
+    pending: list[BaseException] = list(exc.exceptions)
+    while pending:
+        one = pending.pop()
+        if isinstance(one, BaseExceptionGroup):
+            above.append(one)
+            pending += one.exceptions
+        elif not isinstance(one, trio.Cancelled):
+            if found is not None and one is not found:
+                return exc
+            found = one
+    if found is None:
+        return exc
+    for group in above:
+        for note in getattr(group, "__notes__", ()):
+            if note not in getattr(found, "__notes__", ()):
+                found.add_note(note)
+        if found.__cause__ is None and group.__cause__ not in (None, found):
+            found.__cause__ = group.__cause__
+    return found
+
+
+def without(
+    exc: BaseException, is_dropped: Callable[[BaseException], bool]
+) -> BaseException | None:
+    """What is left of an error or group when some of the errors in it are taken out; ``None`` if that is nothing."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return None if is_dropped(exc) else exc
+    kept = [left for one in exc.exceptions if (left := without(one, is_dropped)) is not None]
+    if len(kept) == len(exc.exceptions) and all(map(operator.is_, kept, exc.exceptions)):
+        return exc
+    if not kept:
+        return None
+    # Not by `derive()`: a group of the application's own type may fail to be made anew.
+    group = BaseExceptionGroup(exc.message, kept).with_traceback(exc.__traceback__)
+    group.__cause__, group.__context__ = exc.__cause__, exc.__context__
+    group.__suppress_context__ = exc.__suppress_context__
+    for note in getattr(exc, "__notes__", ()):
+        group.add_note(note)
+    return group
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, at any depth, in order; of what is no group itself."""
+    if isinstance(exc, BaseExceptionGroup):
+        for one in exc.exceptions:
+            yield from leaves(one)
+    else:
+        yield exc
 
 
 @asynccontextmanager

@@ -1,22 +1,47 @@
-"""What an actor may be called."""
+"""Text that users give: names of actors, modules, functions and levels."""
 
 from __future__ import annotations
 
-__all__ = ["require_name"]
+import os
+
+__all__ = ["plain_text", "require_name"]
 
 
-def require_name(name: object) -> None:
-    """Check that an actor can be called ``name``.
+def plain_text(value: object, rule: str) -> str:
+    """What was given as text, as a plain ``str``: also a subclass, such as a ``StrEnum``, or a path.
+
+    Args:
+        value: what was given.
+        rule: what is to be given, for the error.
 
     Raises:
-        TypeError: it is no string, or an empty one.
+        TypeError: it is none of these.
+    """
+    if type(value) is str:
+        return value
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{rule}, not {value!r}")
+    # Not `str()`, which an enum answers with its member's name.
+    return str.__str__(value)
+
+
+def require_name(name: object) -> str:
+    """What an actor is to be called, as plain text.
+
+    Raises:
+        TypeError: it is no text, or an empty one.
         ValueError: no message could carry it, as it has half a surrogate pair in it.
     """
-    if not name or type(name) is not str:
-        raise TypeError(f"an actor's name must be a non-empty string, not {name!r}")
+    rule = "an actor's name must be a non-empty string"
+    text = plain_text(name, rule)
+    if not text:
+        raise TypeError(f"{rule}, not {name!r}")
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
             f"an actor's name must be text that UTF-8 can carry, which {name!r} is not: {error.reason}"
         ) from None
+    return text

@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
-__all__ = ["pid_alive", "process_start_time"]
+__all__ = [
+    "OUT_OF_RESOURCES",
+    "has_ended",
+    "pid_alive",
+    "process_start_time",
+    "seconds_since_boot",
+]
+
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""Numbers of errors that tell of this process or machine, never of what was to be looked at."""
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 def _stat_fields(pid: int) -> list[bytes] | None:
-    """``/proc/<pid>/stat`` from its third field, the state, on; ``None`` if there is no process."""
+    """``/proc/<pid>/stat`` from its third field, the state, on; ``None`` if there is no process.
+
+    Raises:
+        OSError: it could not be looked at, which says nothing about the process.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The second field is the program's name, in parentheses and with anything inside.
             return file.read().rpartition(b")")[2].split()
-    except OSError:
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
         return None
+
+
+def has_ended(fields: list[bytes]) -> bool:
+    """Whether a process is a zombie, by its ``stat`` from the third field on.
+
+    The state is that of the main thread.  While other threads run, the process does, and holds what it has open.
+    """
+    return fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
+
+
+def seconds_since_boot(fields: list[bytes]) -> float:
+    """When a process started, by its ``stat`` from the third field on."""
+    return int(fields[19]) / _TICKS
 
 
 def process_start_time(pid: int) -> float | None:
     """When the process started, in seconds after the machine's boot; on Linux, else ``None``.
 
-    With the pid it identifies a process for good.  ``None`` also when there is no such process.
+    With the pid it identifies a process for good.  ``None`` also when there is no such process, and when this one is
+    out of descriptors.
     """
     if sys.platform != "linux":
         return None
-    fields = _stat_fields(pid)
-    return int(fields[19]) / _TICKS if fields else None
+    try:
+        fields = _stat_fields(pid)
+    except OSError:
+        return None
+    return seconds_since_boot(fields) if fields else None
 
 
 def pid_alive(pid: int, start_time: float | None = None) -> bool:
     """Whether the process runs.  A zombie does not.
+
+    Where that can't be told, out of descriptors, it counts as running.
 
     Args:
         pid: A positive process id.
@@ -42,13 +77,26 @@ def pid_alive(pid: int, start_time: float | None = None) -> bool:
     if pid <= 0:
         raise ValueError(f"a process id is positive, not {pid}")
     if sys.platform == "linux":
-        fields = _stat_fields(pid)
+        try:
+            fields = _stat_fields(pid)
+        except OSError:
+            return _alive_without_a_look(pid)
         if fields is not None:
-            if fields[0] in (b"Z", b"X"):
-                return False
-            return start_time is None or int(fields[19]) / _TICKS == start_time
+            return not has_ended(fields) and (
+                start_time is None or seconds_since_boot(fields) == start_time
+            )
         if os.path.exists("/proc/self/stat"):
             return False
+    return _alive_without_a_look(pid)
+
+
+def _alive_without_a_look(pid: int) -> bool:
+    """What system calls tell that need no descriptor: all of an own child, of others not whether it is a zombie."""
+    try:
+        if hasattr(os, "waitid"):
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        pass
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

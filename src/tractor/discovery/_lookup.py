@@ -77,7 +77,7 @@ async def find_actor(
     but does not answer, say because it is stopped, is left in the table.
     """
     actor = current_actor()
-    checked_name(name)
+    name = checked_name(name)
     bound = bound_of(timeout)
     if enable_transports:
         enable_transports = known_transports(enable_transports)
@@ -143,7 +143,7 @@ async def wait_for_actor(
     A caller that is cancelled leaves no waiter behind at any registrar.
     """
     actor = current_actor()
-    checked_name(name)
+    name = checked_name(name)
     bound = bound_of(timeout)
     peer = lasting_peer(actor, name) if registry_addr is None else None
     if peer is not None:
@@ -235,7 +235,7 @@ async def query_actor(
         NoRuntime: no runtime is open.
     """
     actor = current_actor()
-    checked_name(name)
+    name = checked_name(name)
     bound = bound_of(timeout)
     near = _peer_addr(actor, name) if regaddr is None else None
     if near is not None:

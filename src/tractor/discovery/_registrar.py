@@ -9,6 +9,7 @@ import trio
 
 from tractor import log as _log
 from tractor._proto.registry import RegistryTable
+from tractor._util._names import plain_text
 from tractor.ipc._addr import (
     Address,
     TCPAddress,
@@ -180,10 +181,8 @@ async def _remove_files(files: dict[Path, FileMark]) -> None:
 
 
 def checked_name(name: Any) -> str:
-    """``name`` itself, where it can be an actor's.  Raises TypeError: it is no string."""
-    if not isinstance(name, str):
-        raise TypeError(f"an actor's name is a string, not {name!r}")
-    return name
+    """``name`` as plain text.  Raises TypeError: it is no string."""
+    return plain_text(name, "an actor's name is a string")
 
 
 def _checked_uid(uid: Any) -> Uid:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from tractor._util._plain import plain
 from tractor.ipc._addr_types import HAS_UDS as HAS_UDS
 from tractor.ipc._addr_types import (
     SUN_PATH_SIZE,
@@ -100,7 +101,8 @@ def known_transports(keys: Iterable[str]) -> list[str]:
         NotImplementedError: there is no such transport here.
         ValueError: none is named.
     """
-    found = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+    given = [keys] if isinstance(keys, str) else keys
+    found = list(dict.fromkeys(map(plain, given)))
     if not found:
         raise ValueError(
             "`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out"

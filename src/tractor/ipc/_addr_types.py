@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
+from tractor._util._plain import plain
 from tractor.ipc._dirs import runtime_dir_path
 from tractor.ipc._hosts import IPAddress, canonical_host, plain_ip
 from tractor.ipc._maddr_text import split_maddr
@@ -87,7 +88,8 @@ def _is_pair(addr: object, second: type) -> TypeGuard[tuple[str, Any] | list[Any
         isinstance(addr, tuple | list)
         and len(addr) == 2
         and isinstance(addr[0], str)
-        and type(addr[1]) is second
+        and isinstance(addr[1], second)
+        and not isinstance(addr[1], bool)
     )
 
 
@@ -133,7 +135,9 @@ class TCPAddress(msgspec.Struct, frozen=True):
         given = (self.host, self.port)
         if not _is_pair(given, int):
             raise TypeError(f"a TCP address is a host (str) and a port (int), not {given!r}")
-        msgspec.structs.force_setattr(self, "host", canonical_host(self.host))
+        # Of no subclass: messages and command lines carry plain values.
+        msgspec.structs.force_setattr(self, "host", canonical_host(plain(self.host)))
+        msgspec.structs.force_setattr(self, "port", int(self.port))
 
     @property
     def ip(self) -> IPAddress | None:
@@ -249,7 +253,8 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
         bad_name = self.filename in ("", ".", "..") or "/" in self.filename
         if bad_name or "\0" in whole or not _encodable(whole):
             raise ValueError(f"{self.filename!r} in {filedir!r} is no plain file name for a socket")
-        msgspec.structs.force_setattr(self, "filedir", _one_spelling(filedir))
+        msgspec.structs.force_setattr(self, "filedir", _one_spelling(plain(filedir)))
+        msgspec.structs.force_setattr(self, "filename", plain(self.filename))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UDSAddress) and self.sockpath == other.sockpath

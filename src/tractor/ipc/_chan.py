@@ -38,7 +38,14 @@ from tractor.msg.types import (
 
 log = _log.get_logger()
 
-__all__ = ["Channel", "DialogEnd", "connect_chan", "transport_from_addr", "transport_from_stream"]
+__all__ = [
+    "Channel",
+    "DialogEnd",
+    "PeerProcess",
+    "connect_chan",
+    "transport_from_addr",
+    "transport_from_stream",
+]
 
 Role = Literal["connect", "accept"]
 
@@ -62,6 +69,16 @@ class DialogEnd(Protocol):
     def on_lost(self, exc: TransportClosed) -> None: ...
 
 
+class PeerProcess(Protocol):
+    """What is known of the process at the other end of a channel, where it is a child of this actor."""
+
+    async def wait_ended(self) -> None:
+        """Wait, at most 0.5 s and shielded, until its end is known."""
+
+    def note_loss(self, exc: TransportClosed, what: str) -> None:
+        """Add what is known of its end to the error of a dialog with it, ``what``."""
+
+
 @ki_protected
 class Channel:
     """One connection to one peer actor.
@@ -79,6 +96,7 @@ class Channel:
         self.local_uid: Uid = ("", "")
         self.dialogs: dict[int, DialogEnd] = {}
         self.cancel_called = False
+        self.process: PeerProcess | None = None
         self._closed = False
         self._authenticated = False
         # For messages sent and received by hand; dialogs have codecs of their own.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable, Sequence
 
@@ -10,6 +9,7 @@ import trio
 
 from tractor import log as _log
 from tractor._util._at_fork import close_in_child
+from tractor._util._proc_stat import OUT_OF_RESOURCES
 from tractor.ipc._addr import Address, UnwrappedAddress, require_bindable, wrap_address
 from tractor.ipc._authkey import check_bind_allowed
 from tractor.ipc._settings import wire_settings
@@ -23,8 +23,6 @@ log = _log.get_logger()
 ACCEPT_RETRY = 0.1
 """Seconds until the next try when the process is out of descriptors or memory."""
 
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-
 
 class Endpoint:
     """One bound address and its listener."""
@@ -34,6 +32,8 @@ class Endpoint:
         self.peer_tpts: dict[Address, MsgpackTransport] = {}
         # Closes what can be spared when the process is out of descriptors; returns how many.
         self.make_room: Callable[[], int] = int
+        # Called when a connection can't be accepted for want of descriptors or memory, again and again.
+        self.on_starved: Callable[[OSError], None] = lambda _exc: None
         self._listener: socket.socket | None = None
         self._clean_up: Callable[[], None] | None = None
 
@@ -85,10 +85,12 @@ class Endpoint:
             except OSError as exc:
                 if self._listener is None:
                     return None
-                if exc.errno not in _OUT_OF_RESOURCES:
+                if exc.errno not in OUT_OF_RESOURCES:
                     log.warning("can't accept at %s: %r", self.addr, exc)
                 elif self.make_room():
                     continue
+                else:
+                    self.on_starved(exc)
                 await trio.sleep(ACCEPT_RETRY)
 
     def pformat(self) -> str:

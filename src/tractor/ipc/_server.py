@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -37,6 +38,9 @@ log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a peer has for the key's proof and its identity together."""
+
+STARVED_TIMEOUT = 1.0
+"""Seconds without a free descriptor after which who waits for a peer is told."""
 
 MAX_HALF_OPEN = 1024
 """How many connections without an identity a server keeps, where the limit of descriptors is high."""
@@ -98,6 +102,10 @@ class Server:
         self._refused = 0
         self._mismatches: set[str] = set()
         self._half_open: HalfOpen[Channel] = HalfOpen(_half_open_limit())
+        self._starving = trio.lowlevel.ParkingLot()
+        self._starved_by: OSError | None = None
+        # When accepting failed last, and since when it has done so.
+        self._starved_at = self._starved_since = -math.inf
 
     # -- listening ------------------------------------------------------------------------------------
 
@@ -141,6 +149,7 @@ class Server:
         """Accept peers on endpoints that are bound already."""
         for endpoint in endpoints:
             endpoint.make_room = self._shed_half_open
+            endpoint.on_starved = self._note_starved
             self._endpoints.append(endpoint)
             self._listener_nursery.start_soon(
                 self._serve, endpoint, handlers or self._handler_nursery
@@ -222,6 +231,24 @@ class Server:
         if victims:
             log.warning("out of descriptors: dropped %d unidentified connections", len(victims))
         return len(victims)
+
+    def _note_starved(self, exc: OSError) -> None:
+        now = trio.current_time()
+        if now - self._starved_at > STARVED_TIMEOUT / 2:
+            self._starved_since = now
+        self._starved_at = now
+        self._starved_by = exc
+        self._starving.unpark_all()
+
+    async def wait_starved(self) -> OSError:
+        """Wait until no connection could be accepted for 1 s, for want of descriptors or memory; the error to raise."""
+        while True:
+            await self._starving.park()
+            exc = self._starved_by
+            if exc is not None and self._starved_at - self._starved_since >= STARVED_TIMEOUT:
+                # One of those who wait; when that gives up there may be room for the others.
+                self._starved_since = self._starved_at
+                return OSError(exc.errno, exc.strerror)
 
     def _refuse(self, endpoint: Endpoint, why: object) -> None:
         self._refused += 1

@@ -24,7 +24,7 @@ from tractor.ipc._sending import HIGH_WATER as HIGH_WATER
 from tractor.ipc._sending import NO_COPY_ABOVE as NO_COPY_ABOVE
 from tractor.ipc._sending import FrameSender
 from tractor.msg._undecodable import decode_again
-from tractor.msg.types import ENVELOPE, MsgType
+from tractor.msg.types import INCOMING, Incoming, MsgType, as_message
 
 __all__ = ["HIGH_WATER", "NO_COPY_ABOVE", "ByteIO", "MsgTransport", "MsgpackTransport"]
 
@@ -63,8 +63,8 @@ class MsgpackTransport(FrameSender):
         super().__init__(io, raddr, max_frame_size)
         self._laddr = laddr
         self._frames = FrameBuffer(max_frame_size)
-        self._decode = ENVELOPE.decode
-        self._inbox: deque[MsgType] = deque()
+        self._decode = INCOMING.decode
+        self._inbox: deque[Incoming] = deque()
         self._may_have_more = False
         self.received = 0
 
@@ -107,7 +107,7 @@ class MsgpackTransport(FrameSender):
 
     # -- receiving ------------------------------------------------------------------------------------
 
-    async def recv_batch(self) -> list[MsgType]:
+    async def recv_batch(self) -> list[Incoming]:
         """Every message that the next chunk of bytes completes; at least one, in order.
 
         Raises:
@@ -138,14 +138,15 @@ class MsgpackTransport(FrameSender):
 
         Raises:
             TransportClosed: the stream ended, broke, or carried what is no message.
+            msgspec.ValidationError: a request whose arguments can't be decoded.
         """
         if self._inbox:
             await trio.lowlevel.checkpoint()
         while not self._inbox:
             self._inbox.extend(await self.recv_batch())
-        return self._inbox.popleft()
+        return as_message(self._inbox.popleft())
 
-    def _decode_again(self, frames: list[bytes | memoryview]) -> list[MsgType]:
+    def _decode_again(self, frames: list[bytes | memoryview]) -> list[Incoming]:
         """Decode a batch one of whose frames could not be decoded.  Raises TransportClosed: it is no message."""
         try:
             return [decode_again(frame, self._decode) for frame in frames]
@@ -153,13 +154,13 @@ class MsgpackTransport(FrameSender):
             # Beside its own errors msgspec lets UnicodeDecodeError and RecursionError through.
             raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
 
-    def push_back(self, msgs: list[MsgType]) -> None:
+    def push_back(self, msgs: list[Incoming]) -> None:
         """Return messages that were taken with a batch but belong to the next reader."""
         self._inbox.extendleft(reversed(msgs))
 
     def drain(self) -> list[MsgType]:
         """The messages that have arrived and that nobody took; they are taken by this call."""
-        msgs = list(self._inbox)
+        msgs = [as_message(msg) for msg in self._inbox]
         self._inbox.clear()
         return msgs
 

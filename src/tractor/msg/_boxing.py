@@ -144,13 +144,20 @@ def _relay(
         boxed_type_path=type_path(RemoteActorError),
         relay_path=[*exc.relay_path, own_uid],
         message=_cut(source.message),
-        tb_str=_cut(source.tb_str),
+        tb_str=_cut(_with_caller(source.tb_str, exc.caller, own_uid)),
         canceller=source.canceller or canceller,
         sender=source.sender if source.src_type_path == type_path(StreamOverrun) else own_uid,
         cid=cid,
         _bad_msg=getattr(source, "_bad_msg", None),
         _bad_msg_as_dict=getattr(source, "_bad_msg_as_dict", None),
     )
+
+
+def _with_caller(tb_str: str, caller: str, own_uid: Uid) -> str:
+    """A traceback's text that also says which code of this actor has made the call that failed."""
+    if not caller:
+        return tb_str
+    return f"{tb_str.rstrip()}\ncalled by {_encodable(caller)}, in actor {own_uid}\n"
 
 
 def unpack_error(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import sys
 from importlib import import_module
 from typing import Any, get_origin
+
+from tractor._util._mains import main_modules
 
 _MAIN, _REPLAYED_MAIN = "__main__", "__mp_main__"
 
@@ -61,11 +62,9 @@ class NamespacePath(str):
             AttributeError: it has no such member.
         """
         module, name = self.to_tuple()
-        if module in (_MAIN, _REPLAYED_MAIN):
-            # While a child replays it, `__main__` is still the runtime's own entry point.
-            home = sys.modules.get(_REPLAYED_MAIN) or sys.modules[_MAIN]
-        else:
-            home = import_module(module)
+        homes = main_modules() if module in (_MAIN, _REPLAYED_MAIN) else [import_module(module)]
+        first = name.partition(".")[0]
+        home = next((one for one in homes if hasattr(one, first)), homes[0])
         return functools.reduce(getattr, name.split("."), home)
 
 

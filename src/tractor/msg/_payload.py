@@ -10,7 +10,7 @@ from msgspec.msgpack import Encoder
 
 from .._errors import MsgTypeError, class_name, safe_repr, safe_str
 from ._codec import MsgDec, current_codec
-from .types import PayloadMsg
+from .types import PayloadMsg, Return, Start
 
 SHOWN_CHARS = 2000
 """How much of an offending value an error's text shows."""
@@ -68,6 +68,33 @@ def payload_type_error(
         expected_msg_type=None if isinstance(msg_type, str) else msg_type,
         cid=cid,
         src_exc=cause,
+    )
+
+
+def conversion_error(
+    msg_type: str, what: str, raw: Raw, text: str, cause: BaseException, *, cid: int | None = None
+) -> MsgTypeError:
+    """The error for an argument or a result that is not what the function's annotation says.
+
+    Args:
+        msg_type: the name of the message's class.
+        what: which value of which function.
+        raw: the value.
+        text: the annotation.
+        cause: the decoder's error.
+        cid: the dialog.
+    """
+    shown = _decoded(raw)
+    lines = [
+        f"invalid `{msg_type}` msg payload: {what}",
+        f"  {_short_repr(shown)}",
+        f"has type {safe_repr(type(shown))}",
+        f"does not match its annotation `{text}`",
+        f"({safe_str(cause)})",
+    ]
+    kind = Return if msg_type == "Return" else Start
+    return MsgTypeError.from_decode(
+        "\n".join(lines), expected_msg_type=kind, cid=cid, src_exc=cause
     )
 
 

@@ -95,6 +95,18 @@ class Start(msgspec.Struct, array_like=True, tag=3):
     kind: Literal["call", "asyncgen", "context"] = "call"
 
 
+class Request(msgspec.Struct, array_like=True, tag=3):
+    """A :class:`Start` as a channel gives it to its actor: nothing in its arguments has been decoded."""
+
+    cid: int
+    ns: str
+    func: str
+    kwargs: Raw
+    uid: Uid
+    pld_spec: str | None = None
+    kind: Literal["call", "asyncgen", "context"] = "call"
+
+
 class StartAck(msgspec.Struct, array_like=True, tag=4):
     """The request was accepted; says which kind of dialog follows."""
 
@@ -202,6 +214,39 @@ def mk_msg_spec(payload_type_union: Any = Any) -> Any:
 
 ENVELOPE: msgspec.msgpack.Decoder[MsgType] = msgspec.msgpack.Decoder(MsgType)
 """Decodes messages, and leaves payloads undecoded; one for all, because making one takes long."""
+
+Incoming: TypeAlias = (
+    Aid
+    | SpawnSpec
+    | Request
+    | StartAck
+    | Started[Raw]
+    | Yield[Raw]
+    | Stop
+    | Return[Raw]
+    | CancelAck
+    | Credit
+    | Error
+)
+"""Every message as a channel gives it to its actor."""
+
+INCOMING: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(Incoming)
+"""Decodes what arrives for an actor; see :data:`ENVELOPE`."""
+
+_arguments: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
+
+
+def as_message(msg: Incoming) -> MsgType:
+    """An incoming message as whoever reads a channel by hand gets it, with the arguments of a request decoded.
+
+    Raises:
+        msgspec.ValidationError: they can't be decoded.
+    """
+    if type(msg) is not Request:
+        return msg  # type: ignore[return-value]
+    kwargs = _arguments.decode(msg.kwargs)
+    return Start(msg.cid, msg.ns, msg.func, kwargs, msg.uid, msg.pld_spec, msg.kind)
+
 
 __msg_spec__: TypeAlias = MsgType
 """The union of all messages, under the name that a codec gives it."""

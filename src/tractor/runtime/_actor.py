@@ -22,16 +22,16 @@ from tractor.ipc._addr import (
     wrap_address,
     wrap_addresses,
 )
-from tractor.ipc._chan import Channel
+from tractor.ipc._chan import Channel, PeerProcess
 from tractor.ipc._server import Server
-from tractor.msg._undecodable import UndecodableArguments
+from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
     Aid,
     CancelAck,
     Credit,
     Error,
+    Request,
     Return,
-    Start,
     StartAck,
     Started,
     Stop,
@@ -72,14 +72,16 @@ _METHODS: dict[type, str] = {
     Error: "on_error",
 }
 
+_decode_kwargs = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
 PEERS_TIMEOUT = 3.0
 """Seconds that an ending actor waits for its peers to disconnect."""
 
 Served = ServedTask | ServedDialog
 
 
-class ChildRecord(Protocol):
-    """What a nursery keeps of a subactor, as far as the messages of that subactor need it."""
+class ChildRecord(PeerProcess, Protocol):
+    """What a nursery keeps of a subactor, as far as this actor's runtime needs it."""
 
     def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
@@ -95,6 +97,15 @@ class ChildRecord(Protocol):
 
     def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
         """Processes below the child have started or ended."""
+
+    def note_cancel_request(self) -> None:
+        """A portal of this actor asks the child to cancel, so its end is no failure."""
+
+    def on_portal_cancel(self, acked: bool, waited: float) -> None:
+        """A portal has asked it to cancel, and waited so many seconds for the acknowledgment."""
+
+    async def wait_gone(self) -> None:
+        """Wait for the end of its process.  Raises RuntimeError: its nursery would wait for us."""
 
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
@@ -310,6 +321,7 @@ class Actor:
         """
         server = self.ipc_server
         server.add_peer(chan)
+        chan.process = self.children.get(chan.aid.uid) if chan.aid else None
         lost = TransportClosed(f"the channel to {chan.peer} was closed on this side")
         try:
             async with trio.open_nursery() as tn:
@@ -325,6 +337,10 @@ class Actor:
             log.exception("the channel to %s is given up", chan.peer)
             lost = TransportClosed(f"the channel to {chan.peer} failed here: {exc!r}", src_exc=exc)
         finally:
+            chan.abort()
+            if chan.dialogs and chan.process is not None:
+                # Every dialog's error is to tell how the process ended.
+                await chan.process.wait_ended()
             self._drop(chan, lost)
 
     def _drop(self, chan: Channel, lost: TransportClosed) -> None:
@@ -335,9 +351,11 @@ class Actor:
         level(
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
-        chan.abort()
-        chan.lose_dialogs(lost)
-        self.ipc_server.remove_peer(chan)
+        try:
+            chan.lose_dialogs(lost)
+        finally:
+            # There are those who wait for it, shielded.
+            self.ipc_server.remove_peer(chan)
         self.on_channel_lost(chan)
         if chan is self.parent_chan and not self.cancel_called:
             log.cancel("the parent %s is gone", chan.peer)
@@ -361,7 +379,7 @@ class Actor:
                         # A full buffer in the strict mode: its reader must have had a turn before the next message.
                         await current_turns().let_pass()
                     continue
-                if kind is Start:
+                if kind is Request:
                     self._on_start(chan, msg)  # type: ignore[arg-type]
                     continue
                 method = methods.get(kind)
@@ -375,7 +393,7 @@ class Actor:
                 else:
                     chan.late_messages += 1
 
-    def _on_start(self, chan: Channel, msg: Start) -> None:
+    def _on_start(self, chan: Channel, msg: Request) -> None:
         """Serve a request: in a task of its own, or at once where it is one to the runtime."""
         aid = chan.aid
         cid = msg.cid
@@ -385,9 +403,6 @@ class Actor:
             raise _protocol_error(
                 chan, f"a request came under the dialog id {cid}, which is not the peer's to use"
             )
-        if type(msg.kwargs) is UndecodableArguments:
-            relay_error(self, chan, cid, msg.kwargs.error)
-            return
         if msg.ns == "self":
             self._on_runtime_request(chan, msg)
             return
@@ -406,7 +421,7 @@ class Actor:
         canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
         put_error(chan, ctxc_error(self, chan, cid, canceller, what))
 
-    def _serve(self, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
+    def _serve(self, chan: Channel, msg: Request, endpoint: Endpoint) -> None:
         start = self.service_nursery.start_soon
         if endpoint.kind is Kind.CONTEXT:
             chan.transport.put(StartAck(msg.cid, "context"))
@@ -415,7 +430,7 @@ class Actor:
             start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
             return
         cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
-        start(cls(self, chan, msg, endpoint).run, name=endpoint.name)
+        start(cls(self, chan, msg.cid, msg.kwargs, endpoint).run, name=endpoint.name)
 
     def note_served(self, task: Served) -> None:
         """A request's task has ended."""
@@ -425,7 +440,7 @@ class Actor:
 
     # -- requests to the runtime ----------------------------------------------------------------------
 
-    def _on_runtime_request(self, chan: Channel, msg: Start) -> None:
+    def _on_runtime_request(self, chan: Channel, msg: Request) -> None:
         handler = self._requests.get(msg.func)
         if handler is None and msg.func not in LATE_REQUESTS:
             exc = AttributeError(
@@ -435,10 +450,16 @@ class Actor:
             relay_error(self, chan, msg.cid, exc)
             return
         try:
+            kwargs = decode_deep(_decode_kwargs, msg.kwargs)
+        except Exception as exc:
+            error = undecodable_arguments(f"self:{msg.func}", exc, msg.cid)
+            relay_error(self, chan, msg.cid, error)
+            return
+        try:
             if handler is None:
-                load_late(msg.func)(self, chan, msg.cid, msg.kwargs)
+                load_late(msg.func)(self, chan, msg.cid, kwargs)
             else:
-                handler(chan, msg.cid, msg.kwargs)
+                handler(chan, msg.cid, kwargs)
         except TransportClosed:
             raise
         except Exception as exc:
@@ -452,8 +473,7 @@ class Actor:
             if self.cancel_called:
                 self._refuse(chan, cid, endpoint.name)
                 return
-            msg = Start(cid, "self", name, kwargs, chan.local_uid)
-            self.service_nursery.start_soon(ServedCall(self, chan, msg, endpoint).run)
+            self.service_nursery.start_soon(ServedCall(self, chan, cid, kwargs, endpoint).run)
 
         self._requests[name] = serve
 
@@ -564,18 +584,21 @@ class Actor:
 
     @trio.lowlevel.enable_ki_protection
     async def _cancel_all(self) -> None:
-        await self.hooks.wait_for_repl()
-        canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
-        for task in list(self.served):
-            task.take_cancel(canceller, by_actor=True)
-        # The main task is unwound beside them: a root's block may be what they wait for.
-        self.main_scope.cancel()
-        while self.served:
-            await self.none_served.park()
-        self.ipc_server.cancel()
-        self.service_nursery.cancel_scope.cancel()
-        self.cancel_complete = True
-        self._cancel_done.set()
+        try:
+            await self.hooks.wait_for_repl()
+            canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
+            for task in list(self.served):
+                task.take_cancel(canceller, by_actor=True)
+            # The main task is unwound beside them: a root's block may be what they wait for.
+            self.main_scope.cancel()
+            while self.served:
+                await self.none_served.park()
+        finally:
+            # The teardown waits for this, shielded.
+            self.ipc_server.cancel()
+            self.service_nursery.cancel_scope.cancel()
+            self.cancel_complete = True
+            self._cancel_done.set()
 
     async def part_from_peers(self) -> None:
         """Tell every peer that nothing follows, and wait, at most 3 s, until they have disconnected."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, MsgTypeError, TransportClosed
+from tractor._errors import MessagingError, MsgTypeError, RemoteActorError, TransportClosed, Uid
 from tractor._proto.flow import Admission
+from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg._boxing import unpack_error
-from tractor.msg._codec import codec_in_force
+from tractor.msg._codec import ANY_DEC, codec_in_force
+from tractor.msg._conversion import decode_result
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
@@ -30,8 +34,17 @@ from tractor.runtime._port import StreamPort
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
+    from tractor.runtime._endpoints import Endpoint
 
-__all__ = ["OneWayReceiver", "PendingCall", "call", "put_start"]
+__all__ = [
+    "OneWayReceiver",
+    "PendingCall",
+    "call",
+    "canceller_of",
+    "explain_loss",
+    "origin_of",
+    "put_start",
+]
 
 log = _log.get_logger()
 
@@ -42,7 +55,7 @@ CANCEL_TIMEOUT = 0.616
 class PendingCall(DialogEnd):
     """A request whose one reply is awaited by one task, or by nobody."""
 
-    __slots__ = ("_task", "chan", "cid", "reply", "what")
+    __slots__ = ("_task", "chan", "cid", "on_end", "reply", "what")
 
     def __init__(self, chan: Channel, what: str) -> None:
         self.chan = chan
@@ -50,6 +63,8 @@ class PendingCall(DialogEnd):
         self.what = what
         self.reply: MsgType | BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
+        # Called at the end, before anything else happens.
+        self.on_end: Callable[[], None] | None = None
         chan.dialogs[self.cid] = self
 
     async def wait(self) -> MsgType | BaseException:
@@ -70,6 +85,8 @@ class PendingCall(DialogEnd):
         self.chan.dialogs.pop(self.cid, None)
         if self.reply is None:
             self.reply = reply
+            if self.on_end is not None:
+                self.on_end()
             if self._task is not None:
                 trio.lowlevel.reschedule(self._task)
                 self._task = None
@@ -103,12 +120,40 @@ class PendingCall(DialogEnd):
         )
 
 
+_origins: WeakKeyDictionary[BaseException, Channel] = WeakKeyDictionary()
+
+
+def origin_of(exc: BaseException) -> Channel | None:
+    """The channel that an error came over, or whose loss it tells of."""
+    return _origins.get(exc) if isinstance(exc, (RemoteActorError, TransportClosed)) else None
+
+
+def canceller_of(exc: RemoteActorError) -> Uid | None:
+    """Who asked for the cancellation that an error of a peer tells of, as far as it says."""
+    return exc.ipc_msg.canceller if exc.ipc_msg is not None else None
+
+
 def lost(chan: Channel, what: str, exc: TransportClosed) -> TransportClosed:
     """The error of a dialog whose channel is gone."""
-    return TransportClosed(
+    error = TransportClosed(
         f"peer IPC channel closed abruptly? {chan.peer} is gone, whether {what} ran is unknown: {exc}",
         src_exc=exc.src_exc,
     )
+    _origins[error] = chan
+    if chan.process is not None:
+        chan.process.note_loss(error, what)
+    return error
+
+
+async def explain_loss(chan: Channel, exc: TransportClosed, what: str = "a message") -> None:
+    """Have an error that came from the channel itself tell how the peer ended, where that is a child.
+
+    Waits at most 0.5 s, shielded, for that end.
+    """
+    _origins.setdefault(exc, chan)
+    if chan.process is not None:
+        await chan.process.wait_ended()
+        chan.process.note_loss(exc, what)
 
 
 def put_start(
@@ -120,8 +165,19 @@ def put_start(
     kind: Any = "call",
     spec: str | None = None,
     encoder: msgspec.msgpack.Encoder | None = None,
+    endpoint: Endpoint | None = None,
 ) -> None:
     """Send a request; on failure its dialog is forgotten.
+
+    Args:
+        chan: the channel to the peer.
+        cid: the dialog.
+        ns, func: module and name.
+        kwargs: the arguments.
+        kind: of the dialog.
+        spec: the payload spec, for people.
+        encoder: encodes the arguments; default: the channel's.
+        endpoint: the function, where it is at hand.
 
     Raises:
         MsgTypeError: an argument can't be encoded; nothing was sent.
@@ -132,7 +188,17 @@ def put_start(
         for value in kwargs.values():
             if type(value) is msgspec.Raw:
                 refuse_garbage(value, "Start", cid=cid)
-        chan.transport.put(Start(cid, ns, func, kwargs, chan.local_uid, spec, kind), encoder)
+        start = Start(cid, ns, func, kwargs, chan.local_uid, spec, kind)
+        try:
+            chan.transport.put(start, encoder)
+        except TypeError:
+            if endpoint is None:
+                raise
+            plain = endpoint.conversions.pack_plainly(kwargs, codec_in_force())
+            if plain is None:
+                raise
+            start.kwargs = plain
+            chan.transport.put(start, encoder)
     except TypeError as exc:
         chan.dialogs.pop(cid, None)
         raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
@@ -161,20 +227,40 @@ def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
         return None
 
 
-async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str, Any]) -> Any:
+async def call(
+    chan: Channel,
+    actor: Actor,
+    ns: str,
+    func: str,
+    kwargs: dict[str, Any],
+    endpoint: Endpoint | None = None,
+) -> Any:
     """Run ``ns:func`` in the peer and return its value.
 
     A caller that is cancelled asks for the remote task's cancellation, waits at most 0.616 s for its end, and
     then goes on with its own cancellation; a value that comes meanwhile is dropped.
 
+    Args:
+        chan: the channel to the peer.
+        actor: this process's.
+        ns, func: module and name.
+        kwargs: the arguments.
+        endpoint: the function itself, where it is at hand; its annotation says what the value is to be.
+
     Raises:
         RemoteActorError: the function raised, or could not be found or called.
         ContextCancelled: somebody else cancelled the remote task.
         TransportClosed: the peer is gone; whether the function ran is unknown.
-        MsgTypeError, MessagingError: the request can't be sent.
+        MsgTypeError: an argument can't be sent, or the value is not what the function is annotated with.
+        MessagingError: the request can't be sent.
     """
     pending = PendingCall(chan, f"{ns}:{func}")
-    put_start(chan, pending.cid, ns, func, kwargs, encoder=codec_in_force().enc)
+    enc = codec_in_force().enc
+    try:
+        put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
+    except TransportClosed as exc:
+        await explain_loss(chan, exc, pending.what)
+        raise
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()
@@ -182,7 +268,9 @@ async def call(chan: Channel, actor: Actor, ns: str, func: str, kwargs: dict[str
     except (trio.Cancelled, KeyboardInterrupt):
         await _cancel_call(pending)
         raise
-    return result_of(reply, chan, actor)
+    if type(reply) is Error:
+        raise boxed(reply, chan, actor, calling_code())
+    return result_of(reply, chan, actor, endpoint)
 
 
 async def _cancel_call(pending: PendingCall) -> None:
@@ -202,10 +290,27 @@ async def _cancel_call(pending: PendingCall) -> None:
         pending.chan.dialogs.pop(pending.cid, None)
 
 
-def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> Any:
-    """The value of a reply, or its error raised."""
+def result_of(
+    reply: MsgType | BaseException,
+    chan: Channel,
+    actor: Actor,
+    endpoint: Endpoint | None = None,
+    caller: Caller | None = None,
+) -> Any:
+    """The value of a reply, or its error raised.
+
+    A codec of the task's that has payload types decides on what a value must be; else the function's annotation.
+    """
     if isinstance(reply, Return):
         decoder = codec_in_force().pld_dec
+        declared = None if endpoint is None else endpoint.conversions.result
+        if declared is not None and decoder is ANY_DEC:
+            assert endpoint is not None
+            try:
+                return declared.decode(reply.pld)
+            except Exception:
+                # Once more, for its error, and on a stack that is deep enough.
+                return decode_result(reply.pld, declared, endpoint.name, reply.cid)
         try:
             return decoder.dec.decode(reply.pld)
         except Exception as exc:
@@ -216,22 +321,27 @@ def result_of(reply: MsgType | BaseException, chan: Channel, actor: Actor) -> An
         return reply.pld
     if isinstance(reply, BaseException):
         raise reply
-    raise boxed(reply, chan, actor)
+    raise boxed(reply, chan, actor, caller)
 
 
-def boxed(msg: Any, chan: Channel, actor: Actor) -> BaseException:
-    """The exception that an ``Error`` message carries."""
+def boxed(msg: Any, chan: Channel, actor: Actor, caller: Caller | None = None) -> RemoteActorError:
+    """The exception that an ``Error`` message carries; ``caller``: the code here that has asked for what failed."""
     exc = unpack_error(msg, chan, enabled_modules=actor.enabled)
     assert exc is not None
+    exc.note_caller(caller)
+    _origins[exc] = chan
     return exc
 
 
 class OneWayReceiver(DialogEnd):
     """The caller's side of a one-way stream; its port always uses credit."""
 
-    def __init__(self, chan: Channel, actor: Actor, what: str) -> None:
+    def __init__(
+        self, chan: Channel, actor: Actor, what: str, caller: Caller | None = None
+    ) -> None:
         self.chan = chan
         self.actor = actor
+        self.caller = caller
         self.cid = chan.new_cid()
         self.what = what
         self.port = StreamPort(chan, self.cid, what=what)
@@ -262,7 +372,7 @@ class OneWayReceiver(DialogEnd):
         self._end(None)
 
     def on_error(self, msg: Error) -> None:
-        self._end(boxed(msg, self.chan, self.actor))
+        self._end(boxed(msg, self.chan, self.actor, self.caller))
 
     def on_lost(self, exc: TransportClosed) -> None:
         self._end(lost(self.chan, self.what, exc))

@@ -20,7 +20,6 @@ from tractor._errors import (
     safe_repr,
 )
 from tractor._proto.dialog import ContextState, Do, Event, Phase, StreamState
-from tractor._util._caller import Caller
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import MsgCodec
@@ -86,7 +85,6 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
     ) -> None:
         super().__init__(actor, chan, cid, side, endpoint)
         self._portal = portal
-        self._caller: Caller | None = None
         # This side has asked for the strict mode.
         self._chose_strict = False
         self._result_waiters = 0

@@ -17,9 +17,11 @@ from tractor._errors import (
 )
 from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase
 from tractor._proto.flow import Admission
+from tractor._util._caller import Caller
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
-from tractor.msg._codec import ANY_DEC
+from tractor.msg._codec import ANY_DEC, codec_in_force
+from tractor.msg._conversion import decode_result
 from tractor.msg._payload import (
     encode_checked,
     encode_payload,
@@ -81,6 +83,9 @@ class ContextDialog:
         self._chan = chan
         self._cid = cid
         self._name = endpoint.name
+        self._endpoint = endpoint
+        # Of `Portal.open_context()`, on the parent side.
+        self._caller: Caller | None = None
         self._dialog = Dialog(side)
         self._scope = trio.CancelScope()
         self._pld_rx = PldRx(endpoint.pld_dec, endpoint.encoder)
@@ -199,7 +204,7 @@ class ContextDialog:
         if self._dialog.ended:
             self._chan.late_messages += 1
             return
-        exc = boxed(msg, self._chan, self._actor)
+        exc = boxed(msg, self._chan, self._actor, self._caller)
         if self._dialog.side == "child":
             self._on_peer_error(exc, msg)
             return
@@ -355,9 +360,14 @@ class ContextDialog:
             bad_msg=kind(self._cid, raw),
             cause=exc,
         )
+        self._end_by_payload(error)
+        return error
+
+    def _end_by_payload(self, error: MsgTypeError) -> None:
+        """End the dialog because of a payload."""
         if self._dialog.side == "child" and self._dialog.ended:
             # A task that outlives the endpoint reads what was buffered.
-            return error
+            return
         for do in self._dialog.handle(Event.BAD_PAYLOAD):
             if do is Do.SET_ERROR:
                 self._remote_error = error
@@ -368,7 +378,6 @@ class ContextDialog:
                     self._local_error = self._port.error = error
                 put_error(self._chan, pack_error(error, self._cid, self._chan.local_uid))
         self._waiting.unpark_all()
-        return error
 
     def _bad_yield(self, raw: Any, exc: Exception) -> MsgTypeError:
         return self._bad_payload(Yield, raw, exc)
@@ -382,6 +391,8 @@ class ContextDialog:
         if parity or decoder is not ANY_DEC:
             return msgspec.Raw(encode_checked(msg, msg.pld, decoder, rx.encoder, parity))
         if rx.fixed_encoder is None:
+            if type(msg) is Return:
+                return self._endpoint.conversions.pack_result(msg.pld, codec_in_force())
             return msg.pld
         name = type(msg).__name__
         return msgspec.Raw(
@@ -391,5 +402,14 @@ class ContextDialog:
     def _take_result(self) -> Any:
         """The endpoint's value, decoded once.  Raises MsgTypeError."""
         if self._result is Unresolved and self._return is not Unresolved:
-            self._result = self._decode_payload(Return, self._return)
+            declared = self._endpoint.conversions.result
+            if declared is None or self._pld_rx.pld_dec is not ANY_DEC:
+                self._result = self._decode_payload(Return, self._return)
+            else:
+                # No payload spec says more: what the endpoint is annotated to return.
+                try:
+                    self._result = decode_result(self._return, declared, self._name, self._cid)
+                except MsgTypeError as error:
+                    self._end_by_payload(error)
+                    raise
         return None if self._result is Unresolved else self._result

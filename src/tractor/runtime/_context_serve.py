@@ -10,8 +10,10 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.dialog import Do, Event, Phase
+from tractor._util._groups import the_one_error
 from tractor._util._masking import unmasked
 from tractor.msg._boxing import pack_error
+from tractor.msg._conversion import decode_arguments
 from tractor.msg._pld_rx import current_dialog
 from tractor.msg.types import Return, Uid
 from tractor.runtime._context_dialog import ContextDialog
@@ -47,13 +49,15 @@ class ServedDialog(ContextDialog):
             self._canceller = canceller
             self._scope.cancel()
 
-    async def serve(self, endpoint: Endpoint, kwargs: dict[str, Any]) -> None:
+    async def serve(self, endpoint: Endpoint, given: msgspec.Raw) -> None:
         """Run the endpoint as this task, tell the opener how it ended, acknowledge cancel requests."""
         self._task = trio.lowlevel.current_task()
         current_dialog.set(self)
         try:
             with self._scope:
                 try:
+                    kwargs = decode_arguments(given, endpoint.conversions, endpoint.name, self._cid)
+                    del given
                     value = await endpoint.fn(**{str(endpoint.param): self}, **kwargs)
                     self._actor.end_if_copy()
                     self._report_return(value)
@@ -73,7 +77,7 @@ class ServedDialog(ContextDialog):
             if self._dialog.phase in _CANCELLED and is_only_cancelled(exc):
                 self._report_end(Event.CANCELLED)
                 return
-            await self._report_failure(exc)
+            await self._report_failure(the_one_error(exc))
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:

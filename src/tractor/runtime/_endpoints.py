@@ -15,7 +15,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, overload
 import msgspec
 
 from tractor._errors import ModuleNotExposed
+from tractor._util._mains import main_modules
 from tractor.msg._codec import MsgDec, ext_type_tuple, mk_dec, unknown_types
+from tractor.msg._conversion import NOTHING_KNOWN, Conversions, conversions_of, own_signature
 
 if sys.version_info >= (3, 14):
     import annotationlib
@@ -64,6 +66,9 @@ class Endpoint(msgspec.Struct, frozen=True):
     # A context's: the decoder that its declaration asks for (`None`: anything goes), and the encoder, if it has a hook.
     pld_dec: MsgDec | None = None
     encoder: msgspec.msgpack.Encoder | None = None
+    # What its annotations ask of its arguments and its result; and whether they ask nothing of the arguments.
+    conversions: Conversions = NOTHING_KNOWN
+    takes_anything: bool = True
 
 
 @overload
@@ -87,7 +92,8 @@ def context(
 ) -> F | Callable[[F], F]:
     """Mark an async function as the endpoint of a two-way context.
 
-    One of its parameters, of any name, must be annotated ``tractor.Context`` (a union with ``None`` will do).
+    One of its parameters, of any name, must be annotated ``tractor.Context`` (a union with ``None`` will do), or the
+    first one is called ``ctx`` and has no annotation.
 
     Args:
         func: the function, when used without arguments.
@@ -97,7 +103,7 @@ def context(
         ext_types: the types that the hooks handle; default: the members of ``pld_spec`` that msgspec does not know.
 
     Raises:
-        TypeError: no parameter is annotated so, or it can't be given by name; ``func`` is not an async function; a
+        TypeError: there is no such parameter, or it can't be given by name; ``func`` is not an async function; a
             hook is no function, or has no types to handle; ``ext_types`` is no list of types.
     """
 
@@ -129,9 +135,9 @@ def stream(func: F) -> F:
     Raises:
         TypeError: it has no parameter ``stream`` (or ``ctx``, or ``to_trio``).
     """
-    params = inspect.signature(func).parameters
+    signature = own_signature(func)
     for name in ("stream", "ctx", "to_trio"):
-        if name in params:
+        if signature is not None and name in signature.parameters:
             setattr(func, STREAM_MARK, name)
             return func
     raise TypeError(
@@ -149,16 +155,28 @@ def _context_param(fn: Callable[..., Any]) -> str:
     scope = getattr(inspect.unwrap(fn), "__globals__", {})
     for name, hint in _annotations(inspect.unwrap(fn)).items():
         if name != "return" and _names_context(hint, scope):
-            code = getattr(inspect.unwrap(fn), "__code__", None)
-            if code is not None and name not in _keyword_names(code):
-                raise TypeError(
-                    f"the parameter {name!r} of the context endpoint {fn.__qualname__!r} must be one that can be given"
-                    f" by name, as in `{name}: tractor.Context`: no `/` behind it, no `*` before it"
-                )
-            return name
+            return _by_name(fn, name)
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    if (
+        code is not None
+        and code.co_varnames[: code.co_argcount][:1] == ("ctx",)
+        and "ctx" not in _annotations(inspect.unwrap(fn))
+    ):
+        return _by_name(fn, "ctx")
     raise TypeError(
         f"the context endpoint {fn.__qualname__!r} needs one parameter annotated as in `ctx: tractor.Context`"
     )
+
+
+def _by_name(fn: Callable[..., Any], name: str) -> str:
+    """The name of the context parameter.  Raises TypeError: no argument can be given by it."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    if code is not None and name not in _keyword_names(code):
+        raise TypeError(
+            f"the parameter {name!r} of the context endpoint {fn.__qualname__!r} must be one that can be given"
+            f" by name, as in `{name}: tractor.Context`: no `/` behind it, no `*` before it"
+        )
+    return name
 
 
 def _keyword_names(code: CodeType) -> tuple[str, ...]:
@@ -243,7 +261,11 @@ def describe(fn: Any, name: str) -> Endpoint | None:
     spec: ContextSpec | None = getattr(fn, CONTEXT_MARK, None)
     param = spec.param if spec else getattr(fn, STREAM_MARK, None)
     pld_dec, encoder = (None, None) if spec is None else _payload_rules(spec, name)
-    found = Endpoint(fn, kind, name, param, pld_dec, encoder)
+    hooks = (spec.dec_hook, spec.ext_types or ()) if spec else (None, ())
+    conversions = conversions_of(fn, param, *hooks)
+    found = Endpoint(
+        fn, kind, name, param, pld_dec, encoder, conversions, conversions.takes_anything
+    )
     _known[fn] = found
     return found
 
@@ -281,7 +303,7 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
         AttributeError: it has no such function.
         TypeError: that is no async function, or one of another kind.
     """
-    if canonical(ns) not in enabled or (module := _loaded(ns)) is None:
+    if canonical(ns) not in enabled or (module := _loaded(ns, func)) is None:
         raise ModuleNotExposed(
             f"module {ns!r} is not exposed by this actor (asked for {ns}:{func}); "
             f"add it to `enable_modules`, which now has {sorted(enabled)}"
@@ -322,8 +344,12 @@ def _attribute(module: Any, ns: str, func: str) -> Any:
     return getattr(holder, name)
 
 
-def _loaded(ns: str) -> Any:
+def _loaded(ns: str, func: str) -> Any:
     modules = sys.modules
-    if canonical(ns) == "__main__":
-        return modules.get("__mp_main__") or modules.get("__main__")
-    return modules.get(ns)
+    if canonical(ns) != "__main__":
+        return modules.get(ns)
+    registered = modules.get("__mp_main__") or modules.get("__main__")
+    first = func.partition(".")[0]
+    if hasattr(registered, first):
+        return registered
+    return next((main for main in main_modules() if hasattr(main, first)), registered)

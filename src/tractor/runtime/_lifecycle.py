@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from tractor import log as _log
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 from tractor.ipc._server import Server
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import set_current_actor
@@ -81,7 +81,7 @@ async def open_runtime(
     except BaseExceptionGroup as group:
         # A crash beside the block cancels it; then the crash is what has happened.
         if block_exc is None or is_multi_cancelled(block_exc):
-            raise _bare(group) from None
+            raise_as_it_was(the_one_error(group))
         log.error("the runtime failed beside the block: %r", group)
     finally:
         set_current_actor(None)
@@ -110,11 +110,3 @@ async def _close_runtime(
         finally:
             service_tn.cancel_scope.cancel()
             io_tn.cancel_scope.cancel()
-
-
-def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error in a group of one, at any depth; else the group."""
-    exc: BaseException = group
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc

@@ -8,23 +8,31 @@ from typing import TYPE_CHECKING, Any, Generic
 import trio
 
 from tractor import log as _log
-from tractor._errors import MsgTypeError, StreamOverrun
+from tractor._errors import (
+    ContextCancelled,
+    MsgTypeError,
+    StreamOverrun,
+    TransportClosed,
+)
 from tractor._proto.dialog import ContextState, Do, Event, Phase
 from tractor._util._caller import find_caller
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, leaves
 from tractor._util._ki import ki_protected
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg.types import Started
-from tractor.runtime._calls import CANCEL_TIMEOUT, put_start
+from tractor.runtime._calls import CANCEL_TIMEOUT, canceller_of, explain_loss, put_start
 from tractor.runtime._context import Context
-from tractor.runtime._endpoints import Kind, canonical, describe, kind_of
 from tractor.runtime._generics import FirstT, RecvT, ResultT, SendT
 from tractor.runtime._state import ipc_ctx
 
 if TYPE_CHECKING:
     from tractor.runtime._portal import Portal
+    from tractor.runtime._targets import Target
 
-__all__ = ["OpenContext", "endpoint_path"]
+__all__ = ["OpenContext"]
+
+REASON_TIMEOUT = 3.0
+"""Seconds to wait for the error of a peer that has cancelled others: it takes them down first."""
 
 log = _log.get_logger()
 
@@ -32,42 +40,16 @@ PATIENCE = 5.0
 """Seconds after which a block that was left, and waits for the remote task, logs what it waits for."""
 
 
-def endpoint_path(fn: Any, want: Kind) -> tuple[str, str]:
-    """The module and name under which a peer finds ``fn``.
-
-    Raises:
-        TypeError: it is no function of the kind that is wanted.
-    """
-    kind = kind_of(fn)
-    if kind is None or kind.wire != want.wire:
-        wanted = {
-            Kind.CALL: "must be an async function that does not stream",
-            Kind.ASYNCGEN: "must be an async generator function, or decorated with `@tractor.stream`",
-            Kind.CONTEXT: "must be decorated with `@tractor.context`",
-        }[want]
-        is_ = f"is {kind.value!r}" if kind else "is none"
-        raise TypeError(f"{getattr(fn, '__qualname__', fn)!r} {wanted}; it {is_}")
-    ns, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
-    if not isinstance(ns, str) or not isinstance(name, str):
-        raise TypeError(
-            f"{fn!r} has no module and name under which a peer could find it; use a function made by `def` at the"
-            " top of a module, and pass its arguments by keyword"
-        )
-    return canonical(ns), name
-
-
 @ki_protected
 class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
     """The block of :meth:`Portal.open_context`."""
 
     def __init__(
-        self, portal: Portal, fn: Any, allow_overruns: bool | None, kwargs: dict[str, Any]
+        self, portal: Portal, target: Target, allow_overruns: bool | None, kwargs: dict[str, Any]
     ) -> None:
         self._portal = portal
-        self._where = endpoint_path(fn, Kind.CONTEXT)
-        endpoint = describe(fn, ":".join(self._where))
-        assert endpoint is not None
-        self._endpoint = endpoint
+        self._where = (target.ns, target.name)
+        self._endpoint = target.endpoint
         self._allow_overruns = allow_overruns
         self._kwargs = kwargs
         self._ctx: Context[FirstT, SendT, RecvT, ResultT] | None = None
@@ -87,7 +69,12 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         ctx._caller = self._caller
         declared = self._endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
-        put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, ctx.pld_rx.encoder)
+        enc = ctx.pld_rx.encoder
+        try:
+            put_start(chan, ctx.cid, ns, name, self._kwargs, "context", shown, enc, self._endpoint)
+        except TransportClosed as exc:
+            await explain_loss(chan, exc, ctx.repr_rpc)
+            raise
         if self._allow_overruns is not None:
             ctx._be_strict(self._allow_overruns)
         try:
@@ -158,6 +145,9 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
                 await _stop_remote(ctx, Event.INTERRUPTED)
                 _raise_real_error(ctx, exc)
                 raise
+        elif ctx._remote_error is not None:
+            # It is what has happened, whatever cancels this block by now.
+            await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await trio.lowlevel.checkpoint()
         error = ctx._remote_error
@@ -171,28 +161,50 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
             error = ctx._overrun
         if error is not None:
             raise error
-        if ctx.pld_rx.fixed_decode is not None:
+        if ctx.pld_rx.fixed_decode is not None or self._endpoint.conversions.result is not None:
             ctx._take_result()
 
     async def _abort(self, ctx: Context, exc: BaseException) -> None:
         """The block was cancelled from outside, or failed: stop the remote task, wait for it, bounded."""
         cancelled = is_multi_cancelled(exc)
+        # The nursery of a peer that has died cancels the block, too; the loss was first, and is what happened.
+        was_lost = ctx._dialog.end is ContextState.PEER_LOST
         if not cancelled:
             ctx._local_error = exc
         else:
             log.cancel("%s: its local block was cancelled by a surrounding scope", ctx.repr_rpc)
-        await _stop_remote(ctx, Event.INTERRUPTED if cancelled else Event.RAISED)
+        # The peer may have cancelled others because it fails: what it fails with says more, and comes later.
+        is_told = not cancelled and _is_told_by(ctx, exc)
+        event = Event.INTERRUPTED if cancelled else Event.RAISED
+        await _stop_remote(ctx, event, REASON_TIMEOUT if is_told else CANCEL_TIMEOUT)
         if cancelled:
-            _raise_real_error(ctx, exc)
+            _raise_real_error(ctx, exc, was_lost)
+        elif is_told and not isinstance(ctx._remote_error, ContextCancelled):
+            ctx.maybe_raise()
 
 
-def _raise_real_error(ctx: Context, exc: BaseException) -> None:
-    """Raise the remote task's own error, which wins over a cancellation of the block; nothing wins over a ctrl-c."""
-    if ctx._dialog.end is ContextState.ERRORED and not isinstance(exc, KeyboardInterrupt):
+def _raise_real_error(ctx: Context, exc: BaseException, was_lost: bool = False) -> None:
+    """Raise the remote task's own error, which wins over a cancellation of the block; nothing wins over a ctrl-c.
+
+    Args:
+        was_lost: the peer was lost before the block was cancelled.
+    """
+    failed = ctx._dialog.end is ContextState.ERRORED or was_lost
+    if failed and not isinstance(exc, KeyboardInterrupt):
         ctx.maybe_raise()
 
 
-async def _stop_remote(ctx: Context, event: Event) -> None:
+def _is_told_by(ctx: Context, exc: BaseException) -> bool:
+    """Whether a block's error is nothing but cancellations that this context's own peer has asked for."""
+    peer = ctx.chan.aid.uid if ctx.chan.aid is not None else None
+    return all(
+        isinstance(one, trio.Cancelled)
+        or (isinstance(one, ContextCancelled) and canceller_of(one) == peer)
+        for one in leaves(exc)
+    )
+
+
+async def _stop_remote(ctx: Context, event: Event, limit: float = CANCEL_TIMEOUT) -> None:
     """Ask for the remote task's cancellation because the local block ended; wait, bounded, for its end."""
     dialog = ctx._dialog
     was_over = dialog.ended
@@ -204,7 +216,7 @@ async def _stop_remote(ctx: Context, event: Event) -> None:
         if ctx.chan.connected():
             ctx.request_cancel()
     if Do.WAIT_ACK in todo:
-        await ctx._wait_ack()
+        await ctx._wait_ack(limit)
         if not dialog.ended:
             dialog.handle(Event.SETTLED)
     else:

@@ -7,7 +7,7 @@ import functools
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import trio
@@ -18,20 +18,24 @@ from tractor._errors import (
     NoResult,
     TransportClosed,
 )
+from tractor._util._caller import Caller, find_caller
 from tractor._util._ki import ki_protected
+from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel
 from tractor.runtime._calls import (
     OneWayReceiver,
     PendingCall,
     call,
+    explain_loss,
     put_start,
     request,
     result_of,
 )
 from tractor.runtime._context import Context
-from tractor.runtime._endpoints import Kind
-from tractor.runtime._open_context import OpenContext, endpoint_path
+from tractor.runtime._endpoints import Endpoint, Kind
+from tractor.runtime._open_context import OpenContext
 from tractor.runtime._stream import MsgStream
+from tractor.runtime._targets import plain_function, refuse_swallowed, target_of
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
@@ -40,12 +44,25 @@ __all__ = ["LocalPortal", "Portal", "PortalStatistics"]
 
 log = _log.get_logger()
 
+P = ParamSpec("P")
 ValueT = TypeVar("ValueT")
 # Without defaults, unlike those of `Context`: with them mypy takes the overloads for ambiguous.
 _FirstT = TypeVar("_FirstT")
 _SendT = TypeVar("_SendT")
 _RecvT = TypeVar("_RecvT")
 _ResultT = TypeVar("_ResultT")
+_GivenT = TypeVar("_GivenT", covariant=True)
+
+
+class _ContextFunction(Protocol[_FirstT, _SendT, _RecvT, P, _GivenT]):
+    """An endpoint whose first parameter is ``ctx``; mypy matches one with ``**kwargs`` in this way only."""
+
+    def __call__(
+        self,
+        ctx: Context[_FirstT, _SendT, _RecvT, Any],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, _GivenT]: ...
 
 
 class PortalStatistics(msgspec.Struct, frozen=True):
@@ -73,9 +90,9 @@ class Portal:
         self._main: PendingCall | None = None
         self._main_given_up: PendingCall | None = None
         self._main_outcome: Any = None
+        self._main_endpoint: Endpoint | None = None
+        self._main_caller: Caller | None = None
         self._main_done = trio.Event()
-        # The nursery that started the peer must know that its end was asked for.
-        self.on_cancel_request: Callable[[], None] | None = None
 
     @property
     def channel(self) -> Channel:
@@ -92,32 +109,42 @@ class Portal:
 
     @overload
     async def run(
-        self, fn: Callable[..., Coroutine[Any, Any, ValueT]], /, **kwargs: Any
+        self,
+        fn: Callable[P, Coroutine[Any, Any, ValueT]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> ValueT: ...
     @overload
     async def run(self, fn: str, name: str = "", /, **kwargs: Any) -> Any: ...
     async def run(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run an async function in the peer and return its value.
 
+        Arguments, and the value, arrive as what the function is annotated with: sets, dataclasses, enums and others
+        as such.  What is not annotated, or with a type that msgspec does not know, arrives as plain data.
+
         Args:
-            fn: an async function of a module that the peer has enabled.
-            kwargs: its arguments; by keyword only.
+            fn: an async function of a module that the peer has enabled, or a ``functools.partial`` of one, whose
+                keywords are merged in.
+            args, kwargs: its arguments, by position or keyword; they travel by keyword.
 
         Raises:
-            TypeError: ``fn`` is not an async function, or is a streaming one.
+            TypeError: ``fn`` is not an async function, or is a streaming one, or is not what its module and name
+                lead to; the arguments do not fit it.  Nothing was sent.
             RemoteActorError: it raised, or could not be found or called.
             ContextCancelled: somebody else cancelled the remote task.
             TransportClosed: the peer is gone; whether the function ran is unknown.
-            MsgTypeError, MessagingError: the arguments can't be sent.
+            MsgTypeError: an argument can't be sent, or an argument or the value is not what its annotation says.
+            MessagingError: the arguments are larger than a frame may be.
         """
         if isinstance(fn, str):
             return await self._run_by_name(fn, *args, **kwargs)
-        if args:
-            raise TypeError(
-                f"pass the arguments of {fn!r} by keyword: {args!r} were given by position"
-            )
-        ns, name = endpoint_path(fn, Kind.CALL)
-        return await call(self.chan, self._actor, ns, name, kwargs)
+        if isinstance(fn, functools.partial):
+            fn, merged = plain_function(fn)
+            kwargs = {**merged, **kwargs}
+        target = target_of(fn, Kind.CALL)
+        kwargs = target.arguments(args, kwargs)
+        return await call(self.chan, self._actor, target.ns, target.name, kwargs, target.endpoint)
 
     async def _run_by_name(self, ns: str, name: str = "", /, **kwargs: Any) -> Any:
         warnings.warn(
@@ -125,7 +152,7 @@ class Portal:
             DeprecationWarning,
             stacklevel=3,
         )
-        _require_names(ns, name)
+        ns, name = plain_text(ns, _NAMED), plain_text(name, _NAMED)
         return await call(self.chan, self._actor, ns, name, kwargs)
 
     async def run_from_ns(self, namespace_path: str, function_name: str, **kwargs: Any) -> Any:
@@ -141,36 +168,56 @@ class Portal:
             RemoteActorError: it raised, or could not be found or called.
             TransportClosed: the peer is gone; whether the function ran is unknown.
         """
-        _require_names(namespace_path, function_name)
-        return await call(self.chan, self._actor, namespace_path, function_name, kwargs)
+        ns, name = plain_text(namespace_path, _NAMED), plain_text(function_name, _NAMED)
+        return await call(self.chan, self._actor, ns, name, kwargs)
 
     @overload
     def open_stream_from(
-        self, agen_fn: Callable[..., AsyncIterator[ValueT]], /, **kwargs: Any
+        self,
+        agen_fn: Callable[P, AsyncIterator[ValueT]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> AbstractAsyncContextManager[MsgStream[Any, ValueT]]: ...
     @overload
     def open_stream_from(
-        self, agen_fn: Any, /, **kwargs: Any
+        self,
+        agen_fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> AbstractAsyncContextManager[MsgStream]: ...
     @asynccontextmanager
-    async def open_stream_from(self, agen_fn: Any, /, **kwargs: Any) -> AsyncIterator[MsgStream]:
+    async def open_stream_from(
+        self, agen_fn: Any, /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[MsgStream]:
         """Open a one-way stream from an async generator function (or ``@stream`` function) of the peer.
 
         The peer's generator waits while this side is behind.  Leaving the block cancels it and waits, at most
         0.616 s, for its end.
 
         Args:
-            agen_fn: the function.
-            kwargs: its arguments.
+            agen_fn: the function, or a ``functools.partial`` of it with keywords.
+            args, kwargs: its arguments, by position or keyword, without the parameter that it sends with.
 
         Raises:
-            TypeError: ``agen_fn`` is of another kind.
+            TypeError: ``agen_fn`` is of another kind, or is not what its module and name lead to; the arguments do
+                not fit it.
             RemoteActorError: it could not be found or called, or it raised (from ``receive()``).
             TransportClosed: the peer is gone.
         """
-        ns, name = endpoint_path(agen_fn, Kind.ASYNCGEN)
-        receiver = OneWayReceiver(self.chan, self._actor, f"{ns}:{name}")
-        put_start(self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen")
+        plain, merged = plain_function(agen_fn)
+        target = target_of(plain, Kind.ASYNCGEN)
+        ns, name = target.ns, target.name
+        kwargs = target.arguments(args, {**merged, **kwargs})
+        receiver = OneWayReceiver(self.chan, self._actor, f"{ns}:{name}", find_caller(1))
+        try:
+            put_start(
+                self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen", endpoint=target.endpoint
+            )
+        except TransportClosed as exc:
+            await explain_loss(self.chan, exc, receiver.what)
+            raise
         port = receiver.port
 
         def close() -> None:
@@ -196,22 +243,48 @@ class Portal:
             Concatenate[Context[_FirstT, _SendT, _RecvT, Any], ...], Coroutine[Any, Any, _ResultT]
         ],
         /,
-        allow_overruns: bool | None = None,
-        hide_tb: bool = True,
+        *args: Any,
+        allow_overruns: bool | None,
         **kwargs: Any,
     ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
     @overload
     def open_context(
         self,
-        fn: Callable[..., Coroutine[Any, Any, _ResultT]],
+        fn: Callable[
+            Concatenate[Context[_FirstT, _SendT, _RecvT, Any], ...], Coroutine[Any, Any, _ResultT]
+        ],
         /,
+        *args: Any,
+        hide_tb: bool,
+        **kwargs: Any,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
+    @overload
+    def open_context(
+        self,
+        fn: Callable[
+            Concatenate[Context[_FirstT, _SendT, _RecvT, Any], P], Coroutine[Any, Any, _ResultT]
+        ],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
+    @overload
+    def open_context(
+        self,
+        fn: _ContextFunction[_FirstT, _SendT, _RecvT, P, _ResultT],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> OpenContext[_FirstT, _RecvT, _SendT, _ResultT]: ...
+    def open_context(  # type: ignore[misc]
+        self,
+        fn: Any,
+        /,
+        *args: Any,
         allow_overruns: bool | None = None,
         hide_tb: bool = True,
         **kwargs: Any,
-    ) -> OpenContext[Any, Any, Any, _ResultT]: ...
-    def open_context(
-        self, fn: Any, /, allow_overruns: bool | None = None, hide_tb: bool = True, **kwargs: Any
-    ) -> OpenContext:
+    ) -> Any:
         """Open a context: run an endpoint in the peer as the other half of this block.
 
         As an ``async with`` block it yields ``(ctx, first)`` once the endpoint has called ``started(first)``, and it
@@ -221,46 +294,64 @@ class Portal:
         Args:
             fn: a function decorated with ``@tractor.context``, or a ``functools.partial`` of one, whose keywords
                 are merged in.
+            args, kwargs: the endpoint's arguments, by position or keyword, without its context parameter.
             allow_overruns: given, the strict mode of streams; see :meth:`Context.open_stream`.
             hide_tb: accepted for compatibility of callers that want to see runtime frames.
-            kwargs: the endpoint's arguments, without its context parameter.
 
         Raises:
-            TypeError: ``fn`` is not decorated, or a partial of one with arguments by position.
+            TypeError: ``fn`` is not decorated, a partial of one with arguments by position, or not what its module
+                and name lead to; the arguments do not fit it, or one is called as a keyword of this method's own.
             RuntimeError: the peer is this very actor ("Invalid Operation").
             RemoteActorError: the endpoint could not be found or called, or raised.
             ContextCancelled: the endpoint's task was cancelled by somebody else than this side.
-            MsgTypeError: the first value, or the result, is not of the payload spec.
+            MsgTypeError: the first value, or the result, is not of the payload spec; an argument, or the result
+                of an endpoint without a payload spec, is not what its annotation says.
             TransportClosed: the peer is gone.
         """
-        if isinstance(fn, functools.partial):
-            if fn.args:
-                raise TypeError(
-                    f"pass the arguments of {fn.func!r} by keyword: {fn!r} has {fn.args!r} by position"
-                )
-            kwargs = {**fn.keywords, **kwargs}
-            fn = fn.func
-        return OpenContext(self, fn, allow_overruns, kwargs)
+        plain, merged = plain_function(fn)
+        target = target_of(plain, Kind.CONTEXT)
+        kwargs = {**merged, **kwargs}
+        own = {"allow_overruns": allow_overruns is not None, "hide_tb": hide_tb is not True}
+        refuse_swallowed(target, own, args, kwargs, "open_context()")
+        return OpenContext(self, target, allow_overruns, target.arguments(args, kwargs))
 
     # -- the peer's end -------------------------------------------------------------------------------
 
-    def expect_main(self, pending: PendingCall) -> None:
-        """This portal's actor is a one-shot: ``pending`` is its one function."""
+    def expect_main(
+        self,
+        pending: PendingCall,
+        endpoint: Endpoint | None = None,
+        caller: Caller | None = None,
+    ) -> None:
+        """This portal's actor is a one-shot: ``pending`` is its one function.
+
+        Args:
+            pending: the request.
+            endpoint: the function; its annotation says what the result is to be.
+            caller: the code that has started it.
+        """
         self._main = pending
+        self._main_endpoint = endpoint or self._main_endpoint
+        self._main_caller = caller or self._main_caller
+        # At the reply itself: who waits has it before a nursery learns that the actor has died, and cancels its block.
+        pending.on_end = functools.partial(self._settle_main, pending)
+        if pending.reply is not None:
+            self._settle_main(pending)
+
+    def _settle_main(self, pending: PendingCall) -> None:
+        if pending is not self._main_given_up:
+            self._main_outcome = pending.reply
+            self._main_done.set()
 
     async def settle_main(self) -> bool:
-        """Wait for the one-shot's reply and keep its outcome; ``False``: it is another's by now.
+        """Wait for the one-shot's reply, whose outcome is kept; ``False``: it is another's by now.
 
         Called by the nursery, once for each process that runs the function.
         """
         pending = self._main
         assert pending is not None
-        outcome = await pending.wait()
-        if pending is self._main_given_up:
-            return False
-        self._main_outcome = outcome
-        self._main_done.set()
-        return True
+        await pending.wait()
+        return pending is not self._main_given_up
 
     def give_up_main(self) -> bool:
         """A fresh process is to run the one-shot's function once more; ``False``: there is none that still runs."""
@@ -292,7 +383,11 @@ class Portal:
         outcome = self._main_outcome
         if not isinstance(outcome, (_Value, BaseException)):
             try:
-                outcome = _Value(result_of(outcome, self.chan, self._actor))
+                outcome = _Value(
+                    result_of(
+                        outcome, self.chan, self._actor, self._main_endpoint, self._main_caller
+                    )
+                )
             except BaseException as exc:
                 outcome = exc
             self._main_outcome = outcome
@@ -314,6 +409,11 @@ class Portal:
     ) -> bool:
         """Cancel the peer's whole runtime, and its subtree.  Shielded.
 
+        It returns at the acknowledgment, not at the end; see :meth:`wait_closed`.  A subactor of this actor is then
+        taken down like one of a cancelled nursery: neither a computation nor what it leaves behind, a thread or a
+        forked process, keeps it.  It is asked by SIGTERM where it did not acknowledge in time (0.5 s), or has not
+        ended 1.6 s after it did, and killed 0.5 s later.
+
         Args:
             timeout: seconds to wait for the acknowledgment; ``None``: :attr:`cancel_timeout`.
             raise_on_timeout: raise instead of returning ``False`` when none comes in time.
@@ -324,14 +424,27 @@ class Portal:
         Raises:
             ActorTooSlowError: no acknowledgment in time, with ``raise_on_timeout``.
         """
-        if self.on_cancel_request is not None:
-            self.on_cancel_request()
+        child = self._actor.children.get(self.chan.aid.uid) if self.chan.aid else None
+        if child is not None:
+            child.note_cancel_request()
         bound = self.cancel_timeout if timeout is None else timeout
         self.chan.cancel_called = True
-        if not self.chan.connected():
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return False
+        acked = await self._request_cancel(bound)
+        if child is not None:
+            child.on_portal_cancel(bool(acked), bound if acked is None else 0.0)
+        if acked is not None:
+            return acked
+        text = f"{self.chan.peer} did not acknowledge its cancellation within {bound} s"
+        log.warning("%s", text)
+        if raise_on_timeout:
+            raise ActorTooSlowError(text)
+        return False
+
+    async def _request_cancel(self, bound: float) -> bool | None:
+        """Ask, and wait for the acknowledgment; ``False``: disconnected, ``None``: none came in time."""
         try:
+            if not self.chan.connected():
+                raise TransportClosed("disconnected already")
             pending = request(self.chan, "cancel")
         except TransportClosed:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -340,11 +453,24 @@ class Portal:
             reply = await pending.wait()
             return not isinstance(reply, BaseException)
         self.chan.dialogs.pop(pending.cid, None)
-        text = f"{self.chan.peer} did not acknowledge its cancellation within {bound} s"
-        log.warning("%s", text)
-        if raise_on_timeout:
-            raise ActorTooSlowError(text)
-        return False
+        return None
+
+    async def wait_closed(self) -> None:
+        """Wait until the peer has ended.
+
+        Of a subactor of this very actor that is the end of its process: it is reaped, and what it left behind is
+        cleaned up.  Of any other it is the end of the channel.  Nothing is asked of the peer: see
+        :meth:`cancel_actor`.
+
+        Raises:
+            RuntimeError: it is a one-shot, inside its nursery's block, and nobody has called ``cancel_actor()``: it
+                lives until that block is left.
+        """
+        child = self._actor.children.get(self.chan.aid.uid) if self.chan.aid else None
+        if child is not None:
+            await child.wait_gone()
+        else:
+            await self._actor.ipc_server.wait_for_departure(self.chan)
 
     async def aclose(self) -> None:
         """Nothing to free: a portal's channel lives as long as what gave the portal."""
@@ -362,13 +488,7 @@ class Portal:
     __repr__ = pformat
 
 
-def _require_names(ns: object, name: object) -> None:
-    """Raise TypeError unless both are text: a peer would take the request for garbage."""
-    for text in (ns, name):
-        if not isinstance(text, str):
-            raise TypeError(
-                f"a function is found by the names of module and function, not by {text!r}"
-            )
+_NAMED = "a function is found by the names of module and function"
 
 
 class _Value(msgspec.Struct):

@@ -11,10 +11,12 @@ from msgspec import Raw
 
 from tractor import log as _log
 from tractor._errors import ContextCancelled, MessagingError, TransportClosed
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, the_one_error
 from tractor._util._masking import unmasked
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
+from tractor.msg._codec import codec_in_force
+from tractor.msg._conversion import any_arguments, decode_arguments
 from tractor.msg._payload import refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
@@ -22,7 +24,6 @@ from tractor.msg.types import (
     Error,
     MsgType,
     Return,
-    Start,
     StartAck,
     Stop,
     Uid,
@@ -131,23 +132,50 @@ class ServedTask(DialogEnd):
         "chan",
         "cid",
         "endpoint",
-        "kwargs",
+        "given",
         "lost",
         "scope",
     )
 
-    def __init__(self, actor: Actor, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        chan: Channel,
+        cid: int,
+        given: Raw | dict[str, Any],
+        endpoint: Endpoint,
+    ) -> None:
         self.actor = actor
         self.chan = chan
-        self.cid = msg.cid
-        self.kwargs = msg.kwargs
+        self.cid = cid
+        # As they came: a class that the user has annotated may run code of its own, which is a matter of the task's.
+        self.given = given
         self.endpoint = endpoint
         self.scope = trio.CancelScope()
         self.canceller: Uid | None = None
         self.lost = False
         self._acks: list[int] = []
-        chan.dialogs[msg.cid] = self
+        chan.dialogs[cid] = self
         actor.served.add(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the endpoint is called with.
+
+        Raises:
+            MsgTypeError: one is not what its parameter is annotated with, or they can't be decoded.
+        """
+        given = self.given
+        if isinstance(given, dict):
+            return given
+        # Done with: it would keep alive all that came with it.
+        self.given = {}
+        endpoint = self.endpoint
+        if endpoint.takes_anything:
+            try:
+                return any_arguments(given)
+            except Exception:
+                pass
+        return decode_arguments(given, endpoint.conversions, endpoint.name, self.cid)
 
     def take_cancel(
         self, canceller: Uid, ack_cid: int | None = None, by_actor: bool = False
@@ -186,7 +214,7 @@ class ServedTask(DialogEnd):
             if self.canceller is not None and is_only_cancelled(exc):
                 self._report_cancel()
                 return
-            await self._report_error(exc)
+            await self._report_error(the_one_error(exc))
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:
@@ -261,10 +289,13 @@ class ServedCall(ServedTask):
 
     async def perform(self) -> None:
         """Call, and return the value."""
-        value = await self.endpoint.fn(**self.kwargs)
+        value = await self.endpoint.fn(**self.arguments())
         self.actor.end_if_copy()
+        declared = self.endpoint.conversions.result
         if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)
+        elif declared is not None:
+            value = self.endpoint.conversions.pack_result(value, codec_in_force())
         if not self.lost:
             put_return(self.chan, self.cid, value)
 
@@ -289,21 +320,29 @@ class ServedStream(ServedTask):
 
     __slots__ = ("port",)
 
-    def __init__(self, actor: Actor, chan: Channel, msg: Start, endpoint: Endpoint) -> None:
-        super().__init__(actor, chan, msg, endpoint)
-        self.port = StreamPort(chan, msg.cid, what=endpoint.name)
+    def __init__(
+        self,
+        actor: Actor,
+        chan: Channel,
+        cid: int,
+        given: Raw | dict[str, Any],
+        endpoint: Endpoint,
+    ) -> None:
+        super().__init__(actor, chan, cid, given, endpoint)
+        self.port = StreamPort(chan, cid, what=endpoint.name)
 
     async def perform(self) -> None:
         """Send all that the generator yields, then the end of the stream."""
         put = self.port.put
         if self.endpoint.kind is Kind.ASYNCGEN:
-            agen = self.endpoint.fn(**self.kwargs)
+            agen = self.endpoint.fn(**self.arguments())
             self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
             async with aclosing(agen):
                 async for value in agen:
                     await put(value)
         else:
-            coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **self.kwargs)
+            kwargs = self.arguments()
+            coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **kwargs)
             self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
             await coro
         self.actor.end_if_copy()

@@ -13,11 +13,12 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import InternalError
+from tractor._errors import InternalError, TransportClosed
 from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import codec_in_force
+from tractor.runtime._calls import explain_loss
 from tractor.runtime._generics import StreamRecvT, StreamSendT
 from tractor.runtime._port import Rerouted, StreamPort
 
@@ -136,7 +137,11 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         __tracebackhide__ = hide_tb
         if self._receive_only:
             raise _not_sendable()
-        await self._port.put(value)
+        try:
+            await self._port.put(value)
+        except TransportClosed as exc:
+            await explain_loss(self._port.chan, exc)
+            raise
 
     async def send_many(self, values: Iterable[StreamSendT]) -> None:
         """Send messages in order, as one step: one cancellation point, and few system calls for all of them.
@@ -153,7 +158,11 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         """
         if self._receive_only:
             raise _not_sendable()
-        await self._port.put_many(values)
+        try:
+            await self._port.put_many(values)
+        except TransportClosed as exc:
+            await explain_loss(self._port.chan, exc)
+            raise
 
     async def receive(self, hide_tb: bool = True) -> StreamRecvT:
         """The next message.

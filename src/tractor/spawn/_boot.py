@@ -31,6 +31,7 @@ __all__ = [
     "BootRecord",
     "LifelineEnd",
     "dup_above_stdio",
+    "move_above_stdio",
     "open_boot_pipe",
     "read_boot_record",
     "release_all_lifelines",
@@ -142,8 +143,8 @@ def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
         _fork_hook_installed = True
     read_fd, write_fd = os.pipe()
     try:
-        read_fd = _move_above_stdio(read_fd)
-        write_fd = _move_above_stdio(write_fd)
+        read_fd = move_above_stdio(read_fd)
+        write_fd = move_above_stdio(write_fd)
         os.write(write_fd, _HEADER.pack(len(data)) + data)
     except BaseException:
         _close(read_fd)
@@ -205,7 +206,8 @@ def dup_above_stdio(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-def _move_above_stdio(fd: int) -> int:
+def move_above_stdio(fd: int) -> int:
+    """The descriptor, or where its number is 0, 1 or 2 a duplicate in its place."""
     # In a process whose standard streams are closed a pipe may take their numbers, which mean
     # something else in the child.
     if fd > 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -11,7 +10,9 @@ import trio
 
 from tractor._util._stdio import to_hand_down
 
+from ._command import program_command
 from ._contract import SpawnRequest
+from ._frozen import require_support
 from ._own_child import OwnChild
 from ._pipes import BootedChild, ChildPipes
 from ._signal_help import held_off
@@ -30,9 +31,6 @@ class PopenChild(OwnChild):
         """Reap the process if it has ended; its exit status, ``None`` while it runs."""
         return self._popen.poll()
 
-    def _reap(self) -> int:
-        return self._popen.wait()
-
     def send_signal(self, number: int) -> None:
         """Send a signal; does nothing when the process is gone."""
         self._popen.send_signal(number)
@@ -50,10 +48,10 @@ class ExecProcess(BootedChild):
 
 
 class ExecBackend:
-    """Starts ``python -m <module>``.
+    """Starts ``python … -m <module>``, with this process's import path in place before anything else is imported.
 
     Args:
-        module: The program; another one than the default only in tests.
+        module: The program, which has a function ``main(argv)``; another one than the default only in tests.
     """
 
     key = "trio"
@@ -70,18 +68,24 @@ class ExecBackend:
         require_executable(self.key)
 
     async def start(self, request: SpawnRequest, nursery: trio.Nursery) -> ExecProcess:
-        """Start a child; see :meth:`tractor.spawn._contract.SpawnBackend.start`."""
+        """Start a child; see :meth:`tractor.spawn._contract.SpawnBackend.start`.
+
+        Raises:
+            RuntimeFailure: A frozen program has not called :func:`tractor.freeze_support`.
+        """
+        require_support(self.key)
         # The only checkpoint: from here on there is no point at which a process could get lost.
         await trio.lowlevel.checkpoint()
         return self._launch(request, nursery)
 
     @trio.lowlevel.enable_ki_protection
     def _launch(self, request: SpawnRequest, nursery: trio.Nursery) -> ExecProcess:
-        with ChildPipes(request, capture="stderr" not in request.proc_kwargs) as pipes:
-            return start_program(self._command(request, pipes.boot_fd), request, pipes, nursery)
-
-    def _command(self, request: SpawnRequest, boot_fd: int) -> list[str]:
-        return [sys.executable, *_interpreter_flags(), "-m", self._module, *request.argv(boot_fd)]
+        capture = "stderr" not in request.proc_kwargs
+        with (
+            ChildPipes(request, capture=capture) as pipes,
+            program_command(self._module, request.argv(pipes.boot_fd)) as (command, fds),
+        ):
+            return start_program(command, request, pipes, nursery, fds)
 
 
 def require_executable(key: str) -> None:
@@ -130,23 +134,6 @@ def start_program(
         popen.kill()
         popen.wait()
         raise
-
-
-def _interpreter_flags() -> list[str]:
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    if "-P" not in flags and "-I" not in flags and not _cwd_is_importable():
-        # ``-m`` would put the working directory first on the child's path, where the parent has not
-        # got it: a stray ``trio.py`` in there would be run.
-        flags.append("-P")
-    return flags
-
-
-def _cwd_is_importable() -> bool:
-    try:
-        return "" in sys.path or os.getcwd() in sys.path
-    except OSError:
-        # A working directory that was removed holds no module.
-        return False
 
 
 BACKEND = ExecBackend()

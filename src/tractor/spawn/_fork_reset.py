@@ -30,6 +30,7 @@ from tractor.log import PACKAGE
 from tractor.runtime._state import forget_actor
 from tractor.runtime._vars import reset_runtime_vars
 
+from ._frozen import is_frozen
 from ._tracker import forget_tracker
 
 __all__ = ["close_descriptors", "forget_program", "reset_process"]
@@ -85,6 +86,9 @@ def forget_program(main_spec: Any) -> None:
         main_spec: The ``ModuleSpec`` of the program that this process is said to run instead.
     """
     _forget_log_handlers()
+    if is_frozen():
+        # Nothing could be replayed from its file.
+        return
     for name in ("__main__", "__mp_main__"):
         _of_the_parent.append(sys.modules.pop(name, None))
     main = ModuleType("__main__")

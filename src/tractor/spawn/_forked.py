@@ -35,17 +35,9 @@ class ForkedProc(OwnChild):
 
     def poll(self) -> int | None:
         """Reap the process if it has ended; its exit status, ``None`` while it runs.  Never blocks."""
-        return self._waitpid(os.WNOHANG)
-
-    def _reap(self) -> int:
-        status = self._waitpid(0)
-        assert status is not None
-        return status
-
-    def _waitpid(self, options: int) -> int | None:
         if self._status is None:
             try:
-                pid, status = os.waitpid(self._pid, options)
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
             except ChildProcessError:
                 self._status = UNKNOWN_STATUS
             else:

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import subprocess
-import sys
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -21,8 +21,10 @@ from tractor._util._proc_stat import pid_alive, process_start_time
 from tractor._util._stdio import to_hand_down
 from tractor.runtime._state import current_actor
 
+from ._command import with_path
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
+from ._frozen import is_frozen
 from ._sentinel import forget, guard, stand_down
 from ._signal_help import held_off
 from ._tracker import tracker_fd
@@ -31,7 +33,6 @@ __all__ = [
     "ForkServerClient",
     "ForkServerProcess",
     "fork_server",
-    "import_path",
     "note_started",
     "stop_fork_server",
     "write_all",
@@ -61,6 +62,8 @@ class ForkServerClient:
         self._no_tracker = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._server = _unshared_server(self._no_tracker)
         self._pid: int | None = None
+        # A start that was given up may still be about to start the server when that is to end.
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -77,11 +80,15 @@ class ForkServerClient:
         Raises:
             OSError, EOFError: The fork server can't be started, or has died.
         """
-        # Blocked in it for good: one that is sent to all processes at once is the root's to handle.
-        with held_off():
-            self._server.ensure_running()
-        self._pid = self._server._forkserver_pid
-        status_fd, data_fd = self._server.connect_to_new_process(fds)
+        with self._lock:
+            server = self._server
+            if server is None:
+                raise EOFError("the fork server was ended meanwhile")
+            # Blocked in it for good: one that is sent to all processes at once is the root's to handle.
+            with held_off():
+                server.ensure_running()
+            self._pid = server._forkserver_pid
+        status_fd, data_fd = server.connect_to_new_process(fds)
         try:
             # It waits for its data: the process that is looked at by this number is the one meant.
             child = ForkServerProcess(forkserver.read_signed(status_fd), status_fd, data_fd)
@@ -99,7 +106,8 @@ class ForkServerClient:
 
     def stop(self) -> None:
         """End the fork server and reap it.  Idempotent."""
-        server, self._server = self._server, None
+        with self._lock:
+            server, self._server = self._server, None
         if server is None:
             return
         os.close(self._no_tracker)
@@ -263,16 +271,6 @@ def stop_fork_server() -> None:
             actor.report_descendants(gone=[one for one in gone if one is not None])
 
 
-def import_path() -> list[str]:
-    """``sys.path`` for another process, which may have another working directory."""
-    found: list[str] = []
-    for entry in sys.path:
-        # In a working directory that was removed relative entries mean nothing.
-        with contextlib.suppress(FileNotFoundError, TypeError):
-            found.append(os.path.abspath(entry))
-    return found
-
-
 def _unshared_server(no_tracker: int) -> Any:
     """A fork server of multiprocessing's that knows neither its resource tracker nor our ``__main__``.
 
@@ -282,11 +280,11 @@ def _unshared_server(no_tracker: int) -> Any:
         "resource_tracker": types.SimpleNamespace(
             ensure_running=lambda: None, getfd=lambda: tracker_fd() or no_tracker
         ),
-        "util": types.SimpleNamespace(**{**vars(util), "spawnv_passfds": _spawn_server}),
         "spawn": types.SimpleNamespace(
             get_executable=spawn.get_executable,
-            get_preparation_data=lambda name: {"sys_path": import_path()},
+            get_preparation_data=lambda name: {},
         ),
+        "util": types.SimpleNamespace(**{**vars(util), "spawnv_passfds": _spawn_with_path}),
     }
     namespace = {**vars(forkserver), **stand_ins}
     methods = {
@@ -299,12 +297,21 @@ def _unshared_server(no_tracker: int) -> Any:
     return server
 
 
-def _spawn_server(path: Any, args: Any, fds: Any) -> int:
-    """As multiprocessing's own; but where this process has no standard stream, the server gets the null device."""
-    server = subprocess.Popen(args, executable=path, pass_fds=fds, **to_hand_down())  # type: ignore[call-overload]
+def _spawn_with_path(path: Any, args: list[str], passfds: list[int]) -> int:
+    """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
+    # Where this process has no standard stream, the server gets the null device.
+    command: Any = [path if i == 0 else arg for i, arg in enumerate(_with_own_path(args))]
+    server = subprocess.Popen(command, pass_fds=passfds, **to_hand_down())  # type: ignore[call-overload]
     # Reaped by its number.
     server.returncode = 0
     return int(server.pid)
+
+
+def _with_own_path(args: list[str]) -> list[str]:
+    if is_frozen():
+        return args
+    at = args.index("-c") + 1
+    return [*args[:at], with_path(args[at]), *args[at + 1 :]]
 
 
 def _after_fork() -> None:

@@ -85,7 +85,8 @@ class Lifeline:
             if self._lost or self._stopped:
                 return
             self._stopped = True
-        os.write(self._wake_w, b"\0")
+            # With the lock held: the thread closes this end as soon as it knows.
+            os.write(self._wake_w, b"\0")
         if self._thread is not threading.current_thread():
             self._thread.join()
 

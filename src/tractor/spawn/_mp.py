@@ -21,16 +21,18 @@ from typing import Any, NoReturn
 
 import trio
 
+from ._command import with_path
 from ._contract import SpawnRequest
 from ._exec import ExecProcess, require_executable, start_program
 from ._forkserver_client import (
     ForkServerClient,
     ForkServerProcess,
     fork_server,
-    import_path,
     note_started,
     write_all,
 )
+from ._frozen import is_frozen, require_support
+from ._import_path import import_path
 from ._pipes import BootedChild, ChildPipes
 from ._tracker import use_tracker
 
@@ -52,7 +54,11 @@ class SpawnBackend:
         """Start a child; see :meth:`tractor.spawn._contract.SpawnBackend.start`.
 
         ``proc_kwargs`` are those of :class:`subprocess.Popen`.
+
+        Raises:
+            RuntimeFailure: A frozen program has not called :func:`tractor.freeze_support`.
         """
+        require_support(self.key)
         await trio.lowlevel.checkpoint()
         return self._launch(request, nursery)
 
@@ -65,8 +71,11 @@ class SpawnBackend:
             undo.callback(os.close, write_fd)
             with open(read_fd, "rb"):
                 command = [os.fsdecode(a) for a in spawn.get_command_line(pipe_handle=read_fd)]
-                # Not read by anything but people, and tools that look for actors.
-                command += [CHILD_MODULE, *request.argv(pipes.boot_fd)]
+                if not is_frozen():
+                    program = command.index("-c") + 1
+                    command[program] = with_path(command[program])
+                    # Not read by anything but people, and tools that look for actors.
+                    command += [CHILD_MODULE, *request.argv(pipes.boot_fd)]
                 child = start_program(command, request, pipes, nursery, (read_fd,))
             undo.pop_all()
         # As long as this is open, `multiprocessing.parent_process()` lives in the child.
@@ -94,7 +103,9 @@ class ForkserverBackend:
 
         Raises:
             ValueError: ``proc_kwargs`` is not empty: environment and descriptors are the fork server's.
+            RuntimeFailure: A frozen program has not called :func:`tractor.freeze_support`.
         """
+        require_support(self.key)
         if request.proc_kwargs:
             raise ValueError(
                 f"spawn backend {self.key!r} has no options, but proc_kwargs={dict(request.proc_kwargs)!r}"

@@ -10,6 +10,9 @@ from ._exit_watch import ExitWatch
 
 __all__ = ["ExitSource", "OwnChild"]
 
+_STATUS_POLL = 0.001
+"""Seconds between looks for the status of a process that has ended."""
+
 
 class ExitSource(Protocol):
     """A started process, whoever its parent is."""
@@ -52,10 +55,6 @@ class OwnChild:
         """Reap the process if it has ended; its exit status, ``None`` while it runs."""
         raise NotImplementedError
 
-    def _reap(self) -> int:
-        """Reap a process that has ended, or is just about to; its exit status."""
-        raise NotImplementedError
-
     async def wait(self) -> int:
         """Wait for the process's end, reap it, return its exit status.  Any number of tasks may."""
         async with self._wait_lock:
@@ -64,8 +63,9 @@ class OwnChild:
                 if self._watch is None:
                     self._watch = ExitWatch(self._pid)
                 await self._watch.wait()
+            while (status := self.poll()) is None:
                 # The kernel may report the end an instant before the status can be had.
-                status = self._reap()
+                await trio.sleep(_STATUS_POLL)
             self._close_watch()
         return status
 

@@ -3,54 +3,115 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
-from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
+import threading
+from collections.abc import Iterable
+from functools import partial
+from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType
 from typing import Any
 
-__all__ = ["apply_parent_main_data", "get_parent_main_data"]
+from tractor._errors import RuntimeFailure
+from tractor._util._mains import load_main_later
+
+from ._import_path import import_path, pack, unpack
+from ._program import Program, find_program, way_out
+from ._sent_modules import install_sent_modules, known_modules
+
+__all__ = [
+    "apply_parent_main_data",
+    "get_parent_main_data",
+    "refuse_in_replay",
+    "require_program",
+]
 
 _REPLAY_NAME = "__mp_main__"
-
-# The main of an actor that replayed nothing; there is nothing of a user's in it.
-_CHILD_MODULE = "tractor._child"
 
 # Mains that were replaced: functions of theirs may still run.
 _replaced: list[ModuleType] = []
 
+# What this process was told of the program by its parent; `None`: it has none, and is where the program began.
+_told: Program | None = None
 
-def get_parent_main_data(inherit: bool) -> dict[str, Any]:
+_UNTOLD = "this actor was started with `inherit_parent_main=False`, and so has nothing of the program's main module"
+
+# A main module that starts the program while it is replayed has no main guard.
+_replaying_in: int | None = None
+"""The thread that replays one."""
+
+_IS_RUNNING = ("from inside a run()", "from a running event loop", "main module is replayed")
+"""What trio, asyncio and we say to a program that starts them, in a process where they run."""
+
+
+def get_parent_main_data(inherit: bool, enabled: Iterable[str] = ()) -> dict[str, Any]:
     """What a child needs to import what this process can, in the parent.
 
     Args:
         inherit: Whether the child replays our ``__main__``, too.
+        enabled: Names of the modules that the child serves.
 
     Returns:
-        Data for :func:`apply_parent_main_data` that msgpack can carry: ``sys_path`` always;
-        ``sys_argv``, and ``init_main_from_name`` or ``init_main_from_path`` where there is a main
-        to replay.
+        Data for :func:`apply_parent_main_data` that msgpack can carry: ``sys_path`` always; modules that are not
+        found by it; and, where there is a main to replay, where that is, whether to do it at once, and ``sys_argv``.
+
+    Raises:
+        ValueError: ``__main__`` is enabled, but not to be inherited.
+        RuntimeFailure: ``__main__`` is enabled, but a child could not find it; says why, and what to do.  Or this is
+            called by a main module that is being replayed.
     """
-    data: dict[str, Any] = {"sys_path": _sys_path()}
+    refuse_in_replay(any_thread=False)
+    enabled = list(enabled)
+    data: dict[str, Any] = {"sys_path": [pack(entry) for entry in import_path()]}
+    data.update(known_modules(enabled))
+    wanted = "__main__" in enabled
     if not inherit:
+        if wanted:
+            raise ValueError(
+                "functions of `__main__` are to be run in an actor, but `inherit_parent_main=False` keeps that module"
+                " from it; leave the argument out, or move the functions to a module of their own"
+            )
         return data
-    main = sys.modules.get("__main__")
-    spec: ModuleSpec | None = getattr(main, "__spec__", None)
-    if spec is not None:
-        # ``python -m package`` and ``python directory`` run a ``__main__`` that exists to be run.
-        if spec.name.rpartition(".")[2] == "__main__" or spec.name == _CHILD_MODULE:
-            return data
-        data["init_main_from_name"] = spec.name
-    else:
-        path = getattr(main, "__file__", None)
-        # Interactive, ``-c`` and standard input leave no file.
-        if not isinstance(path, str) or not os.path.isfile(path):
-            return data
-        if os.path.splitext(os.path.basename(path))[0] == "ipython":
-            return data
-        data["init_main_from_path"] = _pack(os.path.abspath(path))
-    data["sys_argv"] = [_pack(arg) for arg in sys.argv]
+    program = _program() if wanted else _told or find_program()
+    if program.origin is not None:
+        data.update(program.origin)
+        data["replay_main"] = wanted or not program.is_entry
+        data["sys_argv"] = [pack(arg) for arg in sys.argv]
     return data
+
+
+def require_program() -> None:
+    """Return where another process can load our ``__main__``.
+
+    Raises:
+        RuntimeFailure: None can; says why, and what to do.
+    """
+    _program()
+
+
+def refuse_in_replay(any_thread: bool) -> None:
+    """Return where an actor may be started, or a root be opened, as far as this goes.
+
+    Args:
+        any_thread: whether a replay in any thread of this process counts, or one in this thread alone.
+
+    Raises:
+        RuntimeFailure: a main module that is being replayed tries to.
+    """
+    if _replaying_in is not None and (any_thread or _replaying_in == threading.get_ident()):
+        raise RuntimeFailure(
+            "no actor can be started while the main module is replayed in one: put what starts the program"
+            " under `if __name__ == '__main__':`"
+        )
+
+
+def _program() -> Program:
+    program = _told or find_program()
+    if program.origin is None:
+        raise RuntimeFailure(
+            f"functions of `__main__` can't be run in an actor: {program.why_not}, so that another process"
+            f" can't load them; {way_out()}"
+        )
+    return program
 
 
 def apply_parent_main_data(data: dict[str, Any]) -> None:
@@ -60,24 +121,50 @@ def apply_parent_main_data(data: dict[str, Any]) -> None:
     part under ``if __name__ == '__main__'`` does not run.
 
     Raises:
-        BaseException: Whatever the parent's main module raises when it is imported; ``sys.modules``
-            is then as before.
+        RuntimeFailure: The parent's main module has no main guard, or ends the process.
+        BaseException: Whatever else it raises when it is imported.  ``sys.modules`` is then as before.
     """
-    sys.path[:] = [_unpack(entry) for entry in data["sys_path"]]
-    if "sys_argv" in data:
-        sys.argv[:] = [_unpack(arg) for arg in data["sys_argv"]]
-    if "init_main_from_name" in data:
-        _replay(*_load_by_name(data["init_main_from_name"]))
-    elif "init_main_from_path" in data:
-        _replay(*_load_by_path(_unpack(data["init_main_from_path"])))
+    global _told
+    sys.path[:] = [unpack(entry) for entry in data["sys_path"]]
+    install_sent_modules(data)
+    load_main_later(None)
+    origin = {key: value for key, value in data.items() if key.startswith("init_main_")}
+    if not origin:
+        _told = Program(None, why_not=_UNTOLD)
+        return
+    _told = Program(origin, is_entry=not data["replay_main"])
+    if data["replay_main"]:
+        _replay_main(origin, data["sys_argv"])
+    else:
+        load_main_later(partial(_replay_main, origin, data["sys_argv"]))
+
+
+def _replay_main(origin: dict[str, Any], argv: list[str | bytes]) -> None:
+    sys.argv[:] = [unpack(arg) for arg in argv]
+    if "init_main_from_name" in origin:
+        _replay(*_load_by_name(unpack(origin["init_main_from_name"])))
+    elif "init_main_from_path" in origin:
+        _replay(*_load_by_path(unpack(origin["init_main_from_path"])))
+    elif "init_main_from_entry" in origin:
+        _replay(*_load_by_entry(unpack(origin["init_main_from_entry"])))
+    else:
+        sys.modules[_REPLAY_NAME] = sys.modules["__main__"]
 
 
 def _load_by_name(name: str) -> tuple[ModuleType, CodeType]:
-    spec = importlib.util.find_spec(name)
+    return _load_by_spec(name, importlib.util.find_spec(name))
+
+
+def _load_by_entry(entry: str) -> tuple[ModuleType, CodeType]:
+    return _load_by_spec("__main__", PathFinder.find_spec("__main__", [entry]), entry)
+
+
+def _load_by_spec(name: str, spec: Any, entry: str = "") -> tuple[ModuleType, CodeType]:
     get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
     code = get_code(name) if get_code is not None else None
-    if spec is None or code is None:
-        raise ImportError(f"the parent's main module {name!r} cannot be found here", name=name)
+    if code is None:
+        where = f"in {entry!r}" if entry else "here"
+        raise ImportError(f"the parent's main module {name!r} cannot be found {where}", name=name)
     module = ModuleType(_REPLAY_NAME)
     module.__spec__ = spec
     module.__loader__ = spec.loader
@@ -106,38 +193,33 @@ def _replay(module: ModuleType, code: CodeType) -> None:
     before = sys.modules.get("__main__")
     # In place before its code runs, because types look their own module up while they are made.
     sys.modules["__main__"] = sys.modules[_REPLAY_NAME] = module
+    global _replaying_in
     try:
+        _replaying_in = threading.get_ident()
         exec(code, module.__dict__)
-    except BaseException:
+    except BaseException as exc:
         sys.modules.pop(_REPLAY_NAME, None)
         if before is not None:
             sys.modules["__main__"] = before
+        if _has_no_guard(exc):
+            raise RuntimeFailure(
+                f"the main module {module.__file__!r} starts the program again when an actor imports it:"
+                " it has no main guard. Put what starts the program under `if __name__ == '__main__':`"
+                f" (found by {exc!r})"
+            ) from exc
         raise
+    finally:
+        _replaying_in = None
     if before is not None:
         _replaced.append(before)
 
 
-def _sys_path() -> list[str | bytes]:
-    path: list[str | bytes] = []
-    for entry in sys.path:
-        if not isinstance(entry, str):
-            continue
-        # Relative entries mean our working directory, which need not be the child's.
-        try:
-            path.append(_pack(os.path.abspath(entry)))
-        except FileNotFoundError:
-            continue
-    return path
-
-
-def _pack(text: str) -> str | bytes:
-    """File names need not be UTF-8, but msgpack's strings are."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(text)
-    return text
-
-
-def _unpack(text: str | bytes) -> str:
-    return os.fsdecode(text)
+def _has_no_guard(exc: BaseException) -> bool:
+    """Whether a main module has tried to run the program, or has ended itself as after one."""
+    seen: BaseException | None = exc
+    while seen is not None:
+        text = str(seen)
+        if isinstance(seen, RuntimeError) and any(words in text for words in _IS_RUNNING):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return isinstance(exc, SystemExit)

@@ -21,6 +21,7 @@ from tractor import log as _log
 from tractor._util._proc_stat import process_start_time
 
 from ._ancestry import ProcessId, ancestry
+from ._frozen import is_frozen, is_supported
 
 __all__ = ["forget", "guard", "guard_files", "sentinel_pid", "stand_down"]
 
@@ -191,7 +192,7 @@ def _after_fork() -> None:
 
 def _can_run() -> bool:
     # The executable of a frozen program is that program.
-    return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
+    return os.name == "posix" and bool(sys.executable) and is_supported()
 
 
 def _launch(read_fd: int) -> subprocess.Popen[bytes]:
@@ -200,7 +201,7 @@ def _launch(read_fd: int) -> subprocess.Popen[bytes]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(PROGRAM), str(os.getpid())],
+            [sys.executable, *_program(), str(os.getpid())],
             stdin=read_fd,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -209,6 +210,17 @@ def _launch(read_fd: int) -> subprocess.Popen[bytes]:
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _program() -> list[str]:
+    module = "tractor.spawn._sentinel_main"
+    if is_frozen():
+        return ["-m", module]
+    if PROGRAM.is_file():
+        return ["-I", "-S", str(PROGRAM)]
+    # In an archive.
+    path = f"import sys; sys.path[:0] = [{str(PROGRAM.parents[2])!a}]"
+    return ["-I", "-S", "-c", f"{path}; from {module} import main; main()"]
 
 
 def _line(kind: str, process: ProcessId) -> bytes:

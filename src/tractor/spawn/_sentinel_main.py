@@ -24,7 +24,7 @@ import select
 import sys
 import time
 
-__all__ = ["GRACE", "ProcessWatch", "Sentinel"]
+__all__ = ["GRACE", "ProcessWatch", "Sentinel", "main"]
 
 GRACE = 1.3
 """Seconds between the loss and SIGKILL: more than an actor's own forced exit takes, and well below the promised 2 s."""
@@ -167,7 +167,8 @@ def _runs(pid: int, start: float | None) -> bool:
             return True
         return True
     same = start is None or int(fields[19]) / _TICKS == start
-    return same and fields[0] not in (b"Z", b"X")
+    # The state is the main thread's; a process with other threads still runs.
+    return same and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1)
 
 
 class Sentinel:
@@ -325,8 +326,13 @@ def _file_mark(path: bytes) -> tuple[int, ...] | None:
     return (info.st_dev, info.st_ino, info.st_ctime_ns)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the sentinel of the process at the other end of stdin; never returns."""
     try:
         Sentinel(0).run()
     finally:
         os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

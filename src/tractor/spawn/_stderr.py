@@ -7,6 +7,7 @@ import os
 
 import trio
 
+from tractor._util._proc_stat import OUT_OF_RESOURCES
 from tractor._util._stdio import has_stream
 
 from ._boot import dup_above_stdio
@@ -18,6 +19,7 @@ TAIL_SIZE = 16 * 1024
 
 _CHUNK = 64 * 1024
 _DRAIN_TIMEOUT = 0.2
+_DUPLICATE_RETRY = 0.05
 
 
 class StderrCapture:
@@ -36,8 +38,10 @@ class StderrCapture:
         else:
             # Without a stderr of our own the child has none either.
             null = os.open(os.devnull, os.O_WRONLY)
-            self.real_fd = dup_above_stdio(null)
-            os.close(null)
+            try:
+                self.real_fd = dup_above_stdio(null)
+            finally:
+                os.close(null)
         try:
             self._read_fd, self.write_fd = os.pipe()
         except OSError:
@@ -101,12 +105,22 @@ class StderrCapture:
                         # because the thread may outlive this relay and so its descriptor.
                         await trio.to_thread.run_sync(
                             _write_and_close,
-                            dup_above_stdio(self.real_fd),
+                            await self._duplicate(),
                             data,
                             abandon_on_cancel=True,
                         )
         finally:
             relayed.set()
+
+    async def _duplicate(self) -> int:
+        """Another descriptor of the real stderr; waits for one to become free."""
+        while True:
+            try:
+                return dup_above_stdio(self.real_fd)
+            except OSError as exc:
+                if exc.errno not in OUT_OF_RESOURCES:
+                    raise
+            await trio.sleep(_DUPLICATE_RETRY)
 
     def _read_ready(self) -> bytes:
         """Take what is there without waiting."""

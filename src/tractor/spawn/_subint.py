@@ -15,6 +15,7 @@ from tractor._util._stdio import NAMES, has_stream
 
 from ._boot import LifelineEnd, dup_above_stdio
 from ._contract import SpawnRequest
+from ._import_path import import_path
 from ._pipes import ChildPipes
 from ._stderr import TAIL_SIZE
 from ._subint_thread import SubintEnd, SubintThread, require_subints
@@ -211,7 +212,7 @@ class SubintBackend:
         missing = [name for fd, name in enumerate(NAMES) if not has_stream(fd)]
         prepare = [
             "import sys",
-            f"sys.path[:] = {sys.path!a}",
+            f"sys.path[:] = {import_path()!a}",
             f"for _name in {missing!a}: setattr(sys, _name, None); setattr(sys, f'__{{_name}}__', None)",
             _SHORT_LIVED_WORKERS,
             self._bootstrap,

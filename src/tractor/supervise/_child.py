@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +12,19 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import TransportClosed
-from tractor._proto.ladder import Do, Event, Ladder, Rung
+from tractor._errors import TransportClosed, describe_exit
+from tractor._proto.ladder import ACK_TIMEOUT, Do, Event, Ladder, Rung
 from tractor._util._proc_stat import process_start_time
 from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
 from tractor.ipc._dirs import has_shm_records
+from tractor.ipc._uds_leftovers import answers
 from tractor.msg.types import Aid, Error, SpawnSpec, Uid
 from tractor.runtime._calls import PendingCall, request
 from tractor.runtime._late import load_late
 from tractor.spawn._contract import ChildProcess, SpawnRequest
-from tractor.spawn._reap import wait_pids_gone
+from tractor.spawn._reap import pid_alive, wait_pids_gone
 from tractor.spawn._sentinel import forget, guard, guard_files, stand_down
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ log = _log.get_logger()
 
 DELIVERY_TIMEOUT = 0.5
 """Seconds in which what a dead child had sent is still read and delivered."""
+
+END_TIMEOUT = 0.5
+"""Seconds that the error of a lost dialog waits for the end of the process."""
+
+RETRY = 0.1
+"""Seconds until what has failed for want of descriptors is tried again."""
 
 DESCENDANTS_TIMEOUT = 1.6
 """Seconds in which the descendants of a killed child must be gone: more than a forced exit or a sentinel takes."""
@@ -74,11 +80,15 @@ class Child:
 
     Attributes:
         ladder: where it stands on its way down; ``None`` until it is asked to go.
-        exited: set when the process is reaped and all that it sent was delivered.
+        died: set when the process is reaped.
+        exited: set when, after that, all that it sent was delivered and what it left behind is cleaned up.
         settled: set when it serves, has failed to, or has died.
         asked_to_go: this actor has asked it to cancel, so its end is no failure.
         recipe: what it was started with.
         respawn: replaces it; see ``ActorNursery``.
+        loss: the first error that a dialog with it ended with because it was gone.
+        block_over: its nursery's block has ended.
+        start_ladder: has its nursery host a task.
         finished: a one-shot that has given its result.
         goodbye: it has said that it ends because somebody cancelled it.
     """
@@ -93,7 +103,13 @@ class Child:
         self.ladder: Ladder | None = None
         self.ready = False
         self.settled = trio.Event()
+        self.died = trio.Event()
         self.exited = trio.Event()
+        self.block_over = trio.Event()
+        self.start_ladder: Callable[..., None] | None = None
+        self.loss: TransportClosed | None = None
+        self._is_late = False
+        self._acked = False
         self.boot_error: Error | None = None
         self.returncode: int | None = None
         self.asked_to_go = False
@@ -136,7 +152,7 @@ class Child:
         if self.goodbye:
             # Cancelled on request, unless its runtime crashed on the way.
             return bool(self.returncode and self.returncode > 0) and not self.asked_to_go
-        return not self.asked_to_go or (self.lost and self.returncode != 0)
+        return not self.asked_to_go or self.lost
 
     @trio.lowlevel.enable_ki_protection
     def on_started(self) -> None:
@@ -175,8 +191,29 @@ class Child:
         self.feed(Event.PROGRESS)
 
     def note_cancel_request(self) -> None:
-        """A portal of this actor asks the child to cancel, so its end is no failure."""
+        """This actor asks the child to cancel, so its end is no failure."""
+        process, chan = self.process, self.chan
+        if (chan is not None and not chan.connected()) or (
+            process is not None and process.returncode is not None
+        ):
+            self.note_lost()
         self.asked_to_go = True
+
+    def note_lost(self) -> None:
+        """It is gone.  If nobody had asked it to go, it has died without a word; or one that is still on its way."""
+        self.lost = self.lost or (self.ready and not self.asked_to_go)
+
+    def on_portal_cancel(self, acked: bool, waited: float) -> None:
+        """A portal of this actor has asked it, and waited so many seconds: what follows is the ladder's."""
+        self._acked = self._acked or acked
+        first = Event.PORTAL_ACKED if acked else Event.PORTAL_SILENT
+        if not acked and waited < ACK_TIMEOUT:
+            # It has not had its time yet.
+            first = Event.CANCEL
+        if self.ladder is not None:
+            self.feed(first)
+        elif self.start_ladder is not None and not self.died.is_set():
+            self.start_ladder(self.take_down, False, first)
 
     def on_goodbye(self) -> None:
         """The child ends because it was cancelled."""
@@ -197,10 +234,14 @@ class Child:
             self._signal.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def take_down(self, hard_kill: bool) -> None:
+    async def take_down(self, hard_kill: bool, first: Event = Event.CANCEL) -> None:
         """Make the child go, by the ladder; returns when the process is reaped.
 
         Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.
+
+        Args:
+            hard_kill: start at the signals.
+            first: what the ladder begins with, else.
         """
         if self.ladder is None and self.actor.hooks.repl_below(self.uid):
             await self._wait_for_repl()
@@ -208,19 +249,17 @@ class Child:
             await self._wait_exited()
             return
         if self.ladder is not None:
-            if hard_kill:
-                self.feed(Event.HARD_KILL)
+            if hard_kill or first is not Event.CANCEL:
+                self.feed(Event.HARD_KILL if hard_kill else first)
             await self._wait_exited()
             return
-        # A child that was lost before it was asked has died without a word.
-        self.lost = self.ready and self.chan is not None and not self.chan.connected()
-        self.asked_to_go = True
+        self.note_cancel_request()
         self.ladder = ladder = Ladder(hard_kill=hard_kill, booting=not self.ready)
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as tn:
                 self._ladder_tn = tn
                 self._watch_repl()
-                self._carry_out([i.do for i in ladder.start(trio.current_time())])
+                self._carry_out([i.do for i in ladder.start(trio.current_time(), first)])
                 while ladder.rung is not Rung.GONE:
                     await self._next_event(ladder)
                 tn.cancel_scope.cancel()
@@ -249,10 +288,11 @@ class Child:
             todo = [i.do for i in ladder.tick(trio.current_time())]
             if ladder.rung is not left:
                 log.warning(
-                    "%s is still %r after its limit; escalating to %r",
+                    "%s is still %r after its limit; escalating to %r: %s",
                     self.aid.reprol(),
                     left.value,
                     ladder.rung.value,
+                    self._why_forced(),
                 )
             self._carry_out(todo)
 
@@ -286,12 +326,29 @@ class Child:
                 process.terminate()
             elif do is Do.SIGKILL and process is not None:
                 log.error(
-                    "#T-800 deployed to collect zombie B0: %s, pid %s: %s",
+                    "#T-800 deployed to collect zombie B0: %s, pid %s: %s\n%s",
                     self.aid.reprol(sin_uuid=False),
                     process.pid,
                     process.cmdline,
+                    self._why_forced(),
                 )
                 process.kill()
+
+    def _why_forced(self) -> str:
+        """Why the child does not end by itself, in plain words."""
+        if not self.ready:
+            return "it was still starting"
+        if self.ladder is not None and Event.HARD_KILL in self.ladder.history:
+            return "it was to be killed at once (`hard_kill`)"
+        if self._acked:
+            return (
+                "it has acknowledged its cancellation, but does not end: it computes or blocks, or a cleanup, a thread "
+                "that is no daemon, or a process that it has forked keeps it"
+            )
+        return (
+            "it computes or blocks, and did not answer: its event loop does not run. Put what computes or blocks into "
+            "`trio.to_thread.run_sync()`, or into a worker pool (`tractor.trionics.open_worker_pool()`)"
+        )
 
     def _send_cancel(self) -> None:
         if self.chan is None or self._ladder_tn is None:
@@ -308,6 +365,7 @@ class Child:
     async def _await_ack(self, pending: PendingCall) -> None:
         reply = await pending.wait()
         if not isinstance(reply, BaseException):
+            self._acked = True
             self.feed(Event.ACK)
 
     # -- the end --------------------------------------------------------------------------------------
@@ -315,29 +373,100 @@ class Child:
     async def reap(self, on_death: Callable[[], None]) -> None:
         """Wait for the process's end, deliver what it had sent, and clean up behind it.  Shielded.
 
+        Whatever fails meanwhile, those who wait for the end are woken.
+
         Args:
             on_death: called once the end is known and delivered, before descendants are waited for.
         """
         process = self.process
         assert process is not None
-        with trio.CancelScope(shield=True):
-            self.returncode = await process.wait()
-            stuck = self.chan is not None and not await self._has_departed(self.chan)
-            if not self.ready:
-                await process.drain_stderr()
-            on_death()
-            self._remove_files(stuck)
-            _remove_segments([process.pid])
-            forget(process.pid, _paths(self.accept_addrs))
+        try:
+            with trio.CancelScope(shield=True):
+                self.returncode = await self._wait_ended(process)
+                self.died.set()
+                stuck = self.chan is not None and not await self._has_departed(self.chan)
+                if not self.ready:
+                    await process.drain_stderr()
+                on_death()
+                # First, for looking at what is left may need the descriptors.
+                await process.aclose()
+                await self._clean_up(process.pid, stuck)
+            if process.pid != os.getpid():
+                self.actor.report_descendants(gone=[process.pid])
+            self._log_end()
+        finally:
+            self.died.set()
+            self.settled.set()
+            self.exited.set()
+            self.feed(Event.EXITED)
+
+    async def _clean_up(self, pid: int, stuck: bool) -> None:
+        """Remove what the process has left behind; one thing that can't be is no reason to leave the others."""
+        with self._noted():
             if self.descendants and self.returncode != 0:
                 await self._reap_descendants()
-            await process.aclose()
-        if process.pid != os.getpid():
-            self.actor.report_descendants(gone=[process.pid])
-        self._log_end()
-        self.settled.set()
-        self.exited.set()
-        self.feed(Event.EXITED)
+        with self._noted():
+            self._remove_files(stuck)
+        with self._noted():
+            _remove_segments([pid])
+        forget(pid, _paths(self.accept_addrs))
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            log.error("what %s has left behind could not be removed: %r", self.aid.reprol(), exc)
+
+    async def _wait_ended(self, process: ChildProcess) -> int:
+        """Reap it; an error of this process, such as being out of descriptors, says nothing about it."""
+        while True:
+            try:
+                return await process.wait()
+            except OSError as exc:
+                log.warning("waiting for %s failed, and is tried again: %r", self.aid.reprol(), exc)
+                await trio.sleep(RETRY)
+
+    # -- what those learn who talk with it ------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """Name, uuid and pid, as errors about its channel have them."""
+        return self.aid.reprol(sin_uuid=False)
+
+    async def wait_ended(self) -> None:
+        """Wait, at most 0.5 s and shielded, until its end is known."""
+        with trio.move_on_after(END_TIMEOUT, shield=True) as bound:
+            await self.died.wait()
+        self._is_late = self._is_late or bound.cancelled_caught
+
+    async def wait_gone(self) -> None:
+        """Wait until it has exited.
+
+        Raises:
+            RuntimeError: a one-shot that nobody has asked to go, before its nursery's block has ended.
+        """
+        is_one_shot = self.recipe is not None and self.recipe.main is not None
+        if is_one_shot and not self.asked_to_go and not self.block_over.is_set():
+            raise RuntimeError(
+                f"{self.aid.reprol()} is a one-shot, which lives until its nursery's block is left: waiting for its "
+                "end in there would be for ever. Call `cancel_actor()` first, or wait for `wait_for_result()`"
+            )
+        await self.exited.wait()
+
+    def note_loss(self, exc: TransportClosed, what: str) -> None:
+        """Add what is known of the process's end to the error of a dialog with it, ``what``."""
+        if self.loss is None and not what.startswith("self:"):
+            self.loss = exc
+        pid = self.process.pid if self.process is not None else None
+        if self.died.is_set():
+            note = f"its process (pid {pid}) has ended: {describe_exit(self.returncode)}"
+        elif self._is_late:
+            note = f"its process (pid {pid}) still ran {END_TIMEOUT} s after the loss"
+        else:
+            return
+        if note not in getattr(exc, "__notes__", ()):
+            exc.add_note(note)
 
     def _log_end(self) -> None:
         """Say how it ended: by itself, cancelled by whom, killed, or crashed."""
@@ -365,13 +494,16 @@ class Child:
             "the channel to %s was still open %s s after its end", chan.peer, DELIVERY_TIMEOUT
         )
         chan.abort()
+        with trio.move_on_after(DELIVERY_TIMEOUT):
+            # Those who wait in its dialogs are told before the nursery cancels its block.
+            await self.actor.ipc_server.wait_for_departure(chan)
         return False
 
     async def _reap_descendants(self) -> None:
         """A child that did not end by itself could not wait for its own: they end by the loss of their parent."""
         left = await wait_pids_gone(self.descendants, DESCENDANTS_TIMEOUT)
         for pid in left:
-            if process_start_time(pid) == self.descendants[pid]:
+            if pid_alive(pid, self.descendants[pid]):
                 log.error(
                     "#T-800 deployed to collect zombie B0: pid %s, below %s", pid, self.aid.reprol()
                 )
@@ -447,13 +579,9 @@ def _paths(addrs: Iterable[UnwrappedAddress]) -> list[Path]:
 
 
 def _is_stale(path: Path) -> bool:
-    """Whether nothing accepts at a socket file: an address that the child was given may be another actor's."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-    return False
+    """Whether nothing accepts at a socket file: an address that the child was given may be another actor's.
+
+    Raises:
+        OSError: this process is out of descriptors.
+    """
+    return not answers(str(path))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,9 +20,16 @@ from tractor._errors import (
     RuntimeFailure,
     TransportClosed,
 )
-from tractor._util._groups import collapse_eg, get_collapsed_eg, is_multi_cancelled
+from tractor._util._caller import Caller
+from tractor._util._groups import (
+    collapse_eg,
+    is_multi_cancelled,
+    raise_as_it_was,
+    the_one_error,
+)
 from tractor._util._ki import ki_protected
-from tractor._util._names import require_name
+from tractor._util._names import plain_text, require_name
+from tractor._util._plain import printable
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -40,6 +46,7 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._calls import PendingCall, boxed, put_start
 from tractor.runtime._endpoints import canonical
 from tractor.runtime._portal import Portal
+from tractor.runtime._targets import Target
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import (
     SpawnRequest,
@@ -49,6 +56,8 @@ from tractor.spawn._contract import (
 )
 from tractor.spawn._parent_main import get_parent_main_data
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
+from tractor.supervise._one_shots import OneShots
+from tractor.supervise._outcome import Collected, note_losses
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
 
@@ -73,7 +82,7 @@ class NurseryStatistics(msgspec.Struct, frozen=True):
 
 
 @ki_protected
-class ActorNursery:
+class ActorNursery(OneShots):
     """Starts subactors and supervises them: one errs, all are cancelled; none outlives the block.
 
     Not built by users: see :func:`tractor.open_nursery`.
@@ -92,6 +101,11 @@ class ActorNursery:
         # A child whose process is being started then is taken down as soon as there is one.
         self._tearing_down = False
         self._closed = False
+        # The block has ended: one-shots that have given their results go.
+        self._body_over = trio.Event()
+        # Those that failed or were taken down, for what the block's errors tell of them.
+        self._gone: dict[Uid, Child] = {}
+        self._unsettled = 0
         self._replacing = 0
         self._spawned = 0
         self._reaped = 0
@@ -101,8 +115,11 @@ class ActorNursery:
 
     @property
     def cancel_called(self) -> bool:
-        """Whether the cancellation of every actor of this nursery was asked for."""
-        return self._cancel_called
+        """Whether its actors are being cancelled, or were: by :meth:`cancel`, an error, or from outside."""
+        # The scope knows of a cancellation from outside before any task has been told.
+        status = self._tn.cancel_scope._cancel_status
+        outside = status is not None and status.effectively_cancelled
+        return self._cancel_called or self._tearing_down or outside
 
     @property
     def cancelled_caught(self) -> bool:
@@ -117,7 +134,7 @@ class ActorNursery:
             DeprecationWarning,
             stacklevel=2,
         )
-        return self._cancel_called
+        return self.cancel_called
 
     @property
     def children(self) -> Mapping[Uid, ChildInfo]:
@@ -133,14 +150,14 @@ class ActorNursery:
 
     def pformat(self) -> str:
         """One line for people."""
-        state = "closed" if self._closed else "cancelling" if self._cancel_called else "open"
+        state = "closed" if self._closed else "cancelling" if self.cancel_called else "open"
         return f"<ActorNursery {state}: {len(self._children)} children>"
 
     __repr__ = pformat
 
     # -- starting -------------------------------------------------------------------------------------
 
-    async def start_actor(
+    async def start_actor(  # type: ignore[override]
         self,
         name: str,
         *,
@@ -177,7 +194,8 @@ class ActorNursery:
             ActorFailure: it died first; tells the exit status and the tail of its stderr.
             ModuleNotFoundError: an enabled module does not exist.
             RemoteActorError: an enabled module can't be imported there.
-            RuntimeFailure: this nursery was closed or cancelled.
+            RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that
+                another process could load; a frozen program has not called :func:`tractor.freeze_support`.
             OSError: the process could not be started.
             TypeError, ValueError: an argument that can't be used.
         """
@@ -188,11 +206,15 @@ class ActorNursery:
                 stacklevel=2,
             )
             enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+        if loglevel is not None:
+            loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
         child = self._new_child(name, bind_addrs, enable_transports)
+        modules = _module_files(enable_modules or ())
         spec = SpawnSpec(
-            _parent_main_data=get_parent_main_data(inherit_parent_main),
+            _parent_main_data=get_parent_main_data(inherit_parent_main, modules),
             _runtime_vars=self._child_vars(enable_transports, debug_mode, infect_asyncio),
-            enable_modules=_module_files(enable_modules or ()),
+            # The files are for people: names that are no UTF-8 can't be carried.
+            enable_modules={name: file and printable(file) for name, file in modules.items()},
             reg_addrs=list(self._actor.reg_addrs),
             bind_addrs=None if child.bind_addrs is None else [*child.bind_addrs],
         )
@@ -210,57 +232,25 @@ class ActorNursery:
         child.recipe = Recipe(spec, req, nursery or self._tn)
         return await self._start(child, spec, req, nursery or self._tn)
 
-    async def run_in_actor(
-        self,
-        fn: Callable[..., Awaitable[Any]],
-        *,
-        name: str | None = None,
-        bind_addrs: Sequence[Addr] | None = None,
-        enable_modules: Sequence[str] | None = None,
-        loglevel: str | None = None,
-        infect_asyncio: bool = False,
-        inherit_parent_main: bool = True,
-        proc_kwargs: Mapping[str, Any] | None = None,
-        rpc_module_paths: Sequence[str] | None = None,
-        **fn_kwargs: Any,
-    ) -> Portal:
-        """Start a one-shot: a subactor that runs ``fn(**fn_kwargs)`` as one task and is cancelled after its result.
-
-        Args:
-            fn: an async function; its module is enabled in the child.
-            name: the actor's; default: ``fn``'s.
-            bind_addrs, enable_modules, loglevel, infect_asyncio, inherit_parent_main, proc_kwargs: as for
-                :meth:`start_actor`.
-            fn_kwargs: the function's arguments.
-
-        Returns:
-            A portal whose ``wait_for_result()`` gives the function's value.
-
-        Raises:
-            TypeError: ``fn`` is not an async function; nothing was started.
-            ActorFailure, RemoteActorError, RuntimeFailure, OSError: as :meth:`start_actor`.
-        """
-        if not inspect.iscoroutinefunction(fn):
-            raise TypeError(f"{fn!r} must be an async function to be run in an actor of its own")
-        ns = canonical(fn.__module__)
-        portal = await self.start_actor(
-            name or fn.__name__,
-            bind_addrs=bind_addrs,
-            enable_modules=[*(enable_modules or ()), ns],
-            loglevel=loglevel,
-            infect_asyncio=infect_asyncio,
-            inherit_parent_main=inherit_parent_main,
-            proc_kwargs=proc_kwargs,
-            rpc_module_paths=rpc_module_paths,
-        )
+    async def _run_main(
+        self, portal: Portal, target: Target, kwargs: dict[str, Any], caller: Caller | None
+    ) -> None:
+        """Have a fresh subactor run the one function that it was started for."""
         assert portal.chan.aid is not None
         child = self._children.get(portal.chan.aid.uid)
-        pending = PendingCall(portal.chan, f"{ns}:{fn.__qualname__}")
+        pending = PendingCall(portal.chan, target.endpoint.name)
         try:
             if child is not None and child.recipe is not None:
-                child.recipe.main = (ns, fn.__qualname__, fn_kwargs)
-            put_start(portal.chan, pending.cid, ns, fn.__qualname__, fn_kwargs)
-            portal.expect_main(pending)
+                child.recipe.main = (target.ns, target.name, kwargs)
+            put_start(
+                portal.chan,
+                pending.cid,
+                target.ns,
+                target.name,
+                kwargs,
+                endpoint=target.endpoint,
+            )
+            portal.expect_main(pending, target.endpoint, caller)
             # The caller may go on to compute without ever yielding: the child must not wait for that.
             await portal.chan.transport.flush()
         except BaseException:
@@ -269,8 +259,7 @@ class ActorNursery:
                 await self._take_down(child, hard_kill=False)
             raise
         if child is not None:
-            self._tn.start_soon(self._await_main, child, portal)
-        return portal
+            self._start_awaiting_main(child, portal)
 
     def _new_child(
         self, name: str, bind_addrs: Sequence[Addr] | None, transports: Sequence[str] | None
@@ -280,7 +269,7 @@ class ActorNursery:
                 f"can't start actor {name!r}: its nursery was "
                 f"{'closed' if self._closed else 'cancelled'}"
             )
-        require_name(name)
+        name = require_name(name)
         addrs = wrap_addresses(bind_addrs, "bind_addrs")
         for addr in addrs:
             require_bindable(addr)
@@ -290,7 +279,14 @@ class ActorNursery:
             raise ValueError(
                 f"`bind_addrs` {strays} are of a transport that is not in enable_transports={keys}"
             )
-        return Child(self._actor, Aid(name, mk_uuid()), [addr.unwrap() for addr in addrs] or None)
+        bound = [addr.unwrap() for addr in addrs] or None
+        return self._make_child(Aid(name, mk_uuid()), bound)
+
+    def _make_child(self, aid: Aid, bind_addrs: list[UnwrappedAddress] | None) -> Child:
+        child = Child(self._actor, aid, bind_addrs)
+        child.block_over = self._body_over
+        child.start_ladder = partial(self._tn.start_soon, name=f"teardown of {aid.name}")
+        return child
 
     def _child_vars(
         self, transports: Sequence[str] | None, debug_mode: bool | None, infect: bool
@@ -367,16 +363,26 @@ class ActorNursery:
     async def _configure(self, child: Child, spec: SpawnSpec) -> Portal:
         """Wait until the child has connected, send its configuration, wait until it serves."""
         server = self._actor.ipc_server
+        starved: OSError | None = None
         async with collapse_eg(add_notes=False), trio.open_nursery() as race:
 
             async def connected() -> None:
                 _, child.chan = await server.wait_for_peer(child.uid)
                 race.cancel_scope.cancel()
 
+            async def refused() -> None:
+                nonlocal starved
+                starved = await server.wait_starved()
+                race.cancel_scope.cancel()
+
             race.start_soon(connected)
+            race.start_soon(refused)
             await child.exited.wait()
             race.cancel_scope.cancel()
         server.forget_arrival(child.uid)
+        if starved is not None and child.chan is None and not child.exited.is_set():
+            starved.add_note(f"the connection of {child.aid.reprol()} can't be accepted")
+            raise starved
         if child.chan is not None:
             try:
                 await child.chan.send(spec)
@@ -385,7 +391,6 @@ class ActorNursery:
             await child.settled.wait()
         if child.ready and child.chan is not None and not child.exited.is_set():
             portal = Portal(child.chan, self._actor)
-            portal.on_cancel_request = child.note_cancel_request
             child.portal = portal
             return portal
         if child.boot_error is not None and child.chan is not None:
@@ -428,21 +433,20 @@ class ActorNursery:
     async def _replace(self, old: Child, portal: Portal, again: bool) -> None:
         recipe = old.recipe
         assert recipe is not None
-        new = Child(self._actor, Aid(old.aid.name, mk_uuid()), old.bind_addrs)
+        new = self._make_child(Aid(old.aid.name, mk_uuid()), old.bind_addrs)
         new.recipe = recipe
         try:
             await old.take_down(hard_kill=False)
             req = msgspec.structs.replace(recipe.request, uuid=new.aid.uuid)
             fresh = await self._start(new, recipe.spec, req, self._tn)
             portal.chan = fresh.chan
-            portal.on_cancel_request = new.note_cancel_request
             new.portal = portal
             if again and recipe.main is not None:
                 ns, func, kwargs = recipe.main
                 pending = PendingCall(portal.chan, f"{ns}:{func}")
                 put_start(portal.chan, pending.cid, ns, func, kwargs)
                 portal.expect_main(pending)
-                self._tn.start_soon(self._await_main, new, portal)
+                self._start_awaiting_main(new, portal)
             log.devx("%s has taken the place of %s", new.aid.reprol(), old.aid.reprol())
         except trio.Cancelled:
             raise
@@ -457,16 +461,19 @@ class ActorNursery:
     @trio.lowlevel.enable_ki_protection
     async def _supervise(self, child: Child) -> None:
         """One child's task: reap its process and decide what its end means."""
-        await child.reap(lambda: self._note_death(child))
-        self._reaped += 1
-        if child.ladder is not None:
-            self._escalations += len(child.ladder.escalations)
-        self._forget(child)
+        try:
+            await child.reap(lambda: self._note_death(child))
+        finally:
+            self._reaped += 1
+            if child.ladder is not None:
+                self._escalations += len(child.ladder.escalations)
+            self._forget(child)
 
     def _note_death(self, child: Child) -> None:
         """A child's process has ended, and what it had sent is delivered: was that a failure?"""
         if child.portal is None or not child.failed:
             return
+        self._gone[child.uid] = child
         if child.boot_error is not None and child.chan is not None:
             # Its runtime has failed, and it could still say so.
             self._fail(child.uid, boxed(child.boot_error, child.chan, self._actor))
@@ -482,22 +489,36 @@ class ActorNursery:
         self._actor.children.pop(child.uid, None)
         self._changed.unpark_all()
 
+    def _start_awaiting_main(self, child: Child, portal: Portal) -> None:
+        self._unsettled += 1
+        self._tn.start_soon(self._await_main, child, portal)
+
     @trio.lowlevel.enable_ki_protection
     async def _await_main(self, child: Child, portal: Portal) -> None:
-        """A one-shot's result: keep it, note its error, then have the actor go."""
+        """A one-shot's result: keep it, note its error; after both it and the block have ended have the actor go."""
         with trio.CancelScope(shield=True):
-            if not await portal.settle_main():
+            try:
+                is_current = await portal.settle_main()
+                if is_current:
+                    await self._note_main(child, portal)
+            finally:
+                self._unsettled -= 1
+                self._changed.unpark_all()
+            if not is_current:
                 # A fresh process runs the function now.
                 return
+            await self._body_over.wait()
+            if not child.exited.is_set():
+                await child.take_down(hard_kill=False)
+
+    async def _note_main(self, child: Child, portal: Portal) -> None:
         try:
             portal.main_result()
         except TransportClosed as exc:
             # How the process ended says more, and is this child's one entry.
-            with trio.CancelScope(shield=True):
-                await child.exited.wait()
+            await child.exited.wait()
             if child.failed and child.uid not in self._errors:
                 self._fail(child.uid, exc)
-            return
         except ContextCancelled as exc:
             if not self._is_ours(child, exc):
                 self._fail(child.uid, exc)
@@ -505,8 +526,6 @@ class ActorNursery:
             self._fail(child.uid, exc)
         else:
             child.finished = True
-        if not child.exited.is_set():
-            await child.take_down(hard_kill=False)
 
     def _is_ours(self, child: Child, exc: ContextCancelled) -> bool:
         """Whether a one-shot's cancellation was asked for here, or by the child itself (a signal)."""
@@ -515,6 +534,7 @@ class ActorNursery:
     def _fail(self, uid: Uid, exc: BaseException) -> None:
         """Note an actor's error and cancel everything else."""
         self._errors[uid] = exc
+        note_losses(exc, self._children)
         log.cancel("the nursery is cancelled because of %s: %r", uid, exc)
         self._failing = True
         self._begin_teardown(hard_kill=False)
@@ -532,6 +552,7 @@ class ActorNursery:
     def _begin_teardown(self, hard_kill: bool) -> None:
         """Start every child's ladder; all run in parallel, and none is interrupted."""
         self._tearing_down = True
+        self._gone.update(self._children)
         for child in list(self._children.values()):
             if child.process is not None:
                 self._tn.start_soon(
@@ -549,7 +570,7 @@ class ActorNursery:
 
     async def _wait_all_gone(self, shield: bool) -> None:
         with trio.CancelScope(shield=shield):
-            while self._children or self._replacing:
+            while self._children or self._replacing or self._unsettled:
                 await self._changed.park()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -570,15 +591,29 @@ class ActorNursery:
             self._actor.hooks.note_leaving(False)
 
     async def _finish(self, body_exc: BaseException | None) -> None:
+        taking_down = self._tearing_down
+        self._body_over.set()
         if body_exc is None and not self._failing:
             try:
                 await self._wait_all_gone(shield=False)
             except BaseException as exc:
                 body_exc = exc
         self._closed = True
-        if self._children:
+        if body_exc is not None:
+            note_losses(body_exc, self._children)
+        if self._children or self._unsettled:
             await self._tear_all_down()
-        self._raise_collected(body_exc)
+        found = Collected(self._actor.aid.uid, self._errors, self._gone, taking_down)
+        errors, goes_on = found.resolve(body_exc)
+        self._cancelled_caught = self._cancel_called and not errors
+        if goes_on:
+            assert body_exc is not None
+            raise_as_it_was(body_exc)
+        if len(errors) == 1:
+            raise_as_it_was(errors[0])
+        if errors:
+            names = ", ".join(name for name, _ in {self._actor.aid.uid: None, **self._errors})
+            raise BaseExceptionGroup(f"errors of several actors: {names}", errors)
 
     async def _tear_all_down(self, hard_kill: bool = False) -> None:
         """Take every child down, shielded, telling the parent meanwhile that this goes on."""
@@ -590,31 +625,9 @@ class ActorNursery:
                 await self._wait_all_gone(shield=True)
                 tn.cancel_scope.cancel()
 
-    def _raise_collected(self, body_exc: BaseException | None) -> None:
-        """Raise what was collected: nothing, one error bare, or a group with one entry for each actor."""
-        errors = dict(self._errors)
-        if body_exc is not None and is_multi_cancelled(body_exc):
-            if not errors:
-                raise body_exc
-        elif body_exc is not None and not _is_among(body_exc, list(errors.values())):
-            errors = {self._actor.aid.uid: body_exc, **errors}
-        self._cancelled_caught = self._cancel_called and not errors
-        if len(errors) == 1:
-            raise next(iter(errors.values()))
-        if errors:
-            names = ", ".join(name for name, _ in errors)
-            raise BaseExceptionGroup(f"errors of several actors: {names}", list(errors.values()))
-
 
 PROGRESS_INTERVAL = 0.5
 """Seconds between the notes that an actor sends while it works down its subactors."""
-
-
-def _is_among(exc: BaseException, known: list[BaseException]) -> bool:
-    """Whether ``exc`` is one of the known errors, or a group of nothing else (cancellations apart)."""
-    if isinstance(exc, BaseExceptionGroup):
-        return all(isinstance(e, trio.Cancelled) or _is_among(e, known) for e in exc.exceptions)
-    return any(exc is one for one in known)
 
 
 def _module_files(names: Sequence[str]) -> dict[str, str | None]:
@@ -630,10 +643,7 @@ def _module_files(names: Sequence[str]) -> dict[str, str | None]:
         )
     found: dict[str, str | None] = {}
     for name in names:
-        if not isinstance(name, str):
-            raise TypeError(
-                f"`enable_modules` holds {name!r}; it must be a list of module names (str)"
-            )
+        name = plain_text(name, "`enable_modules` must be a list of module names (str)")
         module = sys.modules.get(name)
         if module is not None or canonical(name) == "__main__":
             found[canonical(name)] = getattr(module, "__file__", None)
@@ -651,7 +661,8 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
     """A nursery for subactors of ``actor``, for the length of the block.
 
     Raises:
-        BaseException: the body's error or the one failed child's, bare; a ``BaseExceptionGroup`` of several.
+        BaseException: the body's error or the one failed child's, bare; a ``BaseExceptionGroup`` of several.  Which
+            are told, and which only tell of others, is the table of :mod:`tractor._proto.outcome`.
     """
     outcome: BaseException | None = None
     try:
@@ -674,10 +685,10 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
     except BaseExceptionGroup as group:
         if outcome is None:
             # A ctrl-c that has hit the wait for this nursery's own tasks.
-            outcome = get_collapsed_eg(group) or group
+            outcome = the_one_error(group)
         elif not is_multi_cancelled(group):
             log.error("the nursery's own tasks failed: %r", group)
     finally:
         end_sentinel(actor)
     if outcome is not None:
-        raise outcome
+        raise_as_it_was(outcome)

@@ -14,11 +14,17 @@ TITLE_PREFIX = "_subactor["
 TITLE = re.compile(r"_subactor\[(?P<name>.*)@(?P<pid>\d+)\]", re.DOTALL)
 CHILD_MODULE = "tractor._child"
 SENTINEL = "/tractor/spawn/_sentinel_main.py"
+ARCHIVED_SENTINEL = "; from tractor.spawn._sentinel_main import main; main()"
 COMM_SIZE = 15
 """Characters of a title that the kernel keeps as a process's short name."""
 
 _TAKES_VALUE = frozenset("WX")
 _LONG_TAKES_VALUE = frozenset({"--check-hash-based-pycs"})
+_SETS_PATH = re.compile(
+    r"import sys; .*; from tractor\._child import main; main\(sys\.argv\[3:\]\)", re.DOTALL
+)
+"""The program before the ``-m`` of an actor of the default backend: it sets ``sys.path``."""
+
 _UID_ARGUMENT = re.compile(r"\('(?P<name>[^']*)', ")
 
 
@@ -33,13 +39,11 @@ def is_actor(process: ProcessInfo) -> bool:
 def is_sentinel(process: ProcessInfo) -> bool:
     """Whether a process is an actor's sentinel, which ends the actor's children when they can't."""
     words = process.argv
-    return (
-        len(words) == 5
-        and words[1:3] == ("-I", "-S")
-        and words[3].endswith(SENTINEL)
-        and words[4].isdecimal()
-        and _is_ours(process)
-    )
+    if len(words) < 5 or words[1:3] != ("-I", "-S") or not words[-1].isdecimal():
+        return False
+    is_file = len(words) == 5 and words[3].endswith(SENTINEL)
+    is_in_archive = len(words) == 6 and words[3] == "-c" and words[4].endswith(ARCHIVED_SENTINEL)
+    return (is_file or is_in_archive) and _is_ours(process)
 
 
 def _is_ours(process: ProcessInfo) -> bool:
@@ -71,7 +75,8 @@ def _has_own_pid(title: str, pid: int) -> bool:
 def is_child_command(argv: Sequence[str]) -> bool:
     """Whether a command line is that of an interpreter which runs ``-m tractor._child``.
 
-    It must be the interpreter's own option: one of a script, or of a ``-c`` program, is none.
+    It must be the interpreter's own option, or follow the program that sets an actor's import path: one of a script,
+    or of another ``-c`` program, is none.
     """
     words = iter(argv[1:])
     for word in words:
@@ -88,7 +93,9 @@ def is_child_command(argv: Sequence[str]) -> bool:
             if letter == "m":
                 return (attached or next(words, "")) == CHILD_MODULE
             if letter == "c":
-                return False
+                code = attached or next(words, "")
+                shown = [next(words, ""), next(words, "")]
+                return shown == ["-m", CHILD_MODULE] and bool(_SETS_PATH.fullmatch(code))
             if letter in _TAKES_VALUE:
                 if not attached:
                     next(words, None)
@@ -99,7 +106,7 @@ def is_child_command(argv: Sequence[str]) -> bool:
 def actor_name(process: ProcessInfo) -> str:
     """The actor's name, for people; its short name where it is not known."""
     if is_sentinel(process):
-        return f"sentinel of {process.argv[4]}"
+        return f"sentinel of {process.argv[-1]}"
     match = TITLE.fullmatch("".join(process.argv[:1]))
     if match is None and "--uid" in process.argv[:-1]:
         match = _UID_ARGUMENT.match(process.argv[process.argv.index("--uid") + 1])

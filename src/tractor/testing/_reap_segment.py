@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tractor._util._proc_stat import OUT_OF_RESOURCES
 from tractor.ipc._shm_record import SegmentRecord
 
 if sys.platform != "win32":
@@ -155,11 +156,20 @@ def _linux_holders(record: SegmentRecord) -> Iterator[int]:
     for name in os.listdir("/proc"):
         if name.isdecimal():
             for look in looks:
-                # Gone by now, or not ours to look at.
-                with contextlib.suppress(OSError):
-                    if look(int(name)):
-                        yield int(name)
-                        break
+                if _looked(look, int(name)):
+                    yield int(name)
+                    break
+
+
+def _looked(look: Callable[[int], bool], pid: int) -> bool:
+    """What a look at a process tells.  Raises OSError when this process is out of descriptors: that tells nothing."""
+    try:
+        return look(pid)
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
+        # Gone by now, or not ours to look at.
+        return False
 
 
 def _has_open(pid: int, identity: tuple[int, int]) -> bool:

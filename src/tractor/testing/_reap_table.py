@@ -8,7 +8,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from tractor._util._proc_stat import process_start_time
+from tractor._util._proc_stat import OUT_OF_RESOURCES, has_ended, seconds_since_boot
 
 __all__ = [
     "ProcessInfo",
@@ -48,6 +48,7 @@ def process_table() -> dict[int, ProcessInfo]:
     """All processes that can be seen, by pid.
 
     Raises:
+        OSError: this process is out of descriptors.
         RuntimeError: not on Linux, and psutil is not installed.
     """
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if _HAS_PROC else _pids()
@@ -59,6 +60,7 @@ def read_process(pid: int) -> ProcessInfo | None:
     """One process, or ``None`` if there is none (any more).
 
     Raises:
+        OSError: this process is out of descriptors.
         RuntimeError: not on Linux, and psutil is not installed.
     """
     return _read_proc(pid) if _HAS_PROC else _read_psutil(pid)
@@ -68,33 +70,45 @@ _HAS_PROC = sys.platform == "linux"
 
 
 def _read_proc(pid: int) -> ProcessInfo | None:
-    start_time = process_start_time(pid)
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             head, _, tail = file.read().rpartition(b")")
         with open(f"/proc/{pid}/status", "rb") as file:
             uid = int(file.read().partition(b"\nUid:")[2].split(maxsplit=1)[0])
-    except (OSError, IndexError, ValueError):
+        fields = tail.split()
+        line = _command_line(pid)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            again = file.read().rpartition(b")")[2].split()
+        if again[19] != fields[19]:
+            return None  # it ended meanwhile, and what was read is of two processes
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
         return None
-    fields = tail.split()
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            line = file.read()
-    except OSError:
-        line = b""
-    if start_time is None or process_start_time(pid) != start_time:
-        return None  # it ended meanwhile, and what was read may be of two processes
+    except (IndexError, ValueError):
+        return None
     # A title that is shorter than the command line that it replaced is padded with NULs.
     argv = tuple(os.fsdecode(word) for word in line.rstrip(b"\0").split(b"\0")) if line else ()
     return ProcessInfo(
         pid=pid,
         ppid=int(fields[1]),
         uid=uid,
-        start_time=start_time,
+        start_time=seconds_since_boot(fields),
         comm=os.fsdecode(head.partition(b"(")[2]),
         argv=argv,
-        is_zombie=fields[0] in (b"Z", b"X"),
+        is_zombie=has_ended(fields),
     )
+
+
+def _command_line(pid: int) -> bytes:
+    """As it stands in ``/proc``; nothing where one may not look."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
+        return b""
 
 
 def _psutil() -> object:
@@ -159,7 +173,9 @@ def runs_python(process: ProcessInfo) -> bool | None:
             return True
         with open(f"/proc/{process.pid}/maps", encoding="utf-8", errors="replace") as maps:
             return any("/libpython" in line or "/libpypy" in line for line in maps)
-    except OSError:
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
         return None
 
 

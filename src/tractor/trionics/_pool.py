@@ -6,12 +6,14 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 import trio
 
+from tractor._errors import RemoteActorError
 from tractor._root import open_nursery
+from tractor._util._caller import calling_code, find_caller
 from tractor._util._groups import collapse_eg
 from tractor._util._ki import ki_protected
 from tractor.runtime._actor import Actor
@@ -22,6 +24,7 @@ from tractor.trionics._pool_map import MapState, PoolMap
 
 __all__ = ["WorkerPool", "WorkerPoolStatistics", "open_worker_pool"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 
@@ -110,31 +113,35 @@ class WorkerPool:
     # -- for users ------------------------------------------------------------------------------------
 
     @overload
-    async def run(self, fn: Callable[..., Awaitable[T]], /, **kwargs: Any) -> T: ...
+    async def run(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
     @overload
-    async def run(self, fn: Callable[..., T], /, **kwargs: Any) -> T: ...
-    async def run(self, fn: Callable[..., Any], /, **kwargs: Any) -> Any:
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a function in a worker, when one is free, and return its value.
 
         Args:
             fn: an async function, which runs as a task of the worker, or a sync one, which runs in a thread of its
                 own there, always the same.  Found by name: it must be at the top of a module or class; that module
                 need not be enabled.  A ``functools.partial`` with keywords will do.
-            kwargs: its arguments; they and the value travel as of any call.
+            args, kwargs: its arguments, by position or keyword; they and the value travel as of any call.
 
         Raises:
             RemoteActorError: it raised.
             WorkerDied: its worker's process ended; the call is not tried again.
             ContextCancelled: its worker was cancelled, by a signal or another actor.
-            MsgTypeError: arguments or value can't be sent.
+            MsgTypeError: arguments or value can't be sent, or are not what their annotations say.
             RuntimeFailure: the pool is closed.
-            TypeError, ValueError: ``fn`` is no function that a worker could call; nothing was started.
+            TypeError, ValueError: ``fn`` is no function that a worker could call, or the arguments do not fit it;
+                nothing was started.
             trio.Cancelled: this was cancelled: the call does not run any more.  An async function was cancelled; the
                 worker of one that does not end in 0.616 s, and of a sync one in 0.05 s, was ended, and is replaced.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         sink = _Single()
-        job = self.submit(self._call_of(fn), kwargs, sink)
+        call = self._call_of(fn)
+        job = self.submit(call, call.arguments(args, kwargs), sink)
         try:
             await sink.over.wait()
         except (trio.Cancelled, KeyboardInterrupt) as exc:
@@ -142,6 +149,8 @@ class WorkerPool:
             if sink.error is None or isinstance(exc, KeyboardInterrupt):
                 raise
         if sink.error is not None:
+            if isinstance(sink.error, RemoteActorError):
+                sink.error.note_caller(calling_code())
             raise sink.error
         return sink.value
 
@@ -193,7 +202,8 @@ class WorkerPool:
                 f"in_flight={in_flight}: at least one item must be allowed to be under way"
             )
         call = call_of(fn, True, self._paces)
-        return PoolMap(MapState(self, call, iter(iterable), ordered, in_flight))
+        state = MapState(self, call, iter(iterable), ordered, in_flight, find_caller(1))
+        return PoolMap(state)
 
     def statistics(self) -> WorkerPoolStatistics:
         """A frozen record of plain values."""

@@ -19,6 +19,7 @@ from tractor._errors import (
     TransportClosed,
 )
 from tractor._util._ki import ki_protected
+from tractor.msg._conversion import decode_result
 from tractor.msg.types import Uid
 from tractor.runtime._calls import CANCEL_TIMEOUT, boxed
 from tractor.runtime._portal import Portal
@@ -250,9 +251,10 @@ class Host:
 
     async def _send_jobs(self, stream: MsgStream[Any, Any], jobs: list[Job]) -> None:
         call = jobs[0].call
-        pairs = [(job.id, job.payload) for job in jobs]
         try:
-            await stream.send(Jobs(call.path, call.is_async, call.by_item, call.common, pairs))
+            pairs = [(job.id, call.pack(job.payload)) for job in jobs]
+            common = call.pack_common()
+            await stream.send(Jobs(call.path, call.is_async, call.by_item, common, pairs))
         except (MsgTypeError, MessagingError) as exc:
             if len(jobs) == 1:
                 self.had.pop(jobs[0].id, None)
@@ -294,11 +296,19 @@ class Host:
     def _on_values(self, msg: Values) -> None:
         seconds = msg.busy / len(msg.values)
         noted: Call | None = None
-        for number, value in msg.values:
+        for number, raw in msg.values:
             job = self.had.pop(number)
             if job.call is not noted:
                 noted = job.call
                 noted.pace.note(seconds)
+            try:
+                value = noted.decode(raw)
+            except Exception:
+                try:
+                    value = decode_result(raw, noted.conversions.result, noted.path)
+                except MsgTypeError as exc:
+                    self.pool.end(job, exc)
+                    continue
             job.state = State.OVER
             self.pool.done += 1
             job.sink.on_value(job, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 import inspect
 import reprlib
 import types
@@ -11,8 +10,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from tractor._errors import ActorFailure, RuntimeFailure, describe_exit
+from tractor.msg._codec import codec_in_force
+from tractor.msg._conversion import Conversions, any_value, conversions_of, packed
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._endpoints import Kind, kind_of
+from tractor.runtime._targets import Parameters, parameters_of, plain_function
+from tractor.spawn._parent_main import require_program
 
 __all__ = ["Call", "Job", "Pace", "Sink", "State", "WorkerDied", "call_of", "closed_error"]
 
@@ -74,18 +77,58 @@ class Pace:
 
 
 class Call:
-    """What is called: shared by all jobs of one map, and by all runs of one function."""
+    """What is called: shared by all jobs of one map, and by all runs of one function.
 
-    __slots__ = ("by_item", "common", "is_async", "pace", "path")
+    Attributes:
+        common: keywords of every call of a map.
+        merged: keywords of a partial that is run; each run's own go over them.
+        conversions: what the function's annotations ask for.
+        parameters: what it takes.
+        decode: gives a value that it has returned.
+    """
+
+    __slots__ = (
+        "by_item",
+        "common",
+        "conversions",
+        "decode",
+        "is_async",
+        "merged",
+        "pace",
+        "parameters",
+        "path",
+    )
 
     def __init__(
-        self, path: str, is_async: bool, by_item: bool, common: dict[str, Any], pace: Pace
+        self, path: str, fn: Any, by_item: bool, keywords: dict[str, Any], pace: Pace
     ) -> None:
         self.path = path
-        self.is_async = is_async
+        self.is_async = inspect.iscoroutinefunction(fn)
         self.by_item = by_item
-        self.common = common
+        self.common = keywords if by_item else {}
+        self.merged = {} if by_item else keywords
         self.pace = pace
+        self.conversions: Conversions = conversions_of(fn)
+        self.parameters: Parameters = parameters_of(fn)
+        result = self.conversions.result
+        self.decode: Callable[[Any], Any] = any_value if result is None else result.decode
+
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keywords of one run.  Raises TypeError: they do not fit the function."""
+        return self.parameters.keywords(self.path, args, {**self.merged, **kwargs})
+
+    def pack(self, payload: Any) -> Any:
+        """What to send of a job.  Raises MsgTypeError: it can't be encoded."""
+        if not self.by_item:
+            return self.conversions.pack(payload, codec_in_force())
+        first = self.conversions.first
+        if first is None or not first.is_hooked:
+            return payload
+        return packed(payload, codec_in_force(), "Start")
+
+    def pack_common(self) -> dict[str, Any]:
+        """What to send of every call's keywords.  Raises MsgTypeError: they can't be encoded."""
+        return self.conversions.pack(self.common, codec_in_force()) if self.common else self.common
 
 
 class State(enum.Enum):
@@ -143,16 +186,9 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
     Raises:
         TypeError: it is no function that can be called in a worker and gives one value.
         ValueError: no name leads to it: a lambda, a local function, one that was replaced under its name.
+        RuntimeFailure: it is one of a ``__main__`` that no other process can load.
     """
-    common: dict[str, Any] = {}
-    inner: Any = fn
-    while isinstance(inner, functools.partial):
-        if inner.args:
-            raise TypeError(
-                f"pass the arguments of {inner.func!r} by keyword: {inner!r} has {inner.args!r} by position"
-            )
-        common = {**inner.keywords, **common}
-        inner = inner.func
+    inner, keywords = plain_function(fn)
     if not callable(inner):
         raise TypeError(f"a worker can't call {inner!r}: it is no function")
     if kind_of(inner) not in (None, Kind.CALL) or inspect.isgeneratorfunction(inner):
@@ -170,8 +206,9 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
         raise ValueError(f"a worker could not find {inner!r}: {path!r} leads nowhere") from exc
     if found != inner:
         raise ValueError(f"a worker could not find {inner!r}: {path!r} leads to {found!r}")
-    is_async = inspect.iscoroutinefunction(inner)
-    return Call(str(path), is_async, by_item, common, paces.setdefault(str(path), Pace()))
+    if path.startswith("__main__:"):
+        require_program()
+    return Call(str(path), inner, by_item, keywords, paces.setdefault(str(path), Pace()))
 
 
 def closed_error(job: Job | None = None) -> RuntimeFailure:

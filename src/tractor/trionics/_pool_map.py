@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
+from tractor._errors import RemoteActorError
+from tractor._util._caller import Caller
 from tractor._util._ki import ki_protected
 from tractor.trionics._pool_jobs import Call, Job
 
@@ -43,8 +45,10 @@ class MapState:
         items: Iterator[Any],
         ordered: bool,
         in_flight: int | None,
+        caller: Caller | None = None,
     ) -> None:
         self.pool = pool
+        self.caller = caller
         self.call = call
         self.items = items
         self.ordered = ordered
@@ -79,6 +83,8 @@ class MapState:
         del self.live[job.id]
         if self.error is None:
             self.error = error
+            if isinstance(error, RemoteActorError):
+                error.note_caller(self.caller)
         elif error is not self.error:
             self.error.add_note(f"{job.what()} failed, too: {error!r}")
         self.news.unpark_all()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
+from msgspec import Raw
 
 from tractor.msg.types import Error
 
@@ -20,13 +21,15 @@ class Jobs(msgspec.Struct, frozen=True, array_like=True, tag=1):
         by_item: each payload is the one positional argument; else a dict of keywords.
         common: keywords of every call.
         jobs: pairs of a number, unique in the pool, and the payload.
+
+    Values of the user's arrive undecoded: the function's annotations say what they are to be.
     """
 
     path: str
     is_async: bool
     by_item: bool
-    common: dict[str, Any]
-    jobs: list[tuple[int, Any]]
+    common: dict[str, Raw]
+    jobs: list[tuple[int, Raw]]
 
 
 class Withdraw(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -46,9 +49,9 @@ class GiveBack(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Values(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """From a worker: what calls have returned, and the seconds that all of them took."""
+    """From a worker: what calls have returned, undecoded, and the seconds that all of them took."""
 
-    values: list[tuple[int, Any]]
+    values: list[tuple[int, Raw]]
     busy: float
 
 

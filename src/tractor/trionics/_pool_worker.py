@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,9 +17,20 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, MsgTypeError, RemoteActorError
-from tractor._util._groups import is_multi_cancelled
+from tractor._util._groups import is_multi_cancelled, the_one_error
 from tractor._util._masking import unmasked
 from tractor.msg._boxing import pack_error
+from tractor.msg._codec import codec_in_force
+from tractor.msg._conversion import (
+    EXACT,
+    NOTHING_KNOWN,
+    Conversions,
+    any_arguments,
+    any_value,
+    conversions_of,
+    decode_argument,
+    decode_arguments,
+)
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._actor import Actor
 from tractor.runtime._context import Context
@@ -45,10 +58,69 @@ TURN = 0.001
 """Seconds after which async functions that never wait let the worker's other tasks run."""
 
 
+class _Batch:
+    """Jobs that came together.
+
+    What they have in common, their function and keywords, is looked up for the first that runs.
+    """
+
+    __slots__ = ("_raw", "by_item", "common", "decode", "fn", "is_async", "known", "packs", "path")
+
+    def __init__(self, msg: Jobs) -> None:
+        self.path = msg.path
+        self.is_async = msg.is_async
+        self.by_item = msg.by_item
+        self._raw = msg.common
+        self.fn: Any = None
+        self.known: Conversions = NOTHING_KNOWN
+        # Whether values may need to be encoded by themselves: no number or text does.
+        self.packs = False
+        self.common: dict[str, Any] = {}
+        self.decode: Callable[[Any], Any] = any_value
+
+    def prepare(self, functions: dict[str, tuple[Any, Conversions]]) -> None:
+        """Be ready for a call.
+
+        Raises:
+            MsgTypeError: a common keyword is not what it is annotated with.
+            ImportError, AttributeError: there is no such function here.
+        """
+        found = functions.get(self.path)
+        if found is None:
+            fn = NamespacePath(self.path).load_ref()
+            found = functions[self.path] = fn, conversions_of(fn)
+        fn, self.known = found
+        known = self.known
+        self.common = {
+            name: decode_argument(
+                raw, known.arguments.get(name, known.rest), f"the argument {name!r}", self.path
+            )
+            for name, raw in self._raw.items()
+        }
+        if self.by_item:
+            self.decode = any_value if known.first is None else known.first.decode
+        elif known.takes_anything:
+            self.decode = any_arguments
+        else:
+            self.decode = partial(decode_arguments, known=known, name=self.path, cid=None)
+        self.packs = known.result is not None
+        self.fn = fn
+
+    def decode_again(self, payload: msgspec.Raw) -> Any:
+        """What could not be decoded: for its error, and on a stack that is deep enough.
+
+        Raises:
+            MsgTypeError: it is not what it is annotated with.
+        """
+        if self.by_item:
+            return decode_argument(payload, self.known.first, "the item", self.path)
+        return decode_arguments(payload, self.known, self.path, None)
+
+
 class _Job(msgspec.Struct, frozen=True, eq=False):
     id: int
-    batch: Jobs
-    payload: Any
+    batch: _Batch
+    payload: msgspec.Raw
 
 
 class _Worker:
@@ -72,7 +144,7 @@ class _Worker:
         self.its_turn = False
         self.stopping = False
         self._told = False
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[str, tuple[Any, Conversions]] = {}
         self._token = trio.lowlevel.current_trio_token()
         self._has_jobs = trio.Event()
         self._has_news = trio.Event()
@@ -83,8 +155,9 @@ class _Worker:
     def take(self, msg: PoolMsg) -> None:
         """Take one message of the pool's."""
         if isinstance(msg, Jobs):
+            batch = _Batch(msg)
             with self.lock:
-                self.waiting.extend(_Job(number, msg, payload) for number, payload in msg.jobs)
+                self.waiting.extend(_Job(number, batch, payload) for number, payload in msg.jobs)
             self._has_jobs.set()
         elif isinstance(msg, Withdraw):
             self._withdraw(set(msg.ids))
@@ -162,7 +235,7 @@ class _Worker:
             if error is None:
                 self.values.append((job.id, value))
             else:
-                self.failures.append((job.id, error))
+                self.failures.append((job.id, the_one_error(error)))
             first, self._told = not self._told, True
         return first
 
@@ -170,12 +243,15 @@ class _Worker:
 
     def _call(self, job: _Job) -> Any:
         batch = job.batch
-        fn = self._functions.get(batch.path)
-        if fn is None:
-            fn = self._functions[batch.path] = NamespacePath(batch.path).load_ref()
-        if batch.by_item:
-            return fn(job.payload, **batch.common)
-        return fn(**batch.common, **job.payload)
+        if batch.fn is None:
+            batch.prepare(self._functions)
+        try:
+            payload = batch.decode(job.payload)
+        except Exception:
+            payload = batch.decode_again(job.payload)
+        if not batch.by_item:
+            return batch.fn(**payload)
+        return batch.fn(payload, **batch.common) if batch.common else batch.fn(payload)
 
     async def run(self, tn: trio.Nursery) -> None:
         """Run jobs, one at a time, for ever; the thread is started with the first sync function."""
@@ -217,6 +293,7 @@ class _Worker:
             with trio.CancelScope() as self.scope:
                 try:
                     value = await self._call(job)
+                    value = job.batch.known.pack_result(value, codec_in_force())
                 except trio.Cancelled as exc:
                     hidden = unmasked(exc)
                     if hidden is None:
@@ -282,6 +359,8 @@ class _Worker:
             began = time.perf_counter()
             try:
                 value = self._call(job)
+                if job.batch.packs and type(value) not in EXACT:
+                    value = job.batch.known.pack_result(value, codec_in_force())
             except BaseException as exc:
                 # Also SystemExit: it is the call's, not the worker's.
                 error = exc
