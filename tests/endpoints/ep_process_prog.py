@@ -247,12 +247,14 @@ async def root_alone() -> None:
 
 async def write(segment_name: str, at: int) -> None:
     segment = shared_memory.SharedMemory(name=segment_name)
+    assert segment.buf is not None
     segment.buf[at] = at + 1
     segment.close()
 
 
 async def create() -> str:
     segment = shared_memory.SharedMemory(create=True, size=64)
+    assert segment.buf is not None
     segment.buf[0] = 7
     segment.close()
     return segment.name
@@ -271,6 +273,7 @@ async def shm(method: str, when: str = "before") -> None:
         for at in (1, 2):
             portal = await an.run_in_actor(write, segment_name=segment.name, at=at)
             await portal.wait_for_result()
+    assert segment.buf is not None
     print(bytes(segment.buf[:4]))
     segment.close()
     segment.unlink()
@@ -331,6 +334,7 @@ async def drain(method: str) -> None:
 async def forever(method: str) -> None:
     async with tractor.open_nursery(start_method=method) as an:
         actor = await an.start_actor("worker", enable_modules=[__name__])
+        assert actor.chan.aid is not None
         print("ready", actor.chan.aid.pid, flush=True)
         await actor.run(trio_forever)
 
@@ -343,6 +347,7 @@ async def alone(method: str, number: str) -> None:
     """A signal to one subactor only."""
     async with tractor.open_nursery(start_method=method) as an:
         actor = await an.start_actor("worker", enable_modules=[__name__])
+        assert actor.chan.aid is not None
         assert actor.chan.aid.pid is not None
         os.kill(actor.chan.aid.pid, int(number))
         try:
@@ -451,7 +456,7 @@ def main(name: str, *args: str) -> None:
         # Gets the number of the closed stream.
         data = os.open(args[1], os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         os.write(data, b"RECORD\n")
-        trio.run(streams, *args, str(data))
+        trio.run(streams, args[0], args[1], str(data))
     else:
         trio.run(globals()[name], *args)
 
