@@ -22,7 +22,7 @@ from tractor.ipc._addr import (
     wrap_address,
     wrap_addresses,
 )
-from tractor.ipc._chan import Channel, PeerProcess
+from tractor.ipc._chan import Channel, DialogEnd, PeerProcess
 from tractor.ipc._server import Server
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
@@ -369,15 +369,25 @@ class Actor:
         recv_batch = chan.transport.recv_batch
         methods = _METHODS
         while True:
-            for msg in await recv_batch():
+            batch = await recv_batch()
+            size = len(batch)
+            n = 0
+            while n < size:
+                msg = batch[n]
                 kind = type(msg)
+                n += 1
                 if kind is Yield:
-                    dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
+                    cid, first = msg.cid, n - 1  # type: ignore[union-attr]
+                    while n < size and type(batch[n]) is Yield and batch[n].cid == cid:  # type: ignore[union-attr]
+                        n += 1
+                    dialog = dialogs.get(cid)  # type: ignore[arg-type]
                     if dialog is None:
-                        chan.late_messages += 1
-                    elif dialog.on_yield(msg):  # type: ignore[arg-type]
-                        # A full buffer in the strict mode: its reader must have had a turn before the next message.
-                        await current_turns().let_pass()
+                        chan.late_messages += n - first
+                    elif n - first == 1:
+                        if dialog.on_yield(msg):  # type: ignore[arg-type]
+                            await current_turns().let_pass()
+                    else:
+                        await _hand_over(dialog, batch[first:n])  # type: ignore[arg-type]
                     continue
                 if kind is Request:
                     self._on_start(chan, msg)  # type: ignore[arg-type]
@@ -612,6 +622,15 @@ class Actor:
         if bound.cancelled_caught:
             who = ", ".join(c.peer for c in server.peer_channels())
             log.warning("peers did not disconnect within %s s: %s", PEERS_TIMEOUT, who)
+
+
+async def _hand_over(dialog: DialogEnd, msgs: list[Yield[Any]]) -> None:
+    """Give a dialog several messages of its stream: at once, or one by one where it may be that it can't hold them."""
+    if not dialog.on_yields(msgs):
+        for msg in msgs:
+            if dialog.on_yield(msg):
+                # A full buffer in the strict mode: its reader must have had a turn before the next message.
+                await current_turns().let_pass()
 
 
 def _protocol_error(chan: Channel, what: str) -> TransportClosed:
