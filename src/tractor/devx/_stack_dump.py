@@ -29,7 +29,7 @@ from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
 from tractor.runtime._calls import request
 from tractor.runtime._serve import put_return
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
 
 __all__ = ["arm_actor", "enable_stack_on_sig", "serve_dump"]
@@ -214,7 +214,7 @@ def _dump_and_relay(
     root: trio.lowlevel.Task | None, token: trio.lowlevel.TrioToken | None, sig: int, note: str = ""
 ) -> None:
     """This process's dump, then those below; a failure of the one does not keep the others from being made."""
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     with _one_at_a_time:
         try:
             _write(actor, root, note)

@@ -15,6 +15,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE
+from tractor._util._at_fork import go_on
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -37,6 +38,7 @@ from tractor.runtime._calls import request
 from tractor.runtime._context import Context
 from tractor.runtime._context_serve import ServedDialog
 from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
+from tractor.runtime._group_signals import SignalLog
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._intake import Intake
 from tractor.runtime._late import LATE_REQUESTS, load_late
@@ -95,6 +97,9 @@ class ChildRecord(PeerProcess, Protocol):
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
 
+    asked_to_go: bool
+    """This actor has asked it to cancel, or sends it signals so that it ends."""
+
     respawn: Callable[[], bool] | None
     """Replaces it by a fresh process; whether its function is run again.  Raises RuntimeFailure."""
 
@@ -150,9 +155,12 @@ class Actor:
         self.enabled: set[str] = {canonical(name) for name in enable_modules}
         self.lifetime_stack = ExitStack()
         self.hooks = RuntimeHooks()
+        self.signals = SignalLog()
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
         self.cancel_complete = False
+        # Called where user code comes back; ends what was forked off (`forget_actor`), which must act for nobody.
+        self.end_if_copy: Callable[..., None] = go_on
         self.children: dict[Uid, ChildRecord] = {}
         self.served: set[Served] = set()
         self.none_served = trio.lowlevel.ParkingLot()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from tractor._proto.repl_lock import ReplState
 from tractor.devx.debug._hooks import Debugger
 from tractor.devx.debug._status import LockStatistics
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 
 __all__ = ["DebugStatus", "Lock"]
 
 
 def _debugger() -> Debugger | None:
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     hooks = None if actor is None else actor.hooks
     return hooks if isinstance(hooks, Debugger) else None
 
