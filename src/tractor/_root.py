@@ -230,6 +230,7 @@ async def open_root_actor(
     tls: TLSConfig | None = None,
     hide_tb: bool = True,
     debug_filter: Callable[[BaseException], bool] = skip_cancellations,
+    registry_addr: Addr | None = None,
     arbiter_addr: Addr | None = None,
     rpc_module_paths: Sequence[str] | None = None,
 ) -> AsyncIterator[Actor]:
@@ -255,6 +256,7 @@ async def open_root_actor(
             Each side also proves the key, inside TLS.
         hide_tb: whether runtime frames are hidden in tracebacks.
         debug_filter: whether an exception enters the crash REPL.
+        registry_addr: the same as ``registry_addrs`` with one in it.
 
     Yields:
         The root :class:`Actor`.
@@ -262,7 +264,7 @@ async def open_root_actor(
     Raises:
         RuntimeFailure: this process is an actor already; or an address beyond loopback without an explicit key
             and without ``tls``.
-        RuntimeError: a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
+        RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
             backend that does not support it.
         ValueError: an unknown backend, a bad address, or one of a transport that is not enabled; a key that is too
             short; a file of ``tls`` that does not hold what it must; a ``name`` that no message can carry.
@@ -277,6 +279,12 @@ async def open_root_actor(
     name = require_name(name)
     if tls is not None and not isinstance(tls, TLSConfig):
         raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
+    if registry_addr is not None:
+        if registry_addrs is not None:
+            raise TypeError(
+                f"give `registry_addrs` or `registry_addr`, not both: {registry_addrs!r}, {registry_addr!r}"
+            )
+        registry_addrs = [registry_addr]
     if arbiter_addr is not None:
         warnings.warn(
             "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
@@ -308,6 +316,10 @@ async def open_root_actor(
     registry = wrap_addresses(registry_addrs, "registry_addrs")
     for addr in registry:
         require_connectable(addr)
+    if tpt_bind_addrs is not None and not tpt_bind_addrs:
+        raise RuntimeError(
+            "`tpt_bind_addrs=[]` leaves the root without an address to listen on: give one, or leave it out"
+        )
     bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
     for addr in bind:
         require_bindable(addr)
@@ -338,6 +350,7 @@ async def open_root_actor(
         actor = cls(
             aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known
         )
+        actor.start_method = method
         undo.callback(reset_runtime_vars)
         own = [from_this_host(e.addr).unwrap() for e in endpoints]
         set_runtime_vars(
@@ -360,7 +373,10 @@ async def open_root_actor(
             load_late("arm_debugger")(actor, debug_filter)
         registration = Registration(actor)
         undo.enter_context(_sigterm_cancels(actor))
+        # While the console still has this root's level.
+        undo.callback(_say_ended, actor)
         async with open_runtime(actor, registration.stop):
+            log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), method)
             actor.ipc_server.serve_endpoints(endpoints)
             await registration.start()
             if debug_mode:
@@ -378,7 +394,12 @@ async def open_root_actor(
                 raise_as_it_was(one)
             finally:
                 log.info("Closing down root actor")
+
+
+def _say_ended(actor: Actor) -> None:
     log.info("Root actor terminated")
+    if actor.is_implicit:
+        log.info("Actor-runtime-shutdown")
 
 
 def _close_all(endpoints: list[Endpoint]) -> None:
@@ -487,8 +508,8 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
         open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor,
         open_actor_nursery(actor) as an,
     ):
+        actor.is_implicit = True
         yield an
-    log.info("Actor-runtime-shutdown")
 
 
 def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:

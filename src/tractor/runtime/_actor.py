@@ -126,11 +126,12 @@ class RegistrationRecord(Protocol):
 
 
 class ActorStatistics(msgspec.Struct, frozen=True):
-    """Counters of an actor."""
+    """Counters of an actor, and the key of the backend that starts its children."""
 
     peers: int
     serving: int
     children: int
+    start_method: str = ""
 
 
 class Actor:
@@ -143,6 +144,7 @@ class Actor:
         cancel_caller: who asked.
         cancel_complete: whether that has ended every task that the actor served.
         msg_buffer_size: messages; the default bound of what a stream holds unread in the strict mode.
+        start_method: key of the spawn backend of its tree.
     """
 
     msg_buffer_size: int = STRICT_BUFFER_SIZE
@@ -158,6 +160,9 @@ class Actor:
     ) -> None:
         self.aid = aid
         self.loglevel = loglevel
+        self.start_method = ""
+        # A root that a nursery has booted by itself.
+        self.is_implicit = False
         self.enabled: set[str] = {canonical(name) for name in enable_modules}
         self.lifetime_stack = ExitStack()
         self.hooks = RuntimeHooks()
@@ -290,13 +295,21 @@ class Actor:
     def statistics(self) -> ActorStatistics:
         """A frozen record of plain values."""
         peers = self._server.len_peers() if self._server is not None else 0
-        return ActorStatistics(peers=peers, serving=len(self.served), children=len(self.children))
+        return ActorStatistics(
+            peers=peers,
+            serving=len(self.served),
+            children=len(self.children),
+            start_method=self.start_method,
+        )
 
     def pformat(self) -> str:
         """One line for people."""
         state = "cancelled" if self.cancel_called else "running"
         kind = type(self).__name__
-        return f"<{kind} {self.aid.reprol(sin_uuid=False)}: {state}, serving {len(self.served)} requests>"
+        return (
+            f"<{kind} {self.aid.reprol(sin_uuid=False)}: {state}, serving {len(self.served)} requests, "
+            f"spawn backend {self.start_method!r}>"
+        )
 
     __repr__ = pformat
 

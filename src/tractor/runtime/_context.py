@@ -182,10 +182,20 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
                 return exc
         return Unresolved
 
-    def maybe_raise(self) -> None:
-        """Raise the remote error if there is one that is not absorbed."""
+    def maybe_raise(
+        self, hide_tb: bool = True, from_src_exc: BaseException | None = None
+    ) -> None:
+        """Raise the remote error if there is one that is not absorbed.
+
+        Args:
+            hide_tb: hide the runtime's frames in a traceback.
+            from_src_exc: the local error that it comes from: its cause, unless it has one.
+        """
+        __tracebackhide__ = hide_tb
         error = self._remote_error
         if error is not None and self._dialog.end is not ContextState.SELF_CANCELLED:
+            if from_src_exc is not None and from_src_exc is not error:
+                raise error from (error.__cause__ or from_src_exc)
             raise error
 
     @property
@@ -283,8 +293,11 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     # -- results --------------------------------------------------------------------------------------
 
-    async def wait_for_result(self) -> ResultT:
+    async def wait_for_result(self, hide_tb: bool = True) -> ResultT:
         """Wait for the end of the remote task and return its value.  Idempotent.
+
+        Args:
+            hide_tb: hide the runtime's frames in a traceback.
 
         Returns:
             The endpoint's value; or, if this side asked for the cancellation and it was, the
@@ -296,12 +309,13 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             MsgTypeError: the value is not of the payload spec.
             TransportClosed: the peer is gone.
         """
+        __tracebackhide__ = hide_tb
         self._parent_only("wait_for_result")
         await self._wait_result()
         if self._dialog.end is ContextState.SELF_CANCELLED:
             report: Any = self._remote_error
             return report  # type: ignore[no-any-return]
-        self.maybe_raise()
+        self.maybe_raise(hide_tb)
         if self._overrun is not None:
             raise self._overrun
         value: ResultT = self._take_result()
@@ -349,14 +363,14 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             if owner:
                 self._owner_waits = False
 
-    async def result(self) -> ResultT:
+    async def result(self, hide_tb: bool = True) -> ResultT:
         """The outdated name of :meth:`wait_for_result`."""
         warnings.warn(
             "`Context.result()` is outdated; use `wait_for_result()`",
             DeprecationWarning,
             stacklevel=2,
         )
-        return await self.wait_for_result()
+        return await self.wait_for_result(hide_tb)
 
     async def drain(self, keep: int) -> tuple[Return[Any] | Error | None, list[Yield[Any]]]:
         """Discard what is streamed until the dialog's end; see ``tractor.msg.drain_to_final_msg()``."""
@@ -385,6 +399,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         value: FirstT = None,  # type: ignore[assignment]
         validate_pld_spec: bool = True,
         strict_pld_parity: bool = False,
+        hide_tb: bool = True,
     ) -> None:
         """Hand a value to the opener, whose block is entered with it.  Child side, once.
 
@@ -394,6 +409,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             value: what the opener gets as ``first``.
             validate_pld_spec: check it against the payload spec before sending.
             strict_pld_parity: demand also that the value that arrives equals this one.
+            hide_tb: hide the runtime's frames in a traceback.
 
         Raises:
             RuntimeError: on the parent side, or the second time, or after the context was cancelled.
@@ -401,6 +417,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
                 ``started()`` may be called again.
             TransportClosed: the peer is gone.
         """
+        __tracebackhide__ = hide_tb
         if self._dialog.side == "parent":
             raise RuntimeError(
                 "`started()` is for the endpoint's side of a context, not for the opener's"
@@ -544,3 +561,15 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             "`Context.send_yield()` is outdated; use a stream", DeprecationWarning, stacklevel=2
         )
         await self._port.put(value)
+
+    async def send_stop(self) -> None:
+        """Close this side of the stream: the peer's ``receive()`` ends.  Idempotent, as ``MsgStream.aclose()`` is.
+
+        Raises:
+            RuntimeError: no stream was opened on this side.
+        """
+        if self._stream is None:
+            raise RuntimeError(
+                f"{self.repr_rpc} has no stream here to close: enter `ctx.open_stream()` first"
+            )
+        await self._stream.aclose()

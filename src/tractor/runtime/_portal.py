@@ -506,7 +506,17 @@ class LocalPortal:
 
     def __init__(self, actor: Any, channel: Channel | None = None) -> None:
         self.actor = actor
-        self.chan = channel
+        self._chan = channel
+
+    @property
+    def chan(self) -> Channel | None:
+        """The channel that it was made with; an actor has none to itself."""
+        return self._chan
+
+    @property
+    def channel(self) -> Channel | None:
+        """The same as :attr:`chan`."""
+        return self._chan
 
     async def run_from_ns(self, namespace_path: str, function_name: str, **kwargs: Any) -> Any:
         """Run a method of the own actor.

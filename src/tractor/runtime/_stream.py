@@ -115,7 +115,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         """Whether this side has closed the stream."""
         return self._port.closed
 
-    async def send(self, value: StreamSendT, hide_tb: bool = True) -> None:
+    async def send(self, data: StreamSendT, hide_tb: bool = True) -> None:
         """Send one message to the peer.  When it returns, the kernel has the message.
 
         It waits while the peer is a whole window behind in reading (1,024 messages or 16 MiB, unless the peer has
@@ -123,7 +123,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         sent nothing; while it waits for the connection, the message still leaves.
 
         Args:
-            value: the message.
+            data: the message.
             hide_tb: hide the runtime's frames in a traceback.
 
         Raises:
@@ -138,7 +138,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         if self._receive_only:
             raise _not_sendable()
         try:
-            await self._port.put(value)
+            await self._port.put(data)
         except TransportClosed as exc:
             await explain_loss(self._port.chan, exc)
             raise

@@ -324,11 +324,18 @@ class ActorNursery(OneShots):
         self._actor.children[child.uid] = child
         try:
             backend = get_backend(selected_start_method())
+            child.start_method = backend.key
             child.process = await backend.start(req, self._tn)
         except BaseException:
             self._forget(child)
             raise
         self._spawned += 1
+        log.runtime(
+            "%s was started: process %s, spawn backend %r",
+            child.aid.reprol(),
+            child.process.pid,
+            backend.key,
+        )
         title = f"supervisor of {child.aid.name}"
         try:
             nursery.start_soon(self._supervise, child, name=title)
