@@ -264,8 +264,8 @@ async def open_root_actor(
     Raises:
         RuntimeFailure: this process is an actor already; or an address beyond loopback without an explicit key
             and without ``tls``.
-        RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
-            backend that does not support it.
+        RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with
+            ``ensure_registry``; the debugger on a backend that does not support it.
         ValueError: an unknown backend, a bad address, or one of a transport that is not enabled; a key that is too
             short; a file of ``tls`` that does not hold what it must; a ``name`` that no message can carry.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty.

@@ -32,7 +32,7 @@ from tractor.runtime._serve import put_return
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 
-__all__ = ["arm_actor", "enable_stack_on_sig", "serve_dump"]
+__all__ = ["arm_actor", "dump_task_tree", "enable_stack_on_sig", "serve_dump"]
 
 log = _log.get_logger()
 
@@ -76,6 +76,17 @@ def enable_stack_on_sig(sig: int | None = SIGUSR1) -> ModuleType | None:
 
     found: ModuleType = stackscope
     return found
+
+
+def dump_task_tree() -> str:
+    """Dump this process's trio task tree now, where the signal's dump goes: the file, the terminal, the log.
+
+    Returns:
+        The tree as text.
+    """
+    root = trio.lowlevel.current_root_task() if _token() is not None else None
+    _write(current_actor(err_on_no_runtime=False), root)
+    return _safely(format_tree_of, root)
 
 
 def is_armed() -> bool:

@@ -53,6 +53,9 @@ def get_runtime_dir(subdir: str | PurePath | None = None) -> Path:
     return path
 
 
+get_rt_dir = get_runtime_dir
+
+
 def _checked_parts(subdir: str | PurePath | None) -> tuple[str, ...]:
     if subdir is None:
         return ()

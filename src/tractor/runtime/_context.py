@@ -182,9 +182,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
                 return exc
         return Unresolved
 
-    def maybe_raise(
-        self, hide_tb: bool = True, from_src_exc: BaseException | None = None
-    ) -> None:
+    def maybe_raise(self, hide_tb: bool = True, from_src_exc: BaseException | None = None) -> None:
         """Raise the remote error if there is one that is not absorbed.
 
         Args:

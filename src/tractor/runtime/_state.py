@@ -22,6 +22,7 @@ __all__ = [
     "debug_mode",
     "forget_actor",
     "is_root_process",
+    "last_actor",
     "set_current_actor",
 ]
 
@@ -34,7 +35,7 @@ class AsyncioHost(Protocol):
 
 
 _actor: Actor | None = None
-_last_uid: tuple[str, str] | None = None
+_last_actor: Actor | None = None
 
 ipc_ctx: ContextVar[Context | None] = current_dialog
 """The innermost open context of a task; inherited by the tasks that it starts."""
@@ -57,7 +58,7 @@ def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
         NoRuntime: no runtime is open in this process.
     """
     if _actor is None and err_on_no_runtime:
-        was = f"; the last one here was {_last_uid}" if _last_uid else ""
+        was = f"; the last one here was {_last_actor.aid.uid}" if _last_actor else ""
         raise NoRuntime(
             f"no actor runtime is open in this process{was}: "
             "enter `tractor.open_root_actor()` or `tractor.open_nursery()` first"
@@ -67,9 +68,9 @@ def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
 
 def set_current_actor(actor: Actor | None) -> None:
     """Make ``actor`` (or nobody) this process's actor."""
-    global _actor, _last_uid
-    if actor is None and _actor is not None:
-        _last_uid = _actor.aid.uid
+    global _actor, _last_actor
+    if actor is not None:
+        _last_actor = actor
     _actor = actor
     set_lifetime(None if actor is None else actor.lifetime_stack)
     log.set_context_provider(None if actor is None else (lambda: actor.aid.uid))
@@ -77,9 +78,17 @@ def set_current_actor(actor: Actor | None) -> None:
 
 def forget_actor() -> None:
     """In a process that was forked off: it is no actor, and was none."""
-    global _last_uid
+    global _last_actor
     set_current_actor(None)
-    _last_uid = None
+    _last_actor = None
+
+
+def last_actor() -> Actor | None:
+    """The actor that this process is, or with no runtime open the one that it was last; ``None``: it was none.
+
+    One that has ended can be looked at, and used for nothing else.
+    """
+    return _last_actor
 
 
 @overload

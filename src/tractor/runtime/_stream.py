@@ -18,6 +18,7 @@ from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import codec_in_force
+from tractor.msg.types import Yield
 from tractor.runtime._calls import explain_loss
 from tractor.runtime._generics import StreamRecvT, StreamSendT
 from tractor.runtime._port import Rerouted, StreamPort
@@ -190,6 +191,29 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         except Exception as exc:
             raise self._bad_payload(raw, exc) from exc
         return value
+
+    async def receive_msg(self) -> Yield[Any]:
+        """The next message as it came, its payload undecoded.
+
+        Raises:
+            RuntimeError: subscribers share this stream: read through one.
+            Exception: as :meth:`receive`.
+        """
+        self._not_shared()
+        try:
+            return Yield(self._port.cid, await self._port.get())
+        except Rerouted:
+            self._not_shared()
+            raise
+
+    def receive_msg_nowait(self) -> Yield[Any]:
+        """As :meth:`receive_msg`, if one is there.  Raises also trio.WouldBlock."""
+        self._not_shared()
+        return Yield(self._port.cid, self._port.get_nowait())
+
+    def _not_shared(self) -> None:
+        if self._broadcaster is not None:
+            raise RuntimeError(f"{self!r} is shared by its subscribers; read through one of them")
 
     async def receive_many(self, limit: int) -> list[StreamRecvT]:
         """The messages at hand, as one step; it waits only while there is none.
