@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tractor.testing._plugin_fixtures import cpu_seconds
+from tractor.testing._runaway import cpu_seconds
 
 pytest_plugins = ["pytester"]
 

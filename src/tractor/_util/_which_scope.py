@@ -10,8 +10,8 @@ import ast
 import functools
 import linecache
 import sys
-from collections.abc import Iterator
-from types import CodeType, FrameType
+from collections.abc import Iterator, Mapping
+from types import FrameType
 from typing import Any, NamedTuple
 
 import trio
@@ -26,39 +26,30 @@ SCOPE_MAKERS = frozenset(
 """Functions, of whatever module, whose `with` statement opens a scope."""
 
 
-class _Place(NamedTuple):
-    """A `with` statement, or a variable, that holds a scope."""
-
-    code: CodeType
-    line: int
-    name: str = ""
-
-    def __str__(self) -> str:
-        what = f"{self.name!r} " if self.name else ""
-        return f"{what}in {self.code.co_qualname}() at {self.code.co_filename}:{self.line}"
-
-
-def which_scope() -> str:
+def which_scope(known: Mapping[int, str] = {}) -> str:
     """For people: the scope that has cancelled the calling task, with its frame, and what it was cancelled by.
 
     Costs a look at every frame around, so call it only for a log that is read.  Never raises.
+
+    Args:
+        known: by their ids, what scopes are that no frame shows.
     """
     try:
-        return _which(trio.lowlevel.current_task())
+        return _which(trio.lowlevel.current_task(), known)
     except Exception as exc:
         return f"a surrounding scope (which one can't be told: {exc!r})"
 
 
-def _which(task: trio.lowlevel.Task) -> str:
+def _which(task: trio.lowlevel.Task, known: Mapping[int, str]) -> str:
     for owner, scopes, frames in _around(task):
-        places = _places(scopes, frames)
-        for scope in scopes:
-            if scope.cancel_called:
-                nursery = _nursery_of(scope, owner)
-                kind = "a cancel scope" if nursery is None else "a nursery"
-                place = places.get(id(scope))
-                where = f"{place}" if place is not None else f"of {owner!r}"
-                return f"{kind} {where}, {_reason(scope, nursery)}"
+        cancelled = next((scope for scope in scopes if scope.cancel_called), None)
+        if cancelled is not None:
+            nursery = _nursery_of(cancelled, owner)
+            kind = "a cancel scope" if nursery is None else "a nursery"
+            unknown = [scope for scope in scopes if id(scope) not in known]
+            where = _places(owner, unknown, frames).get(id(cancelled), f"of {owner!r}")
+            what = known.get(id(cancelled)) or f"{kind} {where}"
+            return f"{what}, {_reason(cancelled, nursery)}"
     return "a surrounding scope"
 
 
@@ -91,7 +82,8 @@ def _own_frames() -> Iterator[FrameType]:
     """The frames of the calling task, innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and module_of(frame) != "trio._core._run":
-        yield frame
+        if frame.f_code.co_filename != __file__:
+            yield frame
         frame = frame.f_back
 
 
@@ -111,28 +103,42 @@ def _suspended_frames(task: trio.lowlevel.Task) -> Iterator[FrameType]:
     return iter(reversed(frames))
 
 
-def _places(scopes: list[trio.CancelScope], frames: list[FrameType]) -> dict[int, _Place]:
-    """Where scopes of one task were opened, by the scope's id, as far as that can be told."""
+def _places(
+    owner: trio.lowlevel.Task, scopes: list[trio.CancelScope], frames: list[FrameType]
+) -> dict[int, str]:
+    """Where scopes of one task, innermost first, were opened, by the scope's id, as far as that can be told."""
     wanted = {id(scope) for scope in scopes}
-    found: dict[int, _Place] = {}
-    unnamed: list[_Place] = []
+    found: dict[int, str] = {}
+    unnamed: dict[bool, list[str]] = {True: [], False: []}
     # The user's first; of the runtime's own, this package's alone may know more.
     users = [frame for frame in frames if not is_of(module_of(frame), RUNTIME_PACKAGES)]
     own = [frame for frame in frames if is_of(module_of(frame), {"tractor"})]
     for frame in (*users, *own):
         withs = _open_withs(frame)
-        lines = {name: line for name, line in withs if name}
+        lines = {one.name: one.line for one in withs if one.name}
         for name, value in frame.f_locals.items():
             for scope in _scopes_in(value):
                 if id(scope) in wanted:
-                    line = lines.get(name, frame.f_lineno)
-                    found.setdefault(id(scope), _Place(frame.f_code, line, name))
+                    text = f"{name!r} {_place(frame, lines.get(name, frame.f_lineno))}"
+                    found.setdefault(id(scope), text)
         if frame in users:
-            unnamed += [_Place(frame.f_code, line) for name, line in withs if not name]
-    # Both innermost first: what is left over on either side belongs together.
-    rest = [scope for scope in scopes if id(scope) not in found]
-    pairs = zip(reversed(rest), reversed(unnamed), strict=False)
-    return found | {id(scope): place for scope, place in pairs}
+            for one in withs:
+                if not one.name:
+                    unnamed[one.is_nursery].append(_place(frame, one.line))
+    # A scope without a name is one of the `with` statements without one; both are in the same order.
+    for is_nursery, places in unnamed.items():
+        rest = [
+            id(scope)
+            for scope in scopes
+            if id(scope) not in found and (_nursery_of(scope, owner) is not None) is is_nursery
+        ]
+        sure = "" if len(rest) == len(places) else "probably "
+        found |= {key: sure + place for key, place in zip(rest, places, strict=False)}
+    return found
+
+
+def _place(frame: FrameType, line: int) -> str:
+    return f"in {frame.f_code.co_qualname}() at {frame.f_code.co_filename}:{line}"
 
 
 def _scopes_in(value: object, deep: bool = True) -> Iterator[trio.CancelScope]:
@@ -147,20 +153,28 @@ def _scopes_in(value: object, deep: bool = True) -> Iterator[trio.CancelScope]:
             yield from _scopes_in(held, deep=False)
 
 
-def _open_withs(frame: FrameType) -> list[tuple[str, int]]:
-    """The scope-making `with` items that a frame is in, innermost first: the bound name, or ``''``, and the line."""
-    at = frame.f_lineno
-    found = [
-        (name, line)
-        for name, line, first, last in _withs(frame.f_code.co_filename)
-        if first <= at <= last and frame.f_code.co_firstlineno <= line
+class _With(NamedTuple):
+    """An item of a `with` statement that opens a scope: the lines in which that is open, and its name, if any."""
+
+    line: int
+    last: int
+    name: str
+    is_nursery: bool
+
+
+def _open_withs(frame: FrameType) -> list[_With]:
+    """The scope-making `with` items that a frame is in, innermost first."""
+    at, start = frame.f_lineno, frame.f_code.co_firstlineno
+    return [
+        one
+        for one in reversed(_withs(frame.f_code.co_filename))
+        if start <= one.line <= at <= one.last
     ]
-    return found[::-1]
 
 
 @functools.lru_cache(maxsize=64)
-def _withs(file: str) -> tuple[tuple[str, int, int, int], ...]:
-    """The scope-making `with` items of a file, outermost first: the bound name, the line, the lines in force."""
+def _withs(file: str) -> tuple[_With, ...]:
+    """The scope-making `with` items of a file, outer ones before inner ones."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
@@ -170,20 +184,22 @@ def _withs(file: str) -> tuple[tuple[str, int, int, int], ...]:
         if isinstance(node, ast.With | ast.AsyncWith):
             last = node.body[-1].end_lineno or node.body[-1].lineno
             for item in node.items:
-                if _makes_scope(item.context_expr):
+                made_by = _scope_maker(item.context_expr)
+                if made_by:
                     bound = item.optional_vars
                     name = bound.id if isinstance(bound, ast.Name) else ""
                     line = item.context_expr.lineno
-                    found.append((name, line, line, last))
-    return tuple(sorted(found, key=lambda entry: entry[1]))
+                    found.append(_With(line, last, name, made_by == "open_nursery"))
+    return tuple(sorted(found, key=lambda one: one.line))
 
 
-def _makes_scope(expr: ast.expr) -> bool:
+def _scope_maker(expr: ast.expr) -> str:
+    """The function that makes a scope in a `with` item; ``''``: it makes none."""
     if not isinstance(expr, ast.Call):
-        return False
+        return ""
     called = expr.func
     name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-    return name in SCOPE_MAKERS
+    return name if name in SCOPE_MAKERS else ""
 
 
 def _nursery_of(scope: trio.CancelScope, owner: trio.lowlevel.Task) -> trio.Nursery | None:

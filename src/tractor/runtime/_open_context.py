@@ -189,7 +189,8 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
 def _say_cancelled(ctx: Context, what: str, exc: BaseException | None = None) -> None:
     """Log which scope around it has cancelled the calling task."""
     if log.isEnabledFor(_log.level_value("cancel")) and not isinstance(exc, KeyboardInterrupt):
-        log.cancel("%s: %s was cancelled by %s", ctx.repr_rpc, what, which_scope())
+        known = {id(ctx._actor.main_scope): "the end of this actor"}
+        log.cancel("%s: %s was cancelled by %s", ctx.repr_rpc, what, which_scope(known))
 
 
 def _raise_real_error(ctx: Context, exc: BaseException, was_lost: bool = False) -> None:
