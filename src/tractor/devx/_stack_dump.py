@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,9 +73,12 @@ def enable_stack_on_sig(sig: int | None = SIGUSR1) -> ModuleType | None:
     if not arm(sig):
         return None
     runtime_vars().use_stackscope = True
-    import stackscope
+    with warnings.catch_warnings():
+        # It leaves coroutines unawaited to learn their types.
+        warnings.simplefilter("ignore")
+        import stackscope
 
-    found: ModuleType = stackscope
+        found: ModuleType = stackscope
     return found
 
 
