@@ -119,8 +119,12 @@ def _places(
         for name, value in frame.f_locals.items():
             for scope in _scopes_in(value):
                 if id(scope) in wanted:
-                    text = f"{name!r} {_place(frame, lines.get(name, frame.f_lineno))}"
-                    found.setdefault(id(scope), text)
+                    line = lines.get(name, frame.f_lineno)
+                    found.setdefault(id(scope), f"{name!r} {_place(frame, line)}")
+                    if scope is scopes[0] and frame in users:
+                        # What its block has opened since, say beside a nursery's task, is not around the task.
+                        unnamed = {True: [], False: []}
+                        withs = [one for one in withs if one.line <= line]
         if frame in users:
             for one in withs:
                 if not one.name:
