@@ -35,6 +35,7 @@ from tractor.ipc._addr import (
     is_local,
     known_transports,
     mk_uuid,
+    one_or_several,
     require_bindable,
     require_connectable,
     wrap_address,
@@ -279,12 +280,7 @@ async def open_root_actor(
     name = require_name(name)
     if tls is not None and not isinstance(tls, TLSConfig):
         raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
-    if registry_addr is not None:
-        if registry_addrs is not None:
-            raise TypeError(
-                f"give `registry_addrs` or `registry_addr`, not both: {registry_addrs!r}, {registry_addr!r}"
-            )
-        registry_addrs = [registry_addr]
+    registry_addrs = one_or_several(registry_addrs, registry_addr)
     if arbiter_addr is not None:
         warnings.warn(
             "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3

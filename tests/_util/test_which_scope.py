@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -36,17 +37,15 @@ async def by_fail_after() -> None:
 
 
 async def by_call() -> None:
-    with trio.move_on_after(60), trio.CancelScope() as stop:  # here
-        with trio.CancelScope():
-            stop.cancel()
-            await wait()
+    with trio.move_on_after(60), trio.CancelScope() as stop, trio.CancelScope():  # here
+        stop.cancel()
+        await wait()
 
 
 async def by_call_of_the_outer() -> None:
-    with trio.CancelScope() as stop:  # here
-        with trio.CancelScope(), trio.move_on_after(60):
-            stop.cancel()
-            await wait()
+    with trio.CancelScope() as stop, trio.CancelScope(), trio.move_on_after(60):  # here
+        stop.cancel()
+        await wait()
 
 
 async def by_nursery() -> None:
@@ -62,10 +61,9 @@ async def by_failed_sibling() -> None:
         await trio.testing.wait_all_tasks_blocked()
         raise ValueError("no")
 
-    with pytest.raises(ExceptionGroup):
-        async with trio.open_nursery() as tn:  # here
-            tn.start_soon(wait)
-            tn.start_soon(fail)
+    async with trio.open_nursery() as tn:  # here
+        tn.start_soon(wait)
+        tn.start_soon(fail)
 
 
 async def around_a_nursery() -> None:
@@ -91,11 +89,14 @@ CASES: dict[Callable[[], Awaitable[None]], tuple[str, str]] = {
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_the_scope_is_named(case: Callable[[], Awaitable[None]]) -> None:
     told.clear()
-    trio.run(case)
+    with contextlib.suppress(ExceptionGroup):
+        trio.run(case)
     (text,) = told
     what, why = CASES[case]
     lines = HERE.read_text().splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith(f"async def {case.__name__}("))
+    start = next(
+        n for n, line in enumerate(lines) if line.startswith(f"async def {case.__name__}(")
+    )
     line = next(n for n in range(start, len(lines)) if lines[n].endswith("# here")) + 1
     assert re.fullmatch(
         re.escape(f"{what} in {case.__name__}() at {__file__}:{line}, {why}") + r"( \(.*\))?", text

@@ -395,14 +395,14 @@ class Portal:
             raise outcome
         return outcome.value
 
-    async def result(self) -> Any:
+    async def result(self, hide_tb: bool = True) -> Any:
         """The outdated name of :meth:`wait_for_result`."""
         warnings.warn(
             "`Portal.result()` is outdated; use `wait_for_result()`",
             DeprecationWarning,
             stacklevel=2,
         )
-        return await self.wait_for_result()
+        return await self.wait_for_result(hide_tb)
 
     async def cancel_actor(
         self, timeout: float | None = None, raise_on_timeout: bool = False
