@@ -331,8 +331,8 @@ class ActorNursery(OneShots):
             raise
         self._spawned += 1
         log.runtime(
-            "%s was started: process %s, spawn backend %r",
-            child.aid.reprol(),
+            "subactor %r was started: process %s, spawn backend %r",
+            child.aid.name,
             child.process.pid,
             backend.key,
         )
