@@ -75,6 +75,19 @@ async def around_a_nursery() -> None:
                     await trio.sleep_forever()
 
 
+async def around_a_nursery_that_ends_first() -> None:
+    async def wait_shielded() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.05)
+        await wait()
+
+    with trio.move_on_after(0.01):  # here
+        async with trio.open_nursery() as tn:
+            # By the time it looks the nursery's block has been cancelled, and so the nursery, too.
+            tn.start_soon(wait_shielded)
+            await trio.sleep_forever()
+
+
 CASES: dict[Callable[[], Awaitable[None]], tuple[str, str]] = {
     by_deadline: ("a cancel scope", "by its deadline"),
     by_fail_after: ("a cancel scope", "by its deadline"),
@@ -83,6 +96,7 @@ CASES: dict[Callable[[], Awaitable[None]], tuple[str, str]] = {
     by_nursery: ("a nursery 'tn'", "by a call of cancel()"),
     by_failed_sibling: ("a nursery 'tn'", "because a task in it, or its block, has failed"),
     around_a_nursery: ("a cancel scope", "by its deadline"),
+    around_a_nursery_that_ends_first: ("a cancel scope", "by its deadline"),
 }
 
 

@@ -41,16 +41,19 @@ def which_scope(known: Mapping[int, str] = {}) -> str:
 
 
 def _which(task: trio.lowlevel.Task, known: Mapping[int, str]) -> str:
+    said = "a surrounding scope"
     for owner, scopes, frames in _around(task):
-        cancelled = next((scope for scope in scopes if scope.cancel_called), None)
-        if cancelled is not None:
+        for cancelled in (scope for scope in scopes if scope.cancel_called):
             nursery = _nursery_of(cancelled, owner)
             kind = "a cancel scope" if nursery is None else "a nursery"
             unknown = [scope for scope in scopes if id(scope) not in known]
             where = _places(owner, unknown, frames).get(id(cancelled), f"of {owner!r}")
             what = known.get(id(cancelled)) or f"{kind} {where}"
-            return f"{what}, {_reason(cancelled, nursery)}"
-    return "a surrounding scope"
+            said = f"{what}, {_reason(cancelled, nursery)}"
+            if nursery is None:
+                return said
+            # A nursery also cancels itself because a scope around it has cancelled its block: look on.
+    return said
 
 
 def _around(
