@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import ep_context
 import ep_streams
 import msgspec
 import pytest
@@ -144,7 +147,7 @@ def test_nothing_is_debugged() -> None:
 
 
 def test_a_dump_on_demand(caplog: pytest.LogCaptureFixture) -> None:
-    path = Path(f"/tmp/tractor-stackscope-{__import__('os').getpid()}.log")
+    path = Path(f"/tmp/tractor-stackscope-{os.getpid()}.log")
     try:
 
         async def main() -> str:
@@ -175,6 +178,10 @@ def test_in_a_tree(reg_addr: Any, caplog: pytest.LogCaptureFixture) -> None:
                 assert f"spawn backend {backend!r}" in repr(actor)
                 async with tractor.find_actor("named", registry_addr=reg_addr) as found:
                     assert found is not None
+                with pytest.raises(RuntimeError, match="bind_addrs"):
+                    await an.start_actor("nowhere", bind_addrs=[])
+                async with tractor.open_nursery(registry_addr=("127.0.0.1", 9)):
+                    assert "has no effect" in caplog.records[-1].getMessage()
                 with pytest.raises(TypeError, match="not both"):
                     async with tractor.find_actor("x", [reg_addr], registry_addr=reg_addr):
                         pass
@@ -194,6 +201,52 @@ def test_in_a_tree(reg_addr: Any, caplog: pytest.LogCaptureFixture) -> None:
         assert any(f"spawn backend {backend!r}" in text for text in said)
 
     trio.run(main)
+
+
+def test_a_root_listens_somewhere(tmp_path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="tpt_bind_addrs"):
+            async with tractor.open_root_actor(tpt_bind_addrs=[]):
+                pass
+        # A directory that is missing is made, with those above it.
+        home = tmp_path / "not" / "there"
+        async with tractor.open_nursery(registry_addr=(str(home), "registry.sock")):
+            assert (home / "registry.sock").exists()
+        for path in (home, home.parent):
+            assert path.stat().st_mode & 0o777 == 0o700
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_a_cancelled_context_names_the_scope(
+    reg_addr: Any, caplog: pytest.LogCaptureFixture, start: bool
+) -> None:
+    async def main() -> None:
+        async with tractor.open_nursery(registry_addr=reg_addr, loglevel="cancel") as an:
+            portal = await an.start_actor("slow", enable_modules=["ep_context"])
+            with trio.move_on_after(0.2):
+                if start:
+                    async with portal.open_context(ep_context.waits):
+                        await trio.sleep_forever()
+                else:
+                    # It never calls `started()`.
+                    async with portal.open_context(ep_context.sleeps_before_started):
+                        raise AssertionError("the block must not be entered")
+            await an.cancel()
+
+    trio.run(main)
+    (said,) = [
+        r.getMessage()
+        for r in caplog.records
+        if "was cancelled by a cancel scope" in r.getMessage()
+    ]
+    assert ("which waits for `started()`" in said) is not start
+    where = re.search(r"a cancel scope in .*main\(\) at (.*):(\d+), by its deadline", said)
+    assert where is not None, said
+    assert where[1] == __file__
+    line = Path(__file__).read_text().splitlines()[int(where[2]) - 1]
+    assert "trio.move_on_after(0.2)" in line
 
 
 async def _streams(portal: tractor.Portal) -> None:

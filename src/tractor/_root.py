@@ -518,6 +518,8 @@ def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
         "registry_addrs": list(actor.reg_addrs),
         "start_method": selected_start_method(),
     }
+    if kwargs.get("registry_addr") is not None:
+        kwargs = {**kwargs, "registry_addrs": [kwargs["registry_addr"]]}
     for key, value in kwargs.items():
         if key == "registry_addrs" and value is not None:
             value = [a.unwrap() for a in wrap_addresses(value, key)]

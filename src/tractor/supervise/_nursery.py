@@ -270,6 +270,10 @@ class ActorNursery(OneShots):
                 f"{'closed' if self._closed else 'cancelled'}"
             )
         name = require_name(name)
+        if bind_addrs is not None and not bind_addrs:
+            raise RuntimeError(
+                f"`bind_addrs=[]` leaves actor {name!r} without an address to listen on: give one, or leave it out"
+            )
         addrs = wrap_addresses(bind_addrs, "bind_addrs")
         for addr in addrs:
             require_bindable(addr)
