@@ -59,7 +59,7 @@ def test_the_last_actor_is_known(tmp_path: Path) -> None:
         "assert tractor.current_actor(err_on_no_runtime=False) is None\n"
         "assert tractor.last_actor().name == 'root'\n"
     )
-    env = {"XDG_RUNTIME_DIR": str(tmp_path), "PATH": ""}
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30, env=env)
 
 

@@ -573,6 +573,11 @@ def safe_repr(value: object) -> str:
         return f"<{name} {'class' if isinstance(value, type) else 'object'}, its repr() failed>"
 
 
+def one_line(exc: object) -> str:
+    """An error, or any value, on one line: ``repr()`` of a remote error has its traceback."""
+    return exc.reprol() if isinstance(exc, RemoteActorError) else safe_repr(exc)
+
+
 def class_name(cls: type) -> str:
     """A class's own name, whatever its metaclass answers for that."""
     return str(type.__dict__["__name__"].__get__(cls))

@@ -15,9 +15,8 @@ from tractor import log as _log
 from tractor._errors import (
     MessagingError,
     MsgTypeError,
-    RemoteActorError,
     TransportClosed,
-    safe_repr,
+    one_line,
 )
 from tractor._proto.dialog import ContextState, Do, Event, Phase, StreamState
 from tractor._util._ki import ki_protected
@@ -222,7 +221,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         outcome = self._result if error is None else error
         if outcome is Unresolved and self._return is not Unresolved:
             return f"<result of {len(memoryview(self._return))} bytes, not read>"
-        return outcome.reprol() if isinstance(outcome, RemoteActorError) else safe_repr(outcome)
+        return one_line(outcome)
 
     def pformat(self) -> str:
         """One line for people."""
