@@ -52,7 +52,6 @@ HANDLES = {
         "Registrar",
         "ActorNursery",
         "Portal",
-        "LocalPortal",
         "Context",
         "MsgStream",
         "Channel",
