@@ -29,6 +29,7 @@ ORDER = (
     "context",
     "ping_pong",
     "one_way",
+    "one_way_bulk",
     "one_way_context",
     "one_way_large",
     "typed_one_way",

@@ -8,17 +8,22 @@ Most of it is the package's own plugin, `tractor.testing.pytest`, as users have 
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import math
 import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 if sys.platform != "win32":
@@ -31,11 +36,23 @@ from tractor.testing._leaks import Resources, clean_up, leaks_since
 
 pytest_plugins = ["tractor.testing.pytest"]
 
+# On a busy machine any example may take long; what hangs has a limit.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
+
 # Endpoints live here: a child gets `sys.path` handed down and can import them by name.
 sys.path.insert(0, str(Path(__file__).parent / "endpoints"))
 
 LEAK_GRACE = 1.0
 """Seconds that a test's last resources may take to vanish, say an exiting process."""
+
+WATCH_AGAIN = 30.0
+"""Seconds after which the watch over stuck tests begins anew."""
+
+_stderr = pytest.StashKey[int]()
+_watched = pytest.StashKey[float]()
 
 RUNTIME_VARIABLES = (
     "PYTHONBREAKPOINT",
@@ -186,17 +203,39 @@ def repeats(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     return lambda few, many: many if pytestconfig.getoption("soak") else few
 
 
-# -- tests that other tests would disturb --
+# -- tests that are stuck, and tests that other tests would disturb --
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """While a test with the marker `alone` runs, the other workers of the session wait.
+def pytest_sessionstart(session: pytest.Session) -> Iterator[None]:
+    # Output is not captured yet.
+    session.config.stash[_stderr] = os.dup(2)
+    return (yield)
 
-    This is around all else, so that no limit of a test's time counts the wait.
+
+def _watch(config: pytest.Config) -> None:
+    """End the session, with all stacks, should the test that begins not end in due time.
+
+    A limit of its own for each test would start and end a thread for each, which on a busy machine
+    takes longer than most tests do.
     """
+    now = time.monotonic()
+    if now - config.stash.get(_watched, -math.inf) > WATCH_AGAIN:
+        config.stash[_watched] = now
+        limit = 60.0
+        with contextlib.suppress(ValueError):  # pytest-timeout is not there
+            limit = float(config.getini("timeout") or limit)
+        faulthandler.dump_traceback_later(
+            2 * limit + WATCH_AGAIN, exit=True, file=config.stash[_stderr]
+        )
+
+
+@contextlib.contextmanager
+def _turn(item: pytest.Item) -> Iterator[None]:
+    """While a test with the marker `alone` runs, the other workers of the session wait."""
     if not hasattr(item.config, "workerinput"):
-        return (yield)
+        yield
+        return
     how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
     # Any two files that all workers know will do.
     with open(__file__) as turn:
@@ -204,6 +243,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         with open(Path(__file__).with_name("sets.toml")) as queue:
             fcntl.flock(queue, fcntl.LOCK_EX)
             fcntl.flock(turn, how)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    # Around all else, so that no limit of a test's time counts its wait.
+    with _turn(item):
+        _watch(item.config)
         return (yield)
 
 

@@ -209,6 +209,23 @@ def test_a_test_that_hangs_fails_with_its_task_tree(tmp_path: Path) -> None:
     assert "Timeout" in run.stdout
 
 
+def test_a_test_that_is_stuck_for_good_ends_the_session(tmp_path: Path) -> None:
+    own = Path(__file__).with_name("conftest.py").read_text()
+    (tmp_path / "conftest.py").write_text(own.replace("WATCH_AGAIN = 30.0", "WATCH_AGAIN = 0.1"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 0.3\ntimeout_method = signal\n")
+    (tmp_path / "test_stuck.py").write_text(
+        "import signal, time\n"
+        "def test_ends(): time.sleep(0.2)\n"
+        "def test_is_stuck():\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
+        "    time.sleep(1000)\n"
+    )
+    run = session(tmp_path, "-v", "-p", "pytest_timeout")
+    assert run.returncode == 1
+    assert "test_ends PASSED" in run.stdout
+    assert "in test_is_stuck" in run.stderr
+
+
 def test_a_leak_fails_the_test_and_is_cleaned_up(tmp_path: Path) -> None:
     conftest = Path(__file__).with_name("conftest.py")
     (tmp_path / "conftest.py").write_text(conftest.read_text().replace("GRACE = 1.0", "GRACE = 0"))

@@ -17,7 +17,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-TIME_LIMIT = 16
+TIME_LIMIT = 45
 """Seconds that a script may take."""
 
 # Scripts of the debugger have interactive tests of their own.

@@ -18,7 +18,7 @@ from tractor.discovery import UDSAddress, mk_maddr, wrap_address
 from tractor.ipc._addr import HAS_UDS
 from tractor.msg.types import Aid
 
-LIMIT = 20.0
+LIMIT = 40.0
 
 pytestmark = pytest.mark.skipif(not HAS_UDS, reason="there is one transport only here")
 

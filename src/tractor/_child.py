@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -19,10 +20,12 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
+from tractor._util._at_fork import flush_standard_streams, note_handler, undone_in_child
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import collapse_eg
 from tractor._util._ki import is_in_foreground
 from tractor._util._proctitle import actor_title, set_actor_proctitle
+from tractor._util._stdio import take_numbers
 from tractor._util._task_tree import arm_task_dumps
 from tractor.discovery._registration import Registration
 from tractor.ipc._addr import UnwrappedAddress, get_address_cls
@@ -33,6 +36,7 @@ from tractor.msg._boxing import pack_error
 from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.runtime._actor import Actor
 from tractor.runtime._calls import request
+from tractor.runtime._group_signals import ancestor_got, note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import asyncio_host
@@ -43,7 +47,8 @@ from tractor.spawn._comm import set_short_name
 from tractor.spawn._contract import select_start_method_later, selected_start_method
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
-from tractor.spawn._signal_help import run_handlers, signals_need_help
+from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
+from tractor.spawn._tracker import use_tracker
 
 __all__ = ["main"]
 
@@ -51,6 +56,9 @@ log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds in which the parent must have answered."""
+
+SIGNAL_GRACE = 0.3
+"""Seconds in which it must have done so where a signal wants this process to end."""
 
 
 class ChildArgs(msgspec.Struct, frozen=True):
@@ -127,6 +135,10 @@ def run_child(args: ChildArgs) -> int:
     if args.stderr_fd is not None:
         os.set_inheritable(args.stderr_fd, False)
         record = msgspec.structs.replace(record, stderr_fd=args.stderr_fd)
+    if args.own_process:
+        take_numbers()
+    if record.tracker_fd is not None:
+        use_tracker(record.tracker_fd)
     set_ancestry(record.ancestry, args.server_pid)
     select_start_method_later(
         os.environ.get("TRACTOR_SPAWN_METHOD") or record.start_method or "trio"
@@ -139,42 +151,26 @@ def run_child(args: ChildArgs) -> int:
         )
     )
     if args.loglevel:
-        _log.get_console_log(args.loglevel)
-    if threading.current_thread() is threading.main_thread():
-        # Quiet also before and after the time in which `_watch_signals` takes it.
-        _early_interrupts.clear()
-        signal.signal(signal.SIGINT, _note_interrupt)
-        _unblock_sigint()
-        if os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
-            arm_task_dumps(repr((args.name, args.uuid)))
+        _log.print_unless_handled(args.loglevel)
+    early = EarlySignals(args.own_process)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and os.environ.get("TRACTOR_ENABLE_STACKSCOPE"):
+        arm_task_dumps(repr((args.name, args.uuid)))
+    main = partial(_child_main, args, record, early)
     try:
         if args.infect_asyncio:
-            status: int = load_late("run_infected")(partial(_child_main, args, record))
+            status: int = load_late("run_infected")(main)
             return status
-        return trio.run(_child_main, args, record, strict_exception_groups=True)
+        return trio.run(main, strict_exception_groups=True)
     except BaseException as exc:
         if not args.own_process:
             raise
-        sys.excepthook(type(exc), exc, exc.__traceback__)
+        # An endpoint's own, which its caller has been told of.
+        if not isinstance(exc, KeyboardInterrupt):
+            sys.excepthook(type(exc), exc, exc.__traceback__)
         return 1
-
-
-_early_interrupts: list[int] = []
-"""The SIGINTs that came before `_watch_signals` took them."""
-
-
-def _note_interrupt(number: int, frame: object) -> None:
-    _early_interrupts.append(number)
-
-
-def _unblock_sigint() -> None:
-    """Take back the block that the parent started this process with, so that none hits an interpreter that starts.
-
-    Before there is any other thread: each takes its starter's mask over, and hands it down to the programs that it
-    runs.  trio's guest mode starts one for itself, which later runs what is given to `trio.to_thread`.
-    """
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    finally:
+        early.stop()
 
 
 def leave(code: int) -> NoReturn:
@@ -182,15 +178,16 @@ def leave(code: int) -> NoReturn:
     with contextlib.suppress(BaseException):
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    flush_standard_streams()
     os._exit(code)
 
 
-async def _child_main(args: ChildArgs, record: BootRecord) -> int:
+async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) -> int:
     aid = Aid(args.name, args.uuid, os.getpid())
-    chan, spec = await (_connect if args.own_process else _connect_unless_given_up)(args, aid)
+    if args.own_process:
+        chan, spec = await _connect_unless_ended(args, aid, early)
+    else:
+        chan, spec = await _connect_unless_given_up(args, aid)
     set_runtime_vars(spec._runtime_vars)
     chan.transport.set_max_frame_size(runtime_vars()._max_frame_size)
     actor = Actor(
@@ -206,6 +203,8 @@ async def _child_main(args: ChildArgs, record: BootRecord) -> int:
         load_late("arm_debugger")(actor)
     if args.own_process:
         actor.lifetime_stack.enter_context(own_breakpoint(_sync_pause()))
+        no_actor = undone_in_child(partial(select_start_method_later, "trio"))
+        actor.lifetime_stack.enter_context(no_actor)
     registration = Registration(actor)
     token = trio.lowlevel.current_trio_token()
 
@@ -224,9 +223,8 @@ async def _child_main(args: ChildArgs, record: BootRecord) -> int:
     async with open_runtime(actor, registration.stop):
         await actor.io_nursery.start(actor.serve_channel, chan)
         if args.own_process:
-            if signals_need_help():
-                await actor.io_nursery.start(run_handlers)
-            await actor.io_nursery.start(_watch_signals, actor)
+            await actor.io_nursery.start(note_signals, actor, run_pending_handlers)
+            await actor.io_nursery.start(_watch_signals, actor, early)
         else:
             actor.io_nursery.start_soon(_watch_lifeline, actor, args.boot_fd)
         try:
@@ -281,6 +279,27 @@ async def _connect(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
             f"the parent began with a {type(spec).__name__!r} message instead of its configuration"
         )
     return chan, spec
+
+
+async def _connect_unless_ended(
+    args: ChildArgs, aid: Aid, early: EarlySignals
+) -> tuple[Channel, SpawnSpec]:
+    """As :func:`_connect`; a signal ends the process if the parent, whose word it waits for, is not there soon."""
+    token = trio.lowlevel.current_trio_token()
+    with trio.CancelScope() as scope:
+
+        def limit() -> None:
+            scope.deadline = min(scope.deadline, trio.current_time() + SIGNAL_GRACE)
+
+        early.on_note = lambda: token.run_sync_soon(limit)
+        if early.came():
+            limit()
+        try:
+            return await _connect(args, aid)
+        finally:
+            early.on_note = lambda: None
+    early.end_by_it()
+    raise SystemExit(1)
 
 
 async def _connect_unless_given_up(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
@@ -352,51 +371,73 @@ async def _watch_lifeline(actor: Actor, boot_fd: int) -> None:
 
 
 async def _watch_signals(
-    actor: Actor, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    actor: Actor,
+    early: EarlySignals,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """SIGINT and SIGTERM cancel this actor's runtime, with itself as canceller."""
-    caught = {signal.SIGINT, signal.SIGTERM}
-    # Where handlers need help to run (see `_signal_help`), this is it.
-    _unblock_sigint()
-    with trio.open_signal_receiver(*caught) as signals:
-        since = None
-        if _early_interrupts:
-            # It came at some time before; now that there is a receiver, it gets it.
-            since = 0.0
-            signal.raise_signal(_early_interrupts.pop())
+    """SIGINT, SIGTERM and SIGHUP cancel this actor's runtime, unless they are an ancestor's to handle."""
+    if not early.numbers:
+        task_status.started()
+        return
+    with trio.open_signal_receiver(*early.numbers) as signals:
+        for number in early.numbers:
+            note_handler(signal.getsignal(number))
+        for number, at in early.take().items():
+            actor.signals.note(number, at)
+            actor.io_nursery.start_soon(_on_signal, actor, number, at, True)
         task_status.started()
         host, interrupts = asyncio_host.get(), 0
         async for number in signals:
             log.cancel("%s got %s", actor.aid.reprol(), signal.Signals(number).name)
             interrupts += number == signal.SIGINT
-            if host is not None and interrupts > 1 and actor.cancel_called:
-                host.interrupted_again()
-            elif number == signal.SIGINT and (runtime_vars()._debug_mode or is_in_foreground()):
-                actor.io_nursery.start_soon(_cancel_unless_debugged, actor, since)
-                since = None
+            insist = host.interrupted_again if host is not None and interrupts > 1 else None
+            if insist is not None and actor.cancel_called:
+                insist()
             else:
-                actor.cancel_soon()
+                at = time.monotonic()
+                actor.io_nursery.start_soon(_on_signal, actor, number, at, False, insist)
 
 
-async def _cancel_unless_debugged(actor: Actor, since: float | None) -> None:
+async def _on_signal(
+    actor: Actor,
+    number: int,
+    at: float,
+    early: bool = False,
+    insist: Callable[[], None] | None = None,
+) -> None:
+    """Cancel the actor, with itself as canceller; not where the signal was sent to all.
+
+    Args:
+        actor: the actor.
+        number: the signal.
+        at: when it came, on the clock that is the same in all processes.
+        early: it may have come at any time before.
+        insist: called instead, if the actor is being cancelled by the time that it is known to be its own.
+    """
+    interrupt = number == signal.SIGINT and (runtime_vars()._debug_mode or is_in_foreground())
+    if interrupt and await _is_debugged(actor, 0.0 if early else at, at):
+        log.devx("the ctrl-c is ignored: a debug REPL is in use")
+    elif await ancestor_got(actor, number, at):
+        log.cancel("%s leaves the signal to its ancestors, which got it, too", actor.aid.reprol())
+    elif insist is not None and actor.cancel_called:
+        insist()
+    else:
+        actor.cancel_soon()
+
+
+async def _is_debugged(actor: Actor, since: float, at: float) -> bool:
     """A ctrl-c on the terminal reaches all of its processes; it is not meant for them while one has the REPL.
 
     The root knows.  If it is at the prompt itself it answers when the user has left that, so the question tells the
-    time, on the clock that is the same in all processes; ``since``: the ctrl-c may have come at any time from then on.
+    time; the ctrl-c came between these two.
     """
-    at = time.monotonic()
-    asked = {"since": at if since is None else since, "at": at}
-    held = False
     if actor.hooks.repl_busy():
-        held = True
-    elif actor.parent_chan is not None:
+        return True
+    if actor.parent_chan is not None:
         with contextlib.suppress(TransportClosed):
-            reply = await request(actor.parent_chan, "_debug_held", **asked).wait()
-            held = isinstance(reply, Return) and msgspec.msgpack.decode(reply.pld) is True
-    if held:
-        log.devx("the ctrl-c is ignored: a debug REPL is in use")
-    else:
-        actor.cancel_soon()
+            reply = await request(actor.parent_chan, "_debug_held", since=since, at=at).wait()
+            return isinstance(reply, Return) and msgspec.msgpack.decode(reply.pld) is True
+    return False
 
 
 if __name__ == "__main__":

@@ -7,21 +7,22 @@ import errno
 import importlib
 import os
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import trio
 
 from tractor import log as _log
-from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._util._at_fork import flush_standard_streams, undone_in_child
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor._util._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 from tractor._util._names import plain_text, require_name
+from tractor._util._stdio import numbers_taken
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
 from tractor.discovery._registration import Registration
@@ -46,19 +47,29 @@ from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.ipc._settings import WireSettings, reset_wire_settings, set_wire_settings
 from tractor.ipc._tls_config import TLSConfig
 from tractor.ipc._transports import needs_key
+from tractor.ipc._uds_leftovers import sweep
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
+from tractor.runtime._group_signals import note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
-from tractor.runtime._state import asyncio_host, current_actor
+from tractor.runtime._state import (
+    asyncio_host,
+    claim_process,
+    current_actor,
+    release_process,
+)
 from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
 from tractor.spawn._contract import (
     get_backend,
     require_debug_support,
+    select_start_method_later,
     selected_start_method,
     try_set_start_method,
 )
 from tractor.spawn._parent_main import refuse_in_replay
+from tractor.spawn._signal_help import ENDING
+from tractor.spawn._tracker import share_tracker
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 
 __all__ = ["open_nursery", "open_root_actor", "run_daemon"]
@@ -163,16 +174,16 @@ def _random_addrs(keys: list[str], registry: Sequence[UnwrappedAddress], aid: Ai
 
 def _environment(loglevel: str | None, start_method: str | None) -> tuple[str, str]:
     """Log level and backend, where the environment beats the arguments."""
-    env_level = os.environ.get("TRACTOR_LOGLEVEL")
-    env_method = os.environ.get("TRACTOR_SPAWN_METHOD")
-    for name, given, env in (
-        ("TRACTOR_LOGLEVEL", loglevel, env_level),
-        ("TRACTOR_SPAWN_METHOD", start_method, env_method),
-    ):
+    method = os.environ.get("TRACTOR_SPAWN_METHOD") or start_method or selected_start_method()
+    return os.environ.get("TRACTOR_LOGLEVEL") or loglevel or "error", method
+
+
+def _log_overruled(loglevel: str | None, start_method: str | None) -> None:
+    """Say which arguments the environment beats."""
+    for name, given in (("TRACTOR_LOGLEVEL", loglevel), ("TRACTOR_SPAWN_METHOD", start_method)):
+        env = os.environ.get(name)
         if env and given and env != given:
             log.warning("%s=%r in the environment beats the argument %r", name, env, given)
-    method = env_method or start_method or selected_start_method()
-    return env_level or loglevel or "error", method
 
 
 def _frame_limit(given: int) -> int:
@@ -186,29 +197,6 @@ def _frame_limit(given: int) -> int:
     if not 1024 <= limit < 2**32:
         raise ValueError(f"max_frame_size={limit} bytes is not between 1024 and {2**32 - 1}")
     return limit
-
-
-_booting = False
-"""A root is on its way in this process, but not its actor yet."""
-
-
-def _note_booting(value: bool) -> None:
-    global _booting
-    _booting = value
-
-
-def _refuse_second_root() -> None:
-    if _booting:
-        raise RuntimeFailure(
-            "another task of this process is booting a root actor; wait for it and use "
-            "`tractor.open_nursery()` under the running one"
-        )
-    actor = current_actor(err_on_no_runtime=False)
-    if actor is not None:
-        raise RuntimeFailure(
-            f"this process already is the actor {actor.aid.reprol()}; a second root can't be opened in it, "
-            "use `tractor.open_nursery()` under the running one"
-        )
 
 
 @asynccontextmanager
@@ -275,63 +263,67 @@ async def open_root_actor(
         ImportError: another package's transport can't be loaded.
         BaseException: what the block raised, as itself; of a group that holds one error, that error.
     """
-    _refuse_second_root()
-    refuse_in_replay(any_thread=True)
-    name = require_name(name)
-    if tls is not None and not isinstance(tls, TLSConfig):
-        raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
-    registry_addrs = one_or_several(registry_addrs, registry_addr)
-    if arbiter_addr is not None:
-        warnings.warn(
-            "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
-        )
-        registry_addrs = registry_addrs or [arbiter_addr]
-    if rpc_module_paths is not None:
-        warnings.warn(
-            "`rpc_module_paths` is outdated; use `enable_modules`", DeprecationWarning, stacklevel=3
-        )
-        enable_modules = [*(enable_modules or ()), *rpc_module_paths]
-    if loglevel is not None:
-        loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
-    if start_method is not None:
-        start_method = plain_text(start_method, "`start_method` is the name of a spawn backend")
-    if enable_modules is not None and not isinstance(enable_modules, str):
-        rule = "`enable_modules` must be a list of module names (str)"
-        enable_modules = [plain_text(module, rule) for module in enable_modules]
-    level, method = _environment(loglevel, start_method)
-    # A command line may have asked for it (`devx.cli.load_runtime_vars`).
-    debug_mode = debug_mode or runtime_vars()._debug_mode
-    if debug_mode:
-        require_debug_support(method)
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError(
-                "`debug_mode` needs the main thread, which alone can handle ctrl-c; this root runs in "
-                f"{threading.current_thread().name!r}"
-            )
-    get_backend(method)
-    registry = wrap_addresses(registry_addrs, "registry_addrs")
-    for addr in registry:
-        require_connectable(addr)
-    if tpt_bind_addrs is not None and not tpt_bind_addrs:
-        raise RuntimeError(
-            "`tpt_bind_addrs=[]` leaves the root without an address to listen on: give one, or leave it out"
-        )
-    bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
-    for addr in bind:
-        require_bindable(addr)
-    keys = _transports(enable_transports, registry, bind)
-    limit = _frame_limit(max_frame_size)
-    addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
+    claim_process()
     with contextlib.ExitStack() as undo:
-        _note_booting(True)
-        undo.callback(_note_booting, False)
-        undo.enter_context(
-            _console(level, given=loglevel is not None or "TRACTOR_LOGLEVEL" in os.environ)
-        )
+        undo.callback(release_process)
+        undo.enter_context(numbers_taken())
+        refuse_in_replay(any_thread=True)
+        name = require_name(name)
+        if tls is not None and not isinstance(tls, TLSConfig):
+            raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
+        registry_addrs = one_or_several(registry_addrs, registry_addr)
+        if arbiter_addr is not None:
+            warnings.warn(
+                "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
+            )
+            registry_addrs = registry_addrs or [arbiter_addr]
+        if rpc_module_paths is not None:
+            warnings.warn(
+                "`rpc_module_paths` is outdated; use `enable_modules`",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+        if loglevel is not None:
+            loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
+        if start_method is not None:
+            start_method = plain_text(start_method, "`start_method` is the name of a spawn backend")
+        if enable_modules is not None and not isinstance(enable_modules, str):
+            rule = "`enable_modules` must be a list of module names (str)"
+            enable_modules = [plain_text(module, rule) for module in enable_modules]
+        level, method = _environment(loglevel, start_method)
+        # A command line may have asked for it (`devx.cli.load_runtime_vars`).
+        debug_mode = debug_mode or runtime_vars()._debug_mode
+        if debug_mode:
+            require_debug_support(method)
+            if threading.current_thread() is not threading.main_thread():
+                raise RuntimeError(
+                    "`debug_mode` needs the main thread, which alone can handle ctrl-c; this root runs in "
+                    f"{threading.current_thread().name!r}"
+                )
+        get_backend(method)
+        registry = wrap_addresses(registry_addrs, "registry_addrs")
+        for addr in registry:
+            require_connectable(addr)
+        if tpt_bind_addrs is not None and not tpt_bind_addrs:
+            raise RuntimeError(
+                "`tpt_bind_addrs=[]` leaves the root without an address to listen on: give one, or leave it out"
+            )
+        bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
+        for addr in bind:
+            require_bindable(addr)
+        keys = _transports(enable_transports, registry, bind)
+        limit = _frame_limit(max_frame_size)
+        addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
+        undo.enter_context(_console(level, loglevel))
+        undo.callback(_say_ended)
+        _log_overruled(loglevel, start_method)
         _use_settings(undo, authkey, tls, keys, limit)
         sync_pauses = debug_mode and maybe_enable_greenback and greenback_is_there()
         undo.enter_context(own_breakpoint(SYNC_PAUSE if sync_pauses else None))
-        undo.callback(try_set_start_method, selected_start_method())
+        put_back = partial(select_start_method_later, selected_start_method())
+        undo.enter_context(undone_in_child(put_back))
+        undo.callback(put_back)
         try_set_start_method(method)
         uuid = mk_uuid()
 
@@ -340,6 +332,8 @@ async def open_root_actor(
 
         elected, endpoints, known = await _elect(addrs, bind, keys, aid, ensure_registry)
         undo.callback(_close_all, endpoints)
+        for space in {e.addr.bindspace for e in endpoints if e.addr.proto_key == "uds"}:
+            sweep(space)
         for module in enable_modules or ():
             importlib.import_module(module)
         cls = Registrar if elected else Actor
@@ -368,11 +362,11 @@ async def open_root_actor(
         if debug_mode:
             load_late("arm_debugger")(actor, debug_filter)
         registration = Registration(actor)
-        undo.enter_context(_sigterm_cancels(actor))
-        # While the console still has this root's level.
-        undo.callback(_say_ended, actor)
+        undo.enter_context(_signals_cancel(actor))
         async with open_runtime(actor, registration.stop):
             log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), method)
+            await actor.io_nursery.start(note_signals, actor)
+            await actor.io_nursery.start(share_tracker)
             actor.ipc_server.serve_endpoints(endpoints)
             await registration.start()
             if debug_mode:
@@ -380,7 +374,6 @@ async def open_root_actor(
             if sync_pauses:
                 undo.callback(load_late("stop_greenback"))
                 await load_late("init_greenback")()
-            _note_booting(False)
             try:
                 yield actor
             except BaseException as exc:
@@ -392,10 +385,8 @@ async def open_root_actor(
                 log.info("Closing down root actor")
 
 
-def _say_ended(actor: Actor) -> None:
+def _say_ended() -> None:
     log.info("Root actor terminated")
-    if actor.is_implicit:
-        log.info("Actor-runtime-shutdown")
 
 
 def _close_all(endpoints: list[Endpoint]) -> None:
@@ -404,14 +395,15 @@ def _close_all(endpoints: list[Endpoint]) -> None:
 
 
 @contextmanager
-def _console(level: str, given: bool) -> Iterator[None]:
-    """Print the package's log at ``level`` for the length of the block.
+def _console(level: str, argument: str | None) -> Iterator[None]:
+    """Print the package's log at ``level`` for the length of the block, unless the program has handlers of its own.
 
     A default level does not override one that the program has set on the logger itself.
     """
     logger = _log.get_logger(mk_sublog=False).logger
     before, handlers = logger.level, list(logger.handlers)
-    _log.get_console_log(level if given or not before else None)
+    given = argument is not None or "TRACTOR_LOGLEVEL" in os.environ
+    _log.print_unless_handled(level if given or not before else None)
     try:
         yield
     finally:
@@ -443,36 +435,42 @@ def _use_settings(
 
 
 @contextmanager
-def _sigterm_cancels(actor: Actor) -> Iterator[None]:
-    """SIGTERM cancels the tree; afterwards the process ends as that signal would have ended it.
+def _signals_cancel(actor: Actor) -> Iterator[None]:
+    """SIGTERM and SIGHUP cancel the tree; afterwards the process ends as that signal would have ended it.
 
     Only in the main thread, and only where the program has left the signal alone.
     """
-    usable = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not usable:
-        yield
-        return
+    numbers: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        known = [n for n in ENDING if n != signal.SIGINT]
+        numbers = [n for n in known if signal.getsignal(n) is signal.SIG_DFL]
     token = trio.lowlevel.current_trio_token()
-    got = False
+    got: list[int] = []
 
-    def on_sigterm(_number: int, _frame: Any) -> None:
-        nonlocal got
-        got = True
+    def on_signal(number: int, _frame: Any) -> None:
+        got.append(number)
         with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(actor.cancel_soon)
 
-    signal.signal(signal.SIGTERM, on_sigterm)
+    for number in numbers:
+        signal.signal(number, on_signal)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in numbers:
+            # One that the program has put in place meanwhile stays.
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, signal.SIG_DFL)
         if got:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.kill(os.getpid(), signal.SIGTERM)
+            _end_by_signal(got[0])
+
+
+def _end_by_signal(number: int) -> NoReturn:
+    flush_standard_streams()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    # The first process of a container, PID 1, can't be ended by a signal of its own.
+    os._exit(128 + number)
 
 
 @asynccontextmanager
@@ -504,8 +502,10 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
         open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor,
         open_actor_nursery(actor) as an,
     ):
-        actor.is_implicit = True
         yield an
+    argument = root_kwargs.get("loglevel")
+    with _console(_environment(argument, None)[0], argument):
+        log.info("Actor-runtime-shutdown")
 
 
 def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:

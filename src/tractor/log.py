@@ -34,6 +34,7 @@ __all__ = [
     "get_loglevel",
     "level_value",
     "parse_logspec",
+    "print_unless_handled",
     "set_context_provider",
 ]
 
@@ -326,9 +327,34 @@ def get_console_log(
     log = get_logger(logger=logger, **get_logger_kwargs)
     if level is not None:
         log.setLevel(level)
-    if not any(isinstance(handler, ConsoleHandler) for handler in log.logger.handlers):
-        log.logger.addHandler(ConsoleHandler(_level_names, STD_PALETTE, BOLD_PALETTE))
+    _console_handler(log.logger).stands_back = False
     return log
+
+
+def print_unless_handled(level: str | int | None) -> None:
+    """Print the package's records on stderr, but for those that a handler of the program's gets.
+
+    Args:
+        level: set this level for the package; ``None`` leaves it as it is.
+
+    Raises:
+        ValueError: no level has that name.
+    """
+    logger = logging.getLogger(PACKAGE)
+    if level is not None:
+        logger.setLevel(level_value(level))
+    _console_handler(logger, stands_back=True)
+
+
+def _console_handler(logger: logging.Logger, stands_back: bool = False) -> ConsoleHandler:
+    """The logger's handler for the console, added if it has none."""
+    for handler in logger.handlers:
+        if isinstance(handler, ConsoleHandler):
+            return handler
+    handler = ConsoleHandler(_level_names, STD_PALETTE, BOLD_PALETTE)
+    handler.stands_back = stands_back
+    logger.addHandler(handler)
+    return handler
 
 
 def parse_logspec(

@@ -319,3 +319,19 @@ def test_a_whole_window_can_be_held_and_no_more(size: int) -> None:
     while deliver(sender, receiver):
         pass
     assert len(receiver.held) == sent
+
+
+def test_several_at_once_are_taken_whole_or_not_at_all() -> None:
+    window = ReceiveWindow()
+    assert window.admit_many(1000, 10_000)
+    assert not window.admit_many(25, 10)
+    assert window.admit_many(24, 10)
+    assert window.admit(1024, 1) is Admission.BEYOND_CREDIT
+
+
+def test_several_at_once_that_do_not_fit_in_bytes_come_one_by_one() -> None:
+    window = ReceiveWindow()
+    assert not window.admit_many(2, 16 * MIB + 1)
+    assert window.admit(0, 16 * MIB - 1) is Admission.HOLD
+    assert window.admit(1, 2) is Admission.HOLD
+    assert window.admit(2, 1) is Admission.BEYOND_CREDIT

@@ -19,7 +19,7 @@ from tractor.demo._cluster import Run
 from tractor.demo._proof import crash_complaints, index_complaints, process_complaints
 from tractor.demo._shm_act import NUMBERS, ShmAct, render_shm_act, shm_complaints
 
-TIME_LIMIT = 30
+TIME_LIMIT = 45
 """Seconds after which a run hangs."""
 
 COMMAND = (sys.executable, "-m", "tractor.demo")

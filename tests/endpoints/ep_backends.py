@@ -29,6 +29,14 @@ async def add(one: int, two: int) -> int:
     return one + two
 
 
+SEEDED = random.Random(5)
+"""As modules have one of their own."""
+
+
+async def draw() -> float:
+    return SEEDED.random()
+
+
 async def pid() -> int:
     return os.getpid()
 

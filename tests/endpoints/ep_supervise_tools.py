@@ -18,7 +18,7 @@ import tractor
 
 T = TypeVar("T")
 
-LIMIT = 25.0
+LIMIT = 45.0
 """Seconds after which a test counts as hanging; nothing here takes that long."""
 
 PROGRAM = Path(__file__).with_name("ep_supervise_prog.py")

@@ -20,7 +20,7 @@ import trio.testing
 
 import tractor
 
-LIMIT = 8.0
+LIMIT = 25.0
 """Seconds after which a test that hangs is failed by its own clock."""
 
 Test = Callable[[], Awaitable[None]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -417,3 +418,23 @@ def test_yield_error_names_its_dialog() -> None:
     assert isinstance(exc, errors.MsgTypeError)
     assert exc.bad_msg.cid == 9
     assert exc.expected_msg_type is Yield
+
+
+def test_big_texts_are_cut_in_the_middle() -> None:
+    start, end = "the start ", " the end"
+    exc = ValueError(start + "é" * 100_000 + end)
+    error = errors.pack_error(raised(exc))
+    for text in (error.message, error.tb_str):
+        size = len(text.encode())
+        assert 64 * 1024 - 256 < size <= 64 * 1024
+        assert text.endswith((end, f"{end}\n"))
+        (count, total) = re.findall(r"\[\.\.\. (\d+) of (\d+) bytes cut out \.\.\.\]", text)[0]
+        assert int(total) - int(count) <= size
+    assert error.message.startswith(start)
+    assert len((start + end).encode()) + 200_000 == int(
+        re.findall(r"of (\d+) bytes", error.message)[0]
+    )
+    again = send(send(exc, A), B)
+    assert again.message == error.message
+    # One that just fits is whole.
+    assert send(ValueError("x" * 64 * 1024), A).message == "x" * 64 * 1024

@@ -319,6 +319,8 @@ def test_what_the_parent_had_buffered_is_written_once(how: str, tmp_path: Path) 
         ({"child_sigint": "trio"}, NotImplementedError, "cancelled by message"),
         ({"child_sigint": "other"}, ValueError, "'other'"),
         ({"env": {}}, ValueError, "'env' is unknown"),
+        ({"after_fork": "reseed"}, ValueError, "a function without arguments"),
+        ({"after_fork": ep_backends.pid}, ValueError, "not async"),
     ],
 )
 def test_options(options: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -330,6 +332,55 @@ def test_options(options: dict[str, Any], error: type[Exception], text: str) -> 
             await portal.cancel_actor()
 
     run(main)
+
+
+def test_a_hook_runs_in_the_child_after_the_fork() -> None:
+    ep_backends.SEEDED.seed(5)
+
+    def reseed() -> None:
+        ep_backends.SEEDED.seed(os.urandom(8))
+
+    def fails() -> None:
+        raise RuntimeError("no seed is good enough")
+
+    async def main() -> None:
+        async with tractor.open_nursery(start_method=KEY) as an:
+            drawn = []
+            for options in ({}, {}, {"after_fork": reseed}, {"after_fork": reseed}):
+                portal = await an.start_actor("x", enable_modules=HERE, proc_kwargs=options)
+                drawn.append(await portal.run(ep_backends.draw))
+                await portal.cancel_actor()
+            # A module's own generator is in the same state in all that were forked.
+            assert drawn[0] == drawn[1] == ep_backends.SEEDED.random()
+            assert len(set(drawn)) == 3
+            with pytest.raises(tractor.ActorFailure) as caught:
+                await an.start_actor("y", proc_kwargs={"after_fork": fails})
+            assert "no seed is good enough" in caught.value.stderr_tail
+
+    run(main)
+
+
+def test_other_threads_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    over = threading.Event()
+    worker = threading.Thread(target=over.wait, name="the user's own")
+    worker.start()
+
+    async def main() -> None:
+        async with tractor.open_nursery(start_method=KEY, loglevel="warning") as an:
+            # Idle by the time of the fork.
+            await trio.to_thread.run_sync(int)
+            for _ in range(2):
+                portal = await an.start_actor("x")
+                await portal.cancel_actor()
+
+    try:
+        with caplog.at_level("WARNING", "tractor"):
+            run(main)
+    finally:
+        over.set()
+        worker.join()
+    (record,) = [r for r in caplog.records if "forking while" in r.message]
+    assert '("the user\'s own")' in record.message
 
 
 def test_a_root_in_a_side_thread_can_fork() -> None:

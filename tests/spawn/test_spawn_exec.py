@@ -21,8 +21,10 @@ from tractor.spawn._exec import ExecBackend, ExecProcess
 SRC = str(Path(spawn.__file__).parents[2])
 
 CHILD = """
-import os, sys, time
+import os, signal, sys, time
 from tractor.spawn._boot import read_boot_record, restore_stderr
+# Blocked by the parent until the child can handle them.
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 from tractor.spawn._lifeline import Lifeline
 def main(argv):
     fd = int(argv[argv.index("--boot_fd") + 1])

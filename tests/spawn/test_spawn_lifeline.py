@@ -62,7 +62,7 @@ def test_loss_releases_children_calls_back_and_leaves(monkeypatch: pytest.Monkey
     lifeline = Lifeline(fd, on_lost, grace=0.0, exit_code=9)
     end.release()
     assert left.wait(10)
-    assert seen == [b"", 9]
+    assert seen == [b"\0", 9]
     assert lifeline.lost
     lifeline.stop()
     lifeline._thread.join()

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from tractor.discovery import UDSAddress
+from tractor.ipc import _uds_leftovers
 from tractor.ipc._uds import bind_uds
-from tractor.testing import _reap_uds, find_orphaned_uds, reap_uds
+from tractor.testing import find_orphaned_uds, reap_uds
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
 
@@ -32,7 +33,7 @@ def runtime_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     base = Path(tempfile.mkdtemp(prefix="tr-", dir="/tmp"))
     directory = base / "tractor"
     directory.mkdir(mode=0o700)
-    monkeypatch.setattr(_reap_uds, "runtime_dir_path", lambda: directory)
+    monkeypatch.setattr(_uds_leftovers, "runtime_dir_path", lambda: directory)
     yield directory
     shutil.rmtree(base)
 
@@ -118,7 +119,7 @@ def test_a_file_that_accepts_is_never_removed(runtime_dir: Path, name: str) -> N
 
 
 def test_the_registrys_number_is_no_pid(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reap_uds, "_made_by_living", lambda pid, made: True)
+    monkeypatch.setattr(_uds_leftovers, "_made_by_living", lambda pid, made: True)
     registry = left_over(runtime_dir / "registry@1616.sock")
     left_over(runtime_dir / "other@1616.sock")
     assert find_orphaned_uds() == [registry]
@@ -204,7 +205,7 @@ def test_who_is_binding_is_waited_for_but_not_for_ever(
     runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = left_over(runtime_dir / f"a@{DEAD}.sock")
-    monkeypatch.setattr(_reap_uds, "LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(_uds_leftovers, "LOCK_TIMEOUT", 0.05)
     fd = os.open(runtime_dir, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -213,7 +214,7 @@ def test_who_is_binding_is_waited_for_but_not_for_ever(
         assert error.errno == errno.ETIMEDOUT
         assert path.exists()
         threading.Timer(0.01, fcntl.flock, (fd, fcntl.LOCK_UN)).start()
-        monkeypatch.setattr(_reap_uds, "LOCK_TIMEOUT", 20)
+        monkeypatch.setattr(_uds_leftovers, "LOCK_TIMEOUT", 20)
         assert reap_uds([path]) == ([path], [])
     finally:
         os.close(fd)

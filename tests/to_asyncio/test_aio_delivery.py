@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -127,7 +128,11 @@ async def taken_lock() -> None:
 
 
 async def in_a_thread() -> None:
-    await asyncio.get_running_loop().run_in_executor(None, __import__("time").sleep, 0.05)
+    over = threading.Event()
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, over.wait, 20)
+    finally:
+        over.set()
 
 
 @pytest.mark.parametrize(

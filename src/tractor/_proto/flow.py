@@ -157,6 +157,14 @@ class ReceiveWindow:
             return Admission.BEYOND_CREDIT
         return Admission.HOLD
 
+    def admit_many(self, n: int, size: int) -> bool:
+        """Take ``n`` messages of ``size`` bytes in all by credit; ``False``: not all fit, and nothing has changed."""
+        if n > self._room or size > self._room_bytes:
+            return False
+        self._room -= n
+        self._room_bytes -= size
+        return True
+
     def resize(self, size: int) -> None:
         """Set the number of messages that may be held unread."""
         self._given = self._limit = size

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from tractor import log as _log
+from tractor._util._at_fork import undone_in_child
 
 __all__ = ["SYNC_PAUSE", "greenback_is_there", "own_breakpoint"]
 
@@ -51,11 +52,16 @@ def own_breakpoint(target: str | None) -> Iterator[None]:
     hook, variable = sys.breakpointhook, os.environ.get(VARIABLE)
     sys.breakpointhook = _refuse if target is None else sys.__breakpointhook__
     os.environ[VARIABLE] = target or "0"
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         sys.breakpointhook = hook
         if variable is None:
             os.environ.pop(VARIABLE, None)
         else:
             os.environ[VARIABLE] = variable
+
+    try:
+        with undone_in_child(put_back):
+            yield
+    finally:
+        put_back()

@@ -109,7 +109,11 @@ class _CurrentStderr:
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes to what ``sys.stderr`` is at the time, coloured if that is a terminal."""
+    """Writes to what ``sys.stderr`` is at the time, coloured if that is a terminal.
+
+    Attributes:
+        stands_back: nobody has asked for this handler, so it prints nothing that a handler of the program's gets.
+    """
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class ConsoleHandler(logging.Handler):
     ) -> None:
         super().__init__()
         self.addFilter(ContextFilter(level_names))
+        self.stands_back = False
         self._palette = palette
         self._secondary = secondary
 
@@ -148,7 +153,7 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             stream = sys.stderr
-            if stream is None:
+            if stream is None or (self.stands_back and _has_other_handler(record.name)):
                 return
             stream.write(self.format(record) + "\n")
             stream.flush()
@@ -156,3 +161,19 @@ class ConsoleHandler(logging.Handler):
             raise
         except Exception:
             self.handleError(record)
+
+
+def _has_other_handler(name: str) -> bool:
+    """Whether a handler that is none of ours gets the records of a logger."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        if any(_is_the_programs(handler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _is_the_programs(handler: logging.Handler) -> bool:
+    # Those of pytest collect records for its report.
+    of_pytest = type(handler).__module__.startswith("_pytest.")
+    return not (of_pytest or isinstance(handler, ConsoleHandler | logging.NullHandler))

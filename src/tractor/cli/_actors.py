@@ -28,7 +28,8 @@ from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._debug_sock import DEBUG_DIR, debug_socks
 from tractor.ipc._dirs import runtime_dir_path
 from tractor.ipc._transports import needs_key
-from tractor.ipc._uds import answers, check_peer_uid
+from tractor.ipc._uds import check_peer_uid
+from tractor.ipc._uds_leftovers import answers
 from tractor.msg.types import Aid, Error, Return, Start
 from tractor.testing._reap_table import read_process
 

@@ -30,7 +30,7 @@ from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
 from tractor.runtime._calls import request
 from tractor.runtime._serve import put_return
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
 
 __all__ = ["arm_actor", "dump_task_tree", "enable_stack_on_sig", "serve_dump"]
@@ -89,7 +89,7 @@ def dump_task_tree() -> str:
         The tree as text.
     """
     root = trio.lowlevel.current_root_task() if _token() is not None else None
-    _write(current_actor(err_on_no_runtime=False), root)
+    _write(process_actor(), root)
     return _safely(format_tree_of, root)
 
 
@@ -229,7 +229,7 @@ def _dump_and_relay(
     root: trio.lowlevel.Task | None, token: trio.lowlevel.TrioToken | None, sig: int, note: str = ""
 ) -> None:
     """This process's dump, then those below; a failure of the one does not keep the others from being made."""
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     with _one_at_a_time:
         try:
             _write(actor, root, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -12,18 +13,24 @@ from tractor._util._names import plain_text
 from tractor.ipc._addr import (
     Address,
     TCPAddress,
+    UDSAddress,
     UnwrappedAddress,
     is_local,
     require_connectable,
     wrap_address,
 )
 from tractor.ipc._chan import Channel
+from tractor.ipc._uds_leftovers import FileMark, file_mark, remove_if_dead
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 
 __all__ = ["Registrar", "checked_name"]
 
 log = _log.get_logger()
+
+DYING_TIME = 2.0
+DYING_PAUSE = 0.1
+"""Seconds in which a killed process has let go of its listeners, and between looks at them."""
 
 
 class Registrar(Actor):
@@ -36,6 +43,8 @@ class Registrar(Actor):
         self._table: RegistryTable[UnwrappedAddress, trio.Event] = RegistryTable()
         # Which channels keep an actor's entries alive; the last one to end takes them along.
         self._keepers: dict[Uid, dict[Channel, None]] = {}
+        # The socket files that an actor listens at, to be removed should it be killed.
+        self._files: dict[Uid, dict[Path, FileMark]] = {}
         self.add_request("find_actor", lambda chan, name, every=False: self._find(name, every))
         self.add_request("get_registry", lambda chan: self._table.get_registry())
         self.add_request("register_actor", self._register)
@@ -121,6 +130,8 @@ class Registrar(Actor):
             if own not in self.children:
                 chan.is_registration = True
                 self.ipc_server.note_departure()
+        if isinstance(wrapped, UDSAddress) and (mark := file_mark(wrapped.sockpath)) is not None:
+            self._files.setdefault(own, {})[wrapped.sockpath] = mark
         for arrival in self._table.register(own, wrapped.unwrap(), trio.current_time()):
             arrival.set()
         log.runtime("registered %s at %s", own, wrapped)
@@ -129,6 +140,7 @@ class Registrar(Actor):
         known = _checked_uid(uid)
         self._table.unregister(known)
         self._keepers.pop(known, None)
+        self._files.pop(known, None)
 
     def _delete(self, addr: Any, uid: Any = None) -> Uid | None:
         owner = None if uid is None else _checked_uid(uid)
@@ -155,7 +167,17 @@ class Registrar(Actor):
         if keepers is not None and chan in keepers:
             del keepers[chan]
             if not keepers:
+                files = self._files.get(chan.aid.uid)
                 self._unregister(chan.aid.uid)
+                if files:
+                    self.io_nursery.start_soon(_remove_files, files)
+
+
+async def _remove_files(files: dict[Path, FileMark]) -> None:
+    """Remove the socket files of an actor that has left without a word; one that lives on answers, and keeps them."""
+    with trio.move_on_after(DYING_TIME):
+        while files := {p: m for p, m in files.items() if not remove_if_dead(p, m)}:
+            await trio.sleep(DYING_PAUSE)
 
 
 def checked_name(name: Any) -> str:

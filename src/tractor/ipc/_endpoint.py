@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from tractor import log as _log
+from tractor._util._at_fork import close_in_child
 from tractor._util._proc_stat import OUT_OF_RESOURCES
 from tractor.ipc._addr import Address, UnwrappedAddress, require_bindable, wrap_address
 from tractor.ipc._authkey import check_bind_allowed
@@ -48,6 +49,7 @@ class Endpoint:
             raise RuntimeError(f"the endpoint {self.addr} listens already")
         bound = await transport_of(self.addr).bind(self.addr)
         self._listener, self._clean_up = bound.sock, bound.clean_up
+        close_in_child(bound.sock)
         self.addr = bound.addr
         return self._listener
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from tractor._errors import RuntimeFailure
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._util._runs import Run, current_run
 from tractor.ipc._authkey import load_authkey
 from tractor.ipc._tls_config import TLSConfig, TLSContexts
 
@@ -118,14 +119,17 @@ def reset_wire_settings() -> None:
 
 
 _lifetime: ExitStack | None = None
+_lifetime_run: Run | None = None
 
 
 def lifetime() -> ExitStack | None:
-    """The ``lifetime_stack`` of this process's actor; ``None`` while it is none."""
-    return _lifetime
+    """The ``lifetime_stack`` of the actor of the calling code's run; ``None`` while it is none."""
+    run = current_run()
+    return _lifetime if run is None or run is _lifetime_run else None
 
 
 def set_lifetime(stack: ExitStack | None) -> None:
     """Note the stack that is closed at the end of this process's actor; ``None``: it is no actor any more."""
-    global _lifetime
+    global _lifetime, _lifetime_run
     _lifetime = stack
+    _lifetime_run = None if stack is None else current_run()

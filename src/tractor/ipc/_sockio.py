@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any
 
 import trio
+
+from tractor._util._at_fork import close_in_child
 
 __all__ = ["SocketIO", "connect_socket"]
 
@@ -24,6 +27,7 @@ class SocketIO:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
+        close_in_child(sock)
 
     @property
     def sock(self) -> socket.socket:
@@ -70,6 +74,9 @@ class SocketIO:
             # Outside of a trio run (interpreter exit) nobody can be waiting.
             if trio.lowlevel.in_trio_run():
                 trio.lowlevel.notify_closing(self._sock)
+            # Of the connection, not of this descriptor: a process that was forked off may have inherited it.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
             self._sock.close()
 
 

@@ -25,11 +25,11 @@ from tractor.ipc._dirs import get_runtime_dir, make_missing_dirs, runtime_dir_pa
 from tractor.ipc._sockio import SocketIO, connect_socket
 from tractor.ipc._transport import MsgpackTransport
 from tractor.ipc._transport_spec import Listener, TransportSpec
+from tractor.ipc._uds_leftovers import answers, note_bound
 
 __all__ = [
     "UDS",
     "MsgpackUDSStream",
-    "answers",
     "bind_uds",
     "connect_uds",
     "peer_credentials",
@@ -203,19 +203,6 @@ def _require_stale(path: str) -> None:
         )
 
 
-def answers(path: str) -> bool:
-    """Whether something accepts at a socket file, or might: only a refusal tells that nobody does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except OSError:
-            return True
-        return True
-
-
 class _PathLock:
     """An advisory lock on the socket's directory, held for the moment of binding."""
 
@@ -259,8 +246,10 @@ async def _listen(addr: UDSAddress) -> Listener:
     except OSError:
         sock.close()
         raise
+    forget = note_bound(addr.sockpath)
 
     def unlink_own() -> None:
+        forget()
         # Before the socket is closed: after that another process may replace a file that looks stale.
         with contextlib.suppress(OSError):
             if os.stat(addr.sockpath).st_ino == inode:

@@ -30,6 +30,11 @@ NO_UID: Uid = ("", "")
 BAD_MSG_BYTES = 64 * 1024
 """A larger offending message is not sent back with the error about it, in bytes."""
 
+MAX_TEXT = 64 * 1024
+"""Bytes of an error's message, and of its traceback's text, that travel; it is cut in the middle."""
+
+ROOM_FOR_COUNT = 128
+
 _as_dict: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(dict[str, Any] | None)
 _msg_types = {cls.__name__: cls for cls in __msg_types__}
 
@@ -106,6 +111,8 @@ def _box(
     if isinstance(exc, MsgTypeError):
         held, held_path = _names(exc.boxed_type or boxed)
     text = message or (_first_arg(exc) if plain else _message_of(exc))
+    # A cancellation has no place in the code that would be worth showing.
+    shown = text if boxed is trio.Cancelled else ""
     return Error(
         src_uid=own_uid,
         src_type_str=name,
@@ -113,10 +120,8 @@ def _box(
         src_type_path=path,
         boxed_type_path=held_path,
         relay_path=[own_uid],
-        message=_encodable(text),
-        tb_str=_encodable(
-            tb_str or (text if boxed is trio.Cancelled and text else _format_traceback(exc, tb))
-        ),
+        message=_cut(_encodable(text)),
+        tb_str=_cut(_encodable(tb_str or shown or _format_traceback(exc, tb))),
         canceller=canceller,
         sender=own_uid,
         cid=cid,
@@ -146,8 +151,8 @@ def _relay(
         src_type_path=source.src_type_path,
         boxed_type_path=type_path(RemoteActorError),
         relay_path=[*exc.relay_path, own_uid],
-        message=source.message,
-        tb_str=_with_caller(source.tb_str, exc.caller, own_uid),
+        message=_cut(source.message),
+        tb_str=_cut(_with_caller(source.tb_str, exc.caller, own_uid)),
         canceller=source.canceller or canceller,
         sender=source.sender if source.src_type_path == type_path(StreamOverrun) else own_uid,
         cid=cid,
@@ -242,6 +247,20 @@ def _format_traceback(exc: BaseException, tb: TracebackType | None) -> str:
 def _encodable(text: str) -> str:
     """``text`` without lone surrogates, which the wire cannot carry, and as a plain ``str``."""
     return str.encode(text, "utf-8", "backslashreplace").decode()
+
+
+def _cut(text: str) -> str:
+    """``text`` in at most :data:`MAX_TEXT` bytes: what is over is taken out of its middle, and counted."""
+    if len(text) <= MAX_TEXT // 4:
+        return text
+    data = text.encode()
+    if len(data) <= MAX_TEXT:
+        return text
+    half = (MAX_TEXT - ROOM_FOR_COUNT) // 2
+    note = f"\n[... {len(data) - 2 * half} of {len(data)} bytes cut out ...]\n"
+    # A character that a cut has split is dropped.
+    head, tail = data[:half].decode(errors="ignore"), data[-half:].decode(errors="ignore")
+    return head + note + tail
 
 
 def _bad_msg_fields(exc: MsgTypeError) -> tuple[bytes | None, dict[str, Any] | None]:

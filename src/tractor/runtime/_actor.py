@@ -13,6 +13,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE
+from tractor._util._at_fork import go_on
 from tractor._util._turns import current_turns
 from tractor.ipc._addr import (
     Address,
@@ -21,7 +22,7 @@ from tractor.ipc._addr import (
     wrap_address,
     wrap_addresses,
 )
-from tractor.ipc._chan import Channel, PeerProcess
+from tractor.ipc._chan import Channel, DialogEnd, PeerProcess
 from tractor.ipc._server import Server
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
@@ -41,6 +42,7 @@ from tractor.runtime._calls import request
 from tractor.runtime._context import Context
 from tractor.runtime._context_serve import ServedDialog
 from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
+from tractor.runtime._group_signals import SignalLog
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._late import LATE_REQUESTS, load_late
 from tractor.runtime._portal import Portal
@@ -108,6 +110,9 @@ class ChildRecord(PeerProcess, Protocol):
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
 
+    asked_to_go: bool
+    """This actor has asked it to cancel, or sends it signals so that it ends."""
+
     respawn: Callable[[], bool] | None
     """Replaces it by a fresh process; whether its function is run again.  Raises RuntimeFailure."""
 
@@ -161,14 +166,15 @@ class Actor:
         self.aid = aid
         self.loglevel = loglevel
         self.start_method = ""
-        # A root that a nursery has booted by itself.
-        self.is_implicit = False
         self.enabled: set[str] = {canonical(name) for name in enable_modules}
         self.lifetime_stack = ExitStack()
         self.hooks = RuntimeHooks()
+        self.signals = SignalLog()
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
         self.cancel_complete = False
+        # Called where user code comes back; ends what was forked off (`forget_actor`), which must act for nobody.
+        self.end_if_copy: Callable[..., None] = go_on
         self.children: dict[Uid, ChildRecord] = {}
         self.served: set[Served] = set()
         self.none_served = trio.lowlevel.ParkingLot()
@@ -374,15 +380,25 @@ class Actor:
         recv_batch = chan.transport.recv_batch
         methods = _METHODS
         while True:
-            for msg in await recv_batch():
+            batch = await recv_batch()
+            size = len(batch)
+            n = 0
+            while n < size:
+                msg = batch[n]
                 kind = type(msg)
+                n += 1
                 if kind is Yield:
-                    dialog = dialogs.get(msg.cid)  # type: ignore[union-attr, arg-type]
+                    cid, first = msg.cid, n - 1  # type: ignore[union-attr]
+                    while n < size and type(batch[n]) is Yield and batch[n].cid == cid:  # type: ignore[union-attr]
+                        n += 1
+                    dialog = dialogs.get(cid)  # type: ignore[arg-type]
                     if dialog is None:
-                        chan.late_messages += 1
-                    elif dialog.on_yield(msg):  # type: ignore[arg-type]
-                        # A full buffer in the strict mode: its reader must have had a turn before the next message.
-                        await current_turns().let_pass()
+                        chan.late_messages += n - first
+                    elif n - first == 1:
+                        if dialog.on_yield(msg):  # type: ignore[arg-type]
+                            await current_turns().let_pass()
+                    else:
+                        await _hand_over(dialog, batch[first:n])  # type: ignore[arg-type]
                     continue
                 if kind is Request:
                     self._on_start(chan, msg)  # type: ignore[arg-type]
@@ -617,6 +633,15 @@ class Actor:
         if bound.cancelled_caught:
             who = ", ".join(c.peer for c in server.peer_channels())
             log.warning("peers did not disconnect within %s s: %s", PEERS_TIMEOUT, who)
+
+
+async def _hand_over(dialog: DialogEnd, msgs: list[Yield[Any]]) -> None:
+    """Give a dialog several messages of its stream: at once, or one by one where it may be that it can't hold them."""
+    if not dialog.on_yields(msgs):
+        for msg in msgs:
+            if dialog.on_yield(msg):
+                # A full buffer in the strict mode: its reader must have had a turn before the next message.
+                await current_turns().let_pass()
 
 
 def _protocol_error(chan: Channel, what: str) -> TransportClosed:

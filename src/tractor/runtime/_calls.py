@@ -368,6 +368,9 @@ class OneWayReceiver(DialogEnd):
             self._end(MessagingError(f"{self.chan.peer} sent beyond its credit in {self.what}"))
             request_cancel(self.chan, self.cid)
 
+    def on_yields(self, msgs: list[Yield[Any]]) -> bool:
+        return self.port.push_many([msg.pld for msg in msgs])
+
     def on_stop(self, msg: Stop) -> None:
         self._end(None)
 

@@ -146,6 +146,15 @@ class ContextDialog:
         self._refuse_yield(msg)
         return False
 
+    def on_yields(self, msgs: list[Yield[Any]]) -> bool:
+        """Take messages of the stream at once; ``False``: they must come one by one, and nothing has changed."""
+        return (
+            self._dialog.buffers
+            and self._drained is None
+            and self._overrun is None
+            and self._port.push_many([msg.pld for msg in msgs])
+        )
+
     def _refuse_yield(self, msg: Yield[Any]) -> None:
         """A message for which there is no reader: discarded, late, or out of grammar."""
         dialog = self._dialog

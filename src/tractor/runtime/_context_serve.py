@@ -59,9 +59,11 @@ class ServedDialog(ContextDialog):
                     kwargs = decode_arguments(given, endpoint.conversions, endpoint.name, self._cid)
                     del given
                     value = await endpoint.fn(**{str(endpoint.param): self}, **kwargs)
+                    self._actor.end_if_copy()
                     self._report_return(value)
-                except trio.Cancelled as exc:
-                    hidden = unmasked(exc)
+                except BaseException as exc:
+                    self._actor.end_if_copy(exc)
+                    hidden = unmasked(exc) if isinstance(exc, trio.Cancelled) else None
                     if hidden is not None:
                         raise hidden from None
                     raise

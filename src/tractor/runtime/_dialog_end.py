@@ -40,6 +40,10 @@ class DialogEnd:
         self._out_of_grammar(msg)
         return None
 
+    def on_yields(self, msgs: list[Yield[Any]]) -> bool:
+        """Take several at once; ``False``: they must come one by one."""
+        return False
+
     def on_stop(self, msg: Stop) -> None:
         self._out_of_grammar(msg)
 

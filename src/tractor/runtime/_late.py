@@ -26,6 +26,7 @@ LATE_REQUESTS: dict[str, str] = {
     "_debug_held": "tractor.devx.debug._hooks:serve_held",
     "_dump_stacks": "tractor.devx._stack_dump:serve_dump",
     "_tree": "tractor.devx._tree_picture:serve_tree",
+    "_signalled": "tractor.runtime._group_signals:serve_signalled",
     "_respawn": "tractor.devx.debug._respawn:serve_respawn",
 }
 """Requests in the namespace ``self``, each served by ``fn(actor, chan, cid, kwargs)``, which never waits."""

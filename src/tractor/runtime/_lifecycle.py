@@ -74,6 +74,7 @@ async def open_runtime(
                     yield
             except BaseException as exc:
                 block_exc = exc
+            actor.end_if_copy(block_exc)
             actor.hooks.note_leaving(True)
             # In a task of its own: a second KeyboardInterrupt hits the main task, which only waits.
             outer.start_soon(_close_runtime, actor, service_tn, io_tn, farewell, name="teardown")

@@ -14,7 +14,7 @@ Between a check here and the step that relies on it nothing awaits, so no other 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import trio
@@ -142,6 +142,18 @@ class StreamPort:
         if self._readers:
             trio.lowlevel.reschedule(self._readers.popleft())
         return admission
+
+    def push_many(self, raws: list[Any]) -> bool:
+        """Take messages at once; ``False``: they must come one by one, and nothing has changed."""
+        recv = self.recv
+        if recv.strict or self.lossy or not recv.admit_many(len(raws), sum(map(len, raws))):
+            return False
+        self.heard = True
+        self.buffer.extend(raws)
+        self.received += len(raws)
+        for _ in range(min(len(raws), len(self._readers))):
+            trio.lowlevel.reschedule(self._readers.popleft())
+        return True
 
     def is_full(self) -> bool:
         """Whether another message would be an overrun, unless a reader takes one first."""
@@ -344,14 +356,13 @@ class StreamPort:
         await self._turns.give_way()
         transport = self.chan.transport
         try:
-            for value in values:
+            rest = iter(values)
+            while True:
                 if not self.may_put():
                     transport.write_now()
                     await self._wait_may_put()
-                self._put(value, now=False)
-                if transport.write_is_due:
-                    # The values may come from a generator that computes.
-                    transport.write_now()
+                if self._put_some(rest):
+                    break
             transport.write_now()
             if transport.unsent:
                 await transport.wait_written()
@@ -360,6 +371,29 @@ class StreamPort:
             raise
         finally:
             transport.write_now()
+
+    def _put_some(self, values: Iterator[Any]) -> bool:
+        """Put what may go now, at least one value; whether there are no more."""
+        transport, send, cid, envelope = self.chan.transport, self.send, self.cid, self._envelope
+        encoder = self.rx.fixed_encoder or codec_in_force().enc
+        put = transport.put_unwritten
+        free = send.strict or self.ended
+        for value in values:
+            kind = type(value)
+            if kind is bytes or kind is Raw:
+                self._put(value, now=False)
+            else:
+                try:
+                    size = put(Yield(cid, value), encoder)
+                except TypeError as exc:
+                    raise unencodable_error(value, "Yield", exc, cid=cid) from exc
+                send.spend(size - envelope)
+            if transport.write_is_due:
+                # The values may come from a generator that computes.
+                transport.write_now()
+            if transport.unsent > HIGH_WATER or not (free or send.may_send()):
+                return False
+        return True
 
     def may_put(self) -> bool:
         """Whether a message can be put now.  Raises the reason why none ever can."""

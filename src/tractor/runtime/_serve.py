@@ -199,8 +199,9 @@ class ServedTask(DialogEnd):
             with self.scope:
                 try:
                     await self.perform()
-                except trio.Cancelled as exc:
-                    hidden = unmasked(exc)
+                except BaseException as exc:
+                    self.actor.end_if_copy(exc)
+                    hidden = unmasked(exc) if isinstance(exc, trio.Cancelled) else None
                     if hidden is not None:
                         raise hidden from None
                     raise
@@ -289,6 +290,7 @@ class ServedCall(ServedTask):
     async def perform(self) -> None:
         """Call, and return the value."""
         value = await self.endpoint.fn(**self.arguments())
+        self.actor.end_if_copy()
         declared = self.endpoint.conversions.result
         if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)
@@ -343,6 +345,7 @@ class ServedStream(ServedTask):
             coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **kwargs)
             self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
             await coro
+        self.actor.end_if_copy()
         if not self.lost:
             self.chan.transport.put(Stop(self.cid))
 

@@ -1,15 +1,18 @@
-"""Which actor this process is, and which context the running task is in."""
+"""Which actor a trio run is, and which context the running task is in."""
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from tractor import log
-from tractor._errors import InternalError, NoRuntime
-from tractor.ipc._settings import set_lifetime
+from tractor._errors import InternalError, NoRuntime, RuntimeFailure
+from tractor._util import _at_fork
+from tractor._util._runs import Run, current_run, is_over
+from tractor.ipc._settings import reset_wire_settings, set_lifetime
 from tractor.msg._pld_rx import current_dialog
-from tractor.runtime._vars import runtime_vars
+from tractor.runtime._vars import get_runtime_vars, reset_runtime_vars, set_run_of_vars
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
@@ -17,12 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "asyncio_host",
+    "claim_process",
     "current_actor",
     "current_ipc_ctx",
     "debug_mode",
     "forget_actor",
     "is_root_process",
     "last_actor",
+    "process_actor",
+    "release_process",
     "set_current_actor",
 ]
 
@@ -35,7 +41,21 @@ class AsyncioHost(Protocol):
 
 
 _actor: Actor | None = None
+_actor_run: Run | None = None
+"""The run that the actor lives in."""
 _last_actor: Actor | None = None
+
+
+class _Claim:
+    """A run that boots a root actor in this process, or has one."""
+
+    def __init__(self) -> None:
+        self.run = current_run()
+        self.thread = threading.current_thread().name
+
+
+_claims: dict[str, _Claim] = {}
+"""At most one entry.  Taken by ``setdefault()``, which no other thread can come between."""
 
 ipc_ctx: ContextVar[Context | None] = current_dialog
 """The innermost open context of a task; inherited by the tasks that it starts."""
@@ -49,46 +69,133 @@ def current_actor(err_on_no_runtime: Literal[True] = True) -> Actor: ...
 @overload
 def current_actor(err_on_no_runtime: bool) -> Actor | None: ...
 def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
-    """The actor that this process is.
+    """The actor that the calling code's trio run is.
+
+    That run is the one of this thread; in a worker thread of trio's (``trio.to_thread``) the one of the task that
+    waits for it.  Other threads have no run: there it is the process's actor, if it is one.
 
     Args:
         err_on_no_runtime: raise when no runtime is open; else return ``None``.
 
     Raises:
-        NoRuntime: no runtime is open in this process.
+        NoRuntime: no runtime is open in this run, be it that one is open in another run of this process.
     """
-    if _actor is None and err_on_no_runtime:
-        was = f"; the last one here was {_last_actor.aid.uid}" if _last_actor else ""
-        raise NoRuntime(
-            f"no actor runtime is open in this process{was}: "
-            "enter `tractor.open_root_actor()` or `tractor.open_nursery()` first"
-        )
-    return _actor
+    run = current_run()
+    if _actor is not None and (run is None or run is _actor_run):
+        return _actor
+    if not err_on_no_runtime:
+        return None
+    if _actor is not None:
+        where = f"; {_actor.aid.reprol()} lives in another `trio.run()`, that of another thread"
+    else:
+        where = f"; the last one here was {_last_actor.aid.uid}" if _last_actor else ""
+    raise NoRuntime(
+        f"no actor runtime is open in this process's run{where}: "
+        "enter `tractor.open_root_actor()` or `tractor.open_nursery()` first"
+    )
+
+
+@overload
+def process_actor(err_on_no_runtime: Literal[True]) -> Actor: ...
+@overload
+def process_actor(err_on_no_runtime: bool = False) -> Actor | None: ...
+def process_actor(err_on_no_runtime: bool = False) -> Actor | None:
+    """The actor that lives in this process, whichever run that is; for what the process shares, as the terminal.
+
+    Args:
+        err_on_no_runtime: raise when there is none; else return ``None``.
+
+    Raises:
+        NoRuntime: there is none.
+    """
+    return current_actor(err_on_no_runtime) if _actor is None else _actor
 
 
 def set_current_actor(actor: Actor | None) -> None:
-    """Make ``actor`` (or nobody) this process's actor."""
-    global _actor, _last_actor
+    """Make ``actor`` (or nobody) the actor of this run, and so of this process."""
+    global _actor, _actor_run, _last_actor
     if actor is not None:
         _last_actor = actor
     _actor = actor
+    _actor_run = None if actor is None else current_run()
     set_lifetime(None if actor is None else actor.lifetime_stack)
-    log.set_context_provider(None if actor is None else (lambda: actor.aid.uid))
+    set_run_of_vars(_actor_run)
+    log.set_context_provider(None if actor is None else _own_uid)
+    _at_fork.arm(actor is not None)
+
+
+def _own_uid() -> tuple[str, str] | None:
+    actor = current_actor(err_on_no_runtime=False)
+    return None if actor is None else actor.aid.uid
 
 
 def forget_actor() -> None:
     """In a process that was forked off: it is no actor, and was none."""
     global _last_actor
+    if _actor is not None:
+        _actor.end_if_copy = _at_fork.leave_copy
+    _claims.clear()
     set_current_actor(None)
     _last_actor = None
 
 
 def last_actor() -> Actor | None:
-    """The actor that this process is, or with no runtime open the one that it was last; ``None``: it was none.
+    """The actor that lives in this process, or with no runtime open the one that did last; ``None``: none ever did.
 
     One that has ended can be looked at, and used for nothing else.
     """
     return _last_actor
+
+
+def _forget_runtime() -> None:
+    """In what user code has forked off."""
+    forget_actor()
+    reset_runtime_vars()
+    reset_wire_settings()
+
+
+_at_fork.on_fork(_forget_runtime)
+
+
+def claim_process() -> None:
+    """Keep every other run, and other tasks of this one, from booting a root here until :func:`release_process`.
+
+    Raises:
+        RuntimeFailure: an actor lives here already, or is being booted; it says in which thread.
+    """
+    holder = _claims.get("process")
+    if holder is not None and holder.run is not None and is_over(holder.run):
+        # Its run has crashed, and has given nothing back.
+        _claims.pop("process", None)
+    if _actor_run is not None and is_over(_actor_run):
+        set_current_actor(None)
+    claim = _Claim()
+    if _actor is None and (holder := _claims.setdefault("process", claim)) is claim:
+        return
+    here = threading.current_thread().name
+    run = _actor_run if holder is None else holder.run
+    who = f"the actor {_actor.aid.reprol()}" if _actor is not None else "a root actor"
+    if run is not None and run is not claim.run:
+        thread = threading.main_thread().name if holder is None else holder.thread
+        raise RuntimeFailure(
+            f"the thread {thread!r} of this process has {who} in its `trio.run()`; a second root can't be opened in "
+            f"the thread {here!r}: a process is one actor. Start the second one in a process of its own, or call into "
+            "the first one's run by `trio.from_thread.run(fn, trio_token=...)`"
+        )
+    if _actor is None:
+        raise RuntimeFailure(
+            "another task of this process is booting a root actor; wait for it and use "
+            "`tractor.open_nursery()` under the running one"
+        )
+    raise RuntimeFailure(
+        f"this process already is {who}; a second root can't be opened in it, "
+        "use `tractor.open_nursery()` under the running one"
+    )
+
+
+def release_process() -> None:
+    """The root that had claimed this process is gone."""
+    _claims.clear()
 
 
 @overload
@@ -111,10 +218,10 @@ def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None:
 
 
 def is_root_process() -> bool:
-    """Whether this process is the root of the actor tree."""
-    return runtime_vars()._is_root
+    """Whether the calling code's run is the root of the actor tree."""
+    return bool(get_runtime_vars()["_is_root"])
 
 
 def debug_mode() -> bool:
     """Whether the multi-process debugger is armed in this actor."""
-    return runtime_vars()._debug_mode
+    return bool(get_runtime_vars()["_debug_mode"])

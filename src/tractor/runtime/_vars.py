@@ -8,8 +8,16 @@ from typing import Any, Literal, overload
 import msgspec
 
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._util._runs import Run, current_run
 
-__all__ = ["RuntimeVars", "get_runtime_vars", "reset_runtime_vars", "set_runtime_vars"]
+__all__ = [
+    "RuntimeVars",
+    "get_runtime_vars",
+    "reset_runtime_vars",
+    "runtime_vars",
+    "set_run_of_vars",
+    "set_runtime_vars",
+]
 
 
 class RuntimeVars(msgspec.Struct):
@@ -40,6 +48,8 @@ class RuntimeVars(msgspec.Struct):
 
 
 _vars = RuntimeVars()
+_run: Run | None = None
+"""The run that the values are for; ``None``: none in particular."""
 
 
 @overload
@@ -59,19 +69,27 @@ def get_runtime_vars(as_dict: bool, clear_values: bool = False) -> dict[str, Any
 def get_runtime_vars(
     as_dict: bool = True, clear_values: bool = False
 ) -> dict[str, Any] | RuntimeVars:
-    """A copy of this actor's runtime vars.
+    """A copy of this actor's runtime vars; in another trio run of the process, which is no actor, the defaults.
 
     Args:
         as_dict: as a dict by name, else as a :class:`RuntimeVars`.
         clear_values: give the defaults instead of the values in force.
     """
-    now = RuntimeVars() if clear_values else RuntimeVars(**_vars.to_dict())
+    run = current_run()
+    foreign = _run is not None and run is not None and run is not _run
+    now = RuntimeVars() if clear_values or foreign else RuntimeVars(**_vars.to_dict())
     return now.to_dict() if as_dict else now
 
 
 def runtime_vars() -> RuntimeVars:
     """The vars in force; the runtime's own code may change them."""
     return _vars
+
+
+def set_run_of_vars(run: Run | None) -> None:
+    """Note which run the values are for; ``None``: none in particular."""
+    global _run
+    _run = run
 
 
 def set_runtime_vars(values: Mapping[str, Any] | RuntimeVars) -> None:

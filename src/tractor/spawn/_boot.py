@@ -1,8 +1,10 @@
 """The boot pipe: what a child must have before it can connect, and its lifeline ever after.
 
 The parent writes one record (4 bytes little-endian length, then msgpack) *before* it starts the
-child, so that no write can fail or block once a process exists.  It then keeps the write end, and
-never writes again: the end of file on the child's side means that the parent is gone.
+child, so that no write can fail or block once a process exists.  It then keeps the write end.  One
+more byte on the child's side, or the end of file, means that the parent is gone.  The byte is for an
+end that is told: a process that was forked off the parent may hold the write end, too, and so hide
+the end of file.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import select
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -55,6 +58,8 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where the certificates for TCP are; ``None``: TCP is plain."""
     stderr_fd: int | None = None
     """The child's duplicate of the real stderr; ``None`` where fd 2 is the real one already."""
+    tracker_fd: int | None = None
+    """Where multiprocessing's resource tracker is told; ``None``: there is none, or its number is another one."""
     parent_pid: int = 0
     start_method: str | None = None
     """The backend with which the child starts subactors of its own; ``None``: the default one."""
@@ -75,7 +80,7 @@ class LifelineEnd:
         """Close it: the child sees its parent gone.  Idempotent, callable from any thread."""
         fd = _open_ends.pop(self, None)
         if fd is not None:
-            _close(fd)
+            _tell_end(fd)
 
 
 # Whoever takes an entry out (one atomic dict operation, so no lock that a signal handler could
@@ -86,12 +91,31 @@ _fork_hook_installed = False
 
 def release_all_lifelines() -> None:
     """Close every lifeline end of this process.  Callable from any thread or signal handler."""
+    _pop_all(_tell_end)
+
+
+def _forget_lifelines() -> None:
+    """In what user code has forked off: the subactors are its parent's, and must see that one's end."""
+    _pop_all(_close)
+
+
+def _pop_all(end: Callable[[int], None]) -> None:
     while True:
         try:
             _, fd = _open_ends.popitem()
         except KeyError:
             return
-        _close(fd)
+        end(fd)
+
+
+def _tell_end(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    # A pipe without a reader would give SIGPIPE, which a program may have set to end it.
+    if poll.poll(0) == [(fd, select.POLLOUT)]:
+        with contextlib.suppress(OSError):
+            os.write(fd, b"\0")
+    _close(fd)
 
 
 def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
@@ -115,7 +139,7 @@ def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
     if not _fork_hook_installed and hasattr(os, "register_at_fork"):
         # A child that user code forks off would otherwise keep our subactors' lifelines open after
         # our death.
-        os.register_at_fork(after_in_child=release_all_lifelines)
+        os.register_at_fork(after_in_child=_forget_lifelines)
         _fork_hook_installed = True
     read_fd, write_fd = os.pipe()
     try:

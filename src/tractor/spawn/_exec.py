@@ -8,11 +8,14 @@ import sys
 
 import trio
 
+from tractor._util._stdio import to_hand_down
+
 from ._command import program_command
 from ._contract import SpawnRequest
 from ._frozen import require_support
 from ._own_child import OwnChild
-from ._pipes import BootedChild, ChildPipes, sigint_blocked
+from ._pipes import BootedChild, ChildPipes
+from ._signal_help import held_off
 
 __all__ = ["BACKEND", "ExecBackend", "ExecProcess", "PopenChild", "start_program"]
 
@@ -120,9 +123,10 @@ def start_program(
     passed = (*kwargs.pop("pass_fds", ()), *pipes.inherited_fds(), *fds)
     if pipes.capture is not None:
         kwargs["stderr"] = pipes.capture.write_fd
+    kwargs.update(to_hand_down(kwargs))
     # Popen runs right here: with vfork it takes 0.2 ms, less than the way to a thread and back,
     # and the child's parent *thread* is then one that lives as long as the runtime.
-    with sigint_blocked():
+    with held_off():
         popen: subprocess.Popen[bytes] = subprocess.Popen(command, **kwargs, pass_fds=passed)
     try:
         return ExecProcess(PopenChild(popen), pipes, shlex.join(command), nursery)

@@ -125,9 +125,9 @@ class _Fork:
             if pid > 0 and self._abandoned:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            elif pid > 0:
+            elif not self._abandoned:
+                # Negative: there is an error instead.
                 os.write(self._write_fd, _PID.pack(pid))
-            # Without a pid: the end of file says that there is an error.
             os.close(self._write_fd)
 
     def wait(self, timeout: float) -> int:
@@ -143,10 +143,10 @@ class _Fork:
         data = os.read(self._read_fd, _PID.size)
         os.close(self._read_fd)
         self._read_fd = -1
-        if not data:
+        pid: int = _PID.unpack(data)[0]
+        if pid < 0:
             assert self._error is not None
             raise self._error
-        pid: int = _PID.unpack(data)[0]
         return pid
 
     def abandon(self) -> None:
@@ -158,8 +158,8 @@ class _Fork:
         os.set_blocking(self._read_fd, False)
         with contextlib.suppress(BlockingIOError):
             # It came after all, too late.
-            if data := os.read(self._read_fd, _PID.size):
-                pid = _PID.unpack(data)[0]
+            data = os.read(self._read_fd, _PID.size)
+            if data and (pid := _PID.unpack(data)[0]) > 0:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         os.close(self._read_fd)

@@ -24,12 +24,14 @@ from collections.abc import Collection
 from types import ModuleType
 from typing import Any, TextIO
 
+from tractor._util._stdio import has_stream
 from tractor.ipc._settings import reset_wire_settings
 from tractor.log import PACKAGE
 from tractor.runtime._state import forget_actor
 from tractor.runtime._vars import reset_runtime_vars
 
 from ._frozen import is_frozen
+from ._tracker import forget_tracker
 
 __all__ = ["close_descriptors", "forget_program", "reset_process"]
 
@@ -134,17 +136,16 @@ def _reset_threads() -> None:
 def _renew_streams() -> None:
     """Standard streams without what the parent had buffered, and without a lock that a thread of it held."""
     modes = {"stdin": "r", "stdout": "w", "stderr": "w"}
+    there = [has_stream(fd) for fd in range(3)]
     for fd, (name, mode) in enumerate(modes.items()):
         _of_the_parent.extend((getattr(sys, name), getattr(sys, f"__{name}__")))
-        stream = _open_standard(fd, mode, getattr(sys, f"__{name}__"))
+        stream = _open_standard(fd, mode, getattr(sys, f"__{name}__"), there[fd])
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
 
-def _open_standard(fd: int, mode: str, before: TextIO | None) -> TextIO | None:
-    try:
-        os.fstat(fd)
-    except OSError:
+def _open_standard(fd: int, mode: str, before: TextIO | None, is_there: bool) -> TextIO | None:
+    if not is_there:
         return None
     # Says whether the interpreter was started with `-u`.
     unbuffered = bool(getattr(before, "write_through", False))
@@ -195,6 +196,7 @@ def _forget_multiprocessing() -> None:
     tracker: Any = getattr(
         sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None
     )
+    forget_tracker()
     if tracker is not None:
         tracker._fd = tracker._pid = None
     server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import _thread
 import importlib
+import inspect
 import os
 import shlex
-import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import trio
+
+from tractor import log as _log
+from tractor._util._stdio import replace_missing
 
 from ._contract import SpawnRequest
 from ._fork import fork_in_fresh_thread
 from ._fork_reset import close_descriptors, forget_program, reset_process
 from ._forked import ForkedProc
 from ._pipes import BootedChild, ChildPipes
+from ._signal_help import ENDING
 
 __all__ = ["BACKEND", "ForkBackend", "ForkProcess"]
+
+log = _log.get_logger()
 
 CHILD_MODULE = "tractor._child"
 
@@ -56,11 +63,14 @@ class ForkBackend:
         """Start a child; see :meth:`tractor.spawn._contract.SpawnBackend.start`.
 
         Raises:
-            ValueError: ``proc_kwargs`` holds anything but ``child_sigint='ipc'``.
+            ValueError: ``proc_kwargs`` holds anything but ``child_sigint='ipc'`` and ``after_fork``, a function
+                without arguments that the child calls before it connects: for what a fork leaves as it was, such as
+                a module's own random generators.  What it raises ends the child, and so its start.
             NotImplementedError: ``child_sigint='trio'``.
             RuntimeError: The fork has not happened within 10 s.
         """
         _check_options(request.proc_kwargs)
+        _warn_of_threads()
         # The only checkpoint: from here on there is no point at which a process could get lost.
         await trio.lowlevel.checkpoint()
         return self._launch(request, nursery)
@@ -86,29 +96,59 @@ class ForkBackend:
 
 def _check_options(options: Any) -> None:
     for name, value in options.items():
-        if name != "child_sigint":
+        if name == "after_fork":
+            if not callable(value) or inspect.iscoroutinefunction(value):
+                raise ValueError(
+                    f"after_fork must be a function without arguments, not async, not {value!r}"
+                )
+        elif name != "child_sigint":
             raise ValueError(
                 f"proc_kwargs {name!r} is unknown to spawn backend {BACKEND.key!r}, "
-                "whose only option is child_sigint='ipc'"
+                "whose only options are child_sigint='ipc' and after_fork=<function>"
             )
-        if value == "trio":
+        elif value == "trio":
             raise NotImplementedError(
                 "child_sigint='trio' is not supported: a forked child is cancelled by message, "
                 "child_sigint='ipc'"
             )
-        if value != "ipc":
+        elif value != "ipc":
             raise ValueError(f"child_sigint must be 'ipc', not {value!r}")
+
+
+_OWN_THREADS = ("tractor-", "Trio thread ")
+"""How the names of threads begin that hold no lock which a child could need: the runtime's, and idle ones of trio's."""
+
+_warned_of: set[str] = set()
+
+
+def _warn_of_threads() -> None:
+    """Say once of each thread, by its name, that the fork does without it."""
+    here = threading.current_thread()
+    names = {thread.name for thread in threading.enumerate() if thread is not here}
+    new = sorted(n for n in names - _warned_of if not n.startswith(_OWN_THREADS))
+    if new:
+        _warned_of.update(new)
+        log.warning(
+            "forking while other threads run (%s): a lock that one of them holds is never released in the child, and "
+            "a library may wait for one at the fork itself. Start actors before threads, or use "
+            "start_method='trio'; see the guide on spawn backends",
+            ", ".join(map(repr, new)),
+        )
 
 
 def _run_child(request: SpawnRequest, pipes: ChildPipes, mask: set[int]) -> NoReturn:
     """In the forked child, in its only thread, every signal blocked."""
     if pipes.capture is not None:
         os.dup2(pipes.capture.write_fd, 2)
+    replace_missing()
     close_descriptors(pipes.inherited_fds())
-    # Unblocked by the child once it can handle it.
-    reset_process({*mask, signal.SIGINT})
+    # Unblocked by the child once it can handle them.
+    reset_process({*mask, *ENDING})
     child: Any = sys.modules[CHILD_MODULE]
     forget_program(child.__spec__)
+    after_fork = request.proc_kwargs.get("after_fork")
+    if after_fork is not None:
+        after_fork()
     args = child.ChildArgs(
         request.name,
         request.uuid,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import threading
 import time
 import types
@@ -15,15 +16,18 @@ from typing import Any
 
 import trio
 
+from tractor._util._at_fork import on_fork
 from tractor._util._proc_stat import pid_alive, process_start_time
+from tractor._util._stdio import to_hand_down
 from tractor.runtime._state import current_actor
 
 from ._command import with_path
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
 from ._frozen import is_frozen
-from ._pipes import sigint_blocked
 from ._sentinel import forget, guard, stand_down
+from ._signal_help import held_off
+from ._tracker import tracker_fd
 
 __all__ = [
     "ForkServerClient",
@@ -54,8 +58,7 @@ class ForkServerClient:
     """
 
     def __init__(self) -> None:
-        # Stands in for multiprocessing's resource tracker: that one would live until the end of the program, too,
-        # and a child that needs one starts its own.
+        # Stands in for multiprocessing's resource tracker where there is none.
         self._no_tracker = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._server = _unshared_server(self._no_tracker)
         self._pid: int | None = None
@@ -81,7 +84,8 @@ class ForkServerClient:
             server = self._server
             if server is None:
                 raise EOFError("the fork server was ended meanwhile")
-            with sigint_blocked():
+            # Blocked in it for good: one that is sent to all processes at once is the root's to handle.
+            with held_off():
                 server.ensure_running()
             self._pid = server._forkserver_pid
         status_fd, data_fd = server.connect_to_new_process(fds)
@@ -94,6 +98,11 @@ class ForkServerClient:
             raise
         write_all(data_fd, data)
         return child
+
+    def disown(self) -> None:
+        """In a process that was forked off: it does not keep the fork server alive."""
+        if self._server is not None and self._server._forkserver_alive_fd is not None:
+            os.close(self._server._forkserver_alive_fd)
 
     def stop(self) -> None:
         """End the fork server and reap it.  Idempotent."""
@@ -269,7 +278,7 @@ def _unshared_server(no_tracker: int) -> Any:
     """
     stand_ins = {
         "resource_tracker": types.SimpleNamespace(
-            ensure_running=lambda: None, getfd=lambda: no_tracker
+            ensure_running=lambda: None, getfd=lambda: tracker_fd() or no_tracker
         ),
         "spawn": types.SimpleNamespace(
             get_executable=spawn.get_executable,
@@ -290,7 +299,12 @@ def _unshared_server(no_tracker: int) -> Any:
 
 def _spawn_with_path(path: Any, args: list[str], passfds: list[int]) -> int:
     """Start a fork server that has our import path before it loads anything: not each version's takes it over."""
-    return util.spawnv_passfds(path, _with_own_path(args), passfds)
+    # Where this process has no standard stream, the server gets the null device.
+    command: Any = [path if i == 0 else arg for i, arg in enumerate(_with_own_path(args))]
+    server = subprocess.Popen(command, pass_fds=passfds, **to_hand_down())  # type: ignore[call-overload]
+    # Reaped by its number.
+    server.returncode = 0
+    return int(server.pid)
 
 
 def _with_own_path(args: list[str]) -> list[str]:
@@ -298,6 +312,17 @@ def _with_own_path(args: list[str]) -> list[str]:
         return args
     at = args.index("-c") + 1
     return [*args[:at], with_path(args[at]), *args[at + 1 :]]
+
+
+def _after_fork() -> None:
+    """In what user code has forked off: the server is its parent's, and ends with that one."""
+    global _current
+    current, _current = _current, None
+    if current is not None:
+        current[1].disown()
+
+
+on_fork(_after_fork)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -22,8 +22,9 @@ _RELEASE_INTERVAL = 0.1
 class Lifeline:
     """Watches the processes above this one from a daemon thread.
 
-    The other end of the boot pipe closes when the parent dies or has lost its own parent.  A parent that is stopped,
-    or whose threads all wait for the GIL, can't pass a loss on: those above it are therefore watched, too.
+    The parent's end of the boot pipe sends a byte when it has lost its own parent, and closes when it dies.  A parent
+    that is stopped, or whose threads all wait for the GIL, can't pass a loss on: those above it are therefore
+    watched, too.
 
     On loss, in this order: the lifelines of the own subactors are released, so that all levels of
     a tree run in parallel; ``on_lost`` is called; after ``grace`` the process is left by force,
@@ -57,7 +58,7 @@ class Lifeline:
         self._lock = threading.Lock()
         self._lost = False
         self._stopped = False
-        # A byte wakes the thread.
+        # A byte wakes the thread: what user code has forked off may hold the write end, too.
         self._wake_r, self._wake_w = os.pipe()
         self._above = [ProcessWatch(pid, start_time) for pid, start_time in above]
         self._thread = threading.Thread(target=self._watch, name="tractor-lifeline", daemon=True)
@@ -84,9 +85,8 @@ class Lifeline:
             if self._lost or self._stopped:
                 return
             self._stopped = True
-        # A process that user code has forked holds this end, too: closing it alone would wake nobody.
-        os.write(self._wake_w, b"\0")
-        os.close(self._wake_w)
+            # With the lock held: the thread closes this end as soon as it knows.
+            os.write(self._wake_w, b"\0")
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -99,8 +99,8 @@ class Lifeline:
             if not self._stopped:
                 self._lost = True
         if not self._lost:
-            os.close(self._wake_r)
-            os.close(self._fd)
+            for fd in (self._wake_r, self._wake_w, self._fd):
+                os.close(fd)
             self._close_watches()
             return
         release_all_lifelines()
@@ -117,7 +117,7 @@ class Lifeline:
         os._exit(self._exit_code)
 
     def _wait_for_end(self) -> None:
-        """Return when a process above has ended, at the pipe's end of file, or when woken by :meth:`stop`."""
+        """Return when a process above has ended, when the pipe tells of it, or when woken by :meth:`stop`."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._wake_r, select.POLLIN)
@@ -127,16 +127,8 @@ class Lifeline:
             # One without a descriptor is left to the pipes, which its end goes down by.
             if watch.fd >= 0:
                 poll.register(watch.fd, select.POLLIN)
-        while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if ready - {self._fd}:
-                return
-            try:
-                if not os.read(self._fd, 512):
-                    return
-            except OSError:
-                # A descriptor that cannot be read can never report the parent's death.
-                return
+        # Whatever the pipe has to say, it is the end: a byte, the end of file, or that it can't be read.
+        poll.poll()
 
     def _close_watches(self) -> None:
         for watch in self._above:

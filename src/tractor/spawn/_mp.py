@@ -12,6 +12,7 @@ import importlib
 import io
 import os
 import shlex
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from ._forkserver_client import (
 from ._frozen import is_frozen, require_support
 from ._import_path import import_path
 from ._pipes import BootedChild, ChildPipes
+from ._tracker import use_tracker
 
 __all__ = ["FORKSERVER", "SPAWN", "ForkserverBackend", "SpawnBackend"]
 
@@ -228,10 +230,17 @@ def _run_child(
         boot_fd, real_fd, stderr_fd = inherited
         os.dup2(stderr_fd, 2)
         os.close(stderr_fd)
-        # The fork server had none to hand down; who needs one starts it.
+        own: Any = forkserver._forkserver
+        # The server is the parent's alone; what user code forks off here would keep it alive.
+        os.close(own._forkserver_alive_fd)
+        own._forkserver_alive_fd = own._forkserver_address = None
         tracker: Any = resource_tracker._resource_tracker
-        os.close(tracker._fd)
-        tracker._fd = None
+        if stat.S_ISFIFO(os.fstat(tracker._fd).st_mode):
+            use_tracker(tracker._fd)
+        else:
+            # The fork server had none to hand down; who needs one starts it.
+            os.close(tracker._fd)
+            tracker._fd = None
     # Made by importing multiprocessing; here it would say that the parent's main was replayed.
     sys.modules.pop("__mp_main__", None)
     child: Any = importlib.import_module(CHILD_MODULE)

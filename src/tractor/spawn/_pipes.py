@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from types import TracebackType
 
 import trio
 
-from ._boot import BootRecord, LifelineEnd, open_boot_pipe
+from ._boot import BootRecord, LifelineEnd, dup_above_stdio, open_boot_pipe
 from ._contract import SpawnRequest, selected_start_method
 from ._own_child import ExitSource
 from ._stderr import StderrCapture
+from ._tracker import tracker_fd
 
-__all__ = ["BootedChild", "ChildPipes", "sigint_blocked"]
+__all__ = ["BootedChild", "ChildPipes"]
 
 
 class ChildPipes:
@@ -33,6 +32,7 @@ class ChildPipes:
         request: What is to be started.
         capture: Whether to read the child's stderr until it is configured.
         keeps_numbers: Whether descriptors have the same number in the child; else it has to be told otherwise.
+        own_process: ``False``: the child shares this process, and uses its descriptors.
 
     Raises:
         OSError: Out of descriptors.
@@ -40,31 +40,42 @@ class ChildPipes:
     """
 
     def __init__(
-        self, request: SpawnRequest, *, capture: bool = True, keeps_numbers: bool = True
+        self,
+        request: SpawnRequest,
+        *,
+        capture: bool = True,
+        keeps_numbers: bool = True,
+        own_process: bool = True,
     ) -> None:
         self.capture = StderrCapture() if capture else None
         stderr_fd = self.capture.real_fd if self.capture is not None and keeps_numbers else None
+        tracker = tracker_fd() if keeps_numbers else None
+        self._tracker_fd: int | None = None
         try:
+            if tracker is not None and own_process:
+                # multiprocessing may close the original in a process that is forked off.
+                tracker = self._tracker_fd = dup_above_stdio(tracker)
             self.boot_fd, self.lifeline = open_boot_pipe(
                 BootRecord(
                     authkey=request.authkey,
                     key_is_explicit=request.key_is_explicit,
                     tls=request.tls,
                     stderr_fd=stderr_fd,
+                    tracker_fd=tracker,
                     parent_pid=os.getpid(),
                     start_method=selected_start_method(),
                 )
             )
         except BaseException:
+            self._close_tracker()
             if self.capture is not None:
                 self.capture.close()
             raise
 
     def inherited_fds(self) -> tuple[int, ...]:
         """The descriptors that the child keeps under their numbers, besides 0, 1 and 2."""
-        if self.capture is None:
-            return (self.boot_fd,)
-        return (self.boot_fd, self.capture.real_fd)
+        real_fd = None if self.capture is None else self.capture.real_fd
+        return tuple(fd for fd in (self.boot_fd, real_fd, self._tracker_fd) if fd is not None)
 
     def __enter__(self) -> ChildPipes:
         return self
@@ -81,7 +92,13 @@ class ChildPipes:
                 self.capture.close()
         elif self.capture is not None:
             self.capture.close_child_ends()
+        self._close_tracker()
         os.close(self.boot_fd)
+
+    def _close_tracker(self) -> None:
+        fd, self._tracker_fd = self._tracker_fd, None
+        if fd is not None:
+            os.close(fd)
 
 
 class BootedChild:
@@ -163,20 +180,3 @@ class BootedChild:
             os.close(self._fds.pop())
         if self._capture is not None:
             await self._capture.aclose()
-
-
-@contextlib.contextmanager
-def sigint_blocked() -> Iterator[None]:
-    """Have a child begin with SIGINT blocked; it unblocks it once it can handle it.
-
-    Otherwise a ctrl-c in a terminal, which reaches the whole process group, would hit a starting interpreter and
-    make it print a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

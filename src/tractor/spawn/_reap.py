@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import trio
@@ -12,6 +13,10 @@ from tractor._util._proc_stat import process_start_time as process_start_time
 from ._exit_watch import ExitWatch
 
 __all__ = ["pid_alive", "process_start_time", "wait_pids_gone"]
+
+
+REAP_PAUSE = 0.005
+"""Seconds between looks at a process that is dead, but can't be reaped yet."""
 
 
 async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> set[int]:
@@ -36,11 +41,32 @@ async def wait_pids_gone(pids: Mapping[int, float | None], timeout: float) -> se
             if pid_alive(pid, pids[pid]):
                 await watch.wait()
             alive.discard(pid)
+            await _reap_inherited(pid, pids[pid])
         finally:
             watch.close()
 
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
-            for pid in tuple(alive):
-                nursery.start_soon(wait_one, pid)
+            for pid in pids:
+                if pid in alive:
+                    nursery.start_soon(wait_one, pid)
+                else:
+                    nursery.start_soon(_reap_inherited, pid, pids[pid])
     return alive
+
+
+async def _reap_inherited(pid: int, start_time: float | None) -> None:
+    """Reap a dead process that has become a child of this one by the death of its parent.
+
+    That happens to the first process of a container, and to one that has made itself a subreaper.
+    """
+    # One of several threads counts as dead a moment before it can be reaped.  The number may be a child's of this
+    # process's own by now, whose status is for whoever has started it.
+    while start_time is not None and process_start_time(pid) == start_time:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        except OSError:
+            # It has a parent of its own.
+            return
+        await trio.sleep(REAP_PAUSE)

@@ -1,22 +1,106 @@
-"""Signals in a process that was forked off a thread other than the main one.
+"""Signals of a child that is starting, and in one that was forked off a thread other than the main one.
 
-From CPython 3.13 on the interpreter goes on to mark signals as pending for the main thread of the *parent*.  In such a
-child a handler therefore runs only where a system call is interrupted, or where something asks for pending signals, and
-not while Python code runs.
+From CPython 3.13 on the interpreter goes on to mark signals as pending for the main thread of the *parent*.  In a child
+that a side thread has forked off a handler therefore runs only where a system call is interrupted, or where something
+asks for pending signals, and not while Python code runs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import socket
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import trio
+__all__ = [
+    "ENDING",
+    "EarlySignals",
+    "held_off",
+    "note_forked_off_thread",
+    "run_pending_handlers",
+]
 
-__all__ = ["note_forked_off_thread", "run_handlers", "signals_need_help"]
+ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""The signals that ask a process to end."""
 
 _forked_off_thread = False
+
+
+@contextlib.contextmanager
+def held_off() -> Iterator[None]:
+    """Have a child begin with :data:`ENDING` blocked; it unblocks them once it can handle them.
+
+    Otherwise one that is sent to a whole process group would hit a starting interpreter, which would end without a
+    word, or print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class EarlySignals:
+    """Takes the signals of :data:`ENDING` while there is no loop yet to act on them; in the child.
+
+    It unblocks them, so that no thread that is started from now on has them blocked.  In a thread other than the main
+    one it does nothing.  A signal that the parent had ignored, as SIGHUP under ``nohup``, stays ignored.
+
+    Attributes:
+        numbers: those that it takes.
+        on_note: called by the handler.
+
+    Args:
+        own_process: ``False``: the child shares its parent's process, and leaves its signals alone.
+    """
+
+    def __init__(self, own_process: bool = True) -> None:
+        self._times: dict[int, float] = {}
+        self.on_note: Callable[[], object] = lambda: None
+        self.numbers: set[int] = set()
+        if not own_process or threading.current_thread() is not threading.main_thread():
+            return
+        for number in ENDING:
+            if number == signal.SIGINT or signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, self._note)
+                self.numbers.add(number)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+    def _note(self, number: int, _frame: Any) -> None:
+        self._times.setdefault(number, time.monotonic())
+        self.on_note()
+
+    def came(self) -> bool:
+        """Whether a signal has come that nobody has taken."""
+        run_pending_handlers()
+        return bool(self._times)
+
+    def take(self) -> dict[int, float]:
+        """The signals that have come since the last call, and when, on the monotonic clock."""
+        run_pending_handlers()
+        taken, self._times = self._times, {}
+        return taken
+
+    def end_by_it(self) -> None:
+        """End the process by the first signal that has come, if one has."""
+        for number in self._times:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def stop(self) -> None:
+        """The loop has ended: from now on they end the process as ever, but for SIGINT, which is not heard."""
+        for number in self.numbers - {signal.SIGINT}:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def note_forked_off_thread() -> None:
@@ -25,29 +109,8 @@ def note_forked_off_thread() -> None:
     _forked_off_thread = True
 
 
-def signals_need_help() -> bool:
-    """Whether handlers would not run by themselves here."""
-    return _forked_off_thread and sys.version_info >= (3, 13)
-
-
-async def run_handlers(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Have signal handlers run when the loop's turn comes, until cancelled; in the main thread.
-
-    A signal still writes to the wakeup descriptor, whatever the interpreter thinks is its main thread.
-    """
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        reader.setblocking(False)
-        writer.setblocking(False)
-        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        try:
-            task_status.started()
-            while True:
-                # Asks for what is pending, and changes nothing.
-                signal.pthread_sigmask(signal.SIG_BLOCK, ())
-                await trio.lowlevel.wait_readable(reader)
-                with contextlib.suppress(BlockingIOError):
-                    while reader.recv(4096):
-                        pass
-        finally:
-            signal.set_wakeup_fd(before)
+def run_pending_handlers() -> None:
+    """Run the handlers of signals that have come, where the interpreter would not do so by itself."""
+    if _forked_off_thread and sys.version_info >= (3, 13):
+        # Asks for what is pending, and changes nothing.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -8,6 +8,7 @@ import os
 import trio
 
 from tractor._util._proc_stat import OUT_OF_RESOURCES
+from tractor._util._stdio import has_stream
 
 from ._boot import dup_above_stdio
 
@@ -32,11 +33,9 @@ class StderrCapture:
     """
 
     def __init__(self) -> None:
-        try:
+        if has_stream(2):
             self.real_fd = dup_above_stdio(2)
-        except OSError as exc:
-            if exc.errno in OUT_OF_RESOURCES:
-                raise
+        else:
             # Without a stderr of our own the child has none either.
             null = os.open(os.devnull, os.O_WRONLY)
             try:

@@ -11,6 +11,7 @@ import sys
 import trio
 
 from tractor import log as _log
+from tractor._util._stdio import NAMES, has_stream
 
 from ._boot import LifelineEnd, dup_above_stdio
 from ._contract import SpawnRequest
@@ -194,7 +195,7 @@ class SubintBackend:
 
     @trio.lowlevel.enable_ki_protection
     def _launch(self, request: SpawnRequest) -> SubintProcess:
-        with ChildPipes(request, capture=False) as pipes:
+        with ChildPipes(request, capture=False, own_process=False) as pipes:
             boot_fd = dup_above_stdio(pipes.boot_fd)
             try:
                 return SubintProcess(
@@ -208,8 +209,16 @@ class SubintBackend:
         """The code to run: what takes time and needs nobody's answer, then the subactor itself."""
         values = (request.name, request.uuid, tuple(request.parent_addr), boot_fd)
         args = (*values, request.loglevel, request.infect_asyncio, False)
+        missing = [name for fd, name in enumerate(NAMES) if not has_stream(fd)]
+        prepare = [
+            "import sys",
+            f"sys.path[:] = {import_path()!a}",
+            f"for _name in {missing!a}: setattr(sys, _name, None); setattr(sys, f'__{{_name}}__', None)",
+            _SHORT_LIVED_WORKERS,
+            self._bootstrap,
+        ]
         return [
-            f"import sys\nsys.path[:] = {import_path()!a}\n{_SHORT_LIVED_WORKERS}\n{self._bootstrap}",
+            "\n".join(prepare),
             f"raise SystemExit(run_child(ChildArgs(*{args!a})))",
         ]
 

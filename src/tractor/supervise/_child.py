@@ -19,7 +19,7 @@ from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_addres
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
 from tractor.ipc._dirs import has_shm_records
-from tractor.ipc._uds import answers
+from tractor.ipc._uds_leftovers import answers
 from tractor.msg.types import Aid, Error, SpawnSpec, Uid
 from tractor.runtime._calls import PendingCall, request
 from tractor.runtime._late import load_late

@@ -685,6 +685,7 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
                     yield an
             except BaseException as exc:
                 body_exc = exc
+            actor.end_if_copy(body_exc)
             try:
                 await an.finish(body_exc)
             except BaseException as exc:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tractor.ipc._uds_leftovers import find_orphaned_uds as find_orphaned_uds
+    from tractor.ipc._uds_leftovers import reap_uds as reap_uds
     from tractor.testing._addrs import get_rando_addr as get_rando_addr
     from tractor.testing._faults import break_ipc as break_ipc
     from tractor.testing._faults import expect_ctxc as expect_ctxc
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from tractor.testing._reap_shm import find_orphaned_shm as find_orphaned_shm
     from tractor.testing._reap_shm import reap_shm as reap_shm
     from tractor.testing._reap_signals import reap as reap
-    from tractor.testing._reap_uds import find_orphaned_uds as find_orphaned_uds
-    from tractor.testing._reap_uds import reap_uds as reap_uds
     from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
     from tractor.testing._runner import tractor_test as tractor_test
     from tractor.testing._samples import examples_dir as examples_dir
@@ -47,7 +47,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "reap_shm",
         ),
         "tractor.testing._reap_signals": ("reap",),
-        "tractor.testing._reap_uds": (
+        "tractor.ipc._uds_leftovers": (
             "find_orphaned_uds",
             "reap_uds",
         ),

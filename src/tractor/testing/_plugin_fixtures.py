@@ -15,13 +15,13 @@ import trio
 
 from tractor import log as _log
 from tractor.ipc._addr import UnwrappedAddress
+from tractor.ipc._uds_leftovers import find_orphaned_uds, reap_uds
 from tractor.runtime._vars import get_runtime_vars, set_runtime_vars
 from tractor.testing import _timeouts
 from tractor.testing._addrs import get_rando_addr
 from tractor.testing._plugin_config import forks, session_transports
 from tractor.testing._reap_procs import find_descendants
 from tractor.testing._reap_signals import reap
-from tractor.testing._reap_uds import find_orphaned_uds, reap_uds
 from tractor.testing._runaway import find_runaway_subactors
 
 # -- what the command line says --

@@ -16,6 +16,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import DebugRequestError, TransportClosed
+from tractor._util._at_fork import close_in_child
 from tractor._util._groups import collapse_eg
 from tractor.devx._stack_dump import arm, disarm, interrupt_main_thread, is_armed
 from tractor.devx.debug._attach_wire import Wire
@@ -77,6 +78,7 @@ class AttachServer:
         addr = debug_addr(actor.aid.name, actor.pid)
         self._path = str(addr.sockpath)
         self._listener = bind_uds(addr)
+        close_in_child(self._listener)
         os.chmod(self._path, 0o600)
         self._inode = os.stat(self._path).st_ino
         self._wake_read, self._wake = os.pipe()

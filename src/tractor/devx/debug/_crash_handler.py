@@ -18,7 +18,7 @@ from tractor.devx.debug._greenback import sync_pauses
 from tractor.devx.debug._holder import current_ident, describe
 from tractor.devx.debug._session import Holder, Lease, ReplFixture, enter_fixture, say_crashed
 from tractor.devx.debug._sync import current_holder, take_terminal
-from tractor.runtime._state import current_actor, debug_mode
+from tractor.runtime._state import debug_mode, process_actor
 
 __all__ = ["maybe_open_crash_handler", "open_crash_handler"]
 
@@ -129,7 +129,7 @@ def _is_only(exc: BaseException, types: tuple[type[BaseException], ...]) -> bool
 def _terminal() -> tuple[Holder, Lease | None]:
     """Who crashed, and the terminal, where it can be waited for."""
     ident = current_ident()
-    if current_actor(err_on_no_runtime=False) is not None:
+    if process_actor() is not None:
         try:
             pauses = sync_pauses()
             holder = current_holder(pauses)

@@ -14,7 +14,7 @@ import trio
 import tractor
 from tractor._errors import InternalError
 from tractor._util._breakpoint import greenback_is_there
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
 
 __all__ = [
@@ -97,7 +97,7 @@ async def maybe_init_greenback() -> bool:
         NoRuntime: this process is no actor.
     """
     global _pauses
-    actor = current_actor()
+    actor = process_actor(err_on_no_runtime=True)
     settings = runtime_vars()
     settings.use_greenback = settings.use_greenback and greenback_is_there()
     if not settings.use_greenback:

@@ -24,7 +24,7 @@ from tractor.devx.debug._session import (
 )
 from tractor.devx.debug._status import _repl_fail_msg
 from tractor.msg.types import Uid
-from tractor.runtime._state import current_actor, debug_mode
+from tractor.runtime._state import debug_mode, process_actor
 
 __all__ = [
     "acquire_debug_lock",
@@ -64,7 +64,7 @@ async def pause(
         bdb.BdbQuit: at the next line: the user has quit the REPL.
     """
     __tracebackhide__ = hide_tb
-    current_actor()
+    process_actor(err_on_no_runtime=True)
     frame = api_frame or sys._getframe()
     repl = await _open(hide_tb, shield, repl_fixture)
     if repl is not None:
@@ -153,7 +153,7 @@ async def maybe_wait_for_debugger(
     Returns:
         Whether there was something to wait for.
     """
-    actor = current_actor()
+    actor = process_actor(err_on_no_runtime=True)
     waited = False
     if not (child_in_debug or debug_mode()) and not isinstance(actor.hooks, Debugger):
         await trio.lowlevel.checkpoint()
@@ -187,7 +187,7 @@ async def acquire_debug_lock(subactor_uid: Uid) -> AsyncIterator[Any]:
         ValueError: the uid is another actor's.
         DebugRequestError: the terminal was refused.
     """
-    actor = current_actor()
+    actor = process_actor(err_on_no_runtime=True)
     if tuple(subactor_uid) != actor.aid.uid:
         raise ValueError(
             f"the terminal can be had for this actor {actor.aid.uid} only, not for {subactor_uid}"

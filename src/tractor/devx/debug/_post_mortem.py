@@ -26,7 +26,7 @@ from tractor.devx.debug._session import (
     say_crashed,
 )
 from tractor.devx.debug._status import BoxedMaybeException, _repl_fail_msg
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
@@ -131,7 +131,7 @@ async def post_mortem(
         trio.Cancelled: the scope is cancelled, and ``shield`` is false.
     """
     __tracebackhide__ = hide_tb
-    current_actor()
+    process_actor(err_on_no_runtime=True)
     exc = sys.exc_info()[1]
     found = tb or (exc.__traceback__ if exc is not None else None)
     if found is None:

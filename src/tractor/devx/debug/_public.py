@@ -10,7 +10,7 @@ from tractor._proto.repl_lock import ReplState
 from tractor.devx.debug._hooks import Debugger
 from tractor.devx.debug._status import LockStatistics
 from tractor.msg.types import Uid
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 
 if TYPE_CHECKING:
     from tractor.devx.debug._repl import PdbREPL
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def _debugger() -> Debugger | None:
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     hooks = None if actor is None else actor.hooks
     return hooks if isinstance(hooks, Debugger) else None
 

@@ -15,7 +15,7 @@ from tractor.msg.types import Error, Return
 from tractor.runtime._actor import Actor
 from tractor.runtime._calls import boxed, request
 from tractor.runtime._serve import put_return
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 
 __all__ = ["crashing", "respawn_command", "respawn_if_wanted", "serve_respawn"]
 
@@ -40,7 +40,7 @@ def crashing(exc: BaseException) -> Iterator[None]:
 
 def respawn_command(repl: Any, arg: str) -> bool:
     """The command; whether the REPL is left by it."""
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     if actor is None:
         repl.error("there is no actor in this process, and so nothing to respawn")
         return False
@@ -137,7 +137,7 @@ async def respawn_if_wanted() -> None:
     if task not in _wanted:
         return
     _wanted.discard(task)
-    actor = current_actor()
+    actor = process_actor(err_on_no_runtime=True)
     parent = actor.parent_chan
     assert parent is not None
     try:

@@ -17,7 +17,7 @@ from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug._hooks import Debugger, debugger_of
 from tractor.devx.debug._request import LocalAsk, UpRequest
 from tractor.devx.debug._status import BoxedMaybeException, Holder, _crash_msg, _pause_msg
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
 
 __all__ = [
@@ -88,7 +88,7 @@ class Lease:
 
 def holds_repl(ident: object) -> bool:
     """Whether that task or thread of this actor has the REPL already, so that a further pause is a no-op."""
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     return actor is not None and isinstance(actor.hooks, Debugger) and actor.hooks.owns(ident)
 
 
@@ -108,7 +108,7 @@ async def acquire(holder: Holder, *, shield: bool = False) -> Lease:
         DebugStateError: ``holder`` has, or waits for, it already.
         trio.Cancelled: nothing is held.
     """
-    debugger = debugger_of(current_actor())
+    debugger = debugger_of(process_actor(err_on_no_runtime=True))
     if holder.ident == debugger.record.owner or holder.ident in debugger.record.queue:
         raise DebugStateError(f"{holder.text} holds or awaits the REPL already")
     with trio.CancelScope(shield=shield):
@@ -175,7 +175,7 @@ def _hide_frames(shown: traceback.TracebackException, exc: BaseException) -> Non
 
 
 def _uid_text() -> str:
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     return "(no actor)" if actor is None else str(actor.aid.uid)
 
 

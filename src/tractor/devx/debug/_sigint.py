@@ -7,7 +7,7 @@ import threading
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 
 __all__ = ["SigintShield", "TakesCtrlC", "sigint_shield"]
 
@@ -56,7 +56,7 @@ def sigint_shield(signum: int, frame: FrameType | None, *_args: Any) -> None:
     Raises:
         KeyboardInterrupt: there is no runtime, or one that is being cancelled already, and no REPL.
     """
-    actor = current_actor(err_on_no_runtime=False)
+    actor = process_actor()
     hooks = None if actor is None else actor.hooks
     if not isinstance(hooks, TakesCtrlC):
         raise KeyboardInterrupt

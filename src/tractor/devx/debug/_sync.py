@@ -28,7 +28,7 @@ from tractor.devx.debug._session import (
     say_paused,
 )
 from tractor.devx.debug._status import _repl_fail_msg
-from tractor.runtime._state import current_actor
+from tractor.runtime._state import process_actor
 
 if TYPE_CHECKING:
     from tractor.devx.debug._repl import PdbREPL
@@ -72,7 +72,7 @@ def pause_from_sync(
     frame = (api_frame or sys._getframe()).f_back
     assert frame is not None, "called by nobody"
     lease = None
-    if current_actor(err_on_no_runtime=not allow_no_runtime) is None:
+    if process_actor(err_on_no_runtime=not allow_no_runtime) is None:
         holder = Holder(current_ident(), describe(current_ident()))
     else:
         pauses = sync_pauses()
@@ -177,7 +177,7 @@ def retake(repl: PdbREPL) -> Callable[[], None] | None:
     Returns:
         What gives it back; ``None``: it can't be had from here.
     """
-    if current_actor(err_on_no_runtime=False) is None:
+    if process_actor() is None:
         return lambda: None
     try:
         pauses = sync_pauses()

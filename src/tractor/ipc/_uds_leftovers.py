@@ -1,4 +1,4 @@
-"""Finding and removing socket files of actors that died."""
+"""Finding and removing socket files of actors that died: by people, by the next root, by a registrar."""
 
 from __future__ import annotations
 
@@ -7,21 +7,36 @@ import errno
 import functools
 import os
 import re
+import socket
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from tractor._util._proc_stat import pid_alive, process_start_time
 from tractor.ipc._addr import UDSAddress
-from tractor.ipc._dirs import runtime_dir_path
-from tractor.ipc._uds import answers
+from tractor.ipc._dirs import get_runtime_dir, runtime_dir_path
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["find_orphaned_uds", "reap_uds"]
+__all__ = [
+    "FileMark",
+    "file_mark",
+    "find_orphaned_uds",
+    "note_bound",
+    "reap_uds",
+    "remove_if_dead",
+    "sweep",
+]
+
+FileMark: TypeAlias = tuple[int, int, int]
+"""Device, inode and time of change: inodes are used again, but not with the same time."""
+
+RECORDS = "sockets"
+"""The part of the runtime directory with a record of each socket file whose name does not tell its process."""
 
 SOCKET_NAME = re.compile(r".+@(?P<pid>[1-9]\d{0,9})\.sock", re.DOTALL)
 
@@ -31,6 +46,122 @@ LOCK_INTERVAL = 0.02
 
 CLOCK_SLACK = 5.0
 """Seconds by which a process must be younger than a file to be none that made it."""
+
+
+def answers(path: str) -> bool:
+    """Whether something accepts at a socket file, or might: only a refusal tells that nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+        return True
+
+
+def file_mark(path: str | os.PathLike[str]) -> FileMark | None:
+    """What tells a socket file from a later one at its path; ``None``: there is no socket of the own user."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
+        return None
+    return info.st_dev, info.st_ino, info.st_ctime_ns
+
+
+def remove_if_dead(path: Path, mark: FileMark) -> bool:
+    """Remove a socket file at which nobody listens any more.  Never waits.
+
+    Args:
+        path: the file.
+        mark: its :func:`file_mark` while somebody listened; another file is left alone.
+
+    Returns:
+        Whether that is settled: the file is gone, or is another one; ``False``: something answers, or another process
+        is just binding in that directory.
+    """
+    if file_mark(path) != mark:
+        return True
+    if answers(str(path)):
+        return False
+    try:
+        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Once more: nobody can begin to listen there now.
+        if file_mark(path) == mark and not answers(str(path)):
+            os.unlink(path)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Gone, or in a directory that can't be written to.
+        return True
+    finally:
+        os.close(fd)
+    return True
+
+
+def note_bound(path: Path) -> Callable[[], None]:
+    """Record that this process listens at a socket file, unless its name tells so, for a later root.
+
+    Returns:
+        Removes the record.
+    """
+    mark = file_mark(path)
+    if mark is None or SOCKET_NAME.fullmatch(path.name):
+        return lambda: None
+    pid = os.getpid()
+    text = "\n".join([repr(process_start_time(pid)), *map(str, mark), os.path.abspath(path)])
+    try:
+        record = get_runtime_dir(RECORDS) / f"{pid}.{mark[1]}"
+        record.write_text(text, errors="surrogateescape")
+    except OSError:
+        # Without a record the file just stays, should this process be killed.
+        return lambda: None
+    return lambda: record.unlink(missing_ok=True)
+
+
+def sweep(directory: str | os.PathLike[str]) -> list[Path]:
+    """Remove what dead actors have left in a directory where a root is about to live; nothing is waited for.
+
+    Args:
+        directory: where sockets are; its subdirectories are looked into only if it is the runtime directory.
+
+    Returns:
+        The removed files.
+    """
+    top = Path(directory)
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        if top == runtime_dir_path():
+            found = find_orphaned_uds(top)
+        else:
+            names = [name for name in os.listdir(top) if SOCKET_NAME.fullmatch(name)]
+            found = [path for path in map(top.joinpath, names) if _why_not_orphaned(path) is None]
+    marked = {path: mark for path in found if (mark := file_mark(path)) is not None}
+    marked.update(_recorded_by_dead(top))
+    for path, mark in marked.items():
+        remove_if_dead(path, mark)
+    return [path for path in marked if not os.path.lexists(path)]
+
+
+def _recorded_by_dead(directory: Path) -> Iterator[tuple[Path, FileMark]]:
+    """The socket files in ``directory`` that processes have recorded which are dead; the records go."""
+    with contextlib.suppress(OSError):
+        for record in (runtime_dir_path() / RECORDS).iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                start, *mark, path = record.read_text(errors="surrogateescape").split("\n", 4)
+                pid = int(record.name.partition(".")[0])
+                gone = not pid_alive(pid, None if start == "None" else float(start))
+                if gone and Path(path).parent == Path(os.path.abspath(directory)):
+                    device, inode, changed = map(int, mark)
+                    yield Path(path), (device, inode, changed)
+                    record.unlink()
 
 
 def find_orphaned_uds(directory: str | os.PathLike[str] | None = None) -> list[Path]:

@@ -1,0 +1,164 @@
+"""What user code forks off is no actor: there the process is put back to what it was without a runtime.
+
+``multiprocessing`` with its ``fork`` method, pools, data loaders, a bare ``os.fork()``: the child has the parent's
+memory, and with it the runtime's signal handlers, its wake-up descriptor and a second copy of every socket.  With them
+it would ignore what is to end it, wake up its parent's loop with its own signals, and hide the parent's end from peers
+that wait for an end of file.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol
+
+__all__ = [
+    "arm",
+    "close_in_child",
+    "flush_standard_streams",
+    "go_on",
+    "leave_copy",
+    "note_handler",
+    "on_fork",
+    "undone_in_child",
+]
+
+
+class Closable(Protocol):
+    """A socket, or what else owns a descriptor, and can be referred to weakly."""
+
+    def close(self) -> object:
+        """Close this process's descriptor, and do nothing else."""
+
+
+_closables: weakref.WeakSet[Any] = weakref.WeakSet()
+_callbacks: list[Callable[[], None]] = []
+_undo: list[Callable[[], None]] = []
+_handlers_before: dict[int, Any] = {}
+_own_handlers: weakref.WeakSet[Any] = weakref.WeakSet()
+_hook_installed = False
+_armed = False
+
+
+def arm(armed: bool) -> None:
+    """A runtime begins to change this process, or has put everything back."""
+    global _hook_installed, _armed
+    if armed and not _hook_installed and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
+        _hook_installed = True
+    if armed and not _armed:
+        _handlers_before.update(
+            {number: signal.getsignal(number) for number in signal.valid_signals()}
+        )
+    _armed = armed
+
+
+def close_in_child(closable: Closable) -> None:
+    """Have ``closable`` closed in whatever is forked off while it is open."""
+    _closables.add(closable)
+
+
+def note_handler(handler: Any) -> None:
+    """A signal handler is the runtime's, whatever module it was defined in."""
+    _own_handlers.add(handler)
+
+
+def on_fork(callback: Callable[[], None]) -> None:
+    """Call this in every child that is forked off while a runtime is open; for modules, once."""
+    _callbacks.append(callback)
+
+
+@contextmanager
+def undone_in_child(undo: Callable[[], None]) -> Iterator[None]:
+    """For the length of the block: call this in what is forked off."""
+    _undo.append(undo)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            _undo.remove(undo)
+
+
+def _after_fork() -> None:
+    """In the child; of what fails here nothing may keep the rest from being done."""
+    global _armed
+    if not _armed:
+        return
+    _armed = False
+    with contextlib.suppress(ValueError, OSError):
+        _put_signals_back()
+    for closable in list(_closables):
+        with contextlib.suppress(OSError):
+            closable.close()
+    _closables.clear()
+    for callback in [*reversed(_undo), *_callbacks]:
+        with contextlib.suppress(Exception):
+            callback()
+    _undo.clear()
+    _handlers_before.clear()
+
+
+def _put_signals_back() -> None:
+    # The parent's loop reads what is written there.
+    signal.set_wakeup_fd(-1)
+    for number, before in _handlers_before.items():
+        if _is_ours(signal.getsignal(number)):
+            if _is_ours(before):
+                interrupt = number == signal.SIGINT
+                before = signal.default_int_handler if interrupt else signal.SIG_DFL
+            signal.signal(number, before)
+
+
+def _is_ours(handler: Any) -> bool:
+    """Whether a handler acts on the runtime, or on trio's loop; another one is the user's, and stays."""
+    if not callable(handler) or isinstance(handler, signal.Handlers):
+        return False
+    module = getattr(handler, "__module__", None) or ""
+    if module.partition(".")[0] == "tractor" or module.startswith("trio._core."):
+        return True
+    with contextlib.suppress(TypeError):
+        return handler in _own_handlers
+    return False
+
+
+def go_on(exc: BaseException | None = None) -> None:
+    """What an actor's process does where a fork of it calls :func:`leave_copy`: nothing."""
+
+
+def leave_copy(exc: BaseException | None = None) -> NoReturn:
+    """End a forked-off process whose user code has come back to the runtime's code.
+
+    That code is the parent's: it would answer the parent's callers, and take its subactors and files down, a second
+    time.  The process ends as a program does: exit handlers, buffers, and the exit status that ``exc`` asks for.
+    """
+    status: Any = 0
+    if isinstance(exc, SystemExit):
+        status = exc.code
+        if not isinstance(status, int | None):
+            with contextlib.suppress(Exception):
+                print(status, file=sys.stderr)
+            status = 1
+    elif exc is not None:
+        status = 130 if isinstance(exc, KeyboardInterrupt) else 1
+        with contextlib.suppress(Exception):
+            sys.excepthook(type(exc), exc, exc.__traceback__)
+    with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+    flush_standard_streams()
+    os._exit((status or 0) & 0xFF)
+
+
+def flush_standard_streams() -> None:
+    """Write out what is buffered for stdout and stderr; a stream that is closed, missing or full is passed over."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
