@@ -41,6 +41,9 @@ END_TIMEOUT = 0.5
 QUIET_TIMEOUT = 10.0
 """Seconds without a grant after which a sender logs that the other side shows no sign of reading."""
 
+_AT_HAND = (list, tuple, range, deque, set, frozenset, dict, str, bytes, bytearray)
+"""Iterables that run no code between their values."""
+
 
 class Rerouted(Exception):
     """The stream's messages go through a broadcaster from now on: the direct reader must ask there."""
@@ -343,14 +346,15 @@ class StreamPort:
         """
         await self._turns.give_way()
         transport = self.chan.transport
+        # Where the next value comes from may be code of the user's that computes: what it gave before must not wait.
+        now = not isinstance(values, _AT_HAND)
         try:
             for value in values:
                 if not self.may_put():
                     transport.write_now()
                     await self._wait_may_put()
-                self._put(value, now=False)
+                self._put(value, now=now)
                 if transport.write_is_due:
-                    # The values may come from a generator that computes.
                     transport.write_now()
             transport.write_now()
             if transport.unsent:
