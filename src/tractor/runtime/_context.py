@@ -87,6 +87,8 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         # This side has asked for the strict mode.
         self._chose_strict = False
         self._result_waiters = 0
+        # The stream was given up, and the peer has not heard of it.
+        self._stop_is_due = False
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
@@ -320,6 +322,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     async def _wait_result(self) -> None:
         """Wait for the end; a peer that streams to a side without a stream must come to its end, too."""
+        self.tell_abandoned()
         port = self._port
         if self._dialog.stream is not StreamState.IDLE or port.recv.strict or self._dialog.ended:
             await self._wait_end()
@@ -372,6 +375,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
     async def drain(self, keep: int) -> tuple[Return[Any] | Error | None, list[Yield[Any]]]:
         """Discard what is streamed until the dialog's end; see ``tractor.msg.drain_to_final_msg()``."""
         self._parent_only("drain_to_final_msg")
+        self.tell_abandoned()
         port = self._port
         drained: list[Yield[Any]] = [
             Yield(self._cid, raw) for raw in itertools.islice(port.buffer, keep)
@@ -483,6 +487,9 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         port = self._port
         if size is not None:
             port.recv.resize(size)
+        if port.lossy:
+            # Another task waits for the result; from here on there is a reader, for whom everything is held.
+            port.begin_loss(False)
         if not self._dialog.ended:
             if overruns is not None or back_pressure is False:
                 self._be_strict(overruns)
@@ -532,12 +539,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         """Close this side of the stream; the peer is told unless the dialog is over."""
         port = self._port
         if Do.SEND_STOP in self._dialog.handle_stream(Event.CLOSE) and not self._dialog.ended:
-            try:
-                self._chan.transport.put_now(Stop(self._cid))
-            except TransportClosed as exc:
-                log.transport(
-                    "the end of a stream could not be told to %s: %s", self._chan.peer, exc
-                )
+            self._put_stop()
         port.drop_buffer()
         port.closed = True
         port.wake()
@@ -547,10 +549,25 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     def abandon_stream(self) -> None:
         """Close this side without telling the peer, which learns of the reason from the dialog."""
-        self._dialog.handle_stream(Event.CLOSE)
+        self._stop_is_due = Do.SEND_STOP in self._dialog.handle_stream(Event.CLOSE)
         self._port.drop_buffer()
         self._port.closed = True
         self._port.wake()
+
+    def tell_abandoned(self) -> None:
+        """Tell the peer that nobody reads any more here, where what has ended the stream's block did not end the dialog.
+
+        A deadline around the block, or an error that was handled behind it: the peer would send for ever.
+        """
+        if self._stop_is_due and not self._dialog.ended:
+            self._stop_is_due = False
+            self._put_stop()
+
+    def _put_stop(self) -> None:
+        try:
+            self._chan.transport.put_now(Stop(self._cid))
+        except TransportClosed as exc:
+            log.transport("the end of a stream could not be told to %s: %s", self._chan.peer, exc)
 
     async def send_yield(self, value: Any) -> None:
         """The outdated way to send on a one-way stream."""

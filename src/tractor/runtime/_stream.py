@@ -148,11 +148,12 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         """Send messages in order, as one step: one cancellation point, and few system calls for all of them.
 
         Cancelled while it waits for the peer to read, it has sent the values before; ``statistics().sent`` says how
-        many messages that makes in all.  An iterator that computes between its values is no reason to wait: what it
-        gave before is written.
+        many messages that makes in all.
 
         Args:
-            values: an iterable, read as far as the messages go.
+            values: an iterable, read as far as the messages go.  Only containers at hand (list, tuple, range, deque,
+                set, dict) leave in few system calls: what any other gives is written before it is asked for more,
+                because it may compute.
 
         Raises:
             Exception: as :meth:`send`; the values before have been sent.
