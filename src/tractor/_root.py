@@ -263,11 +263,12 @@ async def open_root_actor(
         ImportError: another package's transport can't be loaded.
         BaseException: what the block raised, as itself; of a group that holds one error, that error.
     """
+    # Before anything else is looked at: a script without a main guard must be told of that.
+    refuse_in_replay(any_thread=True)
     claim_process()
     with contextlib.ExitStack() as undo:
         undo.callback(release_process)
         undo.enter_context(numbers_taken())
-        refuse_in_replay(any_thread=True)
         name = require_name(name)
         if tls is not None and not isinstance(tls, TLSConfig):
             raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")

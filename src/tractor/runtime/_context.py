@@ -322,7 +322,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     async def _wait_result(self) -> None:
         """Wait for the end; a peer that streams to a side without a stream must come to its end, too."""
-        self.tell_abandoned()
+        self._tell_abandoned()
         port = self._port
         if self._dialog.stream is not StreamState.IDLE or port.recv.strict or self._dialog.ended:
             await self._wait_end()
@@ -375,7 +375,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
     async def drain(self, keep: int) -> tuple[Return[Any] | Error | None, list[Yield[Any]]]:
         """Discard what is streamed until the dialog's end; see ``tractor.msg.drain_to_final_msg()``."""
         self._parent_only("drain_to_final_msg")
-        self.tell_abandoned()
+        self._tell_abandoned()
         port = self._port
         drained: list[Yield[Any]] = [
             Yield(self._cid, raw) for raw in itertools.islice(port.buffer, keep)
@@ -554,10 +554,10 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         self._port.closed = True
         self._port.wake()
 
-    def tell_abandoned(self) -> None:
-        """Tell the peer that nobody reads any more here, where what has ended the stream's block did not end the dialog.
+    def _tell_abandoned(self) -> None:
+        """Tell the peer that nobody reads here any more, if the dialog goes on after the stream was given up.
 
-        A deadline around the block, or an error that was handled behind it: the peer would send for ever.
+        A deadline around the stream's block, or an error that was handled behind it: the peer would send for ever.
         """
         if self._stop_is_due and not self._dialog.ended:
             self._stop_is_due = False

@@ -139,7 +139,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         dialog = ctx._dialog
         if not dialog.ended:
             dialog.handle(Event.LEFT)
-            ctx.tell_abandoned()
+            ctx._tell_abandoned()
             # Nobody will read these any more; a peer that waits for their credit must go on.
             ctx._port.drop_buffer()
             try:
