@@ -541,9 +541,9 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         self._port.wake()
 
     def tell_abandoned(self) -> None:
-        """Tell the peer that nobody reads any more here, where what has ended the stream's block did not end the dialog.
+        """Tell the peer that nobody reads here any more, if the dialog goes on after the stream was given up.
 
-        A deadline around the block, or an error that was handled behind it: the peer would send for ever.
+        A deadline around the stream's block, or an error that was handled behind it: the peer would send for ever.
         """
         if self._stop_is_due and not self._dialog.ended:
             self._stop_is_due = False
