@@ -20,7 +20,7 @@ from tractor import log as _log
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._at_fork import flush_standard_streams, undone_in_child
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
-from tractor._util._groups import is_multi_cancelled, raise_as_it_was, the_one_error
+from tractor._util._groups import is_multi_cancelled, raise_as_it_was
 from tractor._util._names import plain_text, require_name
 from tractor._util._stdio import numbers_taken
 from tractor.discovery._probe import Probe, probe_all
@@ -50,6 +50,7 @@ from tractor.ipc._transports import needs_key
 from tractor.ipc._uds_leftovers import sweep
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
+from tractor.runtime._calls import told_once
 from tractor.runtime._group_signals import note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
@@ -378,7 +379,7 @@ async def open_root_actor(
             try:
                 yield actor
             except BaseException as exc:
-                one = the_one_error(exc)
+                one = told_once(exc) or exc
                 if not is_multi_cancelled(one):
                     await actor.hooks.on_crash(one)
                 raise_as_it_was(one)

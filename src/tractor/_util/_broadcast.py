@@ -148,6 +148,11 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
         """The number of the value that it reads next."""
         return self._next
 
+    @property
+    def lags(self) -> bool:
+        """Whether values were overwritten that it has not read: the next receive tells."""
+        return self._source.received - len(self._source.ring) > self._next
+
     def _take(self) -> T:
         """The next value; raises WouldBlock, Lagged, or how this or the source ended."""
         if self._closed:

@@ -232,9 +232,9 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         _checked_limit(limit)
         values = [await self.receive()]
         if self._broadcaster is not None:
-            # Whatever ends the stream is final: the next call raises it.
+            # Whatever ends the stream is final: the next call raises it.  A loss is told once, so it is left for that.
             with contextlib.suppress(Exception):
-                while len(values) < limit:
+                while len(values) < limit and not self._broadcaster.lags:
                     values.append(self._broadcaster.receive_nowait())
             return values
         if limit > 1 and self._port.buffer:
