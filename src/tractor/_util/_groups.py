@@ -61,6 +61,9 @@ def the_one_error(exc: BaseException) -> BaseException:
             found = one
     if found is None:
         return exc
+    if found.__traceback__ is None:
+        # Made, but never raised by itself: it went where its group went.
+        found.__traceback__ = exc.__traceback__
     for group in above:
         for note in getattr(group, "__notes__", ()):
             if note not in getattr(found, "__notes__", ()):
