@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import tractor
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.rst"))]
 PROGRAM_LIMIT = 30
@@ -45,6 +47,37 @@ def programs(page: Path) -> Iterator[Program]:
 
 
 PROGRAMS = [program for page in PAGES for program in programs(page)]
+
+
+def guides() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
+
+
+def test_the_guides_explain_every_public_error() -> None:
+    text = guides()
+    errors = [
+        name
+        for name in tractor.__all__
+        if isinstance(getattr(tractor, name), type)
+        and issubclass(getattr(tractor, name), BaseException)
+    ]
+    assert len(errors) > 15
+    assert [name for name in errors if f":exc:`~tractor.{name}`" not in text] == []
+    # And none that is not there.
+    told = set(re.findall(r":exc:`~tractor\.(\w+)`", text))
+    assert sorted(told - set(errors)) == []
+
+
+def test_the_guides_name_every_devx_function() -> None:
+    text = guides()
+    names = {*tractor.devx.__all__, *tractor.devx.pformat.__all__, "load_runtime_vars"}
+    submodules = {"cli", "debug", "pformat"}
+    missing = [
+        name for name in sorted(names - submodules) if not re.search(rf"\b{name}(\(|``|`|\.)", text)
+    ]
+    assert missing == []
+    told = set(re.findall(r"tractor\.devx\.(\w+)", text))
+    assert sorted(told - names - submodules) == []
 
 
 def test_every_page_with_python_has_a_program() -> None:

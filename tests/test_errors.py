@@ -9,6 +9,7 @@ import pickle
 import sys
 from types import ModuleType
 
+import msgspec
 import pytest
 import trio
 
@@ -193,9 +194,12 @@ def test_remote_error_text() -> None:
     assert second == "it is bad"
     assert box[0] == f"+-- {CHILD}"
     assert box[1:-1] == ["| Traceback ...", "| ValueError: it is bad"]
-    assert exc.pformat() == f"tractor.RemoteActorError:\n{exc}"
+    begin, *body, end = exc.pformat().splitlines()
+    assert (begin, end) == ("<RemoteActorError(", ")>")
+    assert [line.removeprefix("  ") for line in body] == str(exc).splitlines()
     assert "\n" not in exc.reprol()
-    assert repr(exc) == exc.reprol()
+    assert repr(exc) == exc.pformat()
+    assert "ValueError: it is bad" in repr(exc)
     assert "+--" not in str(boxed(tb_str=""))
 
 
@@ -216,8 +220,21 @@ def test_remote_error_without_a_message() -> None:
     assert str(exc) == "oh (RemoteActorError)"
     assert str(RemoteActorError()) == "RemoteActorError"
     assert str(errors.StreamOverrun("too fast")) == "too fast (StreamOverrun)"
-    with pytest.raises(TypeError, match="no field colour"):
-        RemoteActorError("oh", colour="red")
+
+
+def test_extra_fields_are_kept_and_shown() -> None:
+    exc = RemoteActorError("oh", colour="red", cid=3)
+    assert exc.extra_body_fields == {"colour": "red"}
+    assert "\n  colour='red'\n" in exc.pformat()
+    for twin in (pickle.loads(pickle.dumps(exc)), copy.deepcopy(exc)):
+        assert twin.extra_body_fields == {"colour": "red"}
+    assert boxed().extra_body_fields == {}
+
+
+def test_the_traceback_text_of_a_cancellation_is_its_text() -> None:
+    exc = errors.ContextCancelled("asked for", canceller=CHILD)
+    assert exc.tb_str == exc.message == "asked for"
+    assert "+--" not in repr(exc)
 
 
 def test_fields_override_the_message() -> None:
@@ -332,7 +349,9 @@ def test_msg_type_error_without_its_message() -> None:
     exc = errors.MsgTypeError("bad", cid=3)
     assert (exc.bad_msg, exc.bad_msg_as_dict, exc.expected_msg_type) == (None, None, None)
     assert exc.cid == 3
-    assert exc.boxed_type is errors.MsgTypeError
+    assert exc.boxed_type is msgspec.ValidationError
+    assert exc.src_type is errors.MsgTypeError
+    assert errors.MsgTypeError.from_decode("bad", boxed_type=TypeError).boxed_type is TypeError
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ PRINTS = {
     ],
     "typed_arrays.py": [
         r"^frame-2\.blurred: float32 \[\[1\.0, 1\.0, 1\.0\]",
-        r"^refused by its reader: MsgTypeError\n.*expected an array of float32",
+        r"^refused by its reader: ValidationError\n.*expected an array of float32",
     ],
     "typed_calls.py": [
         r"^5\.50 2026-12-14 \{'gift'\}$",

@@ -195,14 +195,24 @@ def test_a_socket_file_that_is_another_actors_here(
             key, _ = await looker.run(ep_roads.road_to, name="ghost")
             assert key == "tcp"
             assert (shared in (await registrar().find_actor("ghost") or ())) == other_host
-            # With no other road: nobody is found, and what may be another host's stays.
+            # With no other road: nobody is there on this host, and what may be another host's stays and is told of.
             await registrar().register_actor(uid, shared)
-            assert await looker.run(ep_roads.road_to, name="ghost", only=["uds"]) is None
+            if other_host:
+                with pytest.raises(tractor.RemoteActorError, match="can't be reached") as info:
+                    await looker.run(ep_roads.road_to, name="ghost", only=["uds"])
+                assert info.value.boxed_type is tractor.RuntimeFailure
+            else:
+                assert await looker.run(ep_roads.road_to, name="ghost", only=["uds"]) is None
             assert (shared in (await registrar().find_actor("ghost") or ())) == other_host
             # Nor does the registrar know better when it looks for itself.
             await registrar().register_actor(uid, shared)
-            async with tractor.find_actor("ghost", enable_transports=["uds"]) as portal:
-                assert portal is None
+            found: list[object] = []
+            try:
+                async with tractor.find_actor("ghost", enable_transports=["uds"]) as portal:
+                    found.append(portal)
+            except tractor.RuntimeFailure as failure:
+                found.append(type(failure))
+            assert found == [tractor.RuntimeFailure if other_host else None]
             assert (shared in (await registrar().find_actor("ghost") or ())) == other_host
 
     ep_peer.run(main, LIMIT)

@@ -5,6 +5,8 @@ What to learn:
 - A root that fails does not take the terminal away. It waits until nobody below holds or awaits the
   REPL, and only then opens its own.
 - Nothing is lost meanwhile: the root's REPL shows a group of its own error and the children's.
+- Its error is raised whatever the user does, and however fast: also if the nursery's cancellation, because
+  a child has failed first, ends the wait for the REPLs.
 - `Lock.statistics()` tells in the root who has the terminal and who waits for it.
 """
 
@@ -27,12 +29,14 @@ async def value_error() -> None:
 async def main() -> None:
     """Two children crash; while the user looks at them, the root does."""
     async with tractor.open_nursery(debug_mode=True) as an:
-        await an.run_in_actor(name_error)
-        await an.run_in_actor(value_error)
-        while not (Lock.statistics().holder and Lock.statistics().waiting):
-            await trio.sleep(0.01)
-        print("the root fails now", flush=True)
-        raise AssertionError("the root has a problem of its own")
+        try:
+            await an.run_in_actor(name_error)
+            await an.run_in_actor(value_error)
+            while not (Lock.statistics().holder and Lock.statistics().waiting):
+                await trio.sleep(0.01)
+        finally:
+            print("the root fails now", flush=True)
+            raise AssertionError("the root has a problem of its own")
 
 
 if __name__ == "__main__":

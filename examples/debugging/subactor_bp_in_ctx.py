@@ -34,10 +34,6 @@ async def count(ctx: tractor.Context) -> None:
                 await stream.send(number)
         finally:
             await break_ipc(stream)
-            with trio.CancelScope(shield=True):
-                # Busy with its clean-up: the parent sees that the connection is gone, not yet that the
-                # process is, which would be an error of its own (`ActorFailure`).
-                await trio.sleep(0.5)
 
 
 async def main() -> None:

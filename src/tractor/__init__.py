@@ -53,9 +53,13 @@ if TYPE_CHECKING:
     from tractor._root import open_nursery as open_nursery
     from tractor._root import open_root_actor as open_root_actor
     from tractor._root import run_daemon as run_daemon
+    from tractor._util._broadcast import AsyncReceiver as AsyncReceiver
+    from tractor.devx._stack_dump import dump_task_tree as dump_task_tree
     from tractor.devx.debug._pause import breakpoint as breakpoint
     from tractor.devx.debug._pause import pause as pause
     from tractor.devx.debug._post_mortem import post_mortem as post_mortem
+    from tractor.devx.debug._public import get_debug_req as get_debug_req
+    from tractor.devx.debug._public import get_lock as get_lock
     from tractor.devx.debug._sync import pause_from_sync as pause_from_sync
     from tractor.discovery._lookup import find_actor as find_actor
     from tractor.discovery._lookup import query_actor as query_actor
@@ -64,7 +68,11 @@ if TYPE_CHECKING:
     from tractor.discovery._registrars import get_arbiter as get_arbiter
     from tractor.discovery._registrars import get_registry as get_registry
     from tractor.ipc._chan import Channel as Channel
+    from tractor.ipc._dirs import get_rt_dir as get_rt_dir
     from tractor.ipc._tls_config import TLSConfig as TLSConfig
+    from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
+    from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
+    from tractor.msg._union import unpack_spec_types as unpack_spec_types
     from tractor.runtime._actor import Actor as Actor
     from tractor.runtime._context import Context as Context
     from tractor.runtime._endpoints import context as context
@@ -75,16 +83,32 @@ if TYPE_CHECKING:
     from tractor.runtime._state import current_ipc_ctx as current_ipc_ctx
     from tractor.runtime._state import debug_mode as debug_mode
     from tractor.runtime._state import is_root_process as is_root_process
+    from tractor.runtime._state import last_actor as last_actor
     from tractor.runtime._stream import MsgStream as MsgStream
     from tractor.runtime._vars import RuntimeVars as RuntimeVars
     from tractor.runtime._vars import get_runtime_vars as get_runtime_vars
+    from tractor.runtime._vars import set_runtime_vars as set_runtime_vars
     from tractor.supervise._nursery import ActorNursery as ActorNursery
+    from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
 
     Arbiter = Registrar
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "tractor.testing._runaway": ("find_runaway_subactors",),
+        "tractor.msg._union": ("unpack_spec_types",),
+        "tractor.msg._ext_types": (
+            "mk_boxed_ext_struct",
+            "mk_codec_hooks",
+        ),
+        "tractor.devx.debug._public": (
+            "get_debug_req",
+            "get_lock",
+        ),
+        "tractor.devx._stack_dump": ("dump_task_tree",),
+        "tractor._util._broadcast": ("AsyncReceiver",),
+        "tractor.ipc._dirs": ("get_rt_dir",),
         "tractor._root": (
             "open_nursery",
             "open_root_actor",
@@ -154,11 +178,13 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "current_ipc_ctx",
             "debug_mode",
             "is_root_process",
+            "last_actor",
         ),
         "tractor.runtime._stream": ("MsgStream",),
         "tractor.runtime._vars": (
             "RuntimeVars",
             "get_runtime_vars",
+            "set_runtime_vars",
         ),
         "tractor.supervise._nursery": ("ActorNursery",),
     },
@@ -174,6 +200,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "testing",
         "to_asyncio",
         "trionics",
+        "_exceptions",
         "_testing",
     ),
     aliases={"Arbiter": ("tractor.discovery._registrar", "Registrar")},

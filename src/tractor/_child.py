@@ -45,7 +45,7 @@ from tractor.runtime._vars import runtime_vars, set_runtime_vars
 from tractor.spawn._ancestry import ancestry, set_ancestry
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
 from tractor.spawn._comm import set_short_name
-from tractor.spawn._contract import select_start_method_later
+from tractor.spawn._contract import select_start_method_later, selected_start_method
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
@@ -198,6 +198,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         loglevel=args.loglevel,
         reg_addrs=[_pair(a) for a in spec.reg_addrs],
     )
+    actor.start_method = selected_start_method()
     actor.parent_chan = chan
     _arm_stack_dumps(actor)
     if runtime_vars()._debug_mode:

@@ -108,8 +108,8 @@ def type_path(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def reg_err_types(types: Iterable[ErrType]) -> None:
-    """Make exception ``types`` of an application known, so that remote errors of these types show
+def reg_err_types(exc_types: Iterable[ErrType]) -> None:
+    """Make the exception types ``exc_types`` of an application known, so that remote errors of these types show
     them.
 
     A later type replaces an earlier one of the same name.
@@ -117,7 +117,7 @@ def reg_err_types(types: Iterable[ErrType]) -> None:
     Raises:
         TypeError: a member is no exception type; nothing is registered then.
     """
-    types = list(types)
+    types = list(exc_types)
     for cls in types:
         if not _is_error_type(cls):
             raise TypeError(f"reg_err_types() takes exception types, got {_safe_repr(cls)}")
@@ -126,10 +126,11 @@ def reg_err_types(types: Iterable[ErrType]) -> None:
         _by_path[_one_main(type_path(cls))] = cls
 
 
-def get_err_type(name: str) -> ErrType | None:
-    """The exception type called ``name``: a registered one, else one of builtins, tractor, trio or
+def get_err_type(type_name: str) -> ErrType | None:
+    """The exception type called ``type_name``: a registered one, else one of builtins, tractor, trio or
     bdb.
     """
+    name = type_name
     known = _by_name.get(name) or _member(builtins, name) or _public.get(name)
     return known or _member(trio, name) or (_member(_bdb(), name) if name in _OF_BDB else None)
 
@@ -185,7 +186,7 @@ def _find_known(path: str) -> ErrType | None:
         return _public.get(qualname)
     if module == "bdb":
         return _member(_bdb(), qualname) if qualname in _OF_BDB else None
-    if module == "builtins" or module.partition(".")[0] in ("trio", "tractor"):
+    if module in ("builtins", "msgspec") or module.partition(".")[0] in ("trio", "tractor"):
         return _member(sys.modules.get(module), qualname)
     return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -234,11 +235,10 @@ class RemoteActorError(Exception):
         message: the text; default: the one of ``ipc_msg``.
         ipc_msg: the ``Error`` message; ``None`` for an error that this actor raises itself.
         boxed_type: the type that ``ipc_msg`` names as boxed; default: looked up by that name.
-        fields: values for the attributes ``src_type, src_uid, relay_path, sender, canceller,
+        extra: values for the attributes ``src_type, src_uid, relay_path, sender, canceller,
             tb_str, cid`` that differ from those of ``ipc_msg``; ``None`` is the same as not given.
-
-    Raises:
-        TypeError: a field of another name.
+            Those of other names are what a program wants to say besides:
+            :attr:`extra_body_fields`, which stay in this process.
     """
 
     ipc_msg: ErrorMsg | None = None
@@ -253,15 +253,13 @@ class RemoteActorError(Exception):
         message: str = "",
         ipc_msg: ErrorMsg | None = None,
         boxed_type: ErrType | None = None,
-        **fields: Any,
+        **extra: Any,
     ) -> None:
-        if unknown := fields.keys() - self._fields:
-            raise TypeError(f"{type(self).__name__}() has no field {', '.join(sorted(unknown))}")
         if not message and ipc_msg is not None:
             message = ipc_msg.message
         super().__init__(message)
         self.ipc_msg = ipc_msg
-        given = {"boxed_type": boxed_type, **fields}
+        given = {"boxed_type": boxed_type, **extra}
         self._given = {name: value for name, value in given.items() if value is not None}
 
     def _field(self, name: str, default: Any = None) -> Any:
@@ -273,6 +271,12 @@ class RemoteActorError(Exception):
     def _own_type(self) -> ErrType | None:
         """The type to show when this actor raised the error itself."""
         return None
+
+    @property
+    def extra_body_fields(self) -> dict[str, Any]:
+        """What was given to the constructor beside its own fields; shown by :meth:`pformat`."""
+        own = self._fields | {"boxed_type"}
+        return {name: value for name, value in self._given.items() if name not in own}
 
     @property
     def message(self) -> str:
@@ -399,13 +403,12 @@ class RemoteActorError(Exception):
         )
 
     def pformat(self, with_type_header: bool = True) -> str:
-        """This error for people, on several lines: type, text, way, and the source's traceback in a
-        box.
+        """This error for people, on several lines: text, way, and the source's traceback in a box.
 
         Args:
-            with_type_header: begin with a line that names the error's own type.
+            with_type_header: put that between ``<``, the error's own type, ``(`` and ``)>``.
         """
-        lines = [f"{type(self).__module__}.{type(self).__qualname__}:"] if with_type_header else []
+        lines: list[str] = []
         if self.ipc_msg is None and not self._given.get("boxed_type"):
             name = _type_name(self.src_type or type(self))
             lines.append(f"{self.message} ({name})" if self.message else name)
@@ -419,15 +422,19 @@ class RemoteActorError(Exception):
             lines.append(f"canceller: {_as_uid(canceller)}")
         if self._caller:
             lines.append(f"called by {self._caller}")
-        if self.tb_str:
+        lines += [f"{name}={safe_repr(value)}" for name, value in self.extra_body_fields.items()]
+        if self.tb_str and self.tb_str != self.message:
             lines.append(_box(f"{self.relay_uid}", self.tb_str))
-        return "\n".join(lines)
+        text = "\n".join(lines)
+        if not with_type_header:
+            return text
+        return f"<{type(self).__name__}(\n{textwrap.indent(text, '  ')}\n)>"
 
     def __str__(self) -> str:
         return self.pformat(with_type_header=False)
 
     def __repr__(self) -> str:
-        return self.reprol()
+        return self.pformat()
 
 
 @public_error
@@ -436,6 +443,11 @@ class ContextCancelled(RemoteActorError):
 
     def _own_type(self) -> ErrType | None:
         return trio.Cancelled
+
+    @property
+    def tb_str(self) -> str:
+        """The text: a cancellation has no place in the source's code that would be worth showing."""
+        return str(self._field("tb_str", "")) or self.message
 
     @property
     def canceller(self) -> Uid | None:
@@ -453,10 +465,14 @@ class ContextCancelled(RemoteActorError):
 class MsgTypeError(RemoteActorError):
     """A payload or a message violates the type that was declared for it.
 
+    It boxes the codec's own error: :attr:`boxed_type` is ``msgspec.ValidationError``, or ``TypeError`` for a value
+    that could not be encoded, in the actor that found it as in those that hear of it.
+
     Further fields: ``bad_msg``, ``bad_msg_as_dict``, ``expected_msg_type``.
     """
 
     _fields = RemoteActorError._fields | {"bad_msg", "bad_msg_as_dict", "expected_msg_type"}
+    _codec_type: ErrType = msgspec.ValidationError
 
     @classmethod
     def from_decode(
@@ -468,6 +484,7 @@ class MsgTypeError(RemoteActorError):
         expected_msg_type: type | None = None,
         cid: int | None = None,
         src_exc: BaseException | None = None,
+        boxed_type: ErrType = msgspec.ValidationError,
     ) -> MsgTypeError:
         """The error for a message that this actor could not decode or must not send.
 
@@ -478,6 +495,7 @@ class MsgTypeError(RemoteActorError):
             expected_msg_type: the class of the message; default: that of ``bad_msg``.
             cid: its dialog; default: that of ``bad_msg``.
             src_exc: the codec's own error, which becomes the cause.
+            boxed_type: its kind: ``TypeError`` where the message could not be encoded.
         """
         exc = cls(
             message,
@@ -487,10 +505,20 @@ class MsgTypeError(RemoteActorError):
             cid=cid,
         )
         exc.__cause__ = src_exc
+        exc._codec_type = boxed_type
         return exc
 
     def _own_type(self) -> ErrType | None:
+        return self._codec_type
+
+    @property
+    def src_type(self) -> ErrType | None:
+        """This type itself: the source is who found the violation."""
         return MsgTypeError
+
+    def is_inception(self) -> bool:
+        """Did the error reach this actor through an actor that is not its source?"""
+        return len(self.relay_path) > 1
 
     @property
     def bad_msg(self) -> Any:
@@ -547,6 +575,11 @@ def safe_repr(value: object) -> str:
     except BaseException:
         name = class_name(value if isinstance(value, type) else type(value))
         return f"<{name} {'class' if isinstance(value, type) else 'object'}, its repr() failed>"
+
+
+def one_line(exc: object) -> str:
+    """An error, or any value, on one line: ``repr()`` of a remote error has its traceback."""
+    return exc.reprol() if isinstance(exc, RemoteActorError) else safe_repr(exc)
 
 
 def class_name(cls: type) -> str:

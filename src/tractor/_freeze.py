@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tractor.devx.debug import _respawn as _respawn
     from tractor.ipc import _ring_transport as _ring_transport
     from tractor.ipc import _segment as _segment
+    from tractor.runtime import _group_signals as _group_signals
     from tractor.spawn import _exec as _exec
     from tractor.spawn import _forkserver as _forkserver
     from tractor.spawn import _mp as _mp

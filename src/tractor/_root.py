@@ -22,7 +22,7 @@ from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._util._at_fork import flush_standard_streams, undone_in_child
 from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
-from tractor._util._groups import is_multi_cancelled, raise_as_it_was, the_one_error
+from tractor._util._groups import is_multi_cancelled, raise_as_it_was
 from tractor._util._names import plain_text, require_name
 from tractor._util._stdio import numbers_taken
 from tractor.discovery._probe import Probe, probe_all
@@ -38,6 +38,7 @@ from tractor.ipc._addr import (
     is_local,
     known_transports,
     mk_uuid,
+    one_or_several,
     require_bindable,
     require_connectable,
     wrap_address,
@@ -51,6 +52,7 @@ from tractor.ipc._transports import needs_key
 from tractor.ipc._uds_leftovers import sweep
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
+from tractor.runtime._calls import told_once
 from tractor.runtime._group_signals import note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
@@ -230,6 +232,7 @@ async def open_root_actor(
     tls: TLSConfig | None = None,
     hide_tb: bool = True,
     debug_filter: Callable[[BaseException], bool] = skip_cancellations,
+    registry_addr: Addr | None = None,
     arbiter_addr: Addr | None = None,
     rpc_module_paths: Sequence[str] | None = None,
 ) -> AsyncIterator[Actor]:
@@ -257,6 +260,7 @@ async def open_root_actor(
             Each side also proves the key, inside TLS.
         hide_tb: whether runtime frames are hidden in tracebacks.
         debug_filter: whether an exception enters the crash REPL.
+        registry_addr: the same as ``registry_addrs`` with one in it.
 
     Yields:
         The root :class:`Actor`.
@@ -264,8 +268,8 @@ async def open_root_actor(
     Raises:
         RuntimeFailure: this process is an actor already; or an address beyond loopback without an explicit key
             and without ``tls``.
-        RuntimeError: a registry address is taken; a registrar is present with ``ensure_registry``; the debugger on a
-            backend that does not support it.
+        RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with
+            ``ensure_registry``; the debugger on a backend that does not support it.
         ValueError: a limit that makes no sense, an unknown backend, a bad address, or one of a transport that is not
             enabled; a key that is too short; a file of ``tls`` that does not hold what it must; a ``name`` that no
             message can carry.
@@ -275,14 +279,16 @@ async def open_root_actor(
         ImportError: another package's transport can't be loaded.
         BaseException: what the block raised, as itself; of a group that holds one error, that error.
     """
+    # Before anything else is looked at: a script without a main guard must be told of that.
+    refuse_in_replay(any_thread=True)
     claim_process()
     with contextlib.ExitStack() as undo:
         undo.callback(release_process)
         undo.enter_context(numbers_taken())
-        refuse_in_replay(any_thread=True)
         name = require_name(name)
         if tls is not None and not isinstance(tls, TLSConfig):
             raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
+        registry_addrs = one_or_several(registry_addrs, registry_addr)
         if arbiter_addr is not None:
             warnings.warn(
                 "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
@@ -316,6 +322,10 @@ async def open_root_actor(
         registry = wrap_addresses(registry_addrs, "registry_addrs")
         for addr in registry:
             require_connectable(addr)
+        if tpt_bind_addrs is not None and not tpt_bind_addrs:
+            raise RuntimeError(
+                "`tpt_bind_addrs=[]` leaves the root without an address to listen on: give one, or leave it out"
+            )
         bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
         for addr in bind:
             require_bindable(addr)
@@ -347,6 +357,7 @@ async def open_root_actor(
         actor = cls(
             aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known
         )
+        actor.start_method = method
         undo.callback(reset_runtime_vars)
         own = [from_this_host(e.addr).unwrap() for e in endpoints]
         set_runtime_vars(
@@ -371,6 +382,7 @@ async def open_root_actor(
         registration = Registration(actor)
         undo.enter_context(_signals_cancel(actor))
         async with open_runtime(actor, registration.stop):
+            log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), method)
             await actor.io_nursery.start(note_signals, actor)
             await actor.io_nursery.start(share_tracker)
             actor.ipc_server.serve_endpoints(endpoints)
@@ -383,7 +395,7 @@ async def open_root_actor(
             try:
                 yield actor
             except BaseException as exc:
-                one = the_one_error(exc)
+                one = told_once(exc) or exc
                 if not is_multi_cancelled(one):
                     await actor.hooks.on_crash(one)
                 raise_as_it_was(one)
@@ -524,6 +536,8 @@ def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
         "registry_addrs": list(actor.reg_addrs),
         "start_method": selected_start_method(),
     }
+    if kwargs.get("registry_addr") is not None:
+        kwargs = {**kwargs, "registry_addrs": [kwargs["registry_addr"]]}
     for key, value in kwargs.items():
         if key == "registry_addrs" and value is not None:
             value = [a.unwrap() for a in wrap_addresses(value, key)]

@@ -1,7 +1,7 @@
 """Logging: levels of the runtime's own, loggers named after packages, one console format.
 
-Importing this module installs no handler, sets no level and registers no level name with
-:mod:`logging`; records of a disabled level are not formatted, nor even built.
+Importing this module tells :mod:`logging` the names of the levels, installs no handler and sets no
+level; records of a disabled level are not formatted, nor even built.
 """
 
 from __future__ import annotations
@@ -82,6 +82,9 @@ BOLD_PALETTE: dict[str, dict[str, str]] = {
 _level_names: dict[int, str] = {
     value: name for name, value in {**_STANDARD_LEVELS, **CUSTOM_LEVELS}.items()
 }
+
+for _name, _value in CUSTOM_LEVELS.items():
+    logging.addLevelName(_value, _name)
 
 
 def level_value(level: str | int) -> int:
@@ -190,7 +193,7 @@ class StackLevelAdapter(logging.LoggerAdapter[logging.Logger]):
         record = logger.makeRecord(
             logger.name, level, file, line, msg, args, exc_info or None, func, extra, stack
         )
-        # `logging` does not know the custom names: nothing global is changed for their sake.
+        # Whatever another library calls that number.
         record.levelname = _level_name(level)
         logger.handle(record)
 
@@ -225,6 +228,7 @@ def add_log_level(name: str, value: int, color: str = "white") -> None:
         setattr(StackLevelAdapter, lower, method)
         CUSTOM_LEVELS[upper] = value
         _level_names[value] = upper
+        logging.addLevelName(value, upper)
     STD_PALETTE[upper] = color
     BOLD_PALETTE["bold"][upper] = f"bold_{color}"
 
@@ -354,14 +358,14 @@ def _console_handler(logger: logging.Logger, stands_back: bool = False) -> Conso
 
 
 def parse_logspec(
-    spec: str | bool | None,
+    logspec: str | bool | None,
     default_level: str | None = None,
     pkg_name: str = PACKAGE,
 ) -> tuple[str | None, dict[str, str]]:
     """Read a log spec: a level, or ``sub:level,sub:level``.
 
     Args:
-        spec: the spec; ``True`` stands for ``"cancel"``, ``False`` for nothing at all, ``None`` and
+        logspec: the spec; ``True`` stands for ``"cancel"``, ``False`` for nothing at all, ``None`` and
             ``""`` for ``default_level``.
         default_level: the package's level where the spec is about parts of it only.
         pkg_name: the package that it is about.
@@ -373,6 +377,7 @@ def parse_logspec(
         ValueError: a level is unknown, the two forms are mixed, a part is named twice, or a part's
             name holds the package's.
     """
+    spec = logspec
     if spec is True:
         return "cancel", {}
     if spec is False:
@@ -402,7 +407,7 @@ def _known_level(level: str) -> str:
 
 
 def apply_logspec(
-    spec: str | bool | None,
+    logspec: str | bool | None,
     default_level: str | None = None,
     pkg_name: str = PACKAGE,
 ) -> tuple[str | None, dict[str, StackLevelAdapter]]:
@@ -413,7 +418,7 @@ def apply_logspec(
     Returns:
         The package's level (``None``: left alone) and the loggers that were set, by full name.
     """
-    level, parts = parse_logspec(spec, default_level, pkg_name)
+    level, parts = parse_logspec(logspec, default_level, pkg_name)
     loggers: dict[str, StackLevelAdapter] = {}
     if level is not None:
         loggers[pkg_name] = get_console_log(level, pkg_name=pkg_name)

@@ -621,3 +621,20 @@ def test_concurrent_subscribers_get_all_or_are_told(data: st.DataObject) -> None
                 assert finished[number] == count
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_who_has_missed_values_can_tell_before_the_next_receive() -> None:
+    async def main() -> None:
+        send, receive = trio.open_memory_channel[int](5)
+        reader = broadcast_receiver(receive, 1)
+        async with reader.subscribe() as other:
+            for n in range(2):
+                assert not reader.lags
+                send.send_nowait(n)
+                assert await other.receive() == n
+            assert reader.lags
+            with pytest.raises(Lagged):
+                await reader.receive()
+            assert not reader.lags
+
+    trio.run(main)

@@ -309,6 +309,8 @@ def test_the_box() -> None:
     assert box.is_raised(ValueError())
     assert not BoxedMaybeException(raise_on_exit=False).is_raised(ValueError())
     listed = BoxedMaybeException(ValueError("x"), raise_on_exit=(OSError,))
-    assert listed.is_raised(ConnectionError())
+    assert listed.is_raised(OSError())
+    # Exactly the listed types.
+    assert not listed.is_raised(ConnectionError())
     assert not listed.is_raised(ValueError())
     assert "ValueError('x')" in listed.pformat()

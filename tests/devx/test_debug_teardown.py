@@ -221,7 +221,7 @@ def test_a_root_that_fails_while_a_child_boots(user: User) -> None:
             await until(lambda: bool(an.children))
             raise ValueError("the root's own")
 
-    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="the root's own")):
+    with pytest.raises(ValueError, match="the root's own"):
         trio.run(main)
     assert user.actors == ["root"]
 
@@ -326,12 +326,12 @@ class _Verdict:
         self.hooks = hooks
 
     def ctrl_c(self) -> str:
-        before = self.hooks._shield.up
+        before = self.hooks.shield.up
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             return "KeyboardInterrupt"
-        return "ignored" if self.hooks._shield.up and before else "restored"
+        return "ignored" if self.hooks.shield.up and before else "restored"
 
 
 def test_the_shield_in_the_root(user: User, capfd: pytest.CaptureFixture[str]) -> None:
@@ -388,18 +388,18 @@ def test_the_shield_in_a_child() -> None:
             actor.parent_chan = parent = Parent()  # type: ignore[assignment]
             verdict = _Verdict(hooks)
             try:
-                hooks._shield.install()
+                hooks.shield.install()
                 hooks.road.asks.append(LocalAsk(actor.aid.uid, 1, "<Task>"))
                 assert verdict.ctrl_c() == "ignored"
                 parent.alive = False
                 assert verdict.ctrl_c() == "restored"
                 parent.alive = True
                 hooks.road.asks.clear()
-                hooks._shield.install()
+                hooks.shield.install()
                 actor.cancel_called = True
                 assert verdict.ctrl_c() == "KeyboardInterrupt"
                 actor.cancel_called = False
-                hooks._shield.install()
+                hooks.shield.install()
                 assert verdict.ctrl_c() == "restored"
                 # From here on it is told nothing.
                 parent.alive = False

@@ -177,16 +177,21 @@ def test_pm_in_subactor(play: Play) -> None:
 def test_shielded_pause(play: Play) -> None:
     hint = ("Failed to REPl via `_pause()`", "await tractor.pause(shield=True)")
     t = play("shielded_pause")
-    t.stop("paused", "root", "-> await tractor.pause()")
-    t.leave("c")
-    t.stop("paused", "child", *hint, "the scope has ended", "-> await tractor.pause()")
-    t.leave("c")
-    t.stop("crashed", "child", *hint, "the scope has ended", "the child has failed")
-    t.leave("c")
-    t.stop("crashed", "child", "the child has failed")
-    t.leave("c")
-    t.stop("crashed", "root", "remote task raised a 'RuntimeError'")
-    t.leave("c")
+    for name, before in (("root", ()), ("child", (*hint, "the scope has ended"))):
+        # The first turn of the loop, its second one, the sub-task.
+        t.stop("paused", name, *before)
+        t.leave("c")
+        t.stop("paused", name)
+        t.leave("c")
+        t.stop("paused", name, "pause_in_subtask()")
+        t.leave("c")
+    # In the scope, after it, and where the error leaves.
+    for before in ((*hint, "the scope has ended"), (), ()):
+        t.stop("crashed", "child", *before, "the child has failed")
+        t.leave("c")
+    for _ in range(2):
+        t.stop("crashed", "root", "remote task raised a 'RuntimeError'")
+        t.leave("c")
     t.end(1, "the child has failed")
     assert "this is never printed" not in t.transcript.replace('print("this is never printed")', "")
 
@@ -266,6 +271,20 @@ def test_multi_subactor_root_errors(play: Play) -> None:
         root.shows(text)
     t.leave("c")
     t.end(1, "ExceptionGroup")
+
+
+def test_multi_subactor_root_errors_with_a_quick_user(play: Play) -> None:
+    t = play("multi_subactor_root_errors")
+    # The first child is gone before the other one has asked, or the root has seen that it has.
+    t.stop("crashed")
+    t.leave("c")
+    while True:
+        stop = t.stop("crashed")
+        t.leave("c")
+        if stop.name == "root":
+            break
+    stop.shows("the root has a problem of its own")
+    t.end(1, "AssertionError: the root has a problem of its own")
 
 
 def test_multi_nested_subactors_error_up_through_nurseries(play: Play) -> None:

@@ -17,9 +17,11 @@ from repl_user import User
 
 import tractor
 from tractor._errors import DebugRequestError, TransportClosed
-from tractor.devx.debug import Lock, LockRelease, LockStatus
+from tractor.devx.debug import DebugStatus, Lock, LockRelease, LockStatus
 from tractor.devx.debug._hooks import debugger_of
 from tractor.devx.debug._request import LocalAsk, ServedAsk, UpRequest
+from tractor.devx.debug._session import acquire
+from tractor.devx.debug._status import Holder
 from tractor.ipc._addr import UnwrappedAddress
 from tractor.msg.types import Error, MsgType, Return, Start, Started, Stop, Yield
 
@@ -41,12 +43,42 @@ def test_each_has_its_turn_in_the_order_of_asking(user: User, reg_addr: Unwrappe
             assert stats.holder is not None
             assert [uid[0] for uid in (stats.holder, *stats.waiting)] == ["ann", "ben", "cid"]
             assert "pause" in str(stats.holder_task)
+            assert Lock.subactor_in_debug == stats.holder
+            assert Lock.remote_task_in_debug == stats.holder_task
+            assert Lock.repr().startswith(f"<Lock held by {stats.holder}")
+            # This actor itself neither has nor wants it.
+            assert tractor.get_debug_req() is None
+            assert not Lock.release()
             let_go()
             await until(lambda: len(results) == 3)
             assert Lock.statistics().holder is None
             await an.cancel()
         assert results == {"ann": "ann", "ben": "ben", "cid": "cid"}
         assert user.actors == ["ann", "ben", "cid"]
+
+    trio.run(main)
+
+
+def test_an_actors_own_repl_can_be_asked_about_and_given_back() -> None:
+    async def main() -> None:
+        async with tree() as an:
+            task = trio.lowlevel.current_task()
+            await acquire(Holder(task, "<this task>"))
+            assert tractor.get_debug_req() is DebugStatus
+            assert DebugStatus.repr() == "<DebugStatus held, holder <this task>>"
+            assert DebugStatus.repl_task is task
+            assert DebugStatus.is_main_trio_thread()
+            # No subactor's.
+            assert Lock.ctx_in_debug is None
+            assert Lock.is_held()
+            assert Lock.release()
+            assert not Lock.is_held()
+            assert not DebugStatus.release()
+            DebugStatus.shield_sigint()
+            assert signal.getsignal(signal.SIGINT) is tractor.devx.sigint_shield
+            DebugStatus.unshield_sigint()
+            assert signal.getsignal(signal.SIGINT) is not tractor.devx.sigint_shield
+            await an.cancel()
 
     trio.run(main)
 

@@ -342,7 +342,7 @@ def test_released_by_a_signal_handler(user: User) -> None:
                 await trio.sleep(0)
             assert hooks.lease is None
             # Nobody has it, and the shield is still up: it is for the handler before.
-            hooks._shield.install()
+            hooks.shield.install()
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
 

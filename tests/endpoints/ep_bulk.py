@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ async def computes(ctx: tractor.Context, how: str, steps: int, signs: str) -> li
                 await stream.send(n)
             elif how == "send_many":
                 await stream.send_many([n])
+            elif how == "generator":
+                # Two in a row: the second comes within a burst.
+                await stream.send_many(_gives_two_and_computes(steps, came, signs))
+                break
             else:
                 # Large enough for the connection's buffers not to take it at once.
                 await stream.send(bytes(2_000_000))
@@ -52,6 +57,13 @@ async def computes(ctx: tractor.Context, how: str, steps: int, signs: str) -> li
     # The reader's loop ends though this task goes on.
     came.append(block_until(f"{signs}/left"))
     return came
+
+
+def _gives_two_and_computes(steps: int, came: list[bool], signs: str) -> Iterator[int]:
+    for n in range(steps):
+        yield n
+        if n % 2:
+            came += [block_until(f"{signs}/{n - 1}"), block_until(f"{signs}/{n}")]
 
 
 async def counts_and_computes(steps: int, signs: str) -> Any:

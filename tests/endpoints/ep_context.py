@@ -54,6 +54,11 @@ async def waits(ctx: tractor.Context, key: str = "waits") -> str:
 
 
 @tractor.context
+async def sleeps_before_started(ctx: tractor.Context) -> None:
+    await trio.sleep_forever()
+
+
+@tractor.context
 async def starts_twice(ctx: tractor.Context) -> str:
     await ctx.started(1)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ WINDOW = 1024
 # -- what returns to the user's code has been written --
 
 
-@pytest.mark.parametrize("how", ["send", "send_many", "large"])
+@pytest.mark.parametrize("how", ["send", "send_many", "generator", "large"])
 def test_what_is_sent_arrives_while_its_sender_computes(
     reg_addr: Any, how: str, tmp_path: Path
 ) -> None:
@@ -33,7 +34,7 @@ def test_what_is_sent_arrives_while_its_sender_computes(
         signs = str(tmp_path)
         async with (
             open_peer("ep_bulk", reg_addr=reg_addr) as portal,
-            portal.open_context(ep_bulk.computes, how=how, steps=5, signs=signs) as (ctx, first),
+            portal.open_context(ep_bulk.computes, how=how, steps=4, signs=signs) as (ctx, first),
         ):
             assert first == how
             (tmp_path / "started").touch()
@@ -43,9 +44,9 @@ def test_what_is_sent_arrives_while_its_sender_computes(
                     assert value == n or len(value) == 2_000_000
                     (tmp_path / str(n)).touch()
                     n += 1
-            assert n == 5
+            assert n == 4
             (tmp_path / "left").touch()
-            assert await ctx.wait_for_result() == [True] * 7
+            assert await ctx.wait_for_result() == [True] * 6
 
     run(main, limit=30)
 
@@ -217,6 +218,29 @@ def test_a_reader_that_leaves_ends_the_feed(reg_addr: Any, how: str) -> None:
                         break
             assert ctx.outcome == "ended by its reader"
             assert str(ctx.state) == "result-returned"
+
+    run(main)
+
+
+@pytest.mark.parametrize("by", ["deadline", "error"])
+@pytest.mark.parametrize("then", ["leave", "result"])
+def test_a_stream_given_up_inside_of_its_context_ends_the_feed(by: str, then: str) -> None:
+    """What ended the stream's block was handled before the context's, so no error of the dialog tells the peer."""
+
+    async def main() -> None:
+        async with open_peer("ep_bulk") as portal:
+            async with portal.open_context(ep_bulk.feeds_for_ever, key="k") as (ctx, _):
+                with trio.CancelScope() as scope, contextlib.suppress(KeyError):
+                    async with ctx.open_stream() as stream:
+                        async for value in stream:
+                            if value == 5:
+                                if by == "error":
+                                    raise KeyError(value)
+                                scope.cancel()
+                if then == "result":
+                    assert await ctx.wait_for_result() == "ended by its reader"
+            assert ctx.outcome == "ended by its reader"
+            assert not ctx.cancel_called
 
     run(main)
 
@@ -452,6 +476,29 @@ def test_what_fits_the_window_is_still_there_after_the_result() -> None:
             assert await ctx.wait_for_result() == WINDOW
             async with ctx.open_stream() as stream:
                 assert [n async for n in stream] == list(range(WINDOW))
+
+    run(main)
+
+
+def test_a_stream_opened_while_another_task_waits_for_the_result_loses_nothing() -> None:
+    async def main() -> None:
+        got: list[int] = []
+
+        async def reads() -> None:
+            async with ctx.open_stream() as stream:
+                # The wait has let the peer send two windows, one of them to be discarded.
+                while stream.statistics().received + stream.statistics().discarded < 2 * WINDOW:
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+                got.extend([n async for n in stream])
+
+        async with (
+            open_peer("ep_bulk") as portal,
+            portal.open_context(ep_bulk.floods, count=5000) as (ctx, _),
+            trio.open_nursery() as tn,
+        ):
+            tn.start_soon(reads)
+            assert await ctx.wait_for_result() == 5000
+        assert got == list(range(5000))
 
     run(main)
 

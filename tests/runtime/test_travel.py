@@ -47,7 +47,8 @@ def test_plain_calls_refuse_what_needs_hooks() -> None:
                     await portal.run(ep_travel.is_plain, name=name, value=sample.value)
                 with pytest.raises(tractor.RemoteActorError) as caught:
                     await portal.run(ep_travel.give, name=name)
-                assert caught.value.boxed_type is tractor.MsgTypeError
+                assert type(caught.value) is tractor.MsgTypeError
+                assert caught.value.boxed_type is TypeError
                 assert "enc_hook" in caught.value.message
             assert await portal.run(ep_travel.give, name="int") == -(2**63)
 
@@ -142,7 +143,8 @@ def test_text_that_is_no_utf8_from_the_parent() -> None:
                     ctx.open_stream() as stream,
                 ):
                     await stream.send(msgspec.Raw(b"\xa1\x80"))
-            assert caught.value.boxed_type is tractor.MsgTypeError
+            assert type(caught.value) is tractor.MsgTypeError
+            assert caught.value.boxed_type is msgspec.ValidationError
             assert await portal.run(ep_travel.give, name="str") == NATIVE["str"].value
 
     run(main)

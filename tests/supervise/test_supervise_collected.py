@@ -13,7 +13,7 @@ from ep_supervise_tools import run
 import tractor
 from tractor._exceptions import pack_error, unpack_error
 from tractor._proto.outcome import Part
-from tractor._util._groups import the_one_error, without
+from tractor._util._groups import leaves, the_one_error, without
 from tractor.msg.types import Aid, Error
 from tractor.runtime import _calls
 from tractor.supervise._child import Child
@@ -209,3 +209,42 @@ def test_taking_errors_out_of_a_group(depth: int) -> None:
     assert the_one_error(left) is kept
     assert without(group, lambda exc: True) is None
     assert without(group, lambda exc: False) is group
+
+
+# -- several dialogs with one actor tell of one event --
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("what", ["cancelled", "lost"])
+def test_of_several_dialogs_that_tell_of_one_event_one_does(n: int, what: str) -> None:
+    """How many of them end with it before the rest is cancelled is chance."""
+    tells = loss if what == "lost" else functools.partial(ctxc, canceller=B.uid)
+    first = tells(A)
+    body = BaseExceptionGroup("", [first, BaseExceptionGroup("", [tells(A) for _ in range(n)])])
+    assert resolve(body, children=()) == ([first], False)
+    other = KeyError("beside it")
+    [group], _ = resolve(BaseExceptionGroup("", [body, other]))
+    assert isinstance(group, BaseExceptionGroup)
+    assert [*leaves(group)] == [first, other]
+
+
+def test_events_of_different_actors_are_told_each() -> None:
+    errors = [ctxc(A, B.uid), ctxc(B, B.uid), ctxc(A, C.uid), loss(A), loss(B)]
+    [group], _ = resolve(BaseExceptionGroup("", errors))
+    assert isinstance(group, BaseExceptionGroup)
+    assert list(group.exceptions) == errors
+
+
+def test_a_one_shot_tells_of_the_cancellation_that_ends_dialogs_with_it_too() -> None:
+    failure = ctxc(A, A.uid)
+    body = BaseExceptionGroup("", [ctxc(A, A.uid), ctxc(A, A.uid)])
+    assert resolve(body, {A: failure}, (child_of(A),)) == ([failure], False)
+
+
+def test_a_ctrl_c_of_an_endpoint_tells_of_its_actors_end() -> None:
+    interrupt = remote(KeyboardInterrupt(), A)
+    died = tractor.ActorFailure(A.uid, 130)
+    assert resolve(interrupt, {A: died}, (child_of(A),)) == ([interrupt], False)
+    other = tractor.ActorFailure(B.uid, 130)
+    raised, _ = resolve(interrupt, {B: other}, (child_of(A), child_of(B)))
+    assert raised == [interrupt, other]

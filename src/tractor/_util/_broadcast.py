@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import trio
@@ -43,6 +43,15 @@ class Receivable(Protocol[T_co]):
     """What can be broadcast: anything with ``receive()``, and maybe ``receive_nowait()``."""
 
     async def receive(self) -> T_co: ...
+
+
+@runtime_checkable
+class AsyncReceiver(Receivable[T_co], Protocol[T_co]):
+    """What can be received from, also by ``async for``: trio's receive channels, ``MsgStream``, a subscriber."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+
+    async def __anext__(self) -> T_co: ...
 
 
 class BroadcastStatistics(msgspec.Struct, frozen=True):
@@ -138,6 +147,11 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
     def position(self) -> int:
         """The number of the value that it reads next."""
         return self._next
+
+    @property
+    def lags(self) -> bool:
+        """Whether values were overwritten that it has not read: the next receive tells."""
+        return self._source.received - len(self._source.ring) > self._next
 
     def _take(self) -> T:
         """The next value; raises WouldBlock, Lagged, or how this or the source ended."""

@@ -61,6 +61,9 @@ def the_one_error(exc: BaseException) -> BaseException:
             found = one
     if found is None:
         return exc
+    if found.__traceback__ is None:
+        # Made, but never raised by itself: it went where its group went.
+        found.__traceback__ = exc.__traceback__
     for group in above:
         for note in getattr(group, "__notes__", ()):
             if note not in getattr(found, "__notes__", ()):
@@ -137,16 +140,16 @@ async def collapse_eg(
 
 
 def is_multi_cancelled(
-    exc: BaseException,
+    beg: BaseException,
     ignore_nested: Collection[type[BaseException]] = frozenset(),
 ) -> bool:
     """Whether an error is a cancellation, or a group of nothing else at any depth.
 
     Args:
-        exc: an error or a group.
+        beg: an error or a group.
         ignore_nested: types that count as cancellations beside ``trio.Cancelled``.
     """
     cancellations: tuple[type[BaseException], ...] = (trio.Cancelled, *ignore_nested)
-    if isinstance(exc, BaseExceptionGroup) and not isinstance(exc, cancellations):
-        return exc.split(cancellations)[1] is None
-    return isinstance(exc, cancellations)
+    if isinstance(beg, BaseExceptionGroup) and not isinstance(beg, cancellations):
+        return beg.split(cancellations)[1] is None
+    return isinstance(beg, cancellations)

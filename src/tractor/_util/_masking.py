@@ -30,7 +30,7 @@ class BoxedMaybeException:
 
     Attributes:
         value: the error, once there is one.
-        raise_on_exit: whether the block's end raises it: for any type, or for the listed ones.
+        raise_on_exit: whether the block's end raises it: for any type, or for exactly the listed ones.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class BoxedMaybeException:
         """Whether ``exc`` is raised at the block's end."""
         if isinstance(self.raise_on_exit, bool):
             return self.raise_on_exit
-        return isinstance(exc, tuple(self.raise_on_exit))
+        return any(type(exc) is listed for listed in self.raise_on_exit)
 
     def pformat(self) -> str:
         """One line for people."""

@@ -42,7 +42,7 @@ async def maybe_open_nursery(
 
 async def start_or_cancel(
     nursery: trio.Nursery,
-    fn: Callable[..., Awaitable[object]],
+    async_fn: Callable[..., Awaitable[object]],
     *args: Any,
     name: object = None,
 ) -> Any:
@@ -50,25 +50,25 @@ async def start_or_cancel(
 
     Args:
         nursery: where the task goes once it has called ``task_status.started()``.
-        fn, args, name: as for :meth:`trio.Nursery.start`.
+        async_fn, args, name: as for :meth:`trio.Nursery.start`.
 
     Returns:
         What the task passed to ``task_status.started()``.
 
     Raises:
-        trio.Cancelled: the caller was cancelled, also if ``fn`` absorbed that and just returned.
-        RuntimeError: ``fn`` returned without a call of ``started()`` for another reason.
-        Exception: whatever ``fn`` raised before that.
+        trio.Cancelled: the caller was cancelled, also if ``async_fn`` absorbed that and just returned.
+        RuntimeError: ``async_fn`` returned without a call of ``started()`` for another reason.
+        Exception: whatever ``async_fn`` raised before that.
     """
     returned = False
 
     async def tracked(*args: Any, task_status: trio.TaskStatus[Any]) -> None:
         nonlocal returned
-        await fn(*args, task_status=task_status)
+        await async_fn(*args, task_status=task_status)
         returned = True
 
     try:
-        return await nursery.start(tracked, *args, name=fn if name is None else name)
+        return await nursery.start(tracked, *args, name=async_fn if name is None else name)
     except RuntimeError as error:
         # A function that returned has raised nothing: then the error is that of `start()`.
         if not returned:

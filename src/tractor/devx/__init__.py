@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tractor.devx._hang import dump_on_hang as dump_on_hang
     from tractor.devx._resources import resource_delta_fixture as resource_delta_fixture
     from tractor.devx._resources import track_resource_deltas as track_resource_deltas
+    from tractor.devx._stack_dump import dump_task_tree as dump_task_tree
     from tractor.devx._stack_dump import enable_stack_on_sig as enable_stack_on_sig
     from tractor.devx._titles import set_actor_proctitle as set_actor_proctitle
     from tractor.devx._tree_picture import tree_picture as tree_picture
@@ -32,14 +33,25 @@ if TYPE_CHECKING:
     from tractor.devx.debug._repl import mk_pdb as mk_pdb
     from tractor.devx.debug._sigint import sigint_shield as sigint_shield
     from tractor.devx.debug._sync import pause_from_sync as pause_from_sync
+    from tractor.devx.pformat import add_div as add_div
+    from tractor.devx.pformat import pformat_boxed_tb as pformat_boxed_tb
+    from tractor.devx.pformat import pformat_caller_frame as pformat_caller_frame
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "tractor.devx.pformat": (
+            "add_div",
+            "pformat_boxed_tb",
+            "pformat_caller_frame",
+        ),
         "tractor.devx._frames": ("CallerInfo", "api_frame", "hide_runtime_frames"),
         "tractor.devx._hang": ("dump_on_hang",),
         "tractor.devx._resources": ("resource_delta_fixture", "track_resource_deltas"),
-        "tractor.devx._stack_dump": ("enable_stack_on_sig",),
+        "tractor.devx._stack_dump": (
+            "dump_task_tree",
+            "enable_stack_on_sig",
+        ),
         "tractor.devx._titles": ("set_actor_proctitle",),
         "tractor.devx._tree_picture": ("tree_picture",),
         "tractor.devx.debug._crash_handler": ("maybe_open_crash_handler", "open_crash_handler"),

@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ from tractor.runtime._serve import put_return
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
 
-__all__ = ["arm_actor", "enable_stack_on_sig", "serve_dump"]
+__all__ = ["arm_actor", "dump_task_tree", "enable_stack_on_sig", "serve_dump"]
 
 log = _log.get_logger()
 
@@ -72,10 +73,24 @@ def enable_stack_on_sig(sig: int | None = SIGUSR1) -> ModuleType | None:
     if not arm(sig):
         return None
     runtime_vars().use_stackscope = True
-    import stackscope
+    with warnings.catch_warnings():
+        # It leaves coroutines unawaited to learn their types.
+        warnings.simplefilter("ignore")
+        import stackscope
 
-    found: ModuleType = stackscope
+        found: ModuleType = stackscope
     return found
+
+
+def dump_task_tree() -> str:
+    """Dump this process's trio task tree now, where the signal's dump goes: the file, the terminal, the log.
+
+    Returns:
+        The tree as text.
+    """
+    root = trio.lowlevel.current_root_task() if _token() is not None else None
+    _write(process_actor(), root)
+    return _safely(format_tree_of, root)
 
 
 def is_armed() -> bool:

@@ -20,6 +20,7 @@ from tractor.ipc._addr import (
     UnwrappedAddress,
     from_this_host,
     known_transports,
+    one_or_several,
     rank_addrs,
     wrap_address,
 )
@@ -46,6 +47,8 @@ async def find_actor(
     only_first: bool = True,
     raise_on_none: bool = False,
     timeout: float | None = LOOKUP_TIMEOUT,
+    *,
+    registry_addr: Addr | None = None,
 ) -> AsyncIterator[Portal | list[Portal] | None]:
     """Find an actor by name: among the connected peers, then at the registrars, all of them at once.
 
@@ -57,6 +60,7 @@ async def find_actor(
             list of all actors of the name, newest first, those of the first registrar before those of the next.
         raise_on_none: raise instead of giving ``None``.
         timeout: seconds for everything together, the registrars' answers and all connections; ``None``: no bound.
+        registry_addr: the one registrar to ask: the same as ``registry_addrs`` with one in it.
 
     Yields:
         A portal to an actor that has answered, or a list of them; ``None`` when nobody of that name is registered
@@ -79,6 +83,7 @@ async def find_actor(
     actor = current_actor()
     name = checked_name(name)
     bound = bound_of(timeout)
+    registry_addrs = one_or_several(registry_addrs, registry_addr)
     if enable_transports:
         enable_transports = known_transports(enable_transports)
     if only_first and registry_addrs is None:

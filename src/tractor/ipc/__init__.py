@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tractor.ipc._chan import transport_from_stream as transport_from_stream
     from tractor.ipc._contract import ByteIO as ByteIO
     from tractor.ipc._contract import MsgTransport as MsgTransport
+    from tractor.ipc._dirs import get_rt_dir as get_rt_dir
     from tractor.ipc._endpoint import Endpoint as Endpoint
     from tractor.ipc._eventfd import EventFD as EventFD
     from tractor.ipc._eventfd import close_eventfd as close_eventfd
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "tractor.ipc._dirs": ("get_rt_dir",),
         "tractor.ipc._addr": ("HAS_UDS",),
         "tractor.ipc._chan": (
             "Channel",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from tractor._util._plain import plain
@@ -42,6 +42,18 @@ def wrap_address(addr: object) -> Address:
     if isinstance(addr, str) and addr.startswith("/"):
         return parse_maddr(addr)
     return wrap_plain(addr)
+
+
+def one_or_several(
+    several: Sequence[UnwrappedAddress | Address | str] | None,
+    one: UnwrappedAddress | Address | str | None,
+) -> Sequence[UnwrappedAddress | Address | str] | None:
+    """What was given as ``registry_addrs=`` or, for a single one, as ``registry_addr=``.  Raises TypeError for both."""
+    if one is None:
+        return several
+    if several is not None:
+        raise TypeError(f"give `registry_addrs` or `registry_addr`, not both: {several!r}, {one!r}")
+    return [one]
 
 
 def wrap_addresses(addrs: Iterable[object] | None, argument: str) -> list[Address]:

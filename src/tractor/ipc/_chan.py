@@ -242,8 +242,12 @@ class Channel:
         if self._may_call:
             self._may_call.unpark()
 
-    async def send(self, msg: MsgType) -> None:
+    async def send(self, msg: MsgType, hide_tb: bool = True) -> None:
         """Send one message.
+
+        Args:
+            msg: the message.
+            hide_tb: hide the runtime's frames in a traceback.
 
         Raises:
             TransportClosed: the connection is gone.
@@ -251,6 +255,7 @@ class Channel:
             TypeError: the message can't be encoded; nothing was written.
             RuntimeError: the peer still has to prove the key: see :meth:`handshake`.
         """
+        __tracebackhide__ = hide_tb
         self._require_proof()
         self._require_open("send")
         await self._transport.send(msg, None if self._codec is None else self._codec.enc)

@@ -53,6 +53,9 @@ def get_runtime_dir(subdir: str | PurePath | None = None) -> Path:
     return path
 
 
+get_rt_dir = get_runtime_dir
+
+
 def _checked_parts(subdir: str | PurePath | None) -> tuple[str, ...]:
     if subdir is None:
         return ()
@@ -63,6 +66,17 @@ def _checked_parts(subdir: str | PurePath | None) -> tuple[str, ...]:
             "give a relative path without '..'"
         )
     return pure.parts
+
+
+def make_missing_dirs(path: Path) -> None:
+    """Make the directory ``path``, and those above it, where they are missing, each with mode 0700.
+
+    Raises:
+        OSError: one could not be made, or a file is in the way.
+    """
+    for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
+        # Somebody else may have made it meanwhile.
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def ensure_private_dir(path: Path) -> None:

@@ -37,7 +37,7 @@ def mk_maddr(addr: Address | UnwrappedAddress | str) -> str:
     )
 
 
-def parse_maddr(maddr: str) -> Address:
+def parse_maddr(maddr_str: str) -> Address:
     """The wrapped address that a multiaddr string names.
 
     ``dns4`` and ``dns6`` give the same address as ``dns``: which family a name resolves to is left
@@ -47,25 +47,25 @@ def parse_maddr(maddr: str) -> Address:
         ValueError: the string has none of the forms ``/ip4/H/tcp/P``, ``/ip6/H/tcp/P``, ``/dns/H/tcp/P`` (``dns4``,
             ``dns6``), ``/unix/PATH`` and ``/shm/PATH``; it is named in the text.  Or it is of a transport that is not
             there on this platform.
-        TypeError: ``maddr`` is no string.
+        TypeError: ``maddr_str`` is no string.
     """
-    if not isinstance(maddr, str):
-        raise TypeError(f"a multiaddr is a string, not {maddr!r}")
-    key, pair = split_maddr(maddr)
+    if not isinstance(maddr_str, str):
+        raise TypeError(f"a multiaddr is a string, not {maddr_str!r}")
+    key, pair = split_maddr(maddr_str)
     try:
         if key == "shm":
             return wrap_plain(pair)
         # By type, not by the table of known transports: a UDS address can be named everywhere.
         return UDSAddress.from_addr(pair) if key == "uds" else TCPAddress.from_addr(pair)
     except ValueError as error:
-        raise ValueError(f"bad multiaddr {maddr!r}: {error}") from None
+        raise ValueError(f"bad multiaddr {maddr_str!r}: {error}") from None
 
 
-def parse_endpoints(table: Mapping[str, Iterable[object]]) -> dict[str, list[Address]]:
+def parse_endpoints(service_table: Mapping[str, Iterable[object]]) -> dict[str, list[Address]]:
     """The addresses of each named endpoint, in order.
 
     Args:
-        table: names to lists of multiaddr strings; wrapped and unwrapped addresses are taken too.
+        service_table: names to lists of multiaddr strings; wrapped and unwrapped addresses are taken too.
 
     Raises:
         ValueError: an entry is a string that is no multiaddr; text names the endpoint and the
@@ -73,7 +73,7 @@ def parse_endpoints(table: Mapping[str, Iterable[object]]) -> dict[str, list[Add
         TypeError: an entry is no address, or an endpoint has a bare string in place of a list.
     """
     found: dict[str, list[Address]] = {}
-    for name, entries in table.items():
+    for name, entries in service_table.items():
         if isinstance(entries, str) or not isinstance(entries, Iterable):
             raise TypeError(f"endpoint {name!r}: expected a list of multiaddrs, not {entries!r}")
         try:

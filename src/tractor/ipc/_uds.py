@@ -21,7 +21,7 @@ if sys.platform != "win32":
 from tractor._errors import TransportClosed
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.ipc._addr import UDSAddress
-from tractor.ipc._dirs import get_runtime_dir, runtime_dir_path
+from tractor.ipc._dirs import get_runtime_dir, make_missing_dirs, runtime_dir_path
 from tractor.ipc._sockio import SocketIO, connect_socket
 from tractor.ipc._transport import MsgpackTransport
 from tractor.ipc._transport_spec import Listener, TransportSpec
@@ -238,6 +238,8 @@ async def _connect(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:
 async def _listen(addr: UDSAddress) -> Listener:
     if addr.bindspace == runtime_dir_path():
         get_runtime_dir()
+    else:
+        make_missing_dirs(addr.sockpath.parent)
     sock = bind_uds(addr)
     try:
         inode = os.stat(addr.sockpath).st_ino

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
+    from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
+    from tractor.msg._union import unpack_spec_types as unpack_spec_types
+
     from . import hooks as hooks
     from . import pretty_struct as pretty_struct
     from . import types as types
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "tractor.msg._ext_types": (
+            "mk_boxed_ext_struct",
+            "mk_codec_hooks",
+        ),
         "tractor.msg._boxing": (
             "pack_error",
             "unpack_error",
@@ -73,6 +81,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "tractor.msg._union": (
             "dec_type_union",
             "enc_type_union",
+            "unpack_spec_types",
         ),
         "tractor.msg.pretty_struct": ("Struct",),
         "tractor.msg.types": (

@@ -38,6 +38,9 @@ ROOM_FOR_COUNT = 128
 _as_dict: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(dict[str, Any] | None)
 _msg_types = {cls.__name__: cls for cls in __msg_types__}
 
+_CODEC_TYPES: tuple[type[BaseException], ...] = (msgspec.ValidationError, TypeError)
+"""What a ``MsgTypeError`` boxes."""
+
 _AS_THEMSELVES: dict[type[BaseException] | None, type[RemoteActorError]] = {
     trio.Cancelled: ContextCancelled,
     ContextCancelled: ContextCancelled,
@@ -104,16 +107,21 @@ def _box(
     # A ctxc that this actor raises itself stands for the cancellation of its own task.
     boxed = trio.Cancelled if isinstance(exc, ContextCancelled) else type(exc)
     name, path = _names(boxed)
+    held, held_path = name, path
+    if isinstance(exc, MsgTypeError):
+        held, held_path = _names(exc.boxed_type or boxed)
     text = message or (_first_arg(exc) if plain else _message_of(exc))
+    # A cancellation has no place in the code that would be worth showing.
+    shown = text if boxed is trio.Cancelled else ""
     return Error(
         src_uid=own_uid,
         src_type_str=name,
-        boxed_type_str=name,
+        boxed_type_str=held,
         src_type_path=path,
-        boxed_type_path=path,
+        boxed_type_path=held_path,
         relay_path=[own_uid],
         message=_cut(_encodable(text)),
-        tb_str=_cut(_encodable(tb_str or _format_traceback(exc, tb))),
+        tb_str=_cut(_encodable(tb_str or shown or _format_traceback(exc, tb))),
         canceller=canceller,
         sender=own_uid,
         cid=cid,
@@ -185,6 +193,8 @@ def unpack_error(
     # By identity: an application's metaclass may fail to hash its classes.
     own = (cls for known, cls in _AS_THEMSELVES.items() if known is boxed_type)
     cls = next(own, RemoteActorError)
+    if fields["src_type"] is MsgTypeError and any(boxed_type is known for known in _CODEC_TYPES):
+        cls = MsgTypeError
     if cls is MsgTypeError:
         fields |= _unpack_bad_msg(msg)
     return cls("", ipc_msg=msg, boxed_type=boxed_type, **fields)

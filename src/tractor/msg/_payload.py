@@ -123,7 +123,7 @@ def unencodable_error(
         "for types that msgspec does not know give an `enc_hook` (and a `dec_hook` to the reader)"
         " together with `ext_types`, the types that the hooks handle"
     )
-    return MsgTypeError.from_decode(text, bad_msg, cid=cid, src_exc=cause)
+    return MsgTypeError.from_decode(text, bad_msg, cid=cid, src_exc=cause, boxed_type=TypeError)
 
 
 _well_formed = msgspec.msgpack.Decoder(Raw)
@@ -220,7 +220,9 @@ def encode_checked(
             kind, value, decoder.spec_str, cid=msg.cid, bad_msg=msg, cause=exc
         ) from exc
     if strict_pld_parity and not _equal(decoded, value):
-        parity = ValueError(f"it arrives as {_short_repr(decoded)}, which is not equal to it")
+        parity = msgspec.ValidationError(
+            f"it arrives as {_short_repr(decoded)}, which is not equal to it"
+        )
         raise payload_type_error(
             kind, value, decoder.spec_str, cid=msg.cid, bad_msg=msg, cause=parity
         )

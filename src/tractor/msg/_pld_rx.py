@@ -11,7 +11,8 @@ from msgspec import Raw
 from msgspec.msgpack import Encoder
 
 from ._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, current_codec, mk_dec
-from .types import Error, Return, Yield
+from ._payload import payload_type_error
+from .types import Error, PayloadMsg, Return, Yield
 
 
 class PldRx:
@@ -101,6 +102,50 @@ class PldRx:
         """
         return (self.fixed_decode or current_codec().pld_dec.dec.decode)(raw)
 
+    def decode_pld(self, msg: PayloadMsg[Any]) -> Any:
+        """The value that a message of this dialog carries.
+
+        Args:
+            msg: ``Started``, ``Yield`` or ``Return``, its payload as it came (``Raw``); a value is given back as it is.
+
+        Raises:
+            MsgTypeError: it is not of :attr:`spec`.  The dialog goes on.
+        """
+        if type(msg.pld) is not Raw:
+            return msg.pld
+        try:
+            return self.decode(msg.pld)
+        except Exception as exc:
+            raise payload_type_error(
+                type(msg), msg.pld, self.pld_dec.spec_str, bad_msg=msg, cause=exc
+            ) from exc
+
+    async def recv_msg(self, ipc: Readable) -> Yield[Any]:
+        """The next message of a context's open stream, undecoded.
+
+        Args:
+            ipc: the stream.
+
+        Raises:
+            BaseException: as ``MsgStream.receive()``.
+        """
+        return await ipc.receive_msg()
+
+    def recv_msg_nowait(self, ipc: Readable) -> Yield[Any]:
+        """As :meth:`recv_msg`, if one is there.  Raises also trio.WouldBlock."""
+        return ipc.receive_msg_nowait()
+
+    async def recv_pld(self, ipc: Readable) -> Any:
+        """The value of the next message of a context's open stream.
+
+        Args:
+            ipc: the stream.
+
+        Raises:
+            BaseException: as ``MsgStream.receive()``.
+        """
+        return await ipc.receive()
+
     @contextmanager
     def limit_plds(self, spec: Any, **dec_kwargs: Any) -> Iterator[MsgDec]:
         """Decode with ``spec`` within the block, whoever reads; see :func:`limit_plds`."""
@@ -116,6 +161,16 @@ class PldRx:
 
     def __repr__(self) -> str:
         return f"<PldRx {self.pld_dec.spec_str}>"
+
+
+class Readable(Protocol):
+    """The reading end of a dialog: a ``MsgStream``."""
+
+    async def receive(self) -> Any: ...
+
+    async def receive_msg(self) -> Yield[Any]: ...
+
+    def receive_msg_nowait(self) -> Yield[Any]: ...
 
 
 class DialogWithPayloads(Protocol):

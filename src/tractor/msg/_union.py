@@ -32,6 +32,11 @@ def union_members(spec: Any) -> tuple[Any, ...]:
     return (spec,)
 
 
+def unpack_spec_types(spec: Any) -> set[Any]:
+    """The types that a payload spec allows: the members of a union, or the one type."""
+    return set(union_members(spec))
+
+
 def join_union(members: Iterable[Any]) -> Any:
     """The union of ``members``, of which there is at least one."""
     return reduce(or_, (type(None) if member is None else member for member in members))

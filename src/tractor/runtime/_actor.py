@@ -118,12 +118,13 @@ class RegistrationRecord(Protocol):
 
 
 class ActorStatistics(msgspec.Struct, frozen=True):
-    """Counters of an actor."""
+    """Counters of an actor, and the key of the backend that starts its children."""
 
     peers: int
     serving: int
     children: int
-    limits_reached: dict[str, int]
+    start_method: str = ""
+    limits_reached: dict[str, int] = {}
     """How often each limit was reached; see ``tractor.Limits``."""
 
 
@@ -137,6 +138,7 @@ class Actor:
         cancel_caller: who asked.
         cancel_complete: whether that has ended every task that the actor served.
         msg_buffer_size: messages; the default bound of what a stream holds unread in the strict mode.
+        start_method: key of the spawn backend of its tree.
     """
 
     msg_buffer_size: int = STRICT_BUFFER_SIZE
@@ -152,6 +154,7 @@ class Actor:
     ) -> None:
         self.aid = aid
         self.loglevel = loglevel
+        self.start_method = ""
         self.enabled: set[str] = {canonical(name) for name in enable_modules}
         self.lifetime_stack = ExitStack()
         self.hooks = RuntimeHooks()
@@ -293,6 +296,7 @@ class Actor:
             peers=peers,
             serving=len(self.served),
             children=len(self.children),
+            start_method=self.start_method,
             limits_reached=dict(self._limits_reached),
         )
 
@@ -300,7 +304,10 @@ class Actor:
         """One line for people."""
         state = "cancelled" if self.cancel_called else "running"
         kind = type(self).__name__
-        return f"<{kind} {self.aid.reprol(sin_uuid=False)}: {state}, serving {len(self.served)} requests>"
+        return (
+            f"<{kind} {self.aid.reprol(sin_uuid=False)}: {state}, serving {len(self.served)} requests, "
+            f"spawn backend {self.start_method!r}>"
+        )
 
     __repr__ = pformat
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ from tractor._errors import (
 )
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller, calling_code
+from tractor._util._groups import the_one_error, without
 from tractor.ipc._chan import Channel
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg._boxing import unpack_error
@@ -52,6 +53,7 @@ __all__ = [
     "explain_loss",
     "origin_of",
     "put_start",
+    "told_once",
 ]
 
 log = _log.get_logger()
@@ -141,6 +143,41 @@ def origin_of(exc: BaseException) -> Channel | None:
 def canceller_of(exc: RemoteActorError) -> Uid | None:
     """Who asked for the cancellation that an error of a peer tells of, as far as it says."""
     return exc.ipc_msg.canceller if exc.ipc_msg is not None else None
+
+
+def told_once(exc: BaseException, known: Iterable[BaseException] = ()) -> BaseException | None:
+    """What is left of a group when of the errors by which several dialogs tell of one event the first is kept.
+
+    One event is: a channel was lost; one actor asked for the cancellation of another one's tasks.  How many of the
+    dialogs end with it, before the first of these errors cancels the rest, is chance.
+
+    Args:
+        exc: an error or a group.
+        known: errors that are told anyway.
+
+    Returns:
+        The error or group, a group of one as what it holds; ``None`` if ``known`` tells of all.
+    """
+    told = {event: one for one in known if (event := _event_of(one)) is not None}
+
+    def is_told(one: BaseException) -> bool:
+        event = _event_of(one)
+        if event is None or told.setdefault(event, one) is one:
+            return False
+        log.cancel("%r tells of the same as %r", one, told[event])
+        return True
+
+    left = without(exc, is_told)
+    return None if left is None else the_one_error(left)
+
+
+def _event_of(exc: BaseException) -> tuple[object, ...] | None:
+    chan = _origins.get(exc) if isinstance(exc, TransportClosed) else None
+    if chan is not None:
+        return TransportClosed, chan.aid.uid if chan.aid is not None else id(chan)
+    if isinstance(exc, RemoteActorError) and exc.src_type is trio.Cancelled:
+        return trio.Cancelled, exc.src_uid, canceller_of(exc)
+    return None
 
 
 def lost(chan: Channel, what: str, exc: TransportClosed) -> TransportClosed:

@@ -15,9 +15,8 @@ from tractor import log as _log
 from tractor._errors import (
     MessagingError,
     MsgTypeError,
-    RemoteActorError,
     TransportClosed,
-    safe_repr,
+    one_line,
 )
 from tractor._proto.dialog import ContextState, Do, Event, Phase, StreamState
 from tractor._util._ki import ki_protected
@@ -88,6 +87,8 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         # This side has asked for the strict mode.
         self._chose_strict = False
         self._result_waiters = 0
+        # The stream was given up, and the peer has not heard of it.
+        self._stop_is_due = False
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
@@ -177,10 +178,18 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
                 return exc
         return Unresolved
 
-    def maybe_raise(self) -> None:
-        """Raise the remote error if there is one that is not absorbed."""
+    def maybe_raise(self, hide_tb: bool = True, from_src_exc: BaseException | None = None) -> None:
+        """Raise the remote error if there is one that is not absorbed.
+
+        Args:
+            hide_tb: hide the runtime's frames in a traceback.
+            from_src_exc: the local error that it comes from: its cause, unless it has one.
+        """
+        __tracebackhide__ = hide_tb
         error = self._remote_error
         if error is not None and self._dialog.end is not ContextState.SELF_CANCELLED:
+            if from_src_exc is not None and from_src_exc is not error:
+                raise error from (error.__cause__ or from_src_exc)
             raise error
 
     @property
@@ -209,7 +218,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         outcome = self._result if error is None else error
         if outcome is Unresolved and self._return is not Unresolved:
             return f"<result of {len(memoryview(self._return))} bytes, not read>"
-        return outcome.reprol() if isinstance(outcome, RemoteActorError) else safe_repr(outcome)
+        return one_line(outcome)
 
     def pformat(self) -> str:
         """One line for people."""
@@ -278,8 +287,11 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     # -- results --------------------------------------------------------------------------------------
 
-    async def wait_for_result(self) -> ResultT:
+    async def wait_for_result(self, hide_tb: bool = True) -> ResultT:
         """Wait for the end of the remote task and return its value.  Idempotent.
+
+        Args:
+            hide_tb: hide the runtime's frames in a traceback.
 
         Returns:
             The endpoint's value; or, if this side asked for the cancellation and it was, the
@@ -291,12 +303,13 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             MsgTypeError: the value is not of the payload spec.
             TransportClosed: the peer is gone.
         """
+        __tracebackhide__ = hide_tb
         self._parent_only("wait_for_result")
         await self._wait_result()
         if self._dialog.end is ContextState.SELF_CANCELLED:
             report: Any = self._remote_error
             return report  # type: ignore[no-any-return]
-        self.maybe_raise()
+        self.maybe_raise(hide_tb)
         if self._overrun is not None:
             raise self._overrun
         value: ResultT = self._take_result()
@@ -304,6 +317,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     async def _wait_result(self) -> None:
         """Wait for the end; a peer that streams to a side without a stream must come to its end, too."""
+        self._tell_abandoned()
         port = self._port
         if self._dialog.stream is not StreamState.IDLE or port.recv.strict or self._dialog.ended:
             await self._wait_end()
@@ -344,18 +358,19 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             if owner:
                 self._owner_waits = False
 
-    async def result(self) -> ResultT:
+    async def result(self, hide_tb: bool = True) -> ResultT:
         """The outdated name of :meth:`wait_for_result`."""
         warnings.warn(
             "`Context.result()` is outdated; use `wait_for_result()`",
             DeprecationWarning,
             stacklevel=2,
         )
-        return await self.wait_for_result()
+        return await self.wait_for_result(hide_tb)
 
     async def drain(self, keep: int) -> tuple[Return[Any] | Error | None, list[Yield[Any]]]:
         """Discard what is streamed until the dialog's end; see ``tractor.msg.drain_to_final_msg()``."""
         self._parent_only("drain_to_final_msg")
+        self._tell_abandoned()
         port = self._port
         drained: list[Yield[Any]] = [
             Yield(self._cid, raw) for raw in itertools.islice(port.buffer, keep)
@@ -380,6 +395,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         value: FirstT = None,  # type: ignore[assignment]
         validate_pld_spec: bool = True,
         strict_pld_parity: bool = False,
+        hide_tb: bool = True,
     ) -> None:
         """Hand a value to the opener, whose block is entered with it.  Child side, once.
 
@@ -389,6 +405,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             value: what the opener gets as ``first``.
             validate_pld_spec: check it against the payload spec before sending.
             strict_pld_parity: demand also that the value that arrives equals this one.
+            hide_tb: hide the runtime's frames in a traceback.
 
         Raises:
             RuntimeError: on the parent side, or the second time, or after the context was cancelled.
@@ -396,6 +413,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
                 ``started()`` may be called again.
             TransportClosed: the peer is gone.
         """
+        __tracebackhide__ = hide_tb
         if self._dialog.side == "parent":
             raise RuntimeError(
                 "`started()` is for the endpoint's side of a context, not for the opener's"
@@ -464,6 +482,9 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         port = self._port
         if size is not None:
             port.recv.resize(size)
+        if port.lossy:
+            # Another task waits for the result; from here on there is a reader, for whom everything is held.
+            port.begin_loss(False)
         if not self._dialog.ended:
             if overruns is not None or back_pressure is False:
                 self._be_strict(overruns)
@@ -513,12 +534,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         """Close this side of the stream; the peer is told unless the dialog is over."""
         port = self._port
         if Do.SEND_STOP in self._dialog.handle_stream(Event.CLOSE) and not self._dialog.ended:
-            try:
-                self._chan.transport.put_now(Stop(self._cid))
-            except TransportClosed as exc:
-                log.transport(
-                    "the end of a stream could not be told to %s: %s", self._chan.peer, exc
-                )
+            self._put_stop()
         port.drop_buffer()
         port.closed = True
         port.wake()
@@ -528,10 +544,25 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     def abandon_stream(self) -> None:
         """Close this side without telling the peer, which learns of the reason from the dialog."""
-        self._dialog.handle_stream(Event.CLOSE)
+        self._stop_is_due = Do.SEND_STOP in self._dialog.handle_stream(Event.CLOSE)
         self._port.drop_buffer()
         self._port.closed = True
         self._port.wake()
+
+    def _tell_abandoned(self) -> None:
+        """Tell the peer that nobody reads here any more, if the dialog goes on after the stream was given up.
+
+        A deadline around the stream's block, or an error that was handled behind it: the peer would send for ever.
+        """
+        if self._stop_is_due and not self._dialog.ended:
+            self._stop_is_due = False
+            self._put_stop()
+
+    def _put_stop(self) -> None:
+        try:
+            self._chan.transport.put_now(Stop(self._cid))
+        except TransportClosed as exc:
+            log.transport("the end of a stream could not be told to %s: %s", self._chan.peer, exc)
 
     async def send_yield(self, value: Any) -> None:
         """The outdated way to send on a one-way stream."""
@@ -539,3 +570,15 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             "`Context.send_yield()` is outdated; use a stream", DeprecationWarning, stacklevel=2
         )
         await self._port.put(value)
+
+    async def send_stop(self) -> None:
+        """Close this side of the stream: the peer's ``receive()`` ends.  Idempotent, as ``MsgStream.aclose()`` is.
+
+        Raises:
+            RuntimeError: no stream was opened on this side.
+        """
+        if self._stream is None:
+            raise RuntimeError(
+                f"{self.repr_rpc} has no stream here to close: enter `ctx.open_stream()` first"
+            )
+        await self._stream.aclose()

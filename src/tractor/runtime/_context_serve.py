@@ -10,12 +10,12 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.dialog import Do, Event, Phase
-from tractor._util._groups import the_one_error
 from tractor._util._masking import unmasked
 from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import decode_arguments
 from tractor.msg._pld_rx import current_dialog
 from tractor.msg.types import Return, Uid
+from tractor.runtime._calls import told_once
 from tractor.runtime._context_dialog import ContextDialog
 from tractor.runtime._serve import ctxc_error, is_only_cancelled, put_ack, put_error, put_return
 
@@ -77,7 +77,7 @@ class ServedDialog(ContextDialog):
             if self._dialog.phase in _CANCELLED and is_only_cancelled(exc):
                 self._report_end(Event.CANCELLED)
                 return
-            await self._report_failure(the_one_error(exc))
+            await self._report_failure(told_once(exc) or exc)
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:

@@ -18,6 +18,7 @@ from tractor._proto.dialog import ContextState, Do, Event, Phase
 from tractor._util._caller import find_caller
 from tractor._util._groups import is_multi_cancelled, leaves
 from tractor._util._ki import ki_protected
+from tractor._util._which_scope import which_scope
 from tractor.ipc._transport import HIGH_WATER
 from tractor.msg.types import Started
 from tractor.runtime._calls import CANCEL_TIMEOUT, canceller_of, explain_loss, put_start
@@ -102,6 +103,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
             while dialog.phase is Phase.REQ:
                 await ctx._waiting.park()
         except (trio.Cancelled, KeyboardInterrupt) as exc:
+            _say_cancelled(ctx, "its opener, which waits for `started()`,", exc)
             await _stop_remote(ctx, Event.INTERRUPTED)
             _raise_real_error(ctx, exc)
             raise
@@ -138,11 +140,13 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         dialog = ctx._dialog
         if not dialog.ended:
             dialog.handle(Event.LEFT)
+            ctx._tell_abandoned()
             # Nobody will read these any more; a peer that waits for their credit must go on.
             ctx._port.drop_buffer()
             try:
                 await ctx._wait_end(PATIENCE)
             except (trio.Cancelled, KeyboardInterrupt) as exc:
+                _say_cancelled(ctx, "its opener, which waits for its end,", exc)
                 await _stop_remote(ctx, Event.INTERRUPTED)
                 _raise_real_error(ctx, exc)
                 raise
@@ -173,7 +177,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         if not cancelled:
             ctx._local_error = exc
         else:
-            log.cancel("%s: its local block was cancelled by a surrounding scope", ctx.repr_rpc)
+            _say_cancelled(ctx, "its local block")
         # The peer may have cancelled others because it fails: what it fails with says more, and comes later.
         is_told = not cancelled and _is_told_by(ctx, exc)
         event = Event.INTERRUPTED if cancelled else Event.RAISED
@@ -182,6 +186,13 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
             _raise_real_error(ctx, exc, was_lost)
         elif is_told and not isinstance(ctx._remote_error, ContextCancelled):
             ctx.maybe_raise()
+
+
+def _say_cancelled(ctx: Context, what: str, exc: BaseException | None = None) -> None:
+    """Log which scope around it has cancelled the calling task."""
+    if log.isEnabledFor(_log.level_value("cancel")) and not isinstance(exc, KeyboardInterrupt):
+        known = {id(ctx._actor.main_scope): "the end of this actor"}
+        log.cancel("%s: %s was cancelled by %s", ctx.repr_rpc, what, which_scope(known))
 
 
 def _raise_real_error(ctx: Context, exc: BaseException, was_lost: bool = False) -> None:

@@ -41,6 +41,9 @@ END_TIMEOUT = 0.5
 QUIET_TIMEOUT = 10.0
 """Seconds without a grant after which a sender logs that the other side shows no sign of reading."""
 
+_AT_HAND = (list, tuple, range, deque, set, frozenset, dict, str, bytes, bytearray)
+"""Iterables that run no code between their values."""
+
 
 class Rerouted(Exception):
     """The stream's messages go through a broadcaster from now on: the direct reader must ask there."""
@@ -355,13 +358,15 @@ class StreamPort:
         """
         await self._turns.give_way()
         transport = self.chan.transport
+        # Where the next value comes from may be code of the user's that computes: what it gave before must not wait.
+        lazy = not isinstance(values, _AT_HAND)
         try:
             rest = iter(values)
             while True:
                 if not self.may_put():
                     transport.write_now()
                     await self._wait_may_put()
-                if self._put_some(rest):
+                if self._put_some(rest, lazy):
                     break
             transport.write_now()
             if transport.unsent:
@@ -372,8 +377,8 @@ class StreamPort:
         finally:
             transport.write_now()
 
-    def _put_some(self, values: Iterator[Any]) -> bool:
-        """Put what may go now, at least one value; whether there are no more."""
+    def _put_some(self, values: Iterator[Any], lazy: bool) -> bool:
+        """Put what may go now, at least one value; whether there are no more.  ``lazy``: write each at once."""
         transport, send, cid, envelope = self.chan.transport, self.send, self.cid, self._envelope
         encoder = self.rx.fixed_encoder or codec_in_force().enc
         put = transport.put_unwritten
@@ -388,8 +393,7 @@ class StreamPort:
                 except TypeError as exc:
                     raise unencodable_error(value, "Yield", exc, cid=cid) from exc
                 send.spend(size - envelope)
-            if transport.write_is_due:
-                # The values may come from a generator that computes.
+            if lazy or transport.write_is_due:
                 transport.write_now()
             if transport.unsent > HIGH_WATER or not (free or send.may_send()):
                 return False

@@ -399,14 +399,14 @@ class Portal:
             raise outcome
         return outcome.value
 
-    async def result(self) -> Any:
+    async def result(self, hide_tb: bool = True) -> Any:
         """The outdated name of :meth:`wait_for_result`."""
         warnings.warn(
             "`Portal.result()` is outdated; use `wait_for_result()`",
             DeprecationWarning,
             stacklevel=2,
         )
-        return await self.wait_for_result()
+        return await self.wait_for_result(hide_tb)
 
     async def cancel_actor(
         self, timeout: float | None = None, raise_on_timeout: bool = False
@@ -510,7 +510,17 @@ class LocalPortal:
 
     def __init__(self, actor: Any, channel: Channel | None = None) -> None:
         self.actor = actor
-        self.chan = channel
+        self._chan = channel
+
+    @property
+    def chan(self) -> Channel | None:
+        """The channel that it was made with; an actor has none to itself."""
+        return self._chan
+
+    @property
+    def channel(self) -> Channel | None:
+        """The same as :attr:`chan`."""
+        return self._chan
 
     async def run_from_ns(self, namespace_path: str, function_name: str, **kwargs: Any) -> Any:
         """Run a method of the own actor.

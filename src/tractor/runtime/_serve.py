@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from tractor import log as _log
 from tractor._errors import ContextCancelled, MessagingError, TransportClosed
-from tractor._util._groups import is_multi_cancelled, the_one_error
+from tractor._util._groups import is_multi_cancelled
 from tractor._util._masking import unmasked
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
@@ -28,6 +28,7 @@ from tractor.msg.types import (
     Stop,
     Uid,
 )
+from tractor.runtime._calls import told_once
 from tractor.runtime._dialog_end import DialogEnd
 from tractor.runtime._endpoints import Endpoint, Kind
 from tractor.runtime._port import StreamPort
@@ -217,7 +218,7 @@ class ServedTask(DialogEnd):
             if self.canceller is not None and is_only_cancelled(exc):
                 self._report_cancel()
                 return
-            await self._report_error(the_one_error(exc))
+            await self._report_error(told_once(exc) or exc)
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:

@@ -26,6 +26,7 @@ __all__ = [
     "debug_mode",
     "forget_actor",
     "is_root_process",
+    "last_actor",
     "process_actor",
     "release_process",
     "set_current_actor",
@@ -42,7 +43,7 @@ class AsyncioHost(Protocol):
 _actor: Actor | None = None
 _actor_run: Run | None = None
 """The run that the actor lives in."""
-_last_uid: tuple[str, str] | None = None
+_last_actor: Actor | None = None
 
 
 class _Claim:
@@ -87,7 +88,7 @@ def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
     if _actor is not None:
         where = f"; {_actor.aid.reprol()} lives in another `trio.run()`, that of another thread"
     else:
-        where = f"; the last one here was {_last_uid}" if _last_uid else ""
+        where = f"; the last one here was {_last_actor.aid.uid}" if _last_actor else ""
     raise NoRuntime(
         f"no actor runtime is open in this process's run{where}: "
         "enter `tractor.open_root_actor()` or `tractor.open_nursery()` first"
@@ -112,9 +113,9 @@ def process_actor(err_on_no_runtime: bool = False) -> Actor | None:
 
 def set_current_actor(actor: Actor | None) -> None:
     """Make ``actor`` (or nobody) the actor of this run, and so of this process."""
-    global _actor, _actor_run, _last_uid
-    if actor is None and _actor is not None:
-        _last_uid = _actor.aid.uid
+    global _actor, _actor_run, _last_actor
+    if actor is not None:
+        _last_actor = actor
     _actor = actor
     _actor_run = None if actor is None else current_run()
     set_lifetime(None if actor is None else actor.lifetime_stack)
@@ -130,12 +131,20 @@ def _own_uid() -> tuple[str, str] | None:
 
 def forget_actor() -> None:
     """In a process that was forked off: it is no actor, and was none."""
-    global _last_uid
+    global _last_actor
     if _actor is not None:
         _actor.end_if_copy = _at_fork.leave_copy
     _claims.clear()
     set_current_actor(None)
-    _last_uid = None
+    _last_actor = None
+
+
+def last_actor() -> Actor | None:
+    """The actor that lives in this process, or with no runtime open the one that did last; ``None``: none ever did.
+
+    One that has ended can be looked at, and used for nothing else.
+    """
+    return _last_actor
 
 
 def _forget_runtime() -> None:

@@ -18,6 +18,7 @@ from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import codec_in_force
+from tractor.msg.types import Yield
 from tractor.runtime._calls import explain_loss
 from tractor.runtime._generics import StreamRecvT, StreamSendT
 from tractor.runtime._port import Rerouted, StreamPort
@@ -115,7 +116,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         """Whether this side has closed the stream."""
         return self._port.closed
 
-    async def send(self, value: StreamSendT, hide_tb: bool = True) -> None:
+    async def send(self, data: StreamSendT, hide_tb: bool = True) -> None:
         """Send one message to the peer.  When it returns, the kernel has the message.
 
         It waits while the peer is a whole window behind in reading (1,024 messages or 16 MiB, unless the peer has
@@ -123,7 +124,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         sent nothing; while it waits for the connection, the message still leaves.
 
         Args:
-            value: the message.
+            data: the message.
             hide_tb: hide the runtime's frames in a traceback.
 
         Raises:
@@ -138,7 +139,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         if self._receive_only:
             raise _not_sendable()
         try:
-            await self._port.put(value)
+            await self._port.put(data)
         except TransportClosed as exc:
             await explain_loss(self._port.chan, exc)
             raise
@@ -147,11 +148,12 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         """Send messages in order, as one step: one cancellation point, and few system calls for all of them.
 
         Cancelled while it waits for the peer to read, it has sent the values before; ``statistics().sent`` says how
-        many messages that makes in all.  An iterator that computes between its values is no reason to wait: what it
-        gave before is written.
+        many messages that makes in all.
 
         Args:
-            values: an iterable, read as far as the messages go.
+            values: an iterable, read as far as the messages go.  Only containers at hand (list, tuple, range, deque,
+                set, dict) leave in few system calls: what any other gives is written before it is asked for more,
+                because it may compute.
 
         Raises:
             Exception: as :meth:`send`; the values before have been sent.
@@ -191,6 +193,29 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
             raise self._bad_payload(raw, exc) from exc
         return value
 
+    async def receive_msg(self) -> Yield[Any]:
+        """The next message as it came, its payload undecoded.
+
+        Raises:
+            RuntimeError: subscribers share this stream: read through one.
+            Exception: as :meth:`receive`.
+        """
+        self._not_shared()
+        try:
+            return Yield(self._port.cid, await self._port.get())
+        except Rerouted:
+            self._not_shared()
+            raise
+
+    def receive_msg_nowait(self) -> Yield[Any]:
+        """As :meth:`receive_msg`, if one is there.  Raises also trio.WouldBlock."""
+        self._not_shared()
+        return Yield(self._port.cid, self._port.get_nowait())
+
+    def _not_shared(self) -> None:
+        if self._broadcaster is not None:
+            raise RuntimeError(f"{self!r} is shared by its subscribers; read through one of them")
+
     async def receive_many(self, limit: int) -> list[StreamRecvT]:
         """The messages at hand, as one step; it waits only while there is none.
 
@@ -207,9 +232,9 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         _checked_limit(limit)
         values = [await self.receive()]
         if self._broadcaster is not None:
-            # Whatever ends the stream is final: the next call raises it.
+            # Whatever ends the stream is final: the next call raises it.  A loss is told once, so it is left for that.
             with contextlib.suppress(Exception):
-                while len(values) < limit:
+                while len(values) < limit and not self._broadcaster.lags:
                     values.append(self._broadcaster.receive_nowait())
             return values
         if limit > 1 and self._port.buffer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 import msgspec
@@ -92,8 +93,14 @@ def set_run_of_vars(run: Run | None) -> None:
     _run = run
 
 
-def set_runtime_vars(values: dict[str, Any]) -> None:
-    """Put values in force; names that this version does not know are ignored."""
+def set_runtime_vars(values: Mapping[str, Any] | RuntimeVars) -> None:
+    """Put values in force in this process; its runtime, and the children that it starts later, see them.
+
+    Args:
+        values: by name, or a whole record.  Names that this version does not know are ignored.
+    """
+    if isinstance(values, RuntimeVars):
+        values = values.to_dict()
     for name in RuntimeVars.__struct_fields__:
         if name in values:
             setattr(_vars, name, values[name])

@@ -25,6 +25,21 @@ class ForkedProc(OwnChild):
         self._status: int | None = None
 
     @property
+    def stdin(self) -> None:
+        """``None``: it has this process's own; no pipe leads to it."""
+        return None
+
+    @property
+    def stdout(self) -> None:
+        """``None``, as :attr:`stdin`."""
+        return None
+
+    @property
+    def stderr(self) -> None:
+        """``None``, as :attr:`stdin`."""
+        return None
+
+    @property
     def returncode(self) -> int | None:
         """The exit status as far as it is known: ``-N`` when signal ``N`` ended it, 255 when other code reaped it;
         ``None`` before :meth:`poll` or :meth:`wait` has seen the end."""

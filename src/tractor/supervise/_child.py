@@ -52,12 +52,13 @@ CLOSING_TIME = 0.3
 
 
 class ChildInfo(msgspec.Struct, frozen=True):
-    """A subactor, as ``ActorNursery.children`` shows it."""
+    """A subactor, as ``ActorNursery.children`` shows it; ``start_method`` is the key of its spawn backend."""
 
     aid: Aid
     pid: int | None
     portal: Portal | None
     state: str
+    start_method: str = ""
 
 
 class Recipe(msgspec.Struct):
@@ -98,6 +99,7 @@ class Child:
         self.aid = aid
         self.bind_addrs = bind_addrs
         self.process: ChildProcess | None = None
+        self.start_method = ""
         self.portal: Portal | None = None
         self.chan: Channel | None = None
         self.ladder: Ladder | None = None
@@ -142,7 +144,7 @@ class Child:
     def info(self) -> ChildInfo:
         """A frozen record."""
         pid = self.process.pid if self.process is not None else None
-        return ChildInfo(self.aid, pid, self.portal, self.state)
+        return ChildInfo(self.aid, pid, self.portal, self.state, self.start_method)
 
     @property
     def failed(self) -> bool:

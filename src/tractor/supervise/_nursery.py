@@ -270,6 +270,10 @@ class ActorNursery(OneShots):
                 f"{'closed' if self._closed else 'cancelled'}"
             )
         name = require_name(name)
+        if bind_addrs is not None and not bind_addrs:
+            raise RuntimeError(
+                f"`bind_addrs=[]` leaves actor {name!r} without an address to listen on: give one, or leave it out"
+            )
         addrs = wrap_addresses(bind_addrs, "bind_addrs")
         for addr in addrs:
             require_bindable(addr)
@@ -324,11 +328,18 @@ class ActorNursery(OneShots):
         self._actor.children[child.uid] = child
         try:
             backend = get_backend(selected_start_method())
+            child.start_method = backend.key
             child.process = await backend.start(req, self._tn)
         except BaseException:
             self._forget(child)
             raise
         self._spawned += 1
+        log.runtime(
+            "subactor %r was started: process %s, spawn backend %r",
+            child.aid.name,
+            child.process.pid,
+            backend.key,
+        )
         title = f"supervisor of {child.aid.name}"
         try:
             nursery.start_soon(self._supervise, child, name=title)

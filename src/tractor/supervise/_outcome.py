@@ -9,9 +9,9 @@ import trio
 from tractor import log as _log
 from tractor._errors import ActorFailure, RemoteActorError, TransportClosed
 from tractor._proto.outcome import ORDER, TABLE, Fact, Part, Verdict
-from tractor._util._groups import is_multi_cancelled, leaves, the_one_error, without
+from tractor._util._groups import is_multi_cancelled, leaves, without
 from tractor.msg.types import Uid
-from tractor.runtime._calls import canceller_of, origin_of
+from tractor.runtime._calls import canceller_of, origin_of, told_once
 from tractor.supervise._child import Child
 
 __all__ = ["Collected", "note_losses", "part_of"]
@@ -50,6 +50,8 @@ class Collected:
         self._taking_down = taking_down
         self._pids_below = {pid for child in children.values() for pid in child.descendants}
         self._tellers: set[Uid] = set()
+        # Actors that a `KeyboardInterrupt` in the block comes from.
+        self._interrupted: set[Uid] = set()
         self._losses: dict[Uid, BaseException] = {}
 
     def resolve(self, body: BaseException | None) -> tuple[list[BaseException], bool]:
@@ -71,8 +73,8 @@ class Collected:
         if left is not None:
             if is_multi_cancelled(left):
                 goes_on = not errors
-            else:
-                errors = {self._own: the_one_error(left), **errors}
+            elif (told := told_once(left, errors.values())) is not None:
+                errors = {self._own: told, **errors}
         for uid, exc in errors.items():
             self._name_cause(uid, exc)
         ranked = sorted(errors.values(), key=_rank)
@@ -86,6 +88,12 @@ class Collected:
         for exc in leaves(body) if body is not None else ():
             if part_of(exc) is Part.ERROR:
                 self._tellers |= {*_way_of(exc)}
+            if (
+                isinstance(exc, RemoteActorError)
+                and exc.src_type is KeyboardInterrupt
+                and exc.src_uid
+            ):
+                self._interrupted.add(exc.src_uid)
 
     def _is_dropped(self, exc: BaseException) -> bool:
         """Whether an error of the body's is not told by itself."""
@@ -106,6 +114,9 @@ class Collected:
 
     def _is_told_elsewhere(self, uid: Uid, exc: BaseException) -> bool:
         """Whether a child's error is told by another one's."""
+        if uid in self._interrupted and isinstance(exc, ActorFailure):
+            # An endpoint's own ctrl-c is relayed, and ends its actor, too.
+            return True
         part = part_of(exc)
         if part is Part.CTXC:
             return self._fact_of(exc, part) is Fact.TOLD

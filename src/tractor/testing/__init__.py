@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tractor.testing._reap_shm import find_orphaned_shm as find_orphaned_shm
     from tractor.testing._reap_shm import reap_shm as reap_shm
     from tractor.testing._reap_signals import reap as reap
+    from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
     from tractor.testing._runner import tractor_test as tractor_test
     from tractor.testing._samples import examples_dir as examples_dir
     from tractor.testing._samples import generate_sample_messages as generate_sample_messages
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "tractor.testing._runaway": ("find_runaway_subactors",),
         "tractor.testing._faults": (
             "break_ipc",
             "expect_ctxc",
@@ -62,4 +64,5 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "fail_after_w_trace",
         ),
     },
+    submodules=("_reap", "addr"),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -23,12 +22,7 @@ from tractor.testing._addrs import get_rando_addr
 from tractor.testing._plugin_config import forks, session_transports
 from tractor.testing._reap_procs import find_descendants
 from tractor.testing._reap_signals import reap
-
-BUSY = 0.95
-"""Of one CPU: an actor above it after its test is taken for one that runs away."""
-SAMPLE = 0.2
-"""Seconds over which that is measured."""
-
+from tractor.testing._runaway import find_runaway_subactors
 
 # -- what the command line says --
 
@@ -203,33 +197,8 @@ def detect_runaway_subactors_per_test(request: pytest.FixtureRequest) -> Iterato
         # What is set up first ends last: look at the processes before they are ended.
         request.getfixturevalue("reap_subactors_per_test")
     yield
-    pids = [int(pid) for pid in find_descendants(os.getpid())]
-    if not pids:
-        return
-    began, used = time.monotonic(), cpu_seconds(pids)
-    time.sleep(SAMPLE)
-    spent, now = time.monotonic() - began, cpu_seconds(pids)
-    for pid in pids:
-        share = (now[pid] - used[pid]) / spent if pid in now and pid in used else 0.0
-        if share > BUSY:
-            warnings.warn(
-                f"{request.node.nodeid} left process {pid} running, at {share:.0%} of a CPU",
-                stacklevel=2,
-            )
-
-
-def cpu_seconds(pids: list[int]) -> dict[int, float]:
-    """The CPU time, in seconds, that each process has used; those that are gone are left out."""
-    used = {}
-    for pid in pids:
-        if os.path.exists("/proc/self/stat"):
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            continue
-        import psutil
-
-        with contextlib.suppress(psutil.Error):
-            times = psutil.Process(pid).cpu_times()
-            used[pid] = times.user + times.system
-    return used
+    for pid, share in find_runaway_subactors():
+        warnings.warn(
+            f"{request.node.nodeid} left process {pid} running, at {share:.0%} of a CPU",
+            stacklevel=2,
+        )

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from tractor._errors import one_line
 from tractor._util._groups import is_multi_cancelled
 
 from ._host import current_host
@@ -77,4 +78,4 @@ def _fail(future: asyncio.Future[Any], exc: BaseException) -> None:
         future.set_exception(exc)
     except TypeError:
         # StopIteration can't be raised into a coroutine.
-        future.set_exception(RuntimeError(f"the trio task raised {exc!r}"))
+        future.set_exception(RuntimeError(f"the trio task raised {one_line(exc)}"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tractor._util._broadcast import AsyncReceiver as AsyncReceiver
     from tractor._util._broadcast import BroadcastChannel as BroadcastChannel
     from tractor._util._broadcast import BroadcastReceiver as BroadcastReceiver
     from tractor._util._broadcast import BroadcastStatistics as BroadcastStatistics
@@ -33,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "tractor._util._broadcast": (
+            "AsyncReceiver",
             "BroadcastChannel",
             "BroadcastReceiver",
             "BroadcastStatistics",

@@ -9,8 +9,11 @@ from typing import Any, TypeVar
 
 import trio
 
+from tractor import log as _log
 from tractor._errors import NoRuntime
 from tractor.runtime._state import current_actor
+
+log = _log.get_logger()
 
 T = TypeVar("T")
 
@@ -163,6 +166,10 @@ async def _acquire(
             instance = _Instance(getattr(acm_func, "__qualname__", repr(acm_func)))
             await nursery.start(instance.host, lambda: acm_func(**kwargs), name=instance.name)
             slot.instance = instance
+        else:
+            log.info(
+                "%s is shared: a cache hit, used %d times", instance.name, len(instance.scopes) + 1
+            )
         instance.scopes.add(scope)
         if instance.ended.is_set():
             # It ended between its entry and our being told of that.

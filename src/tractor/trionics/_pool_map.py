@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
-from tractor._errors import RemoteActorError
+from tractor._errors import RemoteActorError, one_line
 from tractor._util._caller import Caller
 from tractor._util._ki import ki_protected
 from tractor.trionics._pool_jobs import Call, Job
@@ -86,7 +86,7 @@ class MapState:
             if isinstance(error, RemoteActorError):
                 error.note_caller(self.caller)
         elif error is not self.error:
-            self.error.add_note(f"{job.what()} failed, too: {error!r}")
+            self.error.add_note(f"{job.what()} failed, too: {one_line(error)}")
         self.news.unpark_all()
 
     def on_dropped(self, job: Job) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tractor.devx.debug._post_mortem import post_mortem as post_mortem
     from tractor.devx.debug._public import DebugStatus as DebugStatus
     from tractor.devx.debug._public import Lock as Lock
+    from tractor.devx.debug._public import get_debug_req as get_debug_req
+    from tractor.devx.debug._public import get_lock as get_lock
     from tractor.devx.debug._repl import PdbREPL as PdbREPL
     from tractor.devx.debug._repl import TractorConfig as TractorConfig
     from tractor.devx.debug._repl import mk_pdb as mk_pdb
@@ -53,7 +55,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "pause",
         ),
         "tractor.devx.debug._post_mortem": ("post_mortem",),
-        "tractor.devx.debug._public": ("DebugStatus", "Lock"),
+        "tractor.devx.debug._public": (
+            "DebugStatus",
+            "Lock",
+            "get_debug_req",
+            "get_lock",
+        ),
         "tractor.devx.debug._repl": (
             "PdbREPL",
             "TractorConfig",

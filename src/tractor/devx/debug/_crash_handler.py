@@ -40,7 +40,7 @@ class open_crash_handler:
         hide_tb: leave runtime frames out.
         repl_fixture: context manager factory, called with ``repl=`` and ``maybe_bxerr=``, around the REPL; if it yields
             ``False`` the REPL is skipped.
-        raise_on_exit: whether the error leaves the block; or the types that do.
+        raise_on_exit: whether the error leaves the block; or the types that do: exactly these, not their subclasses.
 
     Yields:
         A :class:`BoxedMaybeException`, whose ``value`` is the error once there is one.

@@ -38,6 +38,7 @@ class Debugger(RuntimeHooks):
         road: the requests for the terminal, its own and those from below.
         lease: of who holds the REPL in this actor.
         crash_repl: opens the REPL for a crash; ``None``: debug mode is off here.
+        shield: against ctrl-c, up while the REPL is held or asked for.
         in_handler: a signal handler runs, maybe in the middle of a change to what is kept here.
     """
 
@@ -49,7 +50,7 @@ class Debugger(RuntimeHooks):
         self.lease: Lease | None = None
         self.crash_repl: Callable[[BaseException], Awaitable[None]] | None = None
         self.in_handler = False
-        self._shield = SigintShield()
+        self.shield = SigintShield()
         self._changed = trio.lowlevel.ParkingLot()
         self._turns: dict[object, trio.Event] = {}
         self._holders: dict[object, Holder] = {}
@@ -57,6 +58,10 @@ class Debugger(RuntimeHooks):
         self._leaving: list[trio.lowlevel.Task] = []
 
     # -- having the REPL ------------------------------------------------------------------------------
+
+    def in_own_thread(self) -> bool:
+        """Whether the calling thread is that of this actor's trio run."""
+        return trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self.token
 
     def owns(self, ident: object) -> bool:
         """Whether that task or thread has the REPL right now."""
@@ -148,16 +153,16 @@ class Debugger(RuntimeHooks):
 
     def _on_change(self) -> None:
         if self.road.asks:
-            self._shield.install()
+            self.shield.install()
         else:
-            self._shield.remove()
+            self.shield.remove()
         for child in list(self.actor.children.values()):
             child.on_repl_change()
         self._changed.unpark_all()
 
     def close(self) -> None:
         """The actor has ended: nothing of the debugger is left in the process."""
-        self._shield.remove()
+        self.shield.remove()
 
     def repl_below(self, uid: Uid | None = None) -> bool:
         """Whether an actor at or below the child ``uid`` (default: any) holds or awaits the REPL."""
@@ -219,7 +224,7 @@ class Debugger(RuntimeHooks):
             connected = self.road.holder_connected()
             step = self.road.lock.handle(Event.SIGINT, connected=connected)
             if step.do is Do.CANCEL_STALE:
-                self._shield.remove()
+                self.shield.remove()
                 if step.key is not None:
                     self._soon(self.road.leave, step.key, True)
                 return
@@ -227,15 +232,15 @@ class Debugger(RuntimeHooks):
                 self.road.note_ignored_ctrl_c()
                 return
             # Nobody has it any more: it is the former handler's.
-            self._shield.remove()
+            self.shield.remove()
             signal.raise_signal(signal.SIGINT)
             return
         if parent is None or not parent.connected():
-            self._shield.remove()
+            self.shield.remove()
             return
         if self.road.asks:
             return
-        self._shield.remove()
+        self.shield.remove()
         if self.actor.cancel_called:
             raise KeyboardInterrupt
         self._soon(self.actor.cancel_soon)
@@ -248,7 +253,7 @@ class Debugger(RuntimeHooks):
             )
         if lease.repl is not None and not lease.repl.redraw_prompt():
             # The user has let code run that does not come back: the next ctrl-c is an ordinary one.
-            self._shield.remove()
+            self.shield.remove()
             self.in_handler = True
             try:
                 lease.repl.detach()

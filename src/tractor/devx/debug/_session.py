@@ -79,10 +79,7 @@ class Lease:
 
     def _let_go(self) -> None:
         debugger = self._debugger
-        in_loop = (
-            trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is debugger.token
-        )
-        if in_loop and not debugger.in_handler:
+        if debugger.in_own_thread() and not debugger.in_handler:
             debugger.let_go(self.holder, self._ask)
             return
         with contextlib.suppress(trio.RunFinishedError):

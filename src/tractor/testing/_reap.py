@@ -1,0 +1,25 @@
+"""Finding and ending what is left behind, under the name that tests of older programs import."""
+
+from __future__ import annotations
+
+from tractor.ipc._uds_leftovers import find_orphaned_uds as find_orphaned_uds
+from tractor.ipc._uds_leftovers import reap_uds as reap_uds
+from tractor.testing._reap_procs import find_descendants as find_descendants
+from tractor.testing._reap_procs import find_orphans as find_orphans
+from tractor.testing._reap_procs import find_zombies as find_zombies
+from tractor.testing._reap_shm import find_orphaned_shm as find_orphaned_shm
+from tractor.testing._reap_shm import reap_shm as reap_shm
+from tractor.testing._reap_signals import reap as reap
+from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
+
+__all__ = [
+    "find_descendants",
+    "find_orphaned_shm",
+    "find_orphaned_uds",
+    "find_orphans",
+    "find_runaway_subactors",
+    "find_zombies",
+    "reap",
+    "reap_shm",
+    "reap_uds",
+]
