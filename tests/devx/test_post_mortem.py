@@ -103,7 +103,7 @@ def test_a_roots_block(user: User, exc: BaseException) -> None:
     one = the_one_error(exc)
     assert info.value is one
     assert [prompt["error"] for prompt in user.prompts] == (
-        [type(one).__name__] if is_crash(exc) else []
+        [type(exc).__name__] if is_crash(exc) else []
     )
 
 

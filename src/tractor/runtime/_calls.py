@@ -167,8 +167,12 @@ def told_once(exc: BaseException, known: Iterable[BaseException] = ()) -> BaseEx
         log.cancel("%r tells of the same as %r", one, told[event])
         return True
 
-    left = without(exc, is_told)
-    return None if left is None else the_one_error(left)
+    try:
+        left = without(exc, is_told)
+        return None if left is None else the_one_error(left)
+    except Exception:
+        # An exception, or a group, of the application's own may fail in any way when it is looked at.
+        return exc
 
 
 def _event_of(exc: BaseException) -> tuple[object, ...] | None:

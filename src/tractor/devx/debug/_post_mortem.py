@@ -13,13 +13,7 @@ import trio
 
 import tractor.devx.debug as debug
 from tractor import log as _log
-from tractor._errors import (
-    ActorFailure,
-    ContextCancelled,
-    DebugRequestError,
-    RemoteActorError,
-    TransportClosed,
-)
+from tractor._errors import ContextCancelled, DebugRequestError, RemoteActorError, TransportClosed
 from tractor._util._groups import is_multi_cancelled
 from tractor.devx.debug._hooks import debugger_of
 from tractor.devx.debug._respawn import crashing, respawn_if_wanted
@@ -67,8 +61,8 @@ def is_crash(exc: BaseException) -> bool:
     """Whether an exception is a reason for a REPL: more than cancellations, lost peers and users who quit."""
     return not all(
         isinstance(leaf, NO_CRASH)
-        # A lost peer, told by the nursery that its process belonged to.
-        or (isinstance(leaf, ActorFailure) and isinstance(leaf.__cause__, TransportClosed))
+        # A lost connection, told by the nursery of a child that has ended in good order because of it.
+        or (isinstance(leaf.__cause__, TransportClosed) and getattr(leaf, "returncode", None) == 0)
         # A cancellation that came through a further actor.
         or (isinstance(leaf, RemoteActorError) and leaf.src_type is trio.Cancelled)
         for leaf in leaves(exc)
