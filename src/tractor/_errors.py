@@ -39,6 +39,7 @@ class ActorBusy(RuntimeFailure):
     """An actor serves as much as it may; the request was refused, and nothing of it ran."""
 
 
+@public_error
 class ActorFailure(RuntimeFailure):
     """A subactor's process died before it was usable, or later without a word.
 

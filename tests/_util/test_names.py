@@ -7,9 +7,15 @@ import pytest
 from tractor._util._names import require_name
 
 
-@pytest.mark.parametrize("name", ["a", " ", "../x", "x" * 10_000, "a\0b", "ü\n", "-x", "%s{}"])
-def test_any_text_is_a_name(name: str) -> None:
-    require_name(name)
+@pytest.mark.parametrize("name", ["a", " ", "../x", "x" * 255, "ü" * 127, "-x", "%s{}"])
+def test_any_printable_text_is_a_name(name: str) -> None:
+    assert require_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ü" * 128, "a\0b", "ü\n", "\x1b[31m"])
+def test_what_cannot_stand_in_a_log_is_none(name: str) -> None:
+    with pytest.raises(ValueError, match="255 bytes of printable text"):
+        require_name(name)
 
 
 @pytest.mark.parametrize("name", ["", None, 5, b"x", ["x"]])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["is_presentable", "plain_text", "require_name"]
+MAX_NAME = 255
+"""Bytes of a name; more is refused, here as at a peer's handshake."""
+
+__all__ = ["MAX_NAME", "is_presentable", "plain_text", "require_name"]
 
 
 def plain_text(value: object, rule: str) -> str:
@@ -32,7 +35,8 @@ def require_name(name: object) -> str:
 
     Raises:
         TypeError: it is no text, or an empty one.
-        ValueError: no message could carry it, as it has half a surrogate pair in it.
+        ValueError: no message could carry it, as it has half a surrogate pair in it; or no peer would take it, as it
+            is too long, or holds what can't be printed.
     """
     rule = "an actor's name must be a non-empty string"
     text = plain_text(name, rule)
@@ -44,6 +48,11 @@ def require_name(name: object) -> str:
         raise ValueError(
             f"an actor's name must be text that UTF-8 can carry, which {name!r} is not: {error.reason}"
         ) from None
+    if not is_presentable(text, MAX_NAME):
+        raise ValueError(
+            f"an actor's name must be 1 to {MAX_NAME} bytes of printable text, not {text[:80]!r}"
+            f" ({len(text.encode())} bytes)"
+        )
     return text
 
 
