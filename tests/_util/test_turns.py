@@ -1,0 +1,49 @@
+"""Giving way without a pass of the loop for each message; and with one, where trio's queue can't be looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from tractor._util import _turns
+from tractor._util._turns import PER_TURN, Turns
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_task_that_was_just_started_runs_first(
+    monkeypatch: pytest.MonkeyPatch, blind: bool
+) -> None:
+    if blind:
+        monkeypatch.setattr(_turns, "_run_queue", lambda: (trio.lowlevel.current_task(),))
+
+    async def main() -> None:
+        turns = Turns()
+        for _ in range(50):
+            ran: list[Any] = []
+
+            async def other(ran: list[Any] = ran) -> None:
+                ran.append(None)
+
+            async with trio.open_nursery() as tn:
+                tn.start_soon(other)
+                steps = 0
+                while not ran:
+                    await turns.give_way()
+                    steps += 1
+                assert steps == 1 if not blind else steps <= PER_TURN
+
+    trio.run(main)
+
+
+def test_a_blind_one_passes_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_turns, "_run_queue", lambda: (trio.lowlevel.current_task(),))
+
+    async def main() -> None:
+        turns = Turns()
+        assert all(turns.must_pass() for _ in range(3))
+        await turns.give_way()
+        assert turns.must_pass()
+
+    trio.run(main)
