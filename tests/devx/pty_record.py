@@ -21,8 +21,7 @@ def record() -> str:
     with tempfile.TemporaryDirectory() as home, Terminal(python(SCRIPT), Path(home)) as t:
         t.stop("paused", "bp_forever")
         t.command("p number", "3")
-        t.press_ctrl_c()
-        t.wait_for(IGNORED)
+        t.insist_on_ctrl_c(IGNORED)
         t.prompt()
         t.leave("c")
         t.stop("crashed", "name_error")

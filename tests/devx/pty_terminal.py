@@ -228,7 +228,7 @@ class Terminal:
     def _maybe_ctrl_c(self) -> None:
         if not self.ctrl_c:
             return
-        self._insist_on_ctrl_c()
+        self.insist_on_ctrl_c(IGNORED)
         self.prompt()
         # However many prompts that made: the REPL is still there, and answers.
         self._marks += 1
@@ -236,18 +236,18 @@ class Terminal:
         self._expect(re.escape(f"('still', {self._marks})"))
         self.prompt()
 
-    def _insist_on_ctrl_c(self) -> None:
-        """Press it until it is answered, as a person would.
+    def insist_on_ctrl_c(self, answer: str) -> None:
+        """Press it until it is answered with a text, as a person would.
 
         A signal that hits CPython in the instant between readline's prompt and its `select()` is handled only when
         the next key, or signal, comes.
         """
         for _ in range(int(PATIENCE / REPEAT_AFTER)):
             self.press_ctrl_c()
-            index, _ = self._expect(re.escape(IGNORED), pexpect.TIMEOUT, timeout=REPEAT_AFTER)
+            index, _ = self._expect(re.escape(answer), pexpect.TIMEOUT, timeout=REPEAT_AFTER)
             if index == 0:
                 return
-        raise AssertionError(f"ctrl-c is not answered with {IGNORED!r}")
+        raise AssertionError(f"ctrl-c is not answered with {answer!r}")
 
     # -- the end --
 

@@ -229,6 +229,8 @@ def test_a_blocked_loop_is_stopped_where_it_is(tmp_path: Path) -> None:
 
             async with trio.open_nursery() as tn:
                 tn.start_soon(compute)
+                while not os.path.exists(f"{go}.begun"):
+                    await trio.sleep(0.01)
                 await in_thread(session)
                 go.touch()
             assert done == ["computed"]

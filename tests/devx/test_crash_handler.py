@@ -272,8 +272,7 @@ def test_ctrl_c_at_the_prompt_of_a_program_without_runtime(tmp_path: Path) -> No
     script.write_text(PROGRAM)
     with Terminal([sys.executable, str(script)], tmp_path) as terminal:
         terminal.prompt()
-        terminal.press_ctrl_c()
-        terminal.wait_for("--KeyboardInterrupt--")
+        terminal.insist_on_ctrl_c("--KeyboardInterrupt--")
         terminal.prompt()
         terminal.command("p 'x is', x", "('x is', 3)")
         terminal.leave()

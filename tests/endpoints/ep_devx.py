@@ -90,8 +90,9 @@ async def count_on(step: int) -> None:
 
 
 async def compute(path: str) -> str:
-    """Compute without ever yielding, until there is a file at ``path``."""
+    """Compute without ever yielding, until there is a file at ``path``; one beside it tells that this has begun."""
     rounds = 0
+    open(f"{path}.begun", "w").close()
     while not os.path.exists(path):
         rounds += 1
     return "computed"
