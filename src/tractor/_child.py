@@ -11,9 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import msgspec
 import trio
@@ -185,10 +185,11 @@ def leave(code: int) -> NoReturn:
 
 async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) -> int:
     aid = Aid(args.name, args.uuid, os.getpid())
+    connect = partial(_connect, args, aid, record.claim)
     if args.own_process:
-        chan, spec = await _connect_unless_ended(args, aid, early)
+        chan, spec = await _connect_unless_ended(connect, early)
     else:
-        chan, spec = await _connect_unless_given_up(args, aid)
+        chan, spec = await _connect_unless_given_up(connect, args.boot_fd)
     set_runtime_vars(spec._runtime_vars)
     wire_settings().limits = Limits(**runtime_vars()._limits)
     chan.transport.set_max_frame_size(wire_settings().limits.max_frame_size)
@@ -263,12 +264,15 @@ def _arm_stack_dumps(actor: Actor) -> None:
         load_late("arm_actor")(actor, asked)
 
 
-async def _connect(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
+Connect: TypeAlias = Callable[[], Awaitable[tuple[Channel, SpawnSpec]]]
+
+
+async def _connect(args: ChildArgs, aid: Aid, claim: bytes) -> tuple[Channel, SpawnSpec]:
     """Reach the parent and get the configuration."""
     chan = Channel(await transport_from_addr(args.parent_addr), "connect")
     try:
         with trio.fail_after(HANDSHAKE_TIMEOUT):
-            await chan.handshake(aid)
+            await chan.handshake(aid, claim=claim or None)
         # While the parent makes the configuration ready, so that it costs the start nothing.
         if args.own_process and set_actor_proctitle(aid) is None:
             set_short_name(actor_title(aid.name, aid.pid))
@@ -283,9 +287,7 @@ async def _connect(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
     return chan, spec
 
 
-async def _connect_unless_ended(
-    args: ChildArgs, aid: Aid, early: EarlySignals
-) -> tuple[Channel, SpawnSpec]:
+async def _connect_unless_ended(connect: Connect, early: EarlySignals) -> tuple[Channel, SpawnSpec]:
     """As :func:`_connect`; a signal ends the process if the parent, whose word it waits for, is not there soon."""
     token = trio.lowlevel.current_trio_token()
     with trio.CancelScope() as scope:
@@ -297,25 +299,25 @@ async def _connect_unless_ended(
         if early.came():
             limit()
         try:
-            return await _connect(args, aid)
+            return await connect()
         finally:
             early.on_note = lambda: None
     early.end_by_it()
     raise SystemExit(1)
 
 
-async def _connect_unless_given_up(args: ChildArgs, aid: Aid) -> tuple[Channel, SpawnSpec]:
+async def _connect_unless_given_up(connect: Connect, boot_fd: int) -> tuple[Channel, SpawnSpec]:
     """As :func:`_connect`, in the parent's process, where no signal can end a child that nobody wants any more."""
     found: tuple[Channel, SpawnSpec] | None = None
     async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
 
-        async def connect() -> None:
+        async def run() -> None:
             nonlocal found
-            found = await _connect(args, aid)
+            found = await connect()
             tn.cancel_scope.cancel()
 
-        tn.start_soon(connect)
-        await trio.lowlevel.wait_readable(args.boot_fd)
+        tn.start_soon(run)
+        await trio.lowlevel.wait_readable(boot_fd)
         tn.cancel_scope.cancel()
     if found is None:
         raise SystemExit(1)

@@ -12,6 +12,7 @@ from tractor._proto.ladder import (
     ACK_TIMEOUT,
     BOOT_GRACE,
     EXIT_TIMEOUT,
+    PROGRESS_TIMEOUT,
     TERM_TIMEOUT,
     Do,
     Escalation,
@@ -19,6 +20,7 @@ from tractor._proto.ladder import (
     IllegalEvent,
     Instruction,
     Ladder,
+    Progress,
     Rung,
 )
 
@@ -48,6 +50,7 @@ EXPECTED: dict[Event, tuple[Rung | None, ...]] = {
     Event.PORTAL_ACKED: (None, X, B, X, X, T, K, G),
     Event.PORTAL_SILENT: (None, T, B, R, X, T, K, G),
     Event.PROGRESS: (S, U, B, R, X, T, K, G),
+    Event.ADVANCE: (S, U, B, R, X, T, K, G),
     Event.DEADLINE: (None, None, T, X, T, K, None, None),
     Event.REPL_HELD: (S, U, B, R, X, T, K, G),
     Event.REPL_RELEASED: (S, U, B, R, X, T, K, G),
@@ -161,6 +164,40 @@ def test_progress_restarts_the_wait_for_the_exit_only() -> None:
         before = other.deadline
         assert other.handle(Event.PROGRESS, 0.1) == []
         assert other.deadline == before
+
+
+def test_progress_without_an_advance_keeps_a_child_for_a_limited_time() -> None:
+    ladder = at(Rung.EXIT)
+    now = 0.0
+    while now + 0.5 < PROGRESS_TIMEOUT:
+        now += 0.5
+        ladder.handle(Event.PROGRESS, now)
+        assert ladder.deadline == min(now + EXIT_TIMEOUT, PROGRESS_TIMEOUT)
+    assert ladder.tick(PROGRESS_TIMEOUT)[0] == Instruction(Do.SIGTERM)
+
+
+def test_an_advance_gives_the_whole_time_again() -> None:
+    ladder = at(Rung.EXIT)
+    for n in range(100):
+        now = n * (PROGRESS_TIMEOUT - 0.5)
+        ladder.handle(Event.ADVANCE, now)
+        assert ladder.deadline == now + EXIT_TIMEOUT
+        ladder.handle(Event.PROGRESS, now + PROGRESS_TIMEOUT - 1.0)
+        assert ladder.deadline == now + PROGRESS_TIMEOUT
+
+
+def test_an_advance_is_a_process_fewer_or_one_further_down() -> None:
+    progress = Progress()
+    notes = [(3, 0), (3, 0), (3, 2), (3, 1), (2, 0), (3, 9), (2, 1), (0, 0), (0, 5), (-1, 0)]
+    told = [progress.note(*note) for note in notes]
+    assert told == [True, False, True, False, True, False, True, True, False, False]
+
+
+@given(st.lists(st.tuples(st.integers(), st.integers())), st.integers(0, 50))
+def test_advances_are_bounded_by_what_there_is(notes: list[tuple[int, int]], known: int) -> None:
+    progress = Progress()
+    advances = sum(progress.note(min(left, known), rung) for left, rung in notes)
+    assert advances <= 1 + sum(1 + left * Rung.GONE.depth for left in range(known + 1))
 
 
 def test_a_deadline_before_its_time_is_illegal() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -59,6 +60,11 @@ def no_sentinel_left() -> Iterator[None]:
 def record(kind: str, pid: int) -> bytes:
     start_time = process_start_time(pid)
     return f"{kind} {pid} {'-' if start_time is None else repr(start_time)}\n".encode()
+
+
+def make_socket(path: Path) -> None:
+    """A socket file at which nobody listens; its path may be of any length."""
+    os.mknod(path, stat.S_IFSOCK | 0o600)
 
 
 def file_record(path: Path) -> bytes:
@@ -229,7 +235,7 @@ def test_same_number_again(start: Start) -> None:
 
 def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "kept"
-    path.touch()
+    make_socket(path)
     sentinel = Sentinel(0)
     sentinel.feed(file_record(path))
     for number in range(1000):
@@ -309,7 +315,7 @@ def test_child_that_is_recorded_after_the_loss(start: Start) -> None:
 def test_pipe_closed_by_hand_leaves_the_actor_and_its_files(start: Start, tmp_path: Path) -> None:
     actor, child = start(), start()
     path = tmp_path / "socket"
-    path.touch()
+    make_socket(path)
     running = Running(
         record("self", actor.pid), record("below", child.pid), file_record(path), grace=0.1
     )
@@ -325,12 +331,12 @@ def test_files_of_the_dead_are_removed(start: Start, tmp_path: Path) -> None:
     names = ("of the actor", "replaced", "removed before")
     own, replaced, removed = paths = [tmp_path / name for name in names]
     for path in paths:
-        path.touch()
+        make_socket(path)
     marks = [*map(file_record, paths)]
     running = Running(record("self", actor.pid), *marks, grace=1000)
     time.sleep(0.02)  # more than the clock of a file system takes to move on
     replaced.unlink()
-    replaced.touch()
+    make_socket(replaced)
     removed.unlink()
     actor.kill()
     actor.wait()
@@ -507,8 +513,8 @@ def test_files_are_told_once(start: Start, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(_sentinel._Running, "put", noted)
     path, missing = tmp_path / "a b", tmp_path / "missing"
-    path.touch()
-    (tmp_path / "new\nline").touch()
+    make_socket(path)
+    make_socket(tmp_path / "new\nline")
     assert _sentinel.guard_files([path]) is None
     guarded(start())
     _sentinel.guard_files([path, missing, tmp_path / "new\nline"])

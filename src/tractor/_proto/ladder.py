@@ -5,10 +5,13 @@ rung     on entering it                                                 limit   
 =======  =============================================================  ==============  =======
 BOOT     nothing: a child that still boots can take no request          `BOOT_GRACE`    TERM
 REQUEST  cancel request                                                 `ACK_TIMEOUT`   EXIT
-EXIT     nothing: wait; each progress note restarts the limit           `EXIT_TIMEOUT`  TERM
+EXIT     nothing: wait; a progress note restarts the limit, see below   `EXIT_TIMEOUT`  TERM
 TERM     SIGTERM                                                        `TERM_TIMEOUT`  KILL
 KILL     SIGKILL                                                        until reaped
 =======  =============================================================  ==============  =======
+
+A child sends progress notes while it works down its own subactors.  Each restarts the limit of EXIT, but at most
+`PROGRESS_TIMEOUT` may pass between two notes that tell of an advance: a process fewer, or one further down.
 
 A child that was cancelled through a portal begins on EXIT, or without an acknowledgment in time on TERM.
 
@@ -26,6 +29,7 @@ BOOT_GRACE: Final = 0.5
 ACK_TIMEOUT: Final = 0.5
 EXIT_TIMEOUT: Final = 1.6
 TERM_TIMEOUT: Final = 0.5
+PROGRESS_TIMEOUT: Final = 30.0
 
 
 class Rung(enum.Enum):
@@ -40,6 +44,11 @@ class Rung(enum.Enum):
     KILL = "killed"
     GONE = "gone"
 
+    @property
+    def depth(self) -> int:
+        """How far down this is; 0 before anybody has asked it to go."""
+        return max(0, list(Rung).index(self) - 1)
+
 
 class Event(enum.Enum):
     """What can happen to a child."""
@@ -51,6 +60,7 @@ class Event(enum.Enum):
     PORTAL_ACKED = "cancelled by a portal"
     PORTAL_SILENT = "no ack for a portal"
     PROGRESS = "progress note"
+    ADVANCE = "progress note that tells of an advance"
     DEADLINE = "deadline"
     REPL_HELD = "REPL held"
     REPL_RELEASED = "REPL released"
@@ -108,6 +118,7 @@ TABLE: Final[dict[tuple[Rung, Event], Rung]] = {
     **{(rung, Event.REPL_RELEASED): rung for rung in Rung},
     # A child that another actor cancelled sends notes without having been asked by this side.
     **{(rung, Event.PROGRESS): rung for rung in Rung},
+    **{(rung, Event.ADVANCE): rung for rung in Rung},
     # One cancel is enough.
     **{(rung, Event.CANCEL): rung for rung in _ASKED},
     (Rung.STARTING, Event.CANCEL): Rung.BOOT,
@@ -162,7 +173,16 @@ class Ladder:
         history: the events so far that changed something.
     """
 
-    __slots__ = ("_hard", "_hard_due", "deadline", "escalations", "held", "history", "rung")
+    __slots__ = (
+        "_hard",
+        "_hard_due",
+        "_patience_ends",
+        "deadline",
+        "escalations",
+        "held",
+        "history",
+        "rung",
+    )
 
     def __init__(self, hard_kill: bool = False, booting: bool = False) -> None:
         self.rung = Rung.STARTING if booting else Rung.RUNNING
@@ -173,6 +193,8 @@ class Ladder:
         self._hard = hard_kill
         # A hard kill that a REPL holds up.
         self._hard_due = False
+        # When EXIT ends at the latest, unless a note tells of an advance.
+        self._patience_ends = math.inf
 
     def start(self, now: float, first: Event = Event.CANCEL) -> list[Instruction]:
         """Have the child go: by `Event.HARD_KILL` if the constructor was told so, else by the event that is given."""
@@ -205,6 +227,8 @@ class Ladder:
         if event in (Event.REPL_HELD, Event.REPL_RELEASED):
             return self._set_held(event, now)
         if event is Event.PROGRESS and self.rung is Rung.EXIT:
+            return self._restart_limit(now, self._patience_ends)
+        if event is Event.ADVANCE and self.rung is Rung.EXIT:
             return self._restart_limit(now)
         return []
 
@@ -227,8 +251,36 @@ class Ladder:
         self.history.append(event)
         return self._restart_limit(now)
 
-    def _restart_limit(self, now: float) -> list[Instruction]:
-        """A whole limit from ``now`` on, or none while a REPL is held."""
+    def _restart_limit(self, now: float, latest: float | None = None) -> list[Instruction]:
+        """A whole limit from ``now`` on, but not beyond ``latest``; none while a REPL is held."""
         before = self.deadline
-        self.deadline = math.inf if self.held else now + LIMITS.get(self.rung, math.inf)
+        self._patience_ends = now + PROGRESS_TIMEOUT if latest is None else latest
+        limit = min(now + LIMITS.get(self.rung, math.inf), self._patience_ends)
+        self.deadline = limit if self.rung in LIMITS and not self.held else math.inf
         return [Instruction(Do.WAIT, self.deadline)] if self.deadline != before else []
+
+
+class Progress:
+    """What a child has told of its way down: whether a note tells of an advance.
+
+    So many notes can: each names fewer processes than any before, or as many that are further down.
+    """
+
+    __slots__ = ("_best",)
+
+    def __init__(self) -> None:
+        self._best: tuple[int, int] | None = None
+
+    def note(self, left: int, rung: int) -> bool:
+        """Take a note.
+
+        Args:
+            left: how many processes below the child still run.
+            rung: the sum of their :attr:`Rung.depth`, as far as they are the child's own.
+        """
+        left = max(0, left)
+        told = (left, -max(0, min(rung, left * Rung.GONE.depth)))
+        if self._best is not None and told >= self._best:
+            return False
+        self._best = told
+        return True

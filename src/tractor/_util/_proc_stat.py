@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 
 __all__ = [
     "OUT_OF_RESOURCES",
     "has_ended",
+    "is_below",
+    "kill_process",
+    "parent_pid",
     "pid_alive",
     "process_start_time",
     "seconds_since_boot",
@@ -88,6 +92,66 @@ def pid_alive(pid: int, start_time: float | None = None) -> bool:
         if os.path.exists("/proc/self/stat"):
             return False
     return _alive_without_a_look(pid)
+
+
+def parent_pid(pid: int) -> int | None:
+    """The process's parent, on Linux; ``None`` where that can't be told."""
+    if sys.platform != "linux":
+        return None
+    try:
+        fields = _stat_fields(pid)
+    except OSError:
+        return None
+    return int(fields[1]) if fields else None
+
+
+def is_below(process: tuple[int, float | None], ancestor: int) -> bool:
+    """Whether a process that runs was forked by another one, or by one that was, as the kernel says.
+
+    ``False`` also where that can't be told: no Linux, another pid namespace, a parent between them that is dead.
+
+    Args:
+        process: its pid and :func:`process_start_time`.
+        ancestor: the other one's pid.
+    """
+    pid, start_time = process
+    if pid <= 1 or start_time is None or process_start_time(pid) != start_time:
+        return False
+    above = parent_pid(pid)
+    # As deep as a tree of processes can reasonably be.
+    for _ in range(1024):
+        if above is None or above <= 1:
+            return False
+        if above == ancestor:
+            return True
+        above = parent_pid(above)
+    return False
+
+
+def kill_process(pid: int, start_time: float | None) -> None:
+    """Send SIGKILL to a process, and to no later one with its number.
+
+    Does nothing when it is gone, or is another user's.
+    """
+    try:
+        fd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+    except OSError as exc:
+        if exc.errno == errno.ESRCH:
+            return
+        fd = -1
+    try:
+        # Looked at with the descriptor open: what that means is the process meant.
+        if not pid_alive(pid, start_time):
+            return
+        if fd >= 0:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _alive_without_a_look(pid: int) -> bool:

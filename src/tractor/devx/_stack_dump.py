@@ -24,7 +24,7 @@ from typing import Any
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, TransportClosed
+from tractor._errors import TransportClosed
 from tractor._util._task_tree import append_dump, dump_file, format_threads, format_tree_of
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
@@ -333,13 +333,7 @@ def expects_signal(pid: int, sig: int) -> bool:
 
 
 def serve_dump(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-    """The request ``self:_dump_stacks``, from the parent: dump, then have those below do so.
-
-    Raises:
-        MessagingError: another actor has asked.
-    """
-    if chan is not actor.parent_chan:
-        raise MessagingError(f"{chan.peer} is not the parent of {actor.aid.reprol()}")
+    """The request ``self:_dump_stacks``, from the parent: dump, then have those below do so."""
     put_return(chan, cid, None)
     token = trio.lowlevel.current_trio_token()
     _dump_and_relay(trio.lowlevel.current_root_task(), token, SIGUSR1 or 0)

@@ -96,6 +96,8 @@ class Channel:
         self._role: Role = role
         self._last_cid = -1 if role == "connect" else 0
         self.aid: Aid | None = None
+        # The secret that came with it, until this actor has compared it.
+        self.claim: bytes | None = None
         # This side's identity as the peer knows it; every request carries it.
         self.local_uid: Uid = ("", "")
         self.dialogs: dict[int, DialogEnd] = {}
@@ -306,12 +308,15 @@ class Channel:
         """
         return apply_codec(codec, self)
 
-    async def handshake(self, aid: Aid, key: bytes | None = None) -> Aid:
+    async def handshake(
+        self, aid: Aid, key: bytes | None = None, claim: bytes | None = None
+    ) -> Aid:
         """Prove the key where the transport asks for it, then exchange identities: send ours, read the peer's.
 
         Args:
             aid: this actor's identity.
             key: used instead of the process's own, for tests.
+            claim: a subactor's secret, for its parent.
 
         Returns:
             The peer's identity, also kept as :attr:`aid`.
@@ -321,7 +326,8 @@ class Channel:
             RuntimeFailure: the own key can't be used.
         """
         self.local_uid = aid.uid
-        aid = msgspec.structs.replace(aid, max_served=wire_settings().limits.max_served)
+        most = wire_settings().limits.max_served
+        aid = msgspec.structs.replace(aid, max_served=most, claim=claim)
         if self._authenticated:
             await self._transport.send(aid)
         else:
@@ -341,7 +347,8 @@ class Channel:
                 f"the peer at {self.raddr} gave a name that is refused: {first.name[:80]!r}; it must be 1 to {most}"
                 " bytes of printable text"
             )
-        self.aid = first
+        self.claim = first.claim
+        self.aid = first = msgspec.structs.replace(first, claim=None)
         if first.max_served is not None:
             self.set_room(first.max_served)
         return first

@@ -23,10 +23,12 @@ if sys.platform != "win32":
     import fcntl
 
 __all__ = [
+    "SOCKET_NAME",
     "FileMark",
     "file_mark",
     "find_orphaned_uds",
     "note_bound",
+    "own_file_mark",
     "reap_uds",
     "remove_if_dead",
     "sweep",
@@ -70,6 +72,15 @@ def file_mark(path: str | os.PathLike[str]) -> FileMark | None:
     if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
         return None
     return info.st_dev, info.st_ino, info.st_ctime_ns
+
+
+def own_file_mark(path: Path) -> FileMark | None:
+    """As :func:`file_mark`, but only in a directory that is the own user's and that nobody else may write to."""
+    try:
+        _require_own_dir(path.parent)
+    except OSError:
+        return None
+    return file_mark(path)
 
 
 def remove_if_dead(path: Path, mark: FileMark) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -64,13 +64,42 @@ _decode_kwargs = msgspec.msgpack.Decoder(dict[str, Any]).decode
 PEERS_TIMEOUT = 3.0
 """Seconds that an ending actor waits for its peers to disconnect."""
 
+CHILD_REQUESTS = frozenset(
+    {
+        "_ready",
+        "_goodbye",
+        "_progress",
+        "_descendants",
+        "_debug_lock",
+        "_debug_held",
+        "_respawn",
+        "_signalled",
+    }
+)
+"""Requests that concern a child's life: they exist on the channel on which it has proven itself alone."""
+
+PARENT_REQUESTS = frozenset({"_dump_stacks"})
+"""Requests of the parent alone."""
+
+ProcessId: TypeAlias = tuple[int, float | None]
+"""A pid, and when the process started, in seconds after the machine's boot; ``None``: unknown."""
+
 Served = ServedTask | ServedDialog
 
 
 class ChildRecord(PeerProcess, Protocol):
     """What a nursery keeps of a subactor, as far as this actor's runtime needs it."""
 
-    def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
+    chan: Channel | None
+    """The one channel on which it has proven who it is."""
+
+    def prove(self, chan: Channel, claim: bytes) -> bool:
+        """Whether ``claim`` is its secret, that nobody has shown before: from now on ``chan`` is its channel."""
+
+    def owns(self, chan: Channel) -> bool:
+        """Whether its process is at the other end of a channel, as far as this host can tell."""
+
+    def on_ready(self, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
 
     def on_goodbye(self) -> None:
@@ -79,11 +108,13 @@ class ChildRecord(PeerProcess, Protocol):
     def on_boot_error(self, error: Error) -> None:
         """The child could not be configured."""
 
-    def on_progress(self) -> None:
-        """The child still works down its own subactors."""
+    def on_progress(self, left: int, rung: int) -> None:
+        """The child still works down its own subactors; see :class:`~tractor._proto.ladder.Progress`."""
 
-    def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
-        """Processes below the child have started or ended."""
+    def on_descendants(
+        self, up: Iterable[ProcessId], gone: Iterable[int]
+    ) -> tuple[list[ProcessId], list[int]]:
+        """Processes below the child have started or ended, as it says; those of which it is true."""
 
     def note_cancel_request(self) -> None:
         """A portal of this actor asks the child to cancel, so its end is no failure."""
@@ -96,6 +127,16 @@ class ChildRecord(PeerProcess, Protocol):
 
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
+
+    descendants: dict[int, float | None]
+    """The processes below it, as it has told, with the times of their start."""
+
+    @property
+    def rung(self) -> int:
+        """How far down its ladder it is; 0: not on its way."""
+
+    armed: bool
+    """It was started in debug mode."""
 
     asked_to_go: bool
     """This actor has asked it to cancel, or sends it signals so that it ends."""
@@ -323,8 +364,10 @@ class Actor:
         had started here are cancelled.
         """
         server = self.ipc_server
+        if not self._identify(chan):
+            chan.abort()
+            return
         server.add_peer(chan)
-        chan.process = self.children.get(chan.aid.uid) if chan.aid else None
         self._intakes[chan] = Intake(
             chan,
             wire_settings().limits,
@@ -358,9 +401,30 @@ class Actor:
                 await chan.process.wait_ended()
             self._drop(chan, lost)
 
+    def _identify(self, chan: Channel) -> bool:
+        """See whether a child of this actor is at the other end; ``False``: it says so, and can't prove it.
+
+        A child proves it once, by the secret of its boot pipe; what is of its life counts on that channel alone.
+        """
+        assert chan.aid is not None
+        record = self.children.get(chan.aid.uid)
+        claim, chan.claim = chan.claim, None
+        claimed = claim is not None and chan.role == "accept"
+        if claimed and (record is None or claim is None or not record.prove(chan, claim)):
+            log.warning("%s claims to be a child of this actor, without proof", chan.peer)
+            return False
+        if record is not None and record.owns(chan):
+            chan.process = record
+        return True
+
+    def child_at(self, chan: Channel) -> ChildRecord | None:
+        """The child that has proven itself on this channel."""
+        record = self.children.get(chan.aid.uid) if chan.aid is not None else None
+        return record if record is not None and record.chan is chan else None
+
     def _is_trusted_with_time(self, chan: Channel) -> bool:
         """Whether a frame of that peer may take any time: the tree's own, and everybody while somebody debugs."""
-        own = chan is self.parent_chan or (chan.aid is not None and chan.aid.uid in self.children)
+        own = chan is self.parent_chan or self.child_at(chan) is not None
         return own or runtime_vars()._debug_mode
 
     def _drop(self, chan: Channel, lost: TransportClosed) -> None:
@@ -450,10 +514,13 @@ class Actor:
     def _on_runtime_request(self, chan: Channel, msg: Request) -> None:
         intake = self._intakes[chan]
         handler = self._requests.get(msg.func)
-        if handler is None and msg.func not in LATE_REQUESTS:
+        if not self._may_ask(chan, msg.func):
+            there = [
+                name for name in (*self._requests, *LATE_REQUESTS) if self._may_ask(chan, name)
+            ]
             exc = AttributeError(
                 f"{msg.func!r} is no request that {self.aid.reprol()} serves in the namespace 'self'; "
-                f"there are {sorted([*self._requests, *LATE_REQUESTS])}"
+                f"there are {sorted(there)}"
             )
             intake.refuse(msg.cid, exc, self.aid.uid)
             return
@@ -472,6 +539,14 @@ class Actor:
             raise
         except Exception as exc:
             intake.refuse(msg.cid, exc, self.aid.uid)
+
+    def _may_ask(self, chan: Channel, name: str) -> bool:
+        """Whether there is such a request, and it is this peer's to make."""
+        if name in CHILD_REQUESTS:
+            return self.child_at(chan) is not None
+        if name in PARENT_REQUESTS:
+            return chan is self.parent_chan
+        return name in self._requests or name in LATE_REQUESTS
 
     def add_async_request(self, name: str, fn: Callable[..., Any]) -> None:
         """Serve ``self:name`` by an async function, in a task of its own; for registrars."""
@@ -522,14 +597,14 @@ class Actor:
             put_ack(chan, cid)
 
     def _child(self, chan: Channel) -> ChildRecord:
-        record = self.children.get(chan.aid.uid) if chan.aid else None
+        record = self.child_at(chan)
         if record is None:
             raise MessagingError(f"{chan.peer} is no child of {self.aid.reprol()}")
         return record
 
     def _request_ready(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
         addrs = [wrap_address(a).unwrap() for a in kwargs["accept_addrs"]]
-        self._child(chan).on_ready(chan, addrs)
+        self._child(chan).on_ready(addrs)
         put_return(chan, cid, None)
 
     def _request_goodbye(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
@@ -537,18 +612,23 @@ class Actor:
         put_return(chan, cid, None)
 
     def _request_progress(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        self._child(chan).on_progress()
+        self._child(chan).on_progress(int(kwargs["left"]), int(kwargs["rung"]))
         put_return(chan, cid, None)
 
     def _request_descendants(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
         up = [(int(pid), start) for pid, start in kwargs["up"]]
         gone = [int(pid) for pid in kwargs["gone"]]
-        self._child(chan).on_descendants(up, gone)
-        self.report_descendants(up, gone)
+        up, gone = self._child(chan).on_descendants(up, gone)
+        if up or gone:
+            self.report_descendants(up, gone)
         put_return(chan, cid, None)
 
     def _on_boot_error(self, chan: Channel, msg: Any) -> None:
-        self._child(chan).on_boot_error(msg)
+        record = self.child_at(chan)
+        if record is None:
+            chan.late_messages += 1
+        else:
+            record.on_boot_error(msg)
 
     def note_to_parent(self, func: str, **kwargs: Any) -> None:
         """Send the parent a note that needs no answer; a root, or one whose parent is gone, sends none."""
@@ -558,9 +638,7 @@ class Actor:
             except TransportClosed as exc:
                 log.transport("the parent could not be told %r: %s", func, exc)
 
-    def report_descendants(
-        self, up: Iterable[tuple[int, float | None]] = (), gone: Iterable[int] = ()
-    ) -> None:
+    def report_descendants(self, up: Iterable[ProcessId] = (), gone: Iterable[int] = ()) -> None:
         """Tell the parent which processes below this one have started or ended."""
         self.note_to_parent("_descendants", up=list(up), gone=list(gone))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from tractor._errors import MessagingError, TransportClosed
+from tractor._errors import TransportClosed
 from tractor._util._at_fork import close_in_child
 from tractor.msg.types import Return
 from tractor.runtime._calls import request
@@ -140,9 +140,8 @@ async def ancestor_got(actor: Actor, number: int, at: float) -> bool:
 
 def serve_signalled(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     """A child's question whether its signal came here, or further up, too."""
-    child = actor.children.get(chan.aid.uid) if chan.aid is not None else None
-    if child is None:
-        raise MessagingError(f"{chan.peer} is no child of {actor.aid.reprol()}")
+    child = actor.child_at(chan)
+    assert child is not None
     number, at = int(kwargs["number"]), float(kwargs["at"])
     if child.asked_to_go:
         # Whoever has sent the signal, the child is to end.

@@ -51,6 +51,8 @@ class BootError(RuntimeError):
 class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a parent hands its child over the boot pipe."""
 
+    claim: bytes = b""
+    """What the child proves to its parent once that it is this child; see :class:`~tractor.msg.types.Aid`."""
     authkey: bytes | None = None
     key_is_explicit: bool = False
     """Somebody chose the key, so that the child may listen beyond this host with it."""

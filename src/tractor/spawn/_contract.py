@@ -57,6 +57,8 @@ class SpawnRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The unwrapped address on which the parent awaits the child."""
     loglevel: str | None = None
     infect_asyncio: bool = False
+    claim: bytes = b""
+    """The one-time secret of this start, by which the parent knows the child; travels over the boot pipe only."""
     authkey: bytes | None = None
     """The tree's key; travels over the boot pipe, never in argv or the environment."""
     key_is_explicit: bool = False

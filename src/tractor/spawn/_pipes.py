@@ -57,6 +57,7 @@ class ChildPipes:
                 tracker = self._tracker_fd = dup_above_stdio(tracker)
             self.boot_fd, self.lifeline = open_boot_pipe(
                 BootRecord(
+                    claim=request.claim,
                     authkey=request.authkey,
                     key_is_explicit=request.key_is_explicit,
                     tls=request.tls,

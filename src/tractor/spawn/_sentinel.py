@@ -19,6 +19,7 @@ import trio
 
 from tractor import log as _log
 from tractor._util._proc_stat import process_start_time
+from tractor.ipc._uds_leftovers import file_mark
 
 from ._ancestry import ProcessId, ancestry
 from ._frozen import is_frozen, is_supported
@@ -111,7 +112,7 @@ def guard_files(paths: Iterable[Path]) -> ProcessId | None:
     A file that was removed or replaced meanwhile is left alone.
 
     Args:
-        paths: Files; those that do not exist are passed over.
+        paths: Files; what is no socket of the own user is passed over.
 
     Returns:
         The sentinel's own id if one was started.
@@ -229,11 +230,8 @@ def _line(kind: str, process: ProcessId) -> bytes:
 
 
 def _file_line(path: Path) -> bytes | None:
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return None
+    mark = file_mark(path)
     raw = os.fsencode(os.path.abspath(path))
-    if b"\n" in raw:
+    if mark is None or b"\n" in raw:
         return None
-    return b"file %d %d %d %b\n" % (info.st_dev, info.st_ino, info.st_ctime_ns, raw)
+    return b"file %d %d %d %b\n" % (*mark, raw)

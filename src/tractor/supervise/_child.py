@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,16 +14,17 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed, describe_exit
-from tractor._proto.ladder import ACK_TIMEOUT, Do, Event, Ladder, Rung
-from tractor._util._proc_stat import process_start_time
+from tractor._proto.ladder import ACK_TIMEOUT, Do, Event, Ladder, Progress, Rung
+from tractor._util._proc_stat import is_below, kill_process, process_start_time
 from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
 from tractor.ipc._dirs import has_shm_records
-from tractor.ipc._uds_leftovers import answers
+from tractor.ipc._uds_leftovers import SOCKET_NAME, FileMark, answers, file_mark, own_file_mark
 from tractor.msg.types import Aid, Error, SpawnSpec, Uid
 from tractor.runtime._calls import PendingCall, request
 from tractor.runtime._late import load_late
+from tractor.spawn._ancestry import ProcessId
 from tractor.spawn._contract import ChildProcess, SpawnRequest
 from tractor.spawn._reap import pid_alive, wait_pids_gone
 from tractor.spawn._sentinel import forget, guard, guard_files, stand_down
@@ -89,6 +91,10 @@ class Child:
         respawn: replaces it; see ``ActorNursery``.
         loss: the first error that a dialog with it ended with because it was gone.
         block_over: its nursery's block has ended.
+        claim: the secret of its boot pipe, until it has shown it.
+        chan: the channel on which it did.
+        connected: set then.
+        armed: it was started in debug mode.
         start_ladder: has its nursery host a task.
         finished: a one-shot that has given its result.
         goodbye: it has said that it ends because somebody cancelled it.
@@ -101,7 +107,10 @@ class Child:
         self.process: ChildProcess | None = None
         self.start_method = ""
         self.portal: Portal | None = None
+        self.claim: bytes | None = None
         self.chan: Channel | None = None
+        self.connected = trio.Event()
+        self.armed = False
         self.ladder: Ladder | None = None
         self.ready = False
         self.settled = trio.Event()
@@ -122,6 +131,8 @@ class Child:
         self.lost = False
         self.descendants: dict[int, float | None] = {}
         self.accept_addrs: list[UnwrappedAddress] = []
+        self._files: dict[Path, FileMark] = {}
+        self._progress = Progress()
         self._events: list[Event] = []
         self._signal = trio.Event()
         # Hosts what the ladder has started, while it is carried out.
@@ -140,6 +151,11 @@ class Child:
         if self.ladder is not None:
             return "cancelling"
         return "running" if self.ready else "booting"
+
+    @property
+    def rung(self) -> int:
+        """How far down its ladder it is; 0: not on its way."""
+        return 0 if self.ladder is None else self.ladder.rung.depth
 
     def info(self) -> ChildInfo:
         """A frozen record."""
@@ -167,30 +183,72 @@ class Child:
             # An actor in this very process is no process below it.
             (pid, start_time) if pid != os.getpid() else None,
             guard(pid, start_time),
-            guard_files(_files_of(self.actor.aid, self.actor.accept_addrs)),
+            guard_files(_files_of(self.actor)),
         ]
         self.actor.report_descendants(up=[one for one in up if one is not None])
 
     # -- told by the child's messages -----------------------------------------------------------------
 
-    def on_ready(self, chan: Channel, accept_addrs: list[UnwrappedAddress]) -> None:
-        """The child is configured and serves."""
+    def prove(self, chan: Channel, claim: bytes) -> bool:
+        """Whether ``claim`` is its secret, that nobody has shown before: from now on ``chan`` is its channel."""
+        secret = self.claim
+        if secret is None or not hmac.compare_digest(secret, claim):
+            return False
+        self.claim = None
         self.chan = chan
+        self.connected.set()
+        return True
+
+    def owns(self, chan: Channel) -> bool:
+        """Whether its process is at the other end of a channel, as far as this host can tell."""
+        if chan is self.chan:
+            return True
+        addr = chan.raddr
+        if isinstance(addr, UDSAddress) and addr.maybe_pid is not None:
+            return self.process is not None and addr.maybe_pid == self.process.pid
+        return chan.role == "connect" and addr.unwrap() in self.accept_addrs
+
+    def on_ready(self, accept_addrs: list[UnwrappedAddress]) -> None:
+        """The child is configured and serves."""
         self.accept_addrs = accept_addrs
-        if sentinel := guard_files(_files_of(self.aid, accept_addrs)):
+        marks = ((path, self._mark(path)) for path in _paths(accept_addrs))
+        self._files = {path: mark for path, mark in marks if mark is not None}
+        people = debug_sock_path(self.aid.name, self.aid.pid)
+        if sentinel := guard_files([*self._files, *([people] if people else ())]):
             self.actor.report_descendants(up=[sentinel])
         self.ready = True
         self.settled.set()
         self.feed(Event.BOOTED)
+
+    def _mark(self, path: Path) -> FileMark | None:
+        """What tells a socket file that it says it listens at from others; ``None``: it is none that it may have made.
+
+        That is one at a path that it was given, or one in a directory of ours with its pid in the name.
+        """
+        if path in _paths(self.bind_addrs or []):
+            return file_mark(path)
+        named = SOCKET_NAME.fullmatch(path.name)
+        if named is None or self.process is None:
+            return None
+        pid, own = int(named["pid"]), self.process.pid
+        if pid != own and not is_below((pid, process_start_time(pid)), own):
+            return None
+        return own_file_mark(path)
 
     def on_boot_error(self, error: Error) -> None:
         """The child could not be configured, or its runtime has failed."""
         self.boot_error = error
         self.settled.set()
 
-    def on_progress(self) -> None:
-        """The child still works down its own subactors."""
-        self.feed(Event.PROGRESS)
+    def on_progress(self, left: int, rung: int) -> None:
+        """The child still works down its own subactors.
+
+        Args:
+            left: how many processes below it still run, as it says; more than this actor knows of count for nothing.
+            rung: how far down their ladders its own children are, all together.
+        """
+        advance = self._progress.note(min(left, len(self.descendants)), rung)
+        self.feed(Event.ADVANCE if advance else Event.PROGRESS)
 
     def note_cancel_request(self) -> None:
         """This actor asks the child to cancel, so its end is no failure."""
@@ -221,11 +279,20 @@ class Child:
         """The child ends because it was cancelled."""
         self.goodbye = True
 
-    def on_descendants(self, up: Iterable[tuple[int, float | None]], gone: Iterable[int]) -> None:
-        """Processes below the child have started or ended."""
-        self.descendants.update(up)
-        for pid in gone:
-            self.descendants.pop(pid, None)
+    def on_descendants(
+        self, up: Iterable[ProcessId], gone: Iterable[int]
+    ) -> tuple[list[ProcessId], list[int]]:
+        """Processes below the child have started or ended, as it says; those of which it is true.
+
+        What has started must have been forked by the child's process, or by one below it, as the kernel says.
+        """
+        process = self.process
+        began = [one for one in up if process is not None and is_below(one, process.pid)]
+        self.descendants.update(began)
+        ended = [pid for pid in gone if pid in self.descendants]
+        for pid in ended:
+            del self.descendants[pid]
+        return began, ended
 
     # -- the way down ---------------------------------------------------------------------------------
 
@@ -509,8 +576,7 @@ class Child:
                 log.error(
                     "#T-800 deployed to collect zombie B0: pid %s, below %s", pid, self.aid.reprol()
                 )
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, 9)
+                kill_process(pid, self.descendants[pid])
         if left:
             await wait_pids_gone({pid: self.descendants[pid] for pid in left}, DESCENDANTS_TIMEOUT)
         _remove_segments(self.descendants)
@@ -520,24 +586,29 @@ class Child:
         """Remove the socket files that the process could not remove itself; ``stuck``: it may hold them open."""
         if not HAS_UDS or self.process is None:
             return
-        addrs = self.accept_addrs or self.bind_addrs or []
-        paths = _paths(addrs)
-        if not addrs:
-            spare = UDSAddress.def_bindspace
-            paths = [Path(spare) / UDSAddress.get_sockname(self.aid.name, self.process.pid, spare)]
+        marks = self._files
+        if not self.accept_addrs:
+            # It has not come to say where it listens.
+            paths = _paths(self.bind_addrs or [])
+            if not self.bind_addrs:
+                spare = UDSAddress.def_bindspace
+                sockname = UDSAddress.get_sockname(self.aid.name, self.process.pid, spare)
+                paths = [Path(spare) / sockname]
+            marks = {path: mark for path in paths if (mark := file_mark(path)) is not None}
         people = debug_sock_path(self.aid.name, self.process.pid)
         if people is not None and self.process.pid != os.getpid():
-            paths.append(people)
-        for path in paths:
-            if (stuck and self.accept_addrs) or _is_stale(path):
+            mark = own_file_mark(people)
+            marks |= {people: mark} if mark is not None else {}
+        for path, mark in marks.items():
+            if file_mark(path) == mark and ((stuck and self.accept_addrs) or _is_stale(path)):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
 
 
-def _files_of(aid: Aid, addrs: Iterable[UnwrappedAddress]) -> list[Path]:
-    """The socket files of an actor, for its peers and for people."""
-    people = debug_sock_path(aid.name, aid.pid)
-    return [*_paths(addrs), *([people] if people else ())]
+def _files_of(actor: Actor) -> list[Path]:
+    """The socket files of this actor, for its peers and for people."""
+    people = debug_sock_path(actor.aid.name, actor.aid.pid)
+    return [*_paths(actor.accept_addrs), *([people] if people else ())]
 
 
 def _remove_segments(pids: Iterable[int]) -> None:
@@ -562,8 +633,9 @@ async def _remove_sockets(pids: Iterable[int]) -> None:
         while paths:
             for path in [path for path in paths if _is_stale(path)]:
                 paths.remove(path)
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+                if file_mark(path) is not None:
+                    with contextlib.suppress(OSError):
+                        os.unlink(path)
             # A process of several threads counts as dead a moment before the last of them has let go of its sockets.
             await trio.sleep(0.01 if paths else 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -329,6 +330,9 @@ class ActorNursery(OneShots):
         try:
             backend = get_backend(selected_start_method())
             child.start_method = backend.key
+            child.armed = spec._runtime_vars["_debug_mode"]
+            child.claim = os.urandom(32)
+            req = msgspec.structs.replace(req, claim=child.claim)
             child.process = await backend.start(req, self._tn)
         except BaseException:
             self._forget(child)
@@ -378,7 +382,7 @@ class ActorNursery(OneShots):
         async with collapse_eg(add_notes=False), trio.open_nursery() as race:
 
             async def connected() -> None:
-                _, child.chan = await server.wait_for_peer(child.uid)
+                await child.connected.wait()
                 race.cancel_scope.cancel()
 
             async def refused() -> None:
@@ -390,7 +394,6 @@ class ActorNursery(OneShots):
             race.start_soon(refused)
             await child.exited.wait()
             race.cancel_scope.cancel()
-        server.forget_arrival(child.uid)
         if starved is not None and child.chan is None and not child.exited.is_set():
             starved.add_note(f"the connection of {child.aid.reprol()} can't be accepted")
             raise starved
@@ -588,9 +591,14 @@ class ActorNursery(OneShots):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _note_progress(self) -> None:
-        """Tell the parent every 0.5 s that this actor still works down its own."""
+        """Tell the parent every 0.5 s that this actor still works down its own, and how far that is."""
         while True:
-            self._actor.note_to_parent("_progress")
+            children = list(self._actor.children.values())
+            self._actor.note_to_parent(
+                "_progress",
+                left=sum(1 + len(child.descendants) for child in children),
+                rung=sum(child.rung for child in children),
+            )
             await trio.sleep(PROGRESS_INTERVAL)
 
     # -- the block's end ------------------------------------------------------------------------------

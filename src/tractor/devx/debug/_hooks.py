@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError
 from tractor._proto.repl_lock import Do, Event, RecordEvent, ReplRecord, ReplState
 from tractor.devx.debug._lock import Road
 from tractor.devx.debug._request import HeldRelay, LocalAsk, ServedAsk
@@ -166,7 +165,7 @@ class Debugger(RuntimeHooks):
 
     def repl_below(self, uid: Uid | None = None) -> bool:
         """Whether an actor at or below the child ``uid`` (default: any) holds or awaits the REPL."""
-        return self.road.below(uid)
+        return bool(self.road.holding_below(uid))
 
     def repl_busy(self) -> bool:
         """Whether somebody in or below this actor, other than the calling task, holds or awaits the REPL."""
@@ -174,7 +173,7 @@ class Debugger(RuntimeHooks):
         if owner is not None and owner in (trio.lowlevel.current_task(), *self._leaving):
             # The user has stepped into the end of a block: waiting would be for who waits.
             return False
-        return self.record.active or bool(self.road.asks)
+        return self.record.active or bool(self.road.holding())
 
     def note_leaving(self, leaving: bool) -> None:
         """The calling task has begun, or ceased, to wait for the end of a block."""
@@ -192,18 +191,18 @@ class Debugger(RuntimeHooks):
         before it cancels anything.
         """
         await trio.lowlevel.checkpoint()
-        below = [ask for ask in self.road.asks if ask.chan is not None]
+        below = self.road.holding_below()
         here = list(self._holders.values())
         while self.repl_busy() and (
-            any(ask in self.road.asks for ask in below)
+            any(ask in self.road.holding() for ask in below)
             or any(self._holders.get(holder.ident) is holder for holder in here)
         ):
             await self._changed.park()
 
     async def wait_for_repl_below(self, uid: Uid) -> None:
         """Wait for those at or below the child ``uid`` who hold or await the REPL now, not for who asks later."""
-        below = self.road.asks_below(uid)
-        while any(ask in self.road.asks for ask in below):
+        below = self.road.holding_below(uid)
+        while any(ask in self.road.holding() for ask in below):
             await self._changed.park()
 
     async def on_crash(self, exc: BaseException) -> None:
@@ -320,8 +319,6 @@ def _is_loop_of(nursery: trio.Nursery) -> bool:
 
 def serve_lock(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     """The request of a child, or of one below it, for the terminal."""
-    if chan.aid is None or chan.aid.uid not in actor.children:
-        raise MessagingError(f"{chan.peer} is no child of {actor.aid.reprol()}")
     debugger = debugger_of(actor)
     ask = ServedAsk(actor, chan, cid, kwargs, debugger.road.leave)
     debugger.road.ask(ask)

@@ -13,8 +13,9 @@ from tractor._errors import DebugRequestError, TransportClosed
 from tractor._proto.repl_lock import Do, Event, TerminalLock
 from tractor.devx.debug._request import Ask, UpRequest
 from tractor.devx.debug._status import _blocked_msg
-from tractor.devx.debug._terminal import TerminalState
+from tractor.devx.debug._terminal import TerminalState, has_terminal
 from tractor.msg.types import Uid
+from tractor.runtime._vars import runtime_vars
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
@@ -58,15 +59,26 @@ class Road:
         self._holds: deque[tuple[float, float]] = deque(maxlen=HOLDS_KEPT)
         self._ignored = -math.inf
 
-    def below(self, uid: Uid | None = None) -> bool:
-        """Whether an actor at or below the child ``uid`` (default: any) holds or awaits the REPL."""
-        return bool(self.asks_below(uid))
+    def holding(self) -> list[Ask]:
+        """The requests for which an end is put off: all in debug mode, else what somebody at a terminal looks at.
 
-    def asks_below(self, uid: Uid | None = None) -> list[Ask]:
-        """The requests that have come from the child ``uid`` (default: any)."""
+        A subactor that was not armed could keep its supervisor for ever by a request that nobody knows of.
+        """
+        everybody = runtime_vars()._debug_mode
+        return [ask for ask in self.asks if everybody or ask.chan is None or self._counts(ask)]
+
+    def _counts(self, ask: Ask) -> bool:
+        assert ask.chan is not None
+        child = self._actor.child_at(ask.chan)
+        if child is not None and child.armed:
+            return True
+        return ask is self.granted and has_terminal()
+
+    def holding_below(self, uid: Uid | None = None) -> list[Ask]:
+        """Those of :meth:`holding` that have come from the child ``uid`` (default: any)."""
         return [
             ask
-            for ask in self.asks
+            for ask in self.holding()
             if ask.chan is not None
             and (uid is None or (ask.chan.aid is not None and ask.chan.aid.uid == uid))
         ]

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, RemoteActorError, RuntimeFailure, TransportClosed
+from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Error, Return
 from tractor.runtime._actor import Actor
@@ -161,10 +161,9 @@ def serve_respawn(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any])
     """The request of a crashed child to be replaced; the answer is whether its function is run again.
 
     Raises:
-        MessagingError: it is no child of this actor.
         RuntimeFailure: it can't be replaced.
     """
-    child: Any = actor.children.get(chan.aid.uid) if chan.aid is not None else None
-    if child is None or child.respawn is None:
-        raise MessagingError(f"{chan.peer} is no child of {actor.aid.reprol()}")
+    child = actor.child_at(chan)
+    assert child is not None
+    assert child.respawn is not None
     put_return(chan, cid, child.respawn())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ try:
 except ImportError:  # Windows
     termios = None  # type: ignore[assignment]
 
-__all__ = ["TerminalState"]
+__all__ = ["TerminalState", "has_terminal"]
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,11 @@ class TerminalState:
                 termios.tcsetattr(self.fd, termios.TCSANOW, self.attributes)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def has_terminal() -> bool:
+    """Whether stdin is a terminal, at which somebody may be."""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
