@@ -318,11 +318,11 @@ def test_without_debug_mode_the_lock_is_not_taken() -> None:
     assert Lock.statistics().holder is None
 
 
-def test_a_peer_that_is_no_child_is_refused() -> None:
+def test_to_a_peer_that_is_no_child_there_is_no_lock() -> None:
     async def main() -> None:
         async with tree() as an:
             ann = await an.start_actor("ann", enable_modules=MODULES)
-            with pytest.raises(tractor.RemoteActorError, match="is no child of"):
+            with pytest.raises(tractor.RemoteActorError, match="is no request that"):
                 await ann.run_from_ns("self", "_debug_lock", task=1, uid=["x", "y"], text="x")
             await an.cancel()
 
