@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -73,8 +73,16 @@ async def open_portal(
             await channel.aclose()
 
 
-async def connect(addr: Addr, actor: Actor, bound: Bound) -> Channel:
+async def connect(
+    addr: Addr, actor: Actor, bound: Bound, on_accept: Callable[[], None] | None = None
+) -> Channel:
     """A channel to the actor at an address, handshake done.
+
+    Args:
+        addr: where it listens.
+        actor: this actor.
+        bound: until when.
+        on_accept: called as soon as something accepts there.
 
     Raises:
         OSError: nothing accepts there, or it can't be reached.
@@ -85,6 +93,8 @@ async def connect(addr: Addr, actor: Actor, bound: Bound) -> Channel:
     """
     with trio.move_on_at(bound.deadline):
         chan = Channel(await transport_from_addr(addr), "connect")
+        if on_accept is not None:
+            on_accept()
         try:
             await chan.handshake(actor.aid)
         except BaseException:
@@ -120,6 +130,9 @@ def lasting_peer(
         if chan.cancel_called or (
             transports is not None and chan.raddr.proto_key not in transports
         ):
+            continue
+        if chan is not actor.parent_chan and not actor.ipc_server.speaks_for(chan):
+            # Anybody may claim to be that actor.
             continue
         if chan is actor.parent_chan or chan.is_registration:
             return chan
