@@ -521,10 +521,10 @@ def test_an_actor_cancelled_while_it_registers_leaves_no_entry(
                 entered = trio.Event()
 
                 async def slow(
-                    actor: Any, chan: Any, late: bool = late, entered: trio.Event = entered
+                    *args: Any, late: bool = late, entered: trio.Event = entered
                 ) -> None:
                     if late:
-                        await real(actor, chan)
+                        await real(*args)
                     entered.set()
                     await trio.sleep_forever()
 
