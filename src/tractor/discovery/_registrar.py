@@ -7,24 +7,27 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
 from tractor import log as _log
 from tractor._errors import ActorBusy, RuntimeFailure
 from tractor._proto.registry import RegistryTable
-from tractor._util._names import plain_text
 from tractor.discovery._listeners import Listeners
-from tractor.ipc._addr import (
-    Address,
-    TCPAddress,
-    UDSAddress,
-    UnwrappedAddress,
-    is_local,
-    require_connectable,
-    wrap_address,
+from tractor.discovery._places import (
+    Place,
+    addrs_of,
+    checked_addr,
+    checked_name,
+    checked_uid,
+    delete_arguments,
+    host_of,
+    is_at_home,
+    place_at,
+    register_arguments,
 )
+from tractor.ipc._addr import Address, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.ipc._settings import wire_settings
 from tractor.ipc._uds_leftovers import FileMark, file_mark, remove_if_dead
@@ -34,7 +37,7 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._endpoints import Endpoint, Kind
 from tractor.runtime._serve import ServedCall, put_error, put_return
 
-__all__ = ["Registrar", "checked_name"]
+__all__ = ["Registrar"]
 
 log = _log.get_logger()
 
@@ -44,19 +47,6 @@ DYING_PAUSE = 0.1
 
 MAX_LOOKS = 64
 """Requests of one channel that wait for a look at an address at a time."""
-
-
-class Place(NamedTuple):
-    """Where something listens, told apart from the same on another host.
-
-    Attributes:
-        host: of an address that means something within one host only that host; ``None``: the registrar's own, or
-            the address means the same everywhere.
-        addr: the address, unwrapped.
-    """
-
-    host: str | None
-    addr: UnwrappedAddress
 
 
 class Registrar(Actor):
@@ -103,9 +93,9 @@ class Registrar(Actor):
         checked_name(name)
         if not every:
             places = self._table.find(name)
-            return None if places is None else _addrs(places)
+            return None if places is None else addrs_of(places)
         found = self._table.find_all(name, trio.current_time())
-        return [(entry.uid[1], entry.age, _addrs(entry.addrs)) for entry in found]
+        return [(entry.uid[1], entry.age, addrs_of(entry.addrs)) for entry in found]
 
     async def wait_for_actor(self, name: str) -> list[UnwrappedAddress]:
         """Wait until an actor of that name is registered; its addresses."""
@@ -115,7 +105,7 @@ class Registrar(Actor):
             found = self._table.add_waiter(name, arrival)
             if found is not None:
                 await trio.lowlevel.checkpoint()
-                return _addrs(found)
+                return addrs_of(found)
             try:
                 await arrival.wait()
             finally:
@@ -127,7 +117,7 @@ class Registrar(Actor):
         return self._listed()
 
     def _listed(self) -> dict[str, list[UnwrappedAddress]]:
-        return {key: _addrs(places) for key, places in self._table.get_registry().items()}
+        return {key: addrs_of(places) for key, places in self._table.get_registry().items()}
 
     async def register_actor(self, uid: Uid, addr: UnwrappedAddress | Address | str) -> None:
         """Note that the actor ``uid`` listens on ``addr``; a former owner of the address loses it.
@@ -139,14 +129,14 @@ class Registrar(Actor):
             TypeError: it is no address, or ``uid`` no pair of strings.
         """
         await trio.lowlevel.checkpoint()
-        known, wrapped = _checked_uid(uid), _checked_addr(addr)
+        known, wrapped = checked_uid(uid), checked_addr(addr)
         at = self.ipc_server.first_of(known)
-        self._enter(known, _place(wrapped, None if at is None else _host(at)), None)
+        self._enter(known, place_at(wrapped, None if at is None else host_of(at)), None)
 
     async def unregister_actor(self, uid: Uid) -> None:
         """Forget the actor ``uid`` and all its addresses.  Raises TypeError where it is no pair of strings."""
         await trio.lowlevel.checkpoint()
-        self._unregister(_checked_uid(uid))
+        self._unregister(checked_uid(uid))
 
     async def delete_addr(
         self, addr: UnwrappedAddress | Address | str, uid: Uid | None = None
@@ -195,7 +185,7 @@ class Registrar(Actor):
         self._vouchers[chan.aid.uid] = token
 
     def _request_register(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        uid, wrapped, token = _register_arguments(**kwargs)
+        uid, wrapped, token = register_arguments(**kwargs)
         assert chan.aid is not None
         known = self._vouchers.get(uid, b"") if uid == chan.aid.uid else b""
         if token and hmac.compare_digest(known, token):
@@ -203,8 +193,8 @@ class Registrar(Actor):
             self._vouched.add(chan)
         self._speaks(chan, uid, "register")
         self._require_room(chan, uid, wrapped)
-        place = _place(wrapped, _host(chan))
-        if self._table.owner(place) in (None, uid) and _is_at_home(wrapped, chan):
+        place = place_at(wrapped, host_of(chan))
+        if self._table.owner(place) in (None, uid) and is_at_home(wrapped, chan):
             self._enter(uid, place, chan)
             put_return(chan, cid, None)
             return
@@ -213,7 +203,7 @@ class Registrar(Actor):
 
     def _require_room(self, chan: Channel, uid: Uid, addr: Address) -> None:
         known, most = self._table.addrs(uid), wire_settings().limits.max_registrations
-        if len(known) >= most and addr.unwrap() not in _addrs(known):
+        if len(known) >= most and addr.unwrap() not in addrs_of(known):
             self._reached(chan, "max_registrations")
             raise RuntimeFailure(
                 f"{chan.peer} has {len(known)} addresses registered, and more than max_registrations={most} are not"
@@ -236,7 +226,7 @@ class Registrar(Actor):
             raise PermissionError(
                 f"{chan.peer} can't register {wrapped}: {whose}, and the registrar does not find {uid!r} there"
             )
-        if seen.uid is None and not _is_at_home(wrapped, chan):
+        if seen.uid is None and not is_at_home(wrapped, chan):
             raise PermissionError(
                 f"{chan.peer} can't register {wrapped}: it is on another host than the peer, and nobody listens there"
             )
@@ -248,12 +238,12 @@ class Registrar(Actor):
         self._enter(uid, place, chan)
 
     def _request_unregister(self, chan: Channel, uid: Any) -> None:
-        known = _checked_uid(uid)
+        known = checked_uid(uid)
         self._speaks(chan, known, "unregister")
         self._unregister(known)
 
     def _request_delete(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        addr, uid = _delete_arguments(**kwargs)
+        addr, uid = delete_arguments(**kwargs)
         place = self._place_of(addr, uid)
         owner = self._to_look_at(place, uid)
         if owner is not None and chan.aid is not None and owner == chan.aid.uid:
@@ -349,7 +339,7 @@ class Registrar(Actor):
         """Where an address of an actor is; of one that has no such address, or of anybody, on this host."""
         wrapped = wrap_address(addr)
         known = () if uid is None else self._table.addrs(uid)
-        here = _place(wrapped, None)
+        here = place_at(wrapped, None)
         return next((place for place in known if place.addr == here.addr), here)
 
     def on_channel_lost(self, chan: Channel) -> None:
@@ -397,61 +387,3 @@ async def _remove_files(files: dict[Path, FileMark]) -> None:
     with trio.move_on_after(DYING_TIME):
         while files := {p: m for p, m in files.items() if not remove_if_dead(p, m)}:
             await trio.sleep(DYING_PAUSE)
-
-
-def checked_name(name: Any) -> str:
-    """``name`` as plain text.  Raises TypeError: it is no string."""
-    return plain_text(name, "an actor's name is a string")
-
-
-def _checked_uid(uid: Any) -> Uid:
-    """The uid that ``uid`` is, in the form in which messages carry it, too.  Raises TypeError: it is none."""
-    # Not by unpacking alone: 'ab' and a dict of two unpack as well.
-    if isinstance(uid, tuple | list) and len(uid) == 2 and all(isinstance(s, str) for s in uid):
-        return uid[0], uid[1]
-    raise TypeError(f"an actor's uid is a pair (name: str, uuid: str), not {uid!r}")
-
-
-def _checked_addr(addr: Any) -> Address:
-    """The address that somebody registers.  Raises TypeError, ValueError."""
-    wrapped = wrap_address(addr)
-    require_connectable(wrapped)
-    return wrapped
-
-
-def _register_arguments(
-    uid: Any, addr: Any, token: Any = None
-) -> tuple[Uid, Address, bytes | None]:
-    return _checked_uid(uid), _checked_addr(addr), token if isinstance(token, bytes) else None
-
-
-def _delete_arguments(addr: Any, uid: Any = None) -> tuple[Address, Uid | None]:
-    return wrap_address(addr), None if uid is None else _checked_uid(uid)
-
-
-def _addrs(places: list[Place]) -> list[UnwrappedAddress]:
-    return [place.addr for place in places]
-
-
-def _place(addr: Address, host: str | None) -> Place:
-    return Place(host if _within_host(addr) else None, addr.unwrap())
-
-
-def _within_host(addr: Address) -> bool:
-    """Whether an address means something on one host only."""
-    return addr.is_loopback if isinstance(addr, TCPAddress) else True
-
-
-def _host(chan: Channel) -> str | None:
-    """The host that a peer is on; ``None``: the registrar's own."""
-    addr = chan.raddr
-    return addr.host if isinstance(addr, TCPAddress) and not is_local(addr) else None
-
-
-def _is_at_home(addr: Address, chan: Channel) -> bool:
-    """Whether an address is on the host of the peer, as far as can be told by comparing; a name is on none."""
-    if not isinstance(addr, TCPAddress) or addr.is_loopback:
-        return True
-    if _host(chan) is None:
-        return is_local(addr)
-    return isinstance(chan.raddr, TCPAddress) and addr.ip is not None and addr.ip == chan.raddr.ip
