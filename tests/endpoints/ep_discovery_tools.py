@@ -20,7 +20,7 @@ from ep_supervise_tools import Program, free_uds, spoken
 
 import tractor
 from tractor.ipc._chan import Channel, transport_from_addr
-from tractor.msg.types import Aid, Error, Return, Start
+from tractor.msg.types import Aid, CancelAck, Error, Return, Start
 from tractor.runtime._portal import LocalPortal
 
 PROGRAM = Path(__file__).with_name("ep_discovery_prog.py")
@@ -147,6 +147,14 @@ class RawPeer:
         answered, value = await self.reply()
         assert answered == cid
         return value
+
+    async def cancel(self, cid: int) -> None:
+        """Have a request of ours that waits cancelled, and wait until it is."""
+        ack = await self.send("_cancel_task", cid=cid)
+        while True:
+            msg = await self.chan.recv()
+            if isinstance(msg, CancelAck) and msg.cid == ack:
+                return
 
     async def register(self, where: Addr, uid: Any = None) -> Any:
         return await self.ask("register_actor", uid=uid or self.aid.uid, addr=where)
