@@ -275,7 +275,7 @@ def test_what_is_registered_at_the_second_registrar_alone_is_found(tpt_proto: st
                     await until(retired)
                     assert not found
                     tn.cancel_scope.cancel()
-                await enter(two, ("svc", "x"), one)
+                await enter(two, ("svc", "y"), one)
                 async with tractor.query_actor("svc") as (addr, portal):
                     assert addr == one
                     assert isinstance(portal, tractor.Portal)

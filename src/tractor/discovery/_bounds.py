@@ -149,7 +149,7 @@ async def first_in_order(
     is_good: Callable[[U], bool],
     bound: Bound,
 ) -> U | None:
-    """What the first good way in the order of preference leads to.
+    """What the first way in the order of preference that leads to what counts leads to.
 
     They are begun as with :func:`first_of`.  A later one is taken as soon as each before it has ended without a good
     value, or has had half a second (less, where there are many) and does not hold.
@@ -157,11 +157,11 @@ async def first_in_order(
     Args:
         ways: in order of preference.
         attempt: tries one; ``None``: it has led nowhere.
-        is_good: whether a value is what was looked for.
+        is_good: whether a value is what was looked for.  Of a way that holds every value counts.
         bound: of the attempts, which keep it themselves.
 
     Returns:
-        The good value; without one the first of the other values; ``None``: no way has led anywhere.
+        The value that counts; without one the first of the other values; ``None``: no way has led anywhere.
 
     Raises:
         RuntimeFailure: of an attempt; the others are cancelled.
@@ -200,7 +200,7 @@ async def first_in_order(
 
     def decided() -> bool:
         for number, state in enumerate(states):
-            if number in values and is_good(values[number]):
+            if number in values and (state.holds or is_good(values[number])):
                 return True
             if not (state.ended or (state.passed and not state.holds)):
                 return bool(failures)
@@ -221,5 +221,5 @@ async def first_in_order(
         tn.cancel_scope.cancel()
     if failures:
         raise failures[0]
-    good = [number for number in sorted(values) if is_good(values[number])]
-    return values[good[0]] if good else values[min(values)] if values else None
+    chosen = [n for n in sorted(values) if states[n].holds or is_good(values[n])]
+    return values[(chosen or sorted(values))[0]] if values else None
