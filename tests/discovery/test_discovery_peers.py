@@ -22,6 +22,7 @@ from ep_discovery_tools import (
     half_open,
     names,
     raw_peer,
+    registrar,
     run,
     table,
     until,
@@ -417,8 +418,9 @@ GUEST = """
 import json, sys, trio, tractor
 from ep_discovery_tools import free_addr, names, until
 async def main():
-    at, first = json.loads(sys.argv[1])
+    at, first, *more = json.loads(sys.argv[1])
     at = tuple(at)
+    more = [tuple(addr) for addr in more]
     async with tractor.open_root_actor(name="guest", registry_addrs=[free_addr("tcp")]) as actor:
         async def there():
             return "guest" in await names(at)
@@ -426,7 +428,7 @@ async def main():
             actor.reg_addrs = [*actor.reg_addrs, at]
             await until(there)
         async with tractor.get_registry(at) as portal:
-            actor.reg_addrs = [*actor.reg_addrs[:1], at]
+            actor.reg_addrs = [*actor.reg_addrs[:1], at, *more]
             await until(there)
         print("left", flush=True)
         await trio.sleep_forever()
@@ -435,10 +437,10 @@ trio.run(main)
 
 
 @contextmanager
-def registrar_guest(at: Any, first: str) -> Iterator[Any]:
+def registrar_guest(at: Any, first: str, *more: Any) -> Iterator[Any]:
     """Another root, which also registers at ``at``, while it has a portal to it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", GUEST, json.dumps([at, first])],
+        [sys.executable, "-c", GUEST, json.dumps([at, first, *more])],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.path.dirname(ep_discovery.__file__)},
@@ -448,28 +450,56 @@ def registrar_guest(at: Any, first: str) -> Iterator[Any]:
         process.kill()
 
 
-def test_an_actor_whose_uid_is_held_by_a_lost_channel_registers_when_that_is_gone() -> None:
-    at = free_addr("tcp")
+def test_an_actor_whose_first_channel_is_not_known_to_be_lost_registers_when_it_is(
+    tpt_proto: str,
+) -> None:
+    at, other = free_addr(tpt_proto), free_addr(tpt_proto)
 
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[at]) as an:
             kid = await an.start_actor("kid", enable_modules=HERE)
             uid = await kid.run(ep_discovery.uid)
-            other = free_addr("tcp")
-            await kid.run(ep_discovery.set_reg_addrs, addrs=[])
+            async with raw_peer(other, (uid[0], uid[1])) as before:
+                assert await before.ask("find_actor", name="kid") is None
+                await kid.run(ep_discovery.set_reg_addrs, addrs=[at, other])
+                # More than a few tries.
+                await trio.sleep(0.7)
+                assert await names(other) == ["other"]
 
-            async def left() -> bool:
-                return await names(at) == ["root"]
+            async def there() -> bool:
+                return await names(other) == ["other", "kid"]
 
-            await until(left)
-            del other
-            assert uid
-            await kid.run(ep_discovery.set_reg_addrs, addrs=[at])
+            await until(there)
+            assert await names(at) == ["root", "kid"]
+            await an.cancel()
 
-            async def back() -> bool:
-                return await names(at) == ["root", "kid"]
+    with registrar("other", other):
+        run(main)
 
-            await until(back)
+
+@pytest.mark.parametrize("protos", [("tcp", "tcp"), ("uds", "tcp"), ("uds", "uds")])
+def test_several_addresses_of_one_registrar(protos: tuple[str, str]) -> None:
+    """The second registration is one over a second channel."""
+    both = [free_addr(proto) for proto in protos]
+
+    async def main() -> None:
+        async with tractor.open_nursery(registry_addrs=both) as an:
+            with registrar_guest(both[0], "registration", both[1]) as guest:
+
+                async def there() -> bool:
+                    await trio.lowlevel.checkpoint()
+                    chans = [c for c in own().ipc_server.peer_channels() if c.is_registration]
+                    return len(chans) == 2 and all(own()._table._kept.get(c) for c in chans)
+
+                await until(there)
+                assert await names(both[0]) == ["root", "guest"]
+                guest.kill()
+                await trio.to_thread.run_sync(guest.wait)
+
+                async def gone() -> bool:
+                    return await names(both[0]) == ["root"]
+
+                await until(gone)
             await an.cancel()
 
     run(main)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import trio
 
 from tractor import log as _log
-from tractor._errors import RuntimeFailure, TransportClosed
 from tractor.ipc._addr import Address
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid, Uid
@@ -105,13 +104,14 @@ async def _who_listens(addr: Address) -> Seen:
                 return NOBODY
             # A listener whose queue is full may look so for a moment.
             continue
-        except (OSError, TransportClosed, RuntimeFailure, NotImplementedError, ImportError) as exc:
+        except Exception as exc:
+            # Also of another package's transport, whatever it makes of what a peer has registered.
             log.transport("%s can't be reached from here: %r", addr, exc)
             return UNKNOWN
         try:
             me = Aid("probe", os.urandom(16).hex(), os.getpid(), is_probe=True)
             return Seen(True, (await chan.handshake(me)).uid)
-        except (TransportClosed, RuntimeFailure) as exc:
+        except Exception as exc:
             log.transport("what accepts at %s did not identify itself: %s", addr, exc)
             return UNKNOWN
         finally:

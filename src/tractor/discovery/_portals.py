@@ -131,13 +131,11 @@ def lasting_peer(
             transports is not None and chan.raddr.proto_key not in transports
         ):
             continue
-        if chan is not actor.parent_chan and not actor.ipc_server.speaks_for(chan):
-            # Anybody may claim to be that actor.
-            continue
         if chan is actor.parent_chan or chan.is_registration:
             return chan
-        # A child that is still being configured serves nobody.
-        if getattr(actor.children.get(chan.aid.uid), "ready", False):
+        # A child that is still being configured serves nobody; and anybody may claim to be one.
+        is_ready = getattr(actor.children.get(chan.aid.uid), "ready", False)
+        if is_ready and actor.ipc_server.speaks_for(chan):
             return chan
     return None
 

@@ -30,7 +30,7 @@ from tractor.discovery._places import (
 from tractor.ipc._addr import Address, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.ipc._settings import wire_settings
-from tractor.ipc._uds_leftovers import FileMark, file_mark, remove_if_dead
+from tractor.ipc._uds_leftovers import FileMark, file_mark, in_own_dir, remove_if_dead
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
@@ -320,6 +320,7 @@ class Registrar(Actor):
         if (
             place.host is None
             and isinstance(wrapped, UDSAddress)
+            and in_own_dir(wrapped.sockpath)
             and (mark := file_mark(wrapped.sockpath)) is not None
         ):
             self._files[place] = mark

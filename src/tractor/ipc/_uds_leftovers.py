@@ -26,6 +26,7 @@ __all__ = [
     "FileMark",
     "file_mark",
     "find_orphaned_uds",
+    "in_own_dir",
     "note_bound",
     "reap_uds",
     "remove_if_dead",
@@ -70,6 +71,14 @@ def file_mark(path: str | os.PathLike[str]) -> FileMark | None:
     if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
         return None
     return info.st_dev, info.st_ino, info.st_ctime_ns
+
+
+def in_own_dir(path: Path) -> bool:
+    """Whether a file is in a directory of the own user: nothing is removed elsewhere on the word of others."""
+    try:
+        return os.stat(path.parent).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def remove_if_dead(path: Path, mark: FileMark) -> bool:
