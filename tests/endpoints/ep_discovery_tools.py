@@ -137,6 +137,7 @@ class RawPeer:
         """The next answer, and to which request; an error's text as a `Refused`."""
         msg = await self.chan.recv()
         if isinstance(msg, Error):
+            assert msg.cid is not None
             return msg.cid, Refused(msg.boxed_type_str, msg.message)
         assert isinstance(msg, Return)
         return msg.cid, msgspec.msgpack.decode(msg.pld)

@@ -14,6 +14,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import ActorBusy, RuntimeFailure
 from tractor._proto.registry import RegistryTable
+from tractor._util._names import is_presentable
 from tractor.discovery._listeners import Listeners
 from tractor.discovery._places import (
     Place,
@@ -163,14 +164,19 @@ class Registrar(Actor):
 
     # -- for peers ------------------------------------------------------------------------------------
 
+    def _speaks_for(self, chan: Channel, uid: Uid) -> bool:
+        """Whether a peer speaks of itself, on a channel that counts."""
+        own = chan.aid is not None and uid == chan.aid.uid
+        return own and (chan in self._vouched or self.ipc_server.speaks_for(chan))
+
     def _speaks(self, chan: Channel, uid: Uid, what: str) -> None:
-        """Check that a peer speaks of itself.  Raises PermissionError."""
+        """Check that it does.  Raises PermissionError."""
         assert chan.aid is not None
         if uid != chan.aid.uid:
             raise PermissionError(
                 f"{chan.peer} can't {what} {uid!r}: an actor speaks for itself alone, as {chan.aid.uid!r}"
             )
-        if chan not in self._vouched and not self.ipc_server.speaks_for(chan):
+        if not self._speaks_for(chan, uid):
             raise PermissionError(
                 f"{chan.peer} can't {what} {uid!r} over this channel: another one of that actor is open since before, "
                 "and only that one counts; try again when it is closed"
@@ -246,8 +252,7 @@ class Registrar(Actor):
         addr, uid = delete_arguments(**kwargs)
         place = self._place_of(addr, uid)
         owner = self._to_look_at(place, uid)
-        if owner is not None and chan.aid is not None and owner == chan.aid.uid:
-            self._speaks(chan, owner, "unregister an address of")
+        if owner is not None and self._speaks_for(chan, owner):
             self._drop_place(place)
             put_return(chan, cid, owner)
         elif owner is None or place.host is not None or self._looking[chan] >= MAX_LOOKS:
@@ -274,7 +279,11 @@ class Registrar(Actor):
         return owner
 
     def _request_wait(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        most = wire_settings().limits.max_waiters
+        limits = wire_settings().limits
+        name = checked_name(kwargs.get("name"))
+        if not is_presentable(name, limits.max_name):
+            raise ValueError(f"no actor can have the name {name[:80]!r}, which is waited for")
+        most = limits.max_waiters
         if self._waiting[chan] >= most:
             self._reached(chan, "max_waiters")
             raise RuntimeFailure(

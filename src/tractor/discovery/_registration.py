@@ -97,8 +97,8 @@ class Registration:
         assert actor.parent_chan is not None
         try:
             await register(actor, actor.parent_chan)
-        except RemoteActorError as exc:
-            log.warning("the parent refuses the registration: %s", exc.message)
+        except (RemoteActorError, RuntimeFailure) as exc:
+            log.warning("the parent refuses the registration: %s", exc)
             return False
         return True
 
@@ -265,7 +265,7 @@ async def vouched(actor: Actor, chan: Channel) -> bytes | None:
     async def vouch(other: Channel) -> None:
         try:
             await _request(actor, other, "_vouch", token=token)
-        except (TransportClosed, RemoteActorError) as exc:
+        except (TransportClosed, RemoteActorError, RuntimeFailure) as exc:
             # Not the first one, or lost: then another one counts.
             log.transport("%s does not hear of a new channel over this one: %s", other.peer, exc)
 
