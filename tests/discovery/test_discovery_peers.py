@@ -30,6 +30,7 @@ from ep_discovery_tools import (
 
 import tractor
 from tractor.discovery import _listeners
+from tractor.discovery._places import end_of
 
 HERE = ["ep_discovery"]
 
@@ -138,7 +139,7 @@ def test_what_makes_no_sense_is_refused(func: str, uid: Any, reg_addr: Any) -> N
             tractor.open_root_actor(registry_addrs=[reg_addr]),
             raw_peer(reg_addr) as peer,
         ):
-            for rest in ({}, {"uid": uid}, {"uid": uid, "addr": uid}, {"more": 1}, {"token": uid}):
+            for rest in ({}, {"uid": uid}, {"uid": uid, "addr": uid}, {"more": 1}, {"end": uid}):
                 said = await peer.ask(func, **rest)
                 assert isinstance(said, Refused), (func, rest, said)
             assert await peer.register(free_addr("tcp")) is None
@@ -233,9 +234,8 @@ def test_registrations_count_on_the_first_channel(tpt_proto: str) -> None:
                     assert await liar.ask("find_actor", name="raw") == [list(one)]
                     for func, rest in (
                         ("register_actor", {"uid": liar.aid.uid, "addr": two}),
-                        ("register_actor", {"uid": liar.aid.uid, "addr": two, "token": b"x" * 32}),
                         ("unregister_actor", {"uid": liar.aid.uid}),
-                        ("_vouch", {"token": b"x" * 32}),
+                        ("_vouch", {"end": end_of(liar.chan.laddr)}),
                     ):
                         said = await liar.ask(func, **rest)
                         assert isinstance(said, Refused)
@@ -244,10 +244,11 @@ def test_registrations_count_on_the_first_channel(tpt_proto: str) -> None:
                         # What it says of an address is a hint, as anybody's.
                         assert await liar.ask("delete_addr", addr=one) is None
                     assert (await table(reg_addr))[".".join(victim.aid.uid)] == [one]
-                    # The first one may have another one speak for it, too.
-                    assert await victim.ask("_vouch", token=b"y" * 32) is None
-                    given = {"uid": liar.aid.uid, "addr": two, "token": b"y" * 32}
-                    assert await liar.ask("register_actor", **given) is None
+                    # The first one may say that another one is its, too: of that one alone.
+                    assert await victim.ask("_vouch", end=["127.0.0.1", 1]) is None
+                    assert isinstance(await liar.register(two), Refused)
+                    assert await victim.ask("_vouch", end=end_of(liar.chan.laddr)) is None
+                    assert await liar.register(two) is None
                 await departed(1)
                 # What went over a channel goes with it, whoever else of the uid lives.
                 assert (await table(reg_addr))[".".join(victim.aid.uid)] == [one]

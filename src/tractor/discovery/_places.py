@@ -8,6 +8,7 @@ from tractor._util._names import plain_text
 from tractor.ipc._addr import (
     Address,
     TCPAddress,
+    UDSAddress,
     UnwrappedAddress,
     is_local,
     require_connectable,
@@ -23,6 +24,7 @@ __all__ = [
     "checked_name",
     "checked_uid",
     "delete_arguments",
+    "end_of",
     "host_of",
     "is_at_home",
     "place_at",
@@ -63,8 +65,8 @@ def checked_addr(addr: Any) -> Address:
     return wrapped
 
 
-def register_arguments(uid: Any, addr: Any, token: Any = None) -> tuple[Uid, Address, bytes | None]:
-    return checked_uid(uid), checked_addr(addr), token if isinstance(token, bytes) else None
+def register_arguments(uid: Any, addr: Any) -> tuple[Uid, Address]:
+    return checked_uid(uid), checked_addr(addr)
 
 
 def delete_arguments(addr: Any, uid: Any = None) -> tuple[Address, Uid | None]:
@@ -88,6 +90,18 @@ def host_of(chan: Channel) -> str | None:
     """The host that a peer is on; ``None``: the registrar's own."""
     addr = chan.raddr
     return addr.host if isinstance(addr, TCPAddress) and not is_local(addr) else None
+
+
+def end_of(addr: Address) -> tuple[str, int] | None:
+    """What both sides of a connection know of the end that has connected, and no other connection can have.
+
+    On TCP that is its address and port, on a Unix socket its process; ``None``: there is no such thing.
+    """
+    if isinstance(addr, TCPAddress):
+        return str(addr.ip), addr.port
+    if isinstance(addr, UDSAddress) and addr.maybe_pid:
+        return "", addr.maybe_pid
+    return None
 
 
 def is_at_home(addr: Address, chan: Channel) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,6 +22,7 @@ from tractor.discovery._places import (
     checked_name,
     checked_uid,
     delete_arguments,
+    end_of,
     host_of,
     is_at_home,
     place_at,
@@ -65,8 +65,8 @@ class Registrar(Actor):
         self._listeners = Listeners()
         # The socket files that actors listen at, to be removed should they be killed.
         self._files: dict[Place, FileMark] = {}
-        # What a uid's first channel has said that another channel of it will say; and the channels that have said it.
-        self._vouchers: dict[Uid, bytes] = {}
+        # The end of a further channel of a uid, by the word of the first; and such channels that have registered.
+        self._vouchers: dict[Uid, tuple[str, int]] = {}
         self._vouched: set[Channel] = set()
         self._waiting: Counter[Channel] = Counter()
         self._looking: Counter[Channel] = Counter()
@@ -182,19 +182,23 @@ class Registrar(Actor):
                 "and only that one counts; try again when it is closed"
             )
 
-    def _request_vouch(self, chan: Channel, token: Any) -> None:
-        """Another channel of this peer is going to bring the token."""
+    def _request_vouch(self, chan: Channel, end: Any) -> None:
+        """Another channel, which has this end, is the same peer's.
+
+        No secret that the other channel brings: whoever else that peer connects to could use it here in its place.
+        """
         assert chan.aid is not None
         self._speaks(chan, chan.aid.uid, "vouch for")
-        if type(token) is not bytes or not 16 <= len(token) <= 64:
-            raise ValueError(f"a token is 16 to 64 bytes, not {token!r:.80}")
-        self._vouchers[chan.aid.uid] = token
+        if not isinstance(end, list | tuple) or [type(part) for part in end] != [str, int]:
+            raise TypeError(
+                f"the end of a channel is a pair (host: str, port or pid: int), not {end!r:.80}"
+            )
+        self._vouchers[chan.aid.uid] = (end[0], end[1])
 
     def _request_register(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        uid, wrapped, token = register_arguments(**kwargs)
-        assert chan.aid is not None
-        known = self._vouchers.get(uid, b"") if uid == chan.aid.uid else b""
-        if token and hmac.compare_digest(known, token):
+        uid, wrapped = register_arguments(**kwargs)
+        own = chan.aid is not None and uid == chan.aid.uid
+        if own and uid in self._vouchers and self._vouchers[uid] == end_of(chan.raddr):
             del self._vouchers[uid]
             self._vouched.add(chan)
         self._speaks(chan, uid, "register")

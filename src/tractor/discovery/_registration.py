@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import secrets
 
 import trio
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
+from tractor.discovery._places import end_of
 from tractor.discovery._registrars import tree_registry_addrs
 from tractor.ipc._addr import TCPAddress, UnwrappedAddress, from_this_host, wrap_address
 from tractor.ipc._chan import Channel, transport_from_addr
@@ -197,7 +197,8 @@ class _Link:
                     raise TransportClosed(f"{aid.reprol()} at {addr} is no registrar")
                 chan.is_registration = True
                 await actor.io_nursery.start(actor.serve_channel, chan)
-                await register(actor, chan, await vouched(actor, chan))
+                await vouch_for(actor, chan)
+                await register(actor, chan)
                 return chan
         except OSError as exc:
             log.transport("no registrar answers at %s: %r", addr, exc)
@@ -243,28 +244,24 @@ async def _request(actor: Actor, chan: Channel, func: str, **kwargs: object) -> 
         chan.dialogs.pop(pending.cid, None)
 
 
-async def vouched(actor: Actor, chan: Channel) -> bytes | None:
-    """Tell a registrar over the channels to it that there are that the new one is of this actor, too.
+async def vouch_for(actor: Actor, chan: Channel) -> None:
+    """Tell a registrar, over the channels to it that there are, that the new one is of this actor, too.
 
     A registrar takes a registration over the first of an actor's channels alone, and that may be a portal's, or the
-    parent's.  Over none of them this can be said by anybody else.
-
-    Returns:
-        What shows it on the new channel; ``None``: it is the only one.
+    parent's.
     """
-    assert chan.aid is not None
+    end = end_of(chan.laddr)
     others = [
         other
         for other in actor.ipc_server.peer_channels()
         if other is not chan and other.aid == chan.aid and other.connected()
     ]
-    if not others:
-        return None
-    token = secrets.token_bytes(32)
+    if end is None or not others:
+        return
 
     async def vouch(other: Channel) -> None:
         try:
-            await _request(actor, other, "_vouch", token=token)
+            await _request(actor, other, "_vouch", end=end)
         except (TransportClosed, RemoteActorError, RuntimeFailure) as exc:
             # Not the first one, or lost: then another one counts.
             log.transport("%s does not hear of a new channel over this one: %s", other.peer, exc)
@@ -273,26 +270,18 @@ async def vouched(actor: Actor, chan: Channel) -> bytes | None:
         async with trio.open_nursery() as tn:
             for other in others:
                 tn.start_soon(vouch, other)
-    return token
 
 
-async def register(actor: Actor, chan: Channel, token: bytes | None = None) -> None:
+async def register(actor: Actor, chan: Channel) -> None:
     """Register every address of the actor.
-
-    Args:
-        actor: this actor.
-        chan: the channel to the registrar, which keeps the registration.
-        token: what :func:`vouched` has given for it.
 
     Raises:
         TransportClosed: the registrar is lost.
-        RemoteActorError: it refuses.
+        RemoteActorError, RuntimeFailure: it refuses.
     """
-    claim = {} if token is None else {"token": token}
     for addr in actor.accept_addrs:
         where = published(addr, chan)
-        await _request(actor, chan, "register_actor", uid=actor.aid.uid, addr=where, **claim)
-        claim = {}
+        await _request(actor, chan, "register_actor", uid=actor.aid.uid, addr=where)
 
 
 async def unregister(actor: Actor, chan: Channel) -> None:
