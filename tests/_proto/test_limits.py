@@ -20,6 +20,8 @@ def test_the_numbers_of_the_specification() -> None:
         "turn_messages": 256,
         "turn_seconds": 0.005,
         "max_refused": 1000,
+        "max_registrations": 64,
+        "max_waiters": 1024,
         "max_name": 255,
         "max_half_open": 1024,
     }

@@ -125,22 +125,62 @@ def test_a_dropped_waiter_is_not_woken() -> None:
     assert t.register(A1, "x") == [2]
 
 
+def test_an_address_stays_as_long_as_one_of_its_keepers() -> None:
+    t = table()
+    t.register(A1, "x", keeper="one")
+    t.register(A1, "y", keeper="one")
+    t.register(A1, "x", keeper="two")
+    t.register(A1, "z")
+    assert t.release("nobody") == []
+    assert t.release("one") == [(A1, "y")]
+    assert t.release("one") == []
+    assert t.addrs(A1) == ["x", "z"]
+    assert t.release("two") == [(A1, "x")]
+    assert t.addrs(A1) == ["z"]
+
+
+def test_a_keeper_of_the_former_owner_keeps_nothing() -> None:
+    t = table()
+    t.register(A1, "x", keeper="one")
+    t.register(B1, "x", keeper="two")
+    assert t.release("one") == []
+    assert t.owner("x") == B1
+    t.register(A1, "y", keeper="one")
+    assert t.delete_addr("y") == A1
+    assert t.release("one") == []
+    assert t.unregister(B1) == ["x"]
+    assert t.release("two") == []
+    assert t.get_registry() == {}
+
+
 class Model:
-    """A list of ``(uid, addr)`` in order of registration."""
+    """A list of ``(uid, addr)`` in order of registration, and who keeps which address."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[tuple[str, str], str]] = []
+        self.keepers: set[tuple[str, int | None]] = set()
         self.order: list[tuple[str, str]] = []
 
     def settle(self) -> None:
+        listed = {addr for _, addr in self.rows}
+        self.keepers = {row for row in self.keepers if row[0] in listed}
         self.order = [uid for uid in self.order if any(row[0] == uid for row in self.rows)]
 
-    def register(self, uid: tuple[str, str], addr: str) -> None:
+    def register(self, uid: tuple[str, str], addr: str, keeper: int | None) -> None:
         if (uid, addr) not in self.rows:
             self.rows = [row for row in self.rows if row[1] != addr]
+            self.settle()
             self.rows.append((uid, addr))
+        self.keepers.add((addr, keeper))
         if uid not in self.order:
             self.order.append(uid)
+
+    def release(self, keeper: int) -> list[tuple[tuple[str, str], str]]:
+        self.keepers = {row for row in self.keepers if row[1] != keeper}
+        kept = {addr for addr, _ in self.keepers}
+        gone = [row for row in self.rows if row[1] not in kept]
+        self.rows = [row for row in self.rows if row not in gone]
+        return gone
 
     def addrs(self, uid: tuple[str, str]) -> list[str]:
         return [addr for owner, addr in self.rows if owner == uid]
@@ -150,21 +190,25 @@ UIDS = st.tuples(st.sampled_from("ab"), st.sampled_from("12"))
 ADDRS = st.sampled_from("wxyz")
 OPS = st.lists(
     st.one_of(
-        st.tuples(st.just("register"), UIDS, ADDRS),
-        st.tuples(st.just("unregister"), UIDS, ADDRS),
-        st.tuples(st.just("delete_addr"), UIDS, ADDRS),
+        st.tuples(st.just("register"), UIDS, ADDRS, st.sampled_from([1, 2, None])),
+        st.tuples(st.just("unregister"), UIDS, ADDRS, st.none()),
+        st.tuples(st.just("delete_addr"), UIDS, ADDRS, st.none()),
+        st.tuples(st.just("release"), UIDS, ADDRS, st.sampled_from([1, 2])),
     ),
     max_size=30,
 )
 
 
 @given(OPS)
-def test_against_a_model(ops: list[tuple[str, tuple[str, str], str]]) -> None:
+def test_against_a_model(ops: list[tuple[str, tuple[str, str], str, int | None]]) -> None:
     t, model = table(), Model()
-    for op, uid, addr in ops:
+    for op, uid, addr, keeper in ops:
         if op == "register":
-            t.register(uid, addr)
-            model.register(uid, addr)
+            t.register(uid, addr, keeper=keeper)
+            model.register(uid, addr, keeper)
+        elif op == "release":
+            assert keeper is not None
+            assert sorted(t.release(keeper)) == sorted(model.release(keeper))
         elif op == "unregister":
             assert t.unregister(uid) == model.addrs(uid)
             model.rows = [row for row in model.rows if row[0] != uid]
@@ -176,6 +220,7 @@ def test_against_a_model(ops: list[tuple[str, tuple[str, str], str]]) -> None:
         assert list(t.get_registry().items()) == [
             (".".join(u), model.addrs(u)) for u in model.order
         ]
+        assert all(t.addrs(u) == model.addrs(u) for u in [A1, A2, B1])
         for name in "ab":
             newest = [u for u in model.order if u[0] == name][-1:]
             assert t.find(name) == (model.addrs(newest[0]) if newest else None)

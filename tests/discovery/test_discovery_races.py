@@ -10,10 +10,27 @@ import ep_discovery
 import pytest
 import trio
 import trio.testing
-from ep_discovery_tools import enter, free_addr, names, registrar, run, stop, table, until
+from ep_discovery_tools import (
+    enter,
+    free_addr,
+    names,
+    raw_peer,
+    registrar,
+    run,
+    stop,
+    table,
+    until,
+)
 
 import tractor
-from tractor.discovery import _registrars, _registration, _stale, get_peer_by_name, wrap_address
+from tractor.discovery import (
+    _registrar,
+    _registrars,
+    _registration,
+    _stale,
+    get_peer_by_name,
+    wrap_address,
+)
 from tractor.discovery._registration import published
 from tractor.ipc import _chan
 
@@ -250,7 +267,7 @@ def test_what_is_registered_at_the_second_registrar_alone_is_found(tpt_proto: st
                     tn.start_soon(wait)
                     await trio.testing.wait_all_tasks_blocked(0.05)
                     # An alias for an actor that is there: whoever has connected tells that it is none.
-                    await enter(two, ("svc", "x"), second.addr)
+                    await enter(two, ("svc", "x"), one)
 
                     async def retired() -> bool:
                         return "svc" not in await names(two)
@@ -258,9 +275,9 @@ def test_what_is_registered_at_the_second_registrar_alone_is_found(tpt_proto: st
                     await until(retired)
                     assert not found
                     tn.cancel_scope.cancel()
-                await enter(two, ("svc", "x"), second.addr)
+                await enter(two, ("svc", "y"), one)
                 async with tractor.query_actor("svc") as (addr, portal):
-                    assert addr == second.addr
+                    assert addr == one
                     assert isinstance(portal, tractor.Portal)
                     assert portal.chan.aid is not None
                     assert portal.chan.aid.uid == second.uid
@@ -412,24 +429,24 @@ def test_a_wildcard_without_a_way_is_this_hosts_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("addr", "asker", "deleted"),
+    ("addr", "owner_at", "deleted"),
     [
-        (("/run/x", "a.sock"), ("127.0.0.1", 5), True),
-        (("/run/x", "a.sock"), ("/run/y", "r.sock"), True),
-        (("/run/x", "a.sock"), ("192.0.2.7", 5), False),
-        (("127.0.0.1", 7), ("192.0.2.7", 5), False),
-        (("192.0.2.9", 7), ("192.0.2.7", 5), True),
+        (("/run/x", "a.sock"), "here", True),
+        (("/run/x", "a.sock"), "192.0.2.7", False),
+        (("127.0.0.1", 7), "192.0.2.7", False),
+        # Nothing answers from there: that is no word that nobody is there.
+        (("192.0.2.9", 7), "here", False),
     ],
 )
-def test_another_host_can_not_tell_who_listens_within_one(
-    addr: Any, asker: Any, deleted: bool, reg_addr: Any
+def test_a_registrar_deletes_on_a_hint_only_where_it_can_look(
+    addr: Any, owner_at: str, deleted: bool, reg_addr: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """192.0.2.0/24 is nobody's: a peer with such an address is not on this host."""
 
-    class Peer:
-        aid = None
-        peer = "a peer"
-        raddr = wrap_address(asker)
+    def host(chan: Any) -> str | None:
+        return owner_at if chan.aid.name == "kid" and owner_at != "here" else None
+
+    monkeypatch.setattr(_registrar, "host_of", host)
 
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
@@ -437,10 +454,12 @@ def test_another_host_can_not_tell_who_listens_within_one(
             kid = await an.start_actor("kid", enable_modules=HERE)
             uid = tuple(await kid.run(ep_discovery.uid))
             await actor.register_actor(uid, addr)
-            assert (actor._request_delete(Peer(), addr, uid) == uid) is deleted
+            async with raw_peer(reg_addr) as peer:
+                said = await peer.ask("delete_addr", addr=addr, uid=uid)
+                assert said == (list(uid) if deleted else None)
+                assert await peer.ask("delete_addr", addr=("/run/x", "unknown.sock")) is None
             left = (await table(reg_addr))[".".join(uid)]
             assert (addr in left) is not deleted
-            assert actor._request_delete(Peer(), ("/run/x", "unknown.sock")) is None
             await an.cancel()
 
     run(main)
@@ -521,10 +540,10 @@ def test_an_actor_cancelled_while_it_registers_leaves_no_entry(
                 entered = trio.Event()
 
                 async def slow(
-                    actor: Any, chan: Any, late: bool = late, entered: trio.Event = entered
+                    *args: Any, late: bool = late, entered: trio.Event = entered
                 ) -> None:
                     if late:
-                        await real(actor, chan)
+                        await real(*args)
                     entered.set()
                     await trio.sleep_forever()
 

@@ -13,6 +13,7 @@ from typing import Any
 import ep_discovery
 import pytest
 import trio
+import trio.testing
 from ep_discovery_tools import (
     RegistrarProgram,
     enter,
@@ -27,7 +28,7 @@ from ep_marks import gets_signals
 
 import tractor
 from tractor.discovery import get_root, maybe_open_portal
-from tractor.discovery._bounds import Bound, bound_of, first_of
+from tractor.discovery._bounds import Bound, Way, bound_of, first_in_order, first_of
 
 HERE = ["ep_discovery"]
 BRIEF = 0.4
@@ -368,3 +369,39 @@ def test_a_step_is_no_longer_than_what_is_left() -> None:
         assert bound_of(0).left() == 0
 
     trio.run(main)
+
+
+def test_ways_in_order() -> None:
+    """What is begun later is taken only where what comes before has ended, or does not hold for long."""
+
+    async def attempt(way: str, state: Way) -> str | None:
+        if "holds" in way:
+            state.hold()
+        if "slow" in way:
+            await trio.sleep(2)
+        if "silent" in way:
+            await trio.sleep(60)
+        await trio.lowlevel.checkpoint()
+        if "fails" in way:
+            raise tractor.RuntimeFailure(way)
+        return None if "nothing" in way else way
+
+    async def ask(*ways: str) -> str | None:
+        return await first_in_order(ways, attempt, lambda value: "good" in value, bound_of(10))
+
+    async def main() -> None:
+        assert await ask() is None
+        assert await ask("nothing") is None
+        assert await ask("bad") == "bad"
+        assert await ask("nothing", "nothing 2") is None
+        assert await ask("bad", "nothing", "good", "good 2") == "good"
+        assert await ask("bad", "bad 2") == "bad"
+        assert await ask("silent", "silent 2", "good") == "good"
+        assert await ask("slow good", "good") == "good"
+        assert await ask("holds slow good", "good") == "holds slow good"
+        assert await ask("holds slow bad", "good") == "holds slow bad"
+        assert await ask("holds slow nothing", "good") == "good"
+        with pytest.raises(tractor.RuntimeFailure, match="fails"):
+            await ask("silent", "fails", "good")
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))

@@ -7,6 +7,7 @@ Every look-up is classed; what may not happen is a *fault*, and is told in words
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from ep_discovery_tools import RawPeer
 
 import tractor
 from tractor.discovery import _stale
@@ -226,18 +228,25 @@ class Looker:
         uid = (f"ghost_{aid.uuid[:6]}_{self._ghosts}", "nobody")
         addr = (tempfile.gettempdir(), f"{uid[0]}.sock")
         at = self.rng.choice(self.addrs)
-        async with tractor.get_registry(at) as registrar:
+        try:
+            with trio.fail_after(3):
+                peer = await RawPeer.connect(at, uid)
+        except (OSError, tractor.TransportClosed, trio.TooSlowError) as exc:
+            raise tractor.RuntimeFailure(f"not planted: {exc!r}") from exc
+        with contextlib.closing(peer):
             try:
                 with trio.fail_after(3):
-                    await registrar.run_from_ns("self", "register_actor", uid=uid, addr=addr)
-            except (tractor.TransportClosed, tractor.RemoteActorError, trio.TooSlowError) as exc:
+                    refused = await peer.register(addr)
+            except (tractor.TransportClosed, trio.TooSlowError) as exc:
                 raise tractor.RuntimeFailure(f"not planted: {exc!r}") from exc
-        async with tractor.find_actor(uid[0], registry_addrs=[at]) as portal:
-            if portal is not None:
-                self.faults.append(f"a portal to {uid}: {portal!r}")
-        async with tractor.query_actor(uid[0], regaddr=at) as (known, _):
-            if known is not None:
-                self.faults.append(f"the stale address {known} was returned a second time")
+            if refused is not None:
+                self.faults.append(f"{uid} could not be registered: {refused}")
+            async with tractor.find_actor(uid[0], registry_addrs=[at]) as portal:
+                if portal is not None:
+                    self.faults.append(f"a portal to {uid}: {portal!r}")
+            async with tractor.query_actor(uid[0], regaddr=at) as (known, _):
+                if known is not None:
+                    self.faults.append(f"the stale address {known} was returned a second time")
         return "None, stale"
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ep_supervise_tools
+import msgspec
 import trio
 from ep_supervise_tools import Program, free_uds, spoken
 
 import tractor
+from tractor.ipc._chan import Channel, transport_from_addr
+from tractor.msg.types import Aid, CancelAck, Error, Return, Start
+from tractor.runtime._portal import LocalPortal
 
 PROGRAM = Path(__file__).with_name("ep_discovery_prog.py")
 
@@ -102,15 +107,106 @@ async def names(addr: Addr) -> list[str]:
     return [key.rpartition(".")[0] for key in await table(addr)]
 
 
+class RawPeer:
+    """A peer that says what it wants of itself, made of nothing but a channel."""
+
+    def __init__(self, chan: Channel, aid: Aid) -> None:
+        self.chan = chan
+        self.aid = aid
+
+    @classmethod
+    async def connect(cls, addr: Addr, uid: tuple[str, str] | None = None) -> RawPeer:
+        """Connect and claim to be ``uid``; ``None``: nobody that there was before."""
+        name, uuid = uid or ("raw", secrets.token_hex(8))
+        chan = Channel(await transport_from_addr(addr), "connect")
+        aid = Aid(name, uuid, os.getpid())
+        try:
+            await chan.handshake(aid)
+        except BaseException:
+            chan.abort()
+            raise
+        return cls(chan, aid)
+
+    async def send(self, func: str, **kwargs: Any) -> int:
+        """Make a request to the runtime; its dialog id."""
+        cid = self.chan.new_cid()
+        await self.chan.send(Start(cid, "self", func, kwargs, self.aid.uid))
+        return cid
+
+    async def reply(self) -> tuple[int, Any]:
+        """The next answer, and to which request; an error's text as a `Refused`."""
+        msg = await self.chan.recv()
+        if isinstance(msg, Error):
+            assert msg.cid is not None
+            return msg.cid, Refused(msg.boxed_type_str, msg.message)
+        assert isinstance(msg, Return)
+        return msg.cid, msgspec.msgpack.decode(msg.pld)
+
+    async def ask(self, func: str, **kwargs: Any) -> Any:
+        """Make a request and give its answer."""
+        cid = await self.send(func, **kwargs)
+        answered, value = await self.reply()
+        assert answered == cid
+        return value
+
+    async def cancel(self, cid: int) -> None:
+        """Have a request of ours that waits cancelled, and wait until it is."""
+        ack = await self.send("_cancel_task", cid=cid)
+        while True:
+            msg = await self.chan.recv()
+            if isinstance(msg, CancelAck) and msg.cid == ack:
+                return
+
+    async def register(self, where: Addr, uid: Any = None) -> Any:
+        return await self.ask("register_actor", uid=uid or self.aid.uid, addr=where)
+
+    async def gone(self) -> bool:
+        """Whether the other side closes the channel."""
+        try:
+            await self.chan.recv()
+        except tractor.TransportClosed:
+            return True
+        return False
+
+    def close(self) -> None:
+        self.chan.abort()
+
+
+class Refused(NamedTuple):
+    """An error that a request was answered with."""
+
+    type: str
+    text: str
+
+
+@asynccontextmanager
+async def raw_peer(addr: Addr, uid: tuple[str, str] | None = None) -> AsyncIterator[RawPeer]:
+    peer = await RawPeer.connect(addr, uid)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+_entered: dict[tuple[str, str], list[RawPeer]] = {}
+
+
 async def enter(addr: Addr, uid: tuple[str, str], where: Addr) -> None:
-    """Register somebody else at the registrar at ``addr``."""
+    """Have an actor ``uid`` registered at the registrar at ``addr``, until :func:`remove` or the end of :func:`run`."""
     async with tractor.get_registry(addr) as portal:
-        await portal.run_from_ns("self", "register_actor", uid=uid, addr=where)
+        if isinstance(portal, LocalPortal):
+            await portal.run_from_ns("self", "register_actor", uid=uid, addr=where)
+            return
+    peer = await RawPeer.connect(addr, uid)
+    _entered.setdefault(uid, []).append(peer)
+    assert await peer.register(where) is None
 
 
 async def remove(addr: Addr, uid: tuple[str, str]) -> None:
-    async with tractor.get_registry(addr) as portal:
-        await portal.run_from_ns("self", "unregister_actor", uid=uid)
+    """Have the registrar at ``addr`` forget an actor of :func:`enter`."""
+    for peer in _entered.pop(uid, ()):
+        await peer.ask("unregister_actor", uid=uid)
+        peer.close()
 
 
 async def until(condition: Callable[[], Any], limit: float = 10.0) -> None:
@@ -120,4 +216,12 @@ async def until(condition: Callable[[], Any], limit: float = 10.0) -> None:
             await trio.sleep(0.02)
 
 
-run = ep_supervise_tools.run
+def run(*args: Any, **kwargs: Any) -> Any:
+    """As ``ep_supervise_tools.run``; then who was entered by hand is gone."""
+    try:
+        return ep_supervise_tools.run(*args, **kwargs)
+    finally:
+        for peers in _entered.values():
+            for peer in peers:
+                peer.close()
+        _entered.clear()

@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         turn_messages: messages of one channel that are handled before others have their turn.
         turn_seconds: the same in time.
         max_refused: requests of one channel that are refused or reset within a second.  Then the channel is closed.
+        max_registrations: addresses that a peer can have registered at a registrar.  More are refused.
+        max_waiters: look-ups of one channel that wait at a registrar for a name at a time.  More are refused.
         max_name: bytes of an actor's name, which must be printable.  Others are refused at the handshake.
         max_half_open: connections without an identity, and at most a quarter of the descriptors.  Then the oldest of
             the most crowded source goes.
@@ -42,6 +44,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     turn_messages: int = 256
     turn_seconds: float = 0.005
     max_refused: int = 1000
+    max_registrations: int = 64
+    max_waiters: int = 1024
     max_name: int = 255
     max_half_open: int = 1024
 

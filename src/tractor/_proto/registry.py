@@ -27,31 +27,38 @@ class Entry(NamedTuple, Generic[AddrT]):
 class RegistryTable(Generic[AddrT, TokenT]):
     """Who listens where: ``(name, uuid)`` to addresses, in order of registration.
 
-    True between any two calls: each address has one owner; each entry has an address; no waiter
-    waits for a name that has an entry. Addresses are unwrapped pairs, tokens whatever the driver
-    wakes its waiters with.
+    An address stays for as long as one of its keepers: that is what it was registered over.
+
+    True between any two calls: each address has one owner and a keeper; each entry has an address;
+    no waiter waits for a name that has an entry. Addresses are whatever the driver tells listeners
+    apart by, tokens whatever it wakes its waiters with.
     """
 
-    __slots__ = ("_by_name", "_entries", "_owners", "_since", "_waiters")
+    __slots__ = ("_by_name", "_entries", "_keepers", "_kept", "_owners", "_since", "_waiters")
 
     def __init__(self) -> None:
         # Dicts keep the order of insertion: it is the order of registration.
         self._entries: dict[Uid, dict[AddrT, None]] = {}
         self._by_name: dict[str, dict[Uid, None]] = {}
         self._owners: dict[AddrT, Uid] = {}
+        self._keepers: dict[AddrT, dict[Hashable, None]] = {}
+        self._kept: dict[Hashable, dict[AddrT, None]] = {}
         self._since: dict[Uid, float] = {}
         self._waiters: dict[str, dict[TokenT, None]] = {}
 
-    def register(self, uid: Uid, addr: AddrT, now: float = 0.0) -> list[TokenT]:
+    def register(
+        self, uid: Uid, addr: AddrT, now: float = 0.0, keeper: Hashable = None
+    ) -> list[TokenT]:
         """Enter an address of an actor, taking it from the actor that had it before.
 
         An actor keeps its place in the order, and its age, with its later addresses; registering
-        one again changes nothing.
+        one again adds a keeper and changes nothing else.
 
         Args:
             uid: the actor.
             addr: where it listens.
             now: seconds, on the clock of `find_all()`.
+            keeper: whose `release()` takes it along; `None`: it stays until it is removed.
 
         Returns:
             The tokens of those that waited for the actor's name, oldest first; they wait no more.
@@ -64,14 +71,32 @@ class RegistryTable(Generic[AddrT, TokenT]):
             self._since.setdefault(uid, now)
             self._by_name.setdefault(uid[0], {})[uid] = None
             self._owners[addr] = uid
+        self._keepers.setdefault(addr, {})[keeper] = None
+        self._kept.setdefault(keeper, {})[addr] = None
         return list(self._waiters.pop(uid[0], ()))
 
     def unregister(self, uid: Uid) -> list[AddrT]:
         """Remove an actor; returns the addresses it had, none if it is not in the table."""
-        addrs = list(self._entries.get(uid, ()))
+        addrs = self.addrs(uid)
         for addr in addrs:
             self._drop(uid, addr)
         return addrs
+
+    def release(self, keeper: Hashable) -> list[tuple[Uid, AddrT]]:
+        """Remove every address that nothing but ``keeper`` has kept; returns them with their owners."""
+        gone = []
+        for addr in self._kept.pop(keeper, ()):
+            keepers = self._keepers[addr]
+            del keepers[keeper]
+            if not keepers:
+                gone.append((self._owners[addr], addr))
+        for uid, addr in gone:
+            self._drop(uid, addr)
+        return gone
+
+    def addrs(self, uid: Uid) -> list[AddrT]:
+        """The addresses of an actor, oldest first; none if it is not in the table."""
+        return list(self._entries.get(uid, ()))
 
     def owner(self, addr: AddrT) -> Uid | None:
         """Who has registered the address; ``None`` if it is not in the table."""
@@ -140,6 +165,12 @@ class RegistryTable(Generic[AddrT, TokenT]):
         addrs = self._entries[uid]
         del addrs[addr]
         del self._owners[addr]
+        for keeper in self._keepers.pop(addr):
+            kept = self._kept.get(keeper)
+            if kept is not None:
+                del kept[addr]
+                if not kept:
+                    del self._kept[keeper]
         if addrs:
             return
         del self._entries[uid]

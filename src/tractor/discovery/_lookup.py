@@ -11,8 +11,8 @@ from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
+from tractor.discovery._places import checked_name
 from tractor.discovery._portals import Addr, Found, lasting_peer, portal_over
-from tractor.discovery._registrar import checked_name
 from tractor.discovery._registrars import Source, reached
 from tractor.discovery._several import from_each, sources_of
 from tractor.discovery._stale import LookUp, Unanswered, registered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -73,8 +73,16 @@ async def open_portal(
             await channel.aclose()
 
 
-async def connect(addr: Addr, actor: Actor, bound: Bound) -> Channel:
+async def connect(
+    addr: Addr, actor: Actor, bound: Bound, on_accept: Callable[[], None] | None = None
+) -> Channel:
     """A channel to the actor at an address, handshake done.
+
+    Args:
+        addr: where it listens.
+        actor: this actor.
+        bound: until when.
+        on_accept: called as soon as something accepts there.
 
     Raises:
         OSError: nothing accepts there, or it can't be reached.
@@ -85,6 +93,8 @@ async def connect(addr: Addr, actor: Actor, bound: Bound) -> Channel:
     """
     with trio.move_on_at(bound.deadline):
         chan = Channel(await transport_from_addr(addr), "connect")
+        if on_accept is not None:
+            on_accept()
         try:
             await chan.handshake(actor.aid)
         except BaseException:
@@ -123,8 +133,9 @@ def lasting_peer(
             continue
         if chan is actor.parent_chan or chan.is_registration:
             return chan
-        # A child that is still being configured serves nobody.
-        if getattr(actor.children.get(chan.aid.uid), "ready", False):
+        # A child that is still being configured serves nobody; and anybody may claim to be one.
+        is_ready = getattr(actor.children.get(chan.aid.uid), "ready", False)
+        if is_ready and actor.ipc_server.speaks_for(chan):
             return chan
     return None
 

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from tractor import log as _log
+from tractor._errors import ActorBusy, RuntimeFailure
 from tractor._proto.registry import RegistryTable
-from tractor._util._names import plain_text
-from tractor.ipc._addr import (
-    Address,
-    TCPAddress,
-    UDSAddress,
-    UnwrappedAddress,
-    is_local,
-    require_connectable,
-    wrap_address,
+from tractor._util._names import is_presentable
+from tractor.discovery._listeners import Listeners
+from tractor.discovery._places import (
+    Place,
+    addrs_of,
+    checked_addr,
+    checked_name,
+    checked_uid,
+    delete_arguments,
+    end_of,
+    host_of,
+    is_at_home,
+    place_at,
+    register_arguments,
 )
+from tractor.ipc._addr import Address, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
-from tractor.ipc._uds_leftovers import FileMark, file_mark, remove_if_dead
+from tractor.ipc._settings import wire_settings
+from tractor.ipc._uds_leftovers import FileMark, own_file_mark, remove_if_dead
+from tractor.msg._boxing import pack_error
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
+from tractor.runtime._endpoints import Endpoint, Kind
+from tractor.runtime._serve import ServedCall, put_error, put_return
 
-__all__ = ["Registrar", "checked_name"]
+__all__ = ["Registrar"]
 
 log = _log.get_logger()
 
@@ -32,25 +46,39 @@ DYING_TIME = 2.0
 DYING_PAUSE = 0.1
 """Seconds in which a killed process has let go of its listeners, and between looks at them."""
 
+MAX_LOOKS = 64
+"""Requests of one channel that wait for a look at an address at a time."""
+
 
 class Registrar(Actor):
-    """An actor that is also the registrar; its six registry requests may be made by every peer."""
+    """An actor that is also the registrar; its six registry requests may be made by every peer.
+
+    A peer registers, changes and removes itself alone: what it says of the others' addresses makes the registrar look
+    for itself.  What was registered over a channel goes with that channel.
+    """
 
     is_registrar: bool = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._table: RegistryTable[UnwrappedAddress, trio.Event] = RegistryTable()
-        # Which channels keep an actor's entries alive; the last one to end takes them along.
-        self._keepers: dict[Uid, dict[Channel, None]] = {}
-        # The socket files that an actor listens at, to be removed should it be killed.
-        self._files: dict[Uid, dict[Path, FileMark]] = {}
+        self._table: RegistryTable[Place, trio.Event] = RegistryTable()
+        self._listeners = Listeners()
+        # The socket files that actors listen at, to be removed should they be killed.
+        self._files: dict[Place, FileMark] = {}
+        # The end of a further channel of a uid, by the word of the first; and such channels that have registered.
+        self._vouchers: dict[Uid, tuple[str, int]] = {}
+        self._vouched: set[Channel] = set()
+        self._waiting: Counter[Channel] = Counter()
+        self._looking: Counter[Channel] = Counter()
         self.add_request("find_actor", lambda chan, name, every=False: self._find(name, every))
-        self.add_request("get_registry", lambda chan: self._table.get_registry())
-        self.add_request("register_actor", self._register)
-        self.add_request("unregister_actor", lambda chan, uid: self._unregister(uid))
-        self.add_request("delete_addr", self._request_delete)
-        self.add_async_request("wait_for_actor", self.wait_for_actor)
+        self.add_request("get_registry", lambda chan: self._listed())
+        self.add_request("unregister_actor", self._request_unregister)
+        self.add_request("_vouch", self._request_vouch)
+        self._requests["register_actor"] = self._request_register
+        self._requests["delete_addr"] = self._request_delete
+        self._requests["wait_for_actor"] = self._request_wait
+
+    # -- for this actor itself ------------------------------------------------------------------------
 
     async def find_actor(self, name: str, every: bool = False) -> list[Any] | None:
         """The addresses of the newest registration of ``name``; ``None`` when there is none.
@@ -65,9 +93,10 @@ class Registrar(Actor):
     def _find(self, name: Any, every: Any) -> list[Any] | None:
         checked_name(name)
         if not every:
-            return self._table.find(name)
+            places = self._table.find(name)
+            return None if places is None else addrs_of(places)
         found = self._table.find_all(name, trio.current_time())
-        return [(entry.uid[1], entry.age, entry.addrs) for entry in found]
+        return [(entry.uid[1], entry.age, addrs_of(entry.addrs)) for entry in found]
 
     async def wait_for_actor(self, name: str) -> list[UnwrappedAddress]:
         """Wait until an actor of that name is registered; its addresses."""
@@ -77,7 +106,7 @@ class Registrar(Actor):
             found = self._table.add_waiter(name, arrival)
             if found is not None:
                 await trio.lowlevel.checkpoint()
-                return found
+                return addrs_of(found)
             try:
                 await arrival.wait()
             finally:
@@ -86,22 +115,29 @@ class Registrar(Actor):
     async def get_registry(self) -> dict[str, list[UnwrappedAddress]]:
         """Every registration: addresses by ``'name.uuid'``."""
         await trio.lowlevel.checkpoint()
-        return self._table.get_registry()
+        return self._listed()
+
+    def _listed(self) -> dict[str, list[UnwrappedAddress]]:
+        return {key: addrs_of(places) for key, places in self._table.get_registry().items()}
 
     async def register_actor(self, uid: Uid, addr: UnwrappedAddress | Address | str) -> None:
         """Note that the actor ``uid`` listens on ``addr``; a former owner of the address loses it.
+
+        It stays until it is unregistered, or deleted; not so what a peer registers for itself.
 
         Raises:
             ValueError: nobody could connect to the address.
             TypeError: it is no address, or ``uid`` no pair of strings.
         """
         await trio.lowlevel.checkpoint()
-        self._register(None, uid, addr)
+        known, wrapped = checked_uid(uid), checked_addr(addr)
+        at = self.ipc_server.first_of(known)
+        self._enter(known, place_at(wrapped, None if at is None else host_of(at)), None)
 
     async def unregister_actor(self, uid: Uid) -> None:
         """Forget the actor ``uid`` and all its addresses.  Raises TypeError where it is no pair of strings."""
         await trio.lowlevel.checkpoint()
-        self._unregister(uid)
+        self._unregister(checked_uid(uid))
 
     async def delete_addr(
         self, addr: UnwrappedAddress | Address | str, uid: Uid | None = None
@@ -110,67 +146,253 @@ class Registrar(Actor):
 
         Args:
             addr: the address.
-            uid: forget it only while it is this actor's, as for a peer that asks; ``None``: whosever it is.
+            uid: forget it only while it is this actor's, and nobody else, or nobody, listens there: what a peer that
+                asks gets.  ``None``: forget it in any case, whosever it is.
 
         Returns:
-            The uid that had it; ``None`` if nothing was forgotten.  A peer that asks for the deletion of an
-            address within one host (a Unix socket, a loopback port) must be on the host of the actor that has
-            it, as far as the registrar can tell: on another one nobody listens there, and that means nothing.
+            The uid that had it; ``None`` if nothing was forgotten.  To look takes at most 1 s, and where others are to
+            be looked at first longer; what can't be reached from this host stays.
         """
         await trio.lowlevel.checkpoint()
-        # With a uid it is a look-up of this actor's own that has met nobody, which says no more than a peer's.
-        return self._delete(addr) if uid is None else self._request_delete(None, addr, uid)
+        place = self._place_of(addr, uid)
+        if uid is None:
+            owner = self._table.owner(place)
+            self._drop_place(place)
+            return owner
+        owner = self._to_look_at(place, uid)
+        return None if owner is None else await self._look(place, owner)
 
-    def _register(self, chan: Channel | None, uid: Any, addr: Any) -> None:
-        own = _checked_uid(uid)
-        wrapped = wrap_address(addr)
-        require_connectable(wrapped)
-        if chan is not None and chan.aid is not None and chan.aid.uid == own:
-            self._keepers.setdefault(own, {})[chan] = None
-            if own not in self.children:
-                chan.is_registration = True
-                self.ipc_server.note_departure()
-        if isinstance(wrapped, UDSAddress) and (mark := file_mark(wrapped.sockpath)) is not None:
-            self._files.setdefault(own, {})[wrapped.sockpath] = mark
-        for arrival in self._table.register(own, wrapped.unwrap(), trio.current_time()):
-            arrival.set()
-        log.runtime("registered %s at %s", own, wrapped)
+    # -- for peers ------------------------------------------------------------------------------------
 
-    def _unregister(self, uid: Any) -> None:
-        known = _checked_uid(uid)
-        self._table.unregister(known)
-        self._keepers.pop(known, None)
-        self._files.pop(known, None)
+    def _speaks_for(self, chan: Channel, uid: Uid) -> bool:
+        """Whether a peer speaks of itself, on a channel that counts."""
+        own = chan.aid is not None and uid == chan.aid.uid
+        return own and (chan in self._vouched or self.ipc_server.speaks_for(chan))
 
-    def _delete(self, addr: Any, uid: Any = None) -> Uid | None:
-        owner = None if uid is None else _checked_uid(uid)
-        return self._table.delete_addr(wrap_address(addr).unwrap(), owner)
+    def _speaks(self, chan: Channel, uid: Uid, what: str) -> None:
+        """Check that it does.  Raises PermissionError."""
+        assert chan.aid is not None
+        if uid != chan.aid.uid:
+            raise PermissionError(
+                f"{chan.peer} can't {what} {uid!r}: an actor speaks for itself alone, as {chan.aid.uid!r}"
+            )
+        if not self._speaks_for(chan, uid):
+            raise PermissionError(
+                f"{chan.peer} can't {what} {uid!r} over this channel: another one of that actor is open since before, "
+                "and only that one counts; try again when it is closed"
+            )
 
-    def _request_delete(self, chan: Channel | None, addr: Any, uid: Any = None) -> Uid | None:
-        if uid is not None:
-            _checked_uid(uid)
-        wrapped = wrap_address(addr)
-        owner = self._table.owner(wrapped.unwrap())
-        keepers = self._keepers.get(owner) if owner is not None else None
-        asking = None if chan is None else _host(chan)
-        if keepers and _within_host(wrapped) and asking != _host(next(iter(keepers))):
-            who = "this actor" if chan is None else chan.peer
-            log.runtime("%s can't tell whether anybody listens at %s", who, wrapped)
+    def _request_vouch(self, chan: Channel, end: Any) -> None:
+        """Another channel, which has this end, is the same peer's.
+
+        No secret that the other channel brings: whoever else that peer connects to could use it here in its place.
+        """
+        assert chan.aid is not None
+        self._speaks(chan, chan.aid.uid, "vouch for")
+        if not isinstance(end, list | tuple) or [type(part) for part in end] != [str, int]:
+            raise TypeError(
+                f"the end of a channel is a pair (host: str, port or pid: int), not {end!r:.80}"
+            )
+        self._vouchers[chan.aid.uid] = (end[0], end[1])
+
+    def _request_register(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        uid, wrapped = register_arguments(**kwargs)
+        own = chan.aid is not None and uid == chan.aid.uid
+        if own and uid in self._vouchers and self._vouchers[uid] == end_of(chan.raddr):
+            del self._vouchers[uid]
+            self._vouched.add(chan)
+        self._speaks(chan, uid, "register")
+        self._require_room(chan, uid, wrapped)
+        place = place_at(wrapped, host_of(chan))
+        if self._table.owner(place) in (None, uid) and is_at_home(wrapped, chan):
+            self._enter(uid, place, chan)
+            put_return(chan, cid, None)
+            return
+        self._require_looks(chan)
+        self._start(chan, cid, partial(self._enter_if_there, chan, uid, place), self._looking)
+
+    def _require_room(self, chan: Channel, uid: Uid, addr: Address) -> None:
+        known, most = self._table.addrs(uid), wire_settings().limits.max_registrations
+        if len(known) >= most and addr.unwrap() not in addrs_of(known):
+            self._reached(chan, "max_registrations")
+            raise RuntimeFailure(
+                f"{chan.peer} has {len(known)} addresses registered, and more than max_registrations={most} are not"
+                f" taken: {addr} is refused"
+            )
+
+    async def _enter_if_there(self, chan: Channel, uid: Uid, place: Place) -> None:
+        """Enter an address that another actor has registered, or that need not be on the peer's own host."""
+        wrapped = wrap_address(place.addr)
+        if place.host is None:
+            seen = await self._listeners.at(wrapped, self.io_nursery)
+        else:
+            seen = None
+        owner = self._table.owner(place)
+        taken = owner not in (None, uid)
+        if seen is None or not seen.certain or seen.uid not in (None, uid):
+            whose = (
+                f"it is registered by {owner!r}" if taken else "it is on another host than the peer"
+            )
+            raise PermissionError(
+                f"{chan.peer} can't register {wrapped}: {whose}, and the registrar does not find {uid!r} there"
+            )
+        if seen.uid is None and not is_at_home(wrapped, chan):
+            raise PermissionError(
+                f"{chan.peer} can't register {wrapped}: it is on another host than the peer, and nobody listens there"
+            )
+        # While it was looked at, the peer may have gone, or another channel of it registered more.
+        if chan not in self.ipc_server.peer_channels():
+            return
+        self._speaks(chan, uid, "register")
+        self._require_room(chan, uid, wrapped)
+        self._enter(uid, place, chan)
+
+    def _request_unregister(self, chan: Channel, uid: Any) -> None:
+        known = checked_uid(uid)
+        self._speaks(chan, known, "unregister")
+        self._unregister(known)
+
+    def _request_delete(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        addr, uid = delete_arguments(**kwargs)
+        place = self._place_of(addr, uid)
+        owner = self._to_look_at(place, uid)
+        if owner is not None and self._speaks_for(chan, owner):
+            self._drop_place(place)
+            put_return(chan, cid, owner)
+        elif owner is None or place.host is not None or self._looking[chan] >= MAX_LOOKS:
+            put_return(chan, cid, None)
+        else:
+            self._start(chan, cid, partial(self._look, place, owner), self._looking)
+
+    def _to_look_at(self, place: Place, uid: Uid | None) -> Uid | None:
+        """The owner of an address of which it is said that it does not listen there; ``None``: that says nothing."""
+        owner = self._table.owner(place)
+        if owner == self.aid.uid or (uid is not None and owner != uid):
             return None
-        return self._delete(addr, uid)
+        return owner
+
+    async def _look(self, place: Place, owner: Uid) -> Uid | None:
+        """Forget an address where the registrar itself does not find its owner; whose it was then."""
+        if place.host is not None:
+            await trio.lowlevel.checkpoint()
+            return None
+        seen = await self._listeners.at(wrap_address(place.addr), self.io_nursery)
+        if not seen.certain or seen.uid == owner or self._table.owner(place) != owner:
+            return None
+        self._drop_place(place)
+        return owner
+
+    def _request_wait(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+        limits = wire_settings().limits
+        name = checked_name(kwargs.get("name"))
+        if not is_presentable(name, limits.max_name):
+            raise ValueError(f"no actor can have the name {name[:80]!r}, which is waited for")
+        most = limits.max_waiters
+        if self._waiting[chan] >= most:
+            self._reached(chan, "max_waiters")
+            raise RuntimeFailure(
+                f"{chan.peer} has {self._waiting[chan]} look-ups waiting here, and more than max_waiters={most} are not"
+                " taken"
+            )
+        self._start(chan, cid, self.wait_for_actor, self._waiting, kwargs)
+
+    def _require_looks(self, chan: Channel) -> None:
+        if self._looking[chan] >= MAX_LOOKS:
+            raise ActorBusy(f"it looks at {MAX_LOOKS} addresses for this peer already; try again")
+
+    def _reached(self, chan: Channel, limit: str) -> None:
+        intake = self._intakes.get(chan)
+        if intake is not None:
+            intake.reached(limit)
+
+    def _start(
+        self,
+        chan: Channel,
+        cid: int,
+        fn: Callable[..., Awaitable[Any]],
+        counter: Counter[Channel],
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Serve a request in a task of its own, which is counted for its channel while it runs."""
+        name = f"self:{getattr(fn, '__name__', 'look')}"
+        if self.cancel_called:
+            self._refuse(chan, cid, name)
+            return
+        call = _CountedCall(self, chan, cid, kwargs or {}, Endpoint(fn, Kind.CALL, name))
+        call.counter = counter
+        counter[chan] += 1
+        self.service_nursery.start_soon(call.run)
+
+    # -- the table ------------------------------------------------------------------------------------
+
+    def _enter(self, uid: Uid, place: Place, chan: Channel | None) -> None:
+        wrapped = wrap_address(place.addr)
+        if chan is not None and uid not in self.children:
+            chan.is_registration = True
+            self.ipc_server.note_departure()
+        if (
+            place.host is None
+            and isinstance(wrapped, UDSAddress)
+            and (mark := own_file_mark(wrapped.sockpath)) is not None
+        ):
+            self._files[place] = mark
+        for arrival in self._table.register(uid, place, trio.current_time(), chan):
+            arrival.set()
+        log.runtime("registered %s at %s", uid, wrapped)
+
+    def _unregister(self, uid: Uid) -> None:
+        for place in self._table.unregister(uid):
+            self._files.pop(place, None)
+
+    def _drop_place(self, place: Place) -> None:
+        self._table.delete_addr(place)
+        self._files.pop(place, None)
+
+    def _place_of(self, addr: Any, uid: Uid | None) -> Place:
+        """Where an address of an actor is; of one that has no such address, or of anybody, on this host."""
+        wrapped = wrap_address(addr)
+        known = () if uid is None else self._table.addrs(uid)
+        here = place_at(wrapped, None)
+        return next((place for place in known if place.addr == here.addr), here)
 
     def on_channel_lost(self, chan: Channel) -> None:
-        """Drop the entries that the channel kept alive."""
-        if chan.aid is None:
-            return
-        keepers = self._keepers.get(chan.aid.uid)
-        if keepers is not None and chan in keepers:
-            del keepers[chan]
-            if not keepers:
-                files = self._files.get(chan.aid.uid)
-                self._unregister(chan.aid.uid)
-                if files:
-                    self.io_nursery.start_soon(_remove_files, files)
+        """Drop what was registered over the channel and nothing else keeps."""
+        self._vouched.discard(chan)
+        if chan.aid is not None and self.ipc_server.first_of(chan.aid.uid) is None:
+            self._vouchers.pop(chan.aid.uid, None)
+        files: dict[Path, FileMark] = {}
+        for _, place in self._table.release(chan):
+            mark = self._files.pop(place, None)
+            if mark is not None:
+                files[Path(*map(str, place.addr))] = mark
+        if files:
+            self.io_nursery.start_soon(_remove_files, files)
+
+
+class _CountedCall(ServedCall):
+    """A registry request that waits; it is counted from before it begins to its end.
+
+    Attributes:
+        counter: by channel.
+    """
+
+    __slots__ = ("counter",)
+    counter: Counter[Channel]
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            self.counter[self.chan] -= 1
+            if not self.counter[self.chan]:
+                del self.counter[self.chan]
+
+    async def perform(self) -> None:
+        try:
+            await super().perform()
+        except (PermissionError, RuntimeFailure) as exc:
+            # A refusal is no crash of this actor.
+            put_error(self.chan, pack_error(exc, self.cid, self.actor.aid.uid, tb_str=str(exc)))
 
 
 async def _remove_files(files: dict[Path, FileMark]) -> None:
@@ -178,27 +400,3 @@ async def _remove_files(files: dict[Path, FileMark]) -> None:
     with trio.move_on_after(DYING_TIME):
         while files := {p: m for p, m in files.items() if not remove_if_dead(p, m)}:
             await trio.sleep(DYING_PAUSE)
-
-
-def checked_name(name: Any) -> str:
-    """``name`` as plain text.  Raises TypeError: it is no string."""
-    return plain_text(name, "an actor's name is a string")
-
-
-def _checked_uid(uid: Any) -> Uid:
-    """The uid that ``uid`` is, in the form in which messages carry it, too.  Raises TypeError: it is none."""
-    # Not by unpacking alone: 'ab' and a dict of two unpack as well.
-    if isinstance(uid, tuple | list) and len(uid) == 2 and all(isinstance(s, str) for s in uid):
-        return uid[0], uid[1]
-    raise TypeError(f"an actor's uid is a pair (name: str, uuid: str), not {uid!r}")
-
-
-def _within_host(addr: Address) -> bool:
-    """Whether an address means something on one host only."""
-    return addr.is_loopback if isinstance(addr, TCPAddress) else True
-
-
-def _host(chan: Channel) -> str | None:
-    """The host that a peer is on; ``None``: the registrar's own."""
-    addr = chan.raddr
-    return addr.host if isinstance(addr, TCPAddress) and not is_local(addr) else None

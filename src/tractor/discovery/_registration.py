@@ -9,6 +9,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
+from tractor.discovery._places import end_of
 from tractor.discovery._registrars import tree_registry_addrs
 from tractor.ipc._addr import TCPAddress, UnwrappedAddress, from_this_host, wrap_address
 from tractor.ipc._chan import Channel, transport_from_addr
@@ -24,6 +25,9 @@ UNREGISTER_TIMEOUT = 0.5
 
 ATTEMPT_TIMEOUT = 3.0
 """Seconds that one try to register may take.  An actor's start waits for the first one, not for its success."""
+
+VOUCH_TIMEOUT = 1.0
+"""Seconds in which the channels that there are must have vouched for a new one."""
 
 BACKOFF_FIRST = 0.1
 BACKOFF_LIMIT = 5.0
@@ -55,7 +59,8 @@ class Registration:
             # A registrar listens on all of its tree's registry addresses: one channel is one to each of them.
             assert actor.parent_chan is not None
             self._at_parent = True
-            await register(actor, actor.parent_chan)
+            if not await self._try_at_parent():
+                actor.io_nursery.start_soon(self._keep_trying_at_parent)
         self._follow()
         for link in list(self._links.values()):
             await link.tried.wait()
@@ -81,13 +86,33 @@ class Registration:
     async def _change_at_parent(self) -> None:
         actor = self._actor
         assert actor.parent_chan is not None
+        if self._at_parent:
+            await self._keep_trying_at_parent()
+        else:
+            await unregister(actor, actor.parent_chan)
+
+    async def _try_at_parent(self) -> bool:
+        """Register there; whether that is settled.  Raises TransportClosed."""
+        actor = self._actor
+        assert actor.parent_chan is not None
         try:
-            if self._at_parent:
-                await register(actor, actor.parent_chan)
-            else:
-                await unregister(actor, actor.parent_chan)
-        except (TransportClosed, RemoteActorError) as exc:
-            log.warning("the registration at the parent can't be changed: %s", exc)
+            await register(actor, actor.parent_chan)
+        except (RemoteActorError, RuntimeFailure) as exc:
+            log.warning("the parent refuses the registration: %s", exc)
+            return False
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    async def _keep_trying_at_parent(self) -> None:
+        """Register there, until the parent takes it, is lost, or is not to be registered with any more."""
+        backoff = Backoff(BACKOFF_FIRST, BACKOFF_LIMIT, random.random)
+        try:
+            while self._at_parent and not self._stopped:
+                if await self._try_at_parent():
+                    return
+                await trio.sleep(backoff.next())
+        except TransportClosed as exc:
+            log.transport("the parent is lost: %s", exc)
 
     def _follow(self) -> None:
         """Have one link for each registrar that is neither this actor nor its parent."""
@@ -172,6 +197,7 @@ class _Link:
                     raise TransportClosed(f"{aid.reprol()} at {addr} is no registrar")
                 chan.is_registration = True
                 await actor.io_nursery.start(actor.serve_channel, chan)
+                await vouch_for(actor, chan)
                 await register(actor, chan)
                 return chan
         except OSError as exc:
@@ -218,10 +244,44 @@ async def _request(actor: Actor, chan: Channel, func: str, **kwargs: object) -> 
         chan.dialogs.pop(pending.cid, None)
 
 
+async def vouch_for(actor: Actor, chan: Channel) -> None:
+    """Tell a registrar, over the channels to it that there are, that the new one is of this actor, too.
+
+    A registrar takes a registration over the first of an actor's channels alone, and that may be a portal's, or the
+    parent's.
+    """
+    end = end_of(chan.laddr)
+    others = [
+        other
+        for other in actor.ipc_server.peer_channels()
+        if other is not chan and other.aid == chan.aid and other.connected()
+    ]
+    if end is None or not others:
+        return
+
+    async def vouch(other: Channel) -> None:
+        try:
+            await _request(actor, other, "_vouch", end=end)
+        except (TransportClosed, RemoteActorError, RuntimeFailure) as exc:
+            # Not the first one, or lost: then another one counts.
+            log.transport("%s does not hear of a new channel over this one: %s", other.peer, exc)
+
+    with trio.move_on_after(VOUCH_TIMEOUT):
+        async with trio.open_nursery() as tn:
+            for other in others:
+                tn.start_soon(vouch, other)
+
+
 async def register(actor: Actor, chan: Channel) -> None:
-    """Register every address of the actor.  Raises TransportClosed, RemoteActorError."""
+    """Register every address of the actor.
+
+    Raises:
+        TransportClosed: the registrar is lost.
+        RemoteActorError, RuntimeFailure: it refuses.
+    """
     for addr in actor.accept_addrs:
-        await _request(actor, chan, "register_actor", uid=actor.aid.uid, addr=published(addr, chan))
+        where = published(addr, chan)
+        await _request(actor, chan, "register_actor", uid=actor.aid.uid, addr=where)
 
 
 async def unregister(actor: Actor, chan: Channel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,9 @@ from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RuntimeFailure, TransportClosed
 from tractor._proto.registry import Entry
 from tractor._util._groups import collapse_eg
-from tractor.discovery._bounds import Bound, first_of
+from tractor._util._names import MAX_NAME, is_presentable
+from tractor.discovery._bounds import Bound, Way, first_in_order, first_of
+from tractor.discovery._listeners import NOTHING_ACCEPTS
 from tractor.discovery._portals import connect
 from tractor.discovery._registrars import OUT_OF_RESOURCES, ask
 from tractor.ipc._addr import UnwrappedAddress, rank_addrs, require_connectable, wrap_address
@@ -24,12 +27,15 @@ __all__ = ["LookUp", "Unanswered", "addresses", "registered"]
 
 log = _log.get_logger()
 
-NOTHING_ACCEPTS = (ConnectionRefusedError, FileNotFoundError, NotADirectoryError)
-"""The only errors that tell that nobody listens at an address; a host or a network may just be away.
+MAX_ACTORS = 1024
+MAX_ADDRS = 64
+"""How many actors of a name, and addresses of each, are taken from one registrar's answer."""
 
-Systems of the BSD family, macOS too, also refuse a Unix socket's connection while the listener's queue is full, where
-Linux lets it wait: a stopped actor with 128 waiting connections can't be told from a dead one there.
-"""
+MAX_CONNECTIONS = 32
+"""Addresses that one look-up tries to reach at a time."""
+
+CONNECT_TIMEOUT = 1.0
+"""Seconds in which an address must accept where there are more of them than can be tried at a time."""
 
 Known = Entry[UnwrappedAddress]
 Registrar = Portal | LocalPortal
@@ -38,32 +44,47 @@ Registrar = Portal | LocalPortal
 def addresses(answer: Any) -> list[UnwrappedAddress]:
     """The addresses in a registrar's answer that this platform can make something of."""
     found: list[UnwrappedAddress] = []
-    for addr in answer if isinstance(answer, (list, tuple)) else ():
+    for addr in answer[:MAX_ADDRS] if isinstance(answer, list | tuple) else ():
         try:
             wrapped = wrap_address(addr)
             # What another platform's registrar takes, say a longer path, need not be one here.
             require_connectable(wrapped)
             found.append(wrapped.unwrap())
-        except (TypeError, ValueError) as exc:
-            log.warning("a registrar gave an address that is none: %s", exc)
+        except Exception as exc:
+            # Also of another package's transport, which may raise anything for what is no address of it.
+            log.warning("a registrar gave an address that is none: %.200s", exc)
     return found
 
 
 async def registered(registrar: Registrar, name: str, bound: Bound) -> list[Known]:
     """Every actor of a name that a registrar knows, newest first.
 
+    A registrar may be anybody: what is no registration in its answer is passed over.
+
     Raises:
         RuntimeFailure: the registrar is lost, refuses, or does not answer in time.
     """
     answer = await ask(registrar, bound, "find_actor", name=name, every=True)
     found = []
-    for one in answer or ():
-        try:
-            uuid, age, addrs = one
-            found.append(Entry((name, str(uuid)), float(age), addresses(addrs)))
-        except (TypeError, ValueError) as exc:
-            log.warning("a registrar gave a registration that is none: %s", exc)
+    for one in answer[:MAX_ACTORS] if isinstance(answer, list | tuple) else ():
+        entry = _registration(name, one)
+        if entry is None:
+            log.warning("a registrar gave a registration that is none: %s", repr(one)[:200])
+        else:
+            found.append(entry)
     return found
+
+
+def _registration(name: str, given: Any) -> Known | None:
+    """What a registrar gave for one actor of a name; ``None``: it is no registration."""
+    if not isinstance(given, list | tuple) or len(given) != 3:
+        return None
+    uuid, age, addrs = given
+    if not isinstance(uuid, str) or not is_presentable(uuid, MAX_NAME):
+        return None
+    if not isinstance(age, int | float) or not 0 <= age < math.inf:
+        return None
+    return Entry((name, uuid), float(age), addresses(addrs))
 
 
 class Unanswered(NamedTuple):
@@ -134,20 +155,33 @@ class LookUp:
         self._keep = keep
         # Whatever the table says, nothing is tried again that has led nowhere: the look-up ends.
         self._dead: set[tuple[Uid, UnwrappedAddress]] = set()
+        self._slots = trio.Semaphore(MAX_CONNECTIONS)
+        self._crowded = False
         self.own_failure: RuntimeFailure | None = None
 
     async def newest(self, bound: Bound) -> Channel | Unanswered | None:
         """A channel to the newest actor of the name that has not died.
+
+        The actors are tried beside each other, each a moment after the next newer one, so that those which can't be
+        reached take no time from those which can.  One that accepts is waited for: it may be busy.
+
+        Returns:
+            The channel; or what came of the newest one where none could be had; ``None``: there is none.
 
         Raises:
             RuntimeFailure: the registrar is lost or too slow; or this process can't connect to anybody: it is out of
                 descriptors or memory, or its key or certificate can't be used.
         """
         while entries := await self._to_try(bound):
-            for entry in entries:
-                found = await self.connect_to(entry, bound)
-                if found is not None:
-                    return found
+
+            async def attempt(entry: Known, way: Way) -> Channel | Unanswered | None:
+                return await self.connect_to(entry, bound, way.hold)
+
+            found: Channel | Unanswered | None = await first_in_order(
+                entries, attempt, _is_channel, bound
+            )
+            if found is not None:
+                return found
             # Somebody may have come meanwhile.
         return None
 
@@ -186,17 +220,26 @@ class LookUp:
             ]
             if addrs:
                 found.append(Entry(entry.uid, entry.age, addrs))
+        self._crowded = sum(len(entry.addrs) for entry in found) > MAX_CONNECTIONS
         return found
 
-    async def connect_to(self, entry: Known, bound: Bound) -> Channel | Unanswered | None:
+    async def connect_to(
+        self, entry: Known, bound: Bound, on_accept: Callable[[], None] = lambda: None
+    ) -> Channel | Unanswered | None:
         """A channel to one actor, over the best of its addresses that answers; ``None`` if it has died.
+
+        Args:
+            entry: the actor.
+            bound: until when it must have answered.
+            on_accept: called when something accepts at one of its addresses.
 
         Raises as :meth:`newest`.
         """
         tries: dict[UnwrappedAddress, Exception] = {}
 
         async def attempt(addr: UnwrappedAddress) -> Channel | None:
-            found = await self._attempt(addr, bound)
+            async with self._slots:
+                found = await self._attempt(addr, bound, on_accept)
             if isinstance(found, Channel):
                 return found
             if found is None and not await self._delete(entry.uid, addr, bound):
@@ -221,11 +264,13 @@ class LookUp:
                 del tries[addr]
         return Unanswered(entry, tries, bound) if tries else None
 
-    async def _attempt(self, addr: UnwrappedAddress, bound: Bound) -> Channel | Exception | None:
+    async def _attempt(
+        self, addr: UnwrappedAddress, bound: Bound, on_accept: Callable[[], None]
+    ) -> Channel | Exception | None:
         """Connect; a channel to the actor, why there is none, or ``None``: it does not listen there."""
         for last in (False, True):
             try:
-                chan = self._keep(await connect(addr, self._actor, bound))
+                chan = self._keep(await self._connect(addr, bound, on_accept))
             except TransportClosed as exc:
                 log.transport("%r does not answer at %s: %s", self._name, addr, exc)
                 if last or _is_too_slow(exc):
@@ -259,12 +304,36 @@ class LookUp:
             return None
         raise AssertionError("unreachable")
 
+    async def _connect(
+        self, addr: UnwrappedAddress, bound: Bound, on_accept: Callable[[], None]
+    ) -> Channel:
+        """Connect; where others wait for their turn, what does not accept soon is given up.  Raises as `connect`."""
+        with trio.CancelScope() as scope:
+            if self._crowded:
+                scope.deadline = trio.current_time() + CONNECT_TIMEOUT
+
+            def accepted() -> None:
+                scope.deadline = math.inf
+                on_accept()
+
+            return await connect(addr, self._actor, bound, accepted)
+        text = f"nothing accepted at {addr} within {CONNECT_TIMEOUT:g} s"
+        raise TransportClosed(text, src_exc=trio.TooSlowError(text))
+
     async def _delete(self, owner: Uid, addr: UnwrappedAddress, bound: Bound) -> bool:
         """Have a stale address deleted as its owner's; ``False``: the registrar keeps it.
 
-        That is where it means something on another host only: its own host alone can tell.
+        It looks for itself, and keeps what it can't reach: what means something on another host only, for one.
         """
-        if await ask(self._registrar, bound, "delete_addr", addr=addr, uid=owner) is not None:
-            return True
-        known = await registered(self._registrar, self._name, bound)
-        return not any(entry.uid == owner and addr in entry.addrs for entry in known)
+        with trio.move_on_at(bound.deadline):
+            patient = Bound(math.inf, math.inf)
+            deleted = await ask(self._registrar, patient, "delete_addr", addr=addr, uid=owner)
+            if deleted is not None:
+                return True
+            known = await registered(self._registrar, self._name, bound)
+            return not any(entry.uid == owner and addr in entry.addrs for entry in known)
+        return False
+
+
+def _is_channel(found: object) -> bool:
+    return isinstance(found, Channel)

@@ -21,9 +21,11 @@ from tractor._errors import TransportClosed
 from tractor._proto.half_open import HalfOpen, source_of
 from tractor._util._groups import collapse_eg
 from tractor._util._ki import ki_protected
+from tractor._util._proc_stat import pid_alive
 from tractor.ipc._addr import (
     Address,
     TCPAddress,
+    UDSAddress,
     UnwrappedAddress,
     wrap_addresses,
 )
@@ -206,6 +208,10 @@ class Server:
         if aid.is_probe:
             await chan.aclose()
             return
+        if self._is_taken(chan):
+            chan.abort()
+            self._refuse(endpoint, f"{chan.peer} is connected already, from another process")
+            return
         endpoint.peer_tpts[transport.raddr] = transport
         try:
             await self._handler(chan)
@@ -289,9 +295,11 @@ class Server:
         assert chan.aid is not None
         uid = chan.aid.uid
         known = self._peers.setdefault(uid, [])
-        if any(other.connected() and not other.is_registration for other in known):
+        others = [other for other in known if other is not chan]
+        if any(other.connected() and not other.is_registration for other in others):
             log.warning("%s connected a second time", chan.peer)
-        known.append(chan)
+        if chan not in known:
+            known.append(chan)
         arrival = self._arrivals.pop(uid, None)
         if arrival is not None:
             arrival.set()
@@ -305,6 +313,50 @@ class Server:
             if not chans:
                 del self._peers[chan.aid.uid]
         self.note_departure()
+
+    def speaks_for(self, chan: Channel) -> bool:
+        """Whether what only the actor itself may say counts on this channel of its uid.
+
+        Anybody who may connect can claim any uid.  So it counts on the first of the uid's living channels, and on
+        those of which the kernel says that the same process is at their other end.
+        """
+        first = self.first_of(chan.aid.uid) if chan.aid is not None else None
+        if first is None or first is chan:
+            return first is chan
+        pid = _kernel_pid(chan)
+        return pid is not None and pid == _kernel_pid(first)
+
+    def first_of(self, uid: Uid) -> Channel | None:
+        """The first of a uid's living channels; ``None``: it has none.
+
+        A channel that this side has opened is its first only where it has opened none: who listens at an address has
+        not come of itself, and must not keep out who does.
+        """
+        living = [chan for chan in self._peers.get(uid, ()) if chan.connected()]
+        accepted = (chan for chan in living if chan.role == "accept")
+        return next(accepted, living[0] if living else None)
+
+    def put_first(self, chan: Channel) -> None:
+        """Make a channel the first of its uid, because it has proven a secret; also one that is no peer's yet."""
+        assert chan.aid is not None
+        known = self._peers.setdefault(chan.aid.uid, [])
+        if chan in known:
+            known.remove(chan)
+        known.insert(0, chan)
+
+    def _is_taken(self, chan: Channel) -> bool:
+        """Whether another process is at the first channel of a new channel's uid, by the kernel's word."""
+        assert chan.aid is not None
+        first = self.first_of(chan.aid.uid)
+        pid = _kernel_pid(chan)
+        if first is None or first.role != "accept" or pid is None:
+            return False
+        if chan.claim is not None:
+            # It comes with a secret, which decides.
+            return False
+        owner = _kernel_pid(first)
+        # One that has just died may not have been noticed yet.
+        return owner is not None and owner != pid and pid_alive(owner)
 
     def note_departure(self) -> None:
         """Let who waits for peers to leave look again."""
@@ -414,6 +466,12 @@ class Server:
 
 
 IPCServer = Server
+
+
+def _kernel_pid(chan: Channel) -> int | None:
+    """The process at the other end, where the kernel tells; not for one of another pid namespace, which is 0."""
+    addr = chan.raddr
+    return addr.maybe_pid or None if isinstance(addr, UDSAddress) else None
 
 
 async def _drop_messages(server: Server, chan: Channel) -> None:

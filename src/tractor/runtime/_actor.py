@@ -413,6 +413,8 @@ class Actor:
         if claimed and (record is None or claim is None or not record.prove(chan, claim)):
             log.warning("%s claims to be a child of this actor, without proof", chan.peer)
             return False
+        if claimed:
+            self.ipc_server.put_first(chan)
         if record is not None and record.owns(chan):
             chan.process = record
         return True

@@ -1,0 +1,113 @@
+"""Who is registered where: what a peer says of uids and addresses, checked, and the hosts that they are on."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tractor._util._names import plain_text
+from tractor.ipc._addr import (
+    Address,
+    TCPAddress,
+    UDSAddress,
+    UnwrappedAddress,
+    is_local,
+    require_connectable,
+    wrap_address,
+)
+from tractor.ipc._chan import Channel
+from tractor.msg.types import Uid
+
+__all__ = [
+    "Place",
+    "addrs_of",
+    "checked_addr",
+    "checked_name",
+    "checked_uid",
+    "delete_arguments",
+    "end_of",
+    "host_of",
+    "is_at_home",
+    "place_at",
+    "register_arguments",
+]
+
+
+class Place(NamedTuple):
+    """Where something listens, told apart from the same on another host.
+
+    Attributes:
+        host: of an address that means something within one host only that host; ``None``: the registrar's own, or
+            the address means the same everywhere.
+        addr: the address, unwrapped.
+    """
+
+    host: str | None
+    addr: UnwrappedAddress
+
+
+def checked_name(name: Any) -> str:
+    """``name`` as plain text.  Raises TypeError: it is no string."""
+    return plain_text(name, "an actor's name is a string")
+
+
+def checked_uid(uid: Any) -> Uid:
+    """The uid that ``uid`` is, in the form in which messages carry it, too.  Raises TypeError: it is none."""
+    # Not by unpacking alone: 'ab' and a dict of two unpack as well.
+    if isinstance(uid, tuple | list) and len(uid) == 2 and all(isinstance(s, str) for s in uid):
+        return uid[0], uid[1]
+    raise TypeError(f"an actor's uid is a pair (name: str, uuid: str), not {uid!r}")
+
+
+def checked_addr(addr: Any) -> Address:
+    """The address that somebody registers.  Raises TypeError, ValueError."""
+    wrapped = wrap_address(addr)
+    require_connectable(wrapped)
+    return wrapped
+
+
+def register_arguments(uid: Any, addr: Any) -> tuple[Uid, Address]:
+    return checked_uid(uid), checked_addr(addr)
+
+
+def delete_arguments(addr: Any, uid: Any = None) -> tuple[Address, Uid | None]:
+    return wrap_address(addr), None if uid is None else checked_uid(uid)
+
+
+def addrs_of(places: list[Place]) -> list[UnwrappedAddress]:
+    return [place.addr for place in places]
+
+
+def place_at(addr: Address, host: str | None) -> Place:
+    return Place(host if _within_host(addr) else None, addr.unwrap())
+
+
+def _within_host(addr: Address) -> bool:
+    """Whether an address means something on one host only."""
+    return addr.is_loopback if isinstance(addr, TCPAddress) else True
+
+
+def host_of(chan: Channel) -> str | None:
+    """The host that a peer is on; ``None``: the registrar's own."""
+    addr = chan.raddr
+    return addr.host if isinstance(addr, TCPAddress) and not is_local(addr) else None
+
+
+def end_of(addr: Address) -> tuple[str, int] | None:
+    """What both sides of a connection know of the end that has connected, and no other connection can have.
+
+    On TCP that is its address and port, on a Unix socket its process; ``None``: there is no such thing.
+    """
+    if isinstance(addr, TCPAddress):
+        return str(addr.ip), addr.port
+    if isinstance(addr, UDSAddress) and addr.maybe_pid:
+        return "", addr.maybe_pid
+    return None
+
+
+def is_at_home(addr: Address, chan: Channel) -> bool:
+    """Whether an address is on the host of the peer, as far as can be told by comparing; a name is on none."""
+    if not isinstance(addr, TCPAddress) or addr.is_loopback:
+        return True
+    if host_of(chan) is None:
+        return is_local(addr)
+    return isinstance(chan.raddr, TCPAddress) and addr.ip is not None and addr.ip == chan.raddr.ip
