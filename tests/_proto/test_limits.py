@@ -21,6 +21,7 @@ def test_the_numbers_of_the_specification() -> None:
         "turn_seconds": 0.005,
         "max_refused": 1000,
         "max_name": 255,
+        "max_containers": 1_000_000,
         "max_half_open": 1024,
     }
 

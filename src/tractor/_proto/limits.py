@@ -30,6 +30,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         turn_seconds: the same in time.
         max_refused: requests of one channel that are refused or reset within a second.  Then the channel is closed.
         max_name: bytes of an actor's name, which must be printable.  Others are refused at the handshake.
+        max_containers: lists and dicts in one decoded payload of more than 1 MiB.  Beyond it a ``MsgTypeError`` ends
+            that dialog, at the sender as at the receiver.
         max_half_open: connections without an identity, and at most a quarter of the descriptors.  Then the oldest of
             the most crowded source goes.
     """
@@ -43,6 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     turn_seconds: float = 0.005
     max_refused: int = 1000
     max_name: int = 255
+    max_containers: int = 1_000_000
     max_half_open: int = 1024
 
     def __post_init__(self) -> None:

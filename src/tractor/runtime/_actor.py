@@ -26,6 +26,8 @@ from tractor.ipc._addr import (
 from tractor.ipc._chan import Channel, PeerProcess
 from tractor.ipc._server import Server
 from tractor.ipc._settings import wire_settings
+from tractor.msg._bounded import bounds
+from tractor.msg._conversion import any_arguments
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
     Aid,
@@ -59,7 +61,6 @@ __all__ = ["Actor", "ActorStatistics", "ChildRecord"]
 
 log = _log.get_logger()
 
-_decode_kwargs = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 PEERS_TIMEOUT = 3.0
 """Seconds that an ending actor waits for its peers to disconnect."""
@@ -297,7 +298,7 @@ class Actor:
             serving=len(self.served),
             children=len(self.children),
             start_method=self.start_method,
-            limits_reached=dict(self._limits_reached),
+            limits_reached=dict(self._limits_reached + bounds.reached),
         )
 
     def pformat(self) -> str:
@@ -458,7 +459,7 @@ class Actor:
             intake.refuse(msg.cid, exc, self.aid.uid)
             return
         try:
-            kwargs = decode_deep(_decode_kwargs, msg.kwargs)
+            kwargs = decode_deep(any_arguments, msg.kwargs)
         except Exception as exc:
             error = undecodable_arguments(f"self:{msg.func}", exc, msg.cid)
             intake.refuse(msg.cid, error, self.aid.uid)
