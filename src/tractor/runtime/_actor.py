@@ -549,6 +549,9 @@ class Actor:
         put_return(chan, cid, None)
 
     def _on_boot_error(self, chan: Channel, msg: Any) -> None:
+        if chan.aid is None or chan.aid.uid not in self.children:
+            # Anybody can send it, as often as it likes.
+            raise protocol_error(chan, "the boot error of what is no child of this actor")
         self._child(chan).on_boot_error(msg)
 
     def note_to_parent(self, func: str, **kwargs: Any) -> None:
