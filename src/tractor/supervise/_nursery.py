@@ -699,7 +699,12 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
         if outcome is None:
             # A ctrl-c that has hit the wait for this nursery's own tasks.
             outcome = the_one_error(group)
-        elif not is_multi_cancelled(group):
+        elif is_multi_cancelled(group):
+            pass
+        elif is_multi_cancelled(outcome):
+            # One of this nursery's own tasks has failed, and that is what has cancelled the rest.
+            outcome = the_one_error(group)
+        else:
             log.error("the nursery's own tasks failed: %r", group)
     finally:
         end_sentinel(actor)
