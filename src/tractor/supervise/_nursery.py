@@ -55,6 +55,7 @@ from tractor.spawn._contract import (
     selected_start_method,
 )
 from tractor.spawn._parent_main import get_parent_main_data
+from tractor.spawn._shortage import named_shortage
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
 from tractor.supervise._one_shots import OneShots
 from tractor.supervise._outcome import Collected, note_losses
@@ -195,7 +196,8 @@ class ActorNursery(OneShots):
             ModuleNotFoundError: an enabled module does not exist.
             RemoteActorError: an enabled module can't be imported there.
             RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that
-                another process could load; a frozen program has not called :func:`tractor.freeze_support`.
+                another process could load; a frozen program has not called :func:`tractor.freeze_support`; no thread
+                can be started for the start, or the process that was to make it has ended.
             OSError: the process could not be started.
             TypeError, ValueError: an argument that can't be used.
         """
@@ -329,7 +331,8 @@ class ActorNursery(OneShots):
         try:
             backend = get_backend(selected_start_method())
             child.start_method = backend.key
-            child.process = await backend.start(req, self._tn)
+            with named_shortage(backend.key, child.aid.name):
+                child.process = await backend.start(req, self._tn)
         except BaseException:
             self._forget(child)
             raise
