@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import os
 import resource
 import sys
@@ -75,7 +76,7 @@ class NoThreads:
 
 
 async def start_one(method: str) -> None:
-    async with tractor.open_nursery(start_method=method) as an:  # type: ignore[arg-type]
+    async with tractor.open_nursery(start_method=method) as an:
         portal = await an.start_actor("one")
         await portal.cancel_actor()
 
@@ -109,7 +110,7 @@ def test_with_few_descriptors(method: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def main(spare: int) -> None:
-        async with tractor.open_root_actor(start_method=method):  # type: ignore[arg-type]
+        async with tractor.open_root_actor(start_method=method):
             most = fds_in_use()
             resource.setrlimit(resource.RLIMIT_NOFILE, (most + spare, hard))
             try:
@@ -119,7 +120,7 @@ def test_with_few_descriptors(method: str) -> None:
 
     for spare in range(30):
         try:
-            run(lambda spare=spare: main(spare))
+            run(functools.partial(main, spare))
         except BaseException as exc:
             for leaf in leaves(exc):
                 assert isinstance(leaf, OSError | RuntimeFailure | tractor.ActorFailure), leaf
