@@ -14,7 +14,7 @@ that step long for few bytes:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, get_args, get_origin
 
@@ -33,6 +33,7 @@ __all__ = [
     "Crowded",
     "PayloadBounds",
     "bounds",
+    "plain_values",
     "refuse_crowded",
     "refuse_keys",
 ]
@@ -194,11 +195,13 @@ def _open_decoder(
 ) -> Callable[[Any], Any]:
     """Of a type that takes anything somewhere; ``fast`` decodes all of it that is :data:`Plain`, if it is known."""
     first = fast or _decode_plain
+    # Looked up once: this is on the way of each message.
+    small, atoms = SMALL, _ATOMS
 
     def decode(buf: Any) -> Any:
-        if len(buf) <= SMALL:
+        if len(buf) <= small:
             value = slow(buf)
-            if type(value) not in _ATOMS:
+            if type(value) not in atoms:
                 try:
                     _refuse_other_keys(value)
                 except Exception:
@@ -219,6 +222,21 @@ def _open_decoder(
         return slow(buf) if fast is None else value
 
     return decode
+
+
+_decode_any = Decoder().decode
+
+
+def plain_values(raws: Sequence[Any]) -> list[Any] | None:
+    """Payloads of any type, decoded at once, if all of them are small and none holds another; else ``None``."""
+    try:
+        if type(_decode_any(raws[0])) not in _ATOMS or max(map(len, raws)) > SMALL:
+            return None
+        values = list(map(_decode_any, raws))
+    except Exception:
+        # Told by whoever decodes them one by one.
+        return None
+    return values if _ATOMS.issuperset(map(type, values)) else None
 
 
 def _strict_decoder(slow: Callable[[Any], Any], keys: _Keys) -> Callable[[Any], Any]:
