@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 import pytest
+import trio
 from ep_peer import run
 
 import tractor
@@ -134,3 +135,16 @@ def test_with_few_descriptors(method: str) -> None:
 def fds_in_use() -> int:
     """The number that the next descriptor would be below, if all lower ones were taken."""
     return max(map(int, os.listdir("/proc/self/fd")))
+
+
+def test_the_error_of_a_nurserys_own_task_is_raised_and_not_the_cancelled_that_it_causes() -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError("own")
+
+    async def main() -> None:
+        async with tractor.open_nursery() as an:
+            an._tn.start_soon(fails)
+            await trio.sleep_forever()
+
+    with pytest.raises(ZeroDivisionError, match="own"):
+        run(main)
