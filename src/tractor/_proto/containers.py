@@ -7,6 +7,7 @@ tuple, and who chooses the numbers in tuples can have all their hashes be the sa
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 __all__ = ["Shape", "is_container", "most_containers", "shape_of"]
@@ -16,12 +17,16 @@ _CONTAINS = frozenset(_HEADERS)
 
 _FIXED = rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2].{4}|[\xcb\xcf\xd3].{8}"
 _TEXTS = b"|".join(b"\\x%02x.{%d}" % (0xA0 + n, n) for n in range(32))
-_ONE = re.compile(
-    _FIXED + b"|" + _TEXTS + rb"|\xd4.{2}|\xd5.{3}|\xd6.{5}|\xd7.{9}|\xd8.{17}", re.DOTALL
-)
+_ONE = _FIXED + b"|" + _TEXTS + rb"|\xd4.{2}|\xd5.{3}|\xd6.{5}|\xd7.{9}|\xd8.{17}"
 """A value of a fixed length that holds no other."""
 
-_RUN = re.compile(b"(?:" + _ONE.pattern + b"){1,256}+", re.DOTALL)
+
+@cache
+def _patterns() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Of one such value, and of a run of them; made when they are needed, as most actors need none."""
+    run = b"(?:" + _ONE + b"){1,256}+"
+    return re.compile(_ONE, re.DOTALL), re.compile(run, re.DOTALL)
+
 
 _LENGTHS = {
     0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0), 0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0),
@@ -69,6 +74,7 @@ def shape_of(data: Any, most: int, most_keys: int, steps: int | None = None) -> 
 
 
 def _shape(view: memoryview, most: int, most_keys: int, steps: int | None) -> Shape:
+    one, run_of = _patterns()
     containers = keys = pos = 0
     # Of the innermost container: how many values are to come, and whether it is a dict.  The others are on the stack.
     left, is_map = 1, False
@@ -81,9 +87,9 @@ def _shape(view: memoryview, most: int, most_keys: int, steps: int | None) -> Sh
             if not stack:
                 return Shape(containers, keys, True)
             left, is_map = stack.pop()
-        run = _RUN.match(view, pos)
+        run = run_of.match(view, pos)
         if run is not None:
-            passed = len(_ONE.findall(view, pos, run.end()))
+            passed = len(one.findall(view, pos, run.end()))
             pos = run.end()
             while passed > left and stack:
                 passed -= left
