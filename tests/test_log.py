@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
+from tractor import MessagingError
 from tractor import log as log_module
 from tractor._util._console import ConsoleHandler
 from tractor.log import (
@@ -487,3 +488,18 @@ def test_import_changes_nothing_global() -> None:
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_control_characters_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="tractor")
+    own, users = get_logger("tractor.some.place"), get_logger("anothers", pkg_name="anothers")
+    error = MessagingError("\x1b]0;owned\x07 a\r\n\tb\x9b31m\u2028")
+    own.warning("%s said %s", "pe\x08er", error)
+    own.warning("as it is: %s", "grüß\n\t🙂")
+    users.warning("%s", "\x1b[31mred")
+    assert [one.getMessage() for one in caplog.records] == [
+        "pe\\x08er said \\x1b]0;owned\\x07 a\\r\n\tb\\x9b31m\\u2028",
+        "as it is: grüß\n\t🙂",
+        "\x1b[31mred",
+    ]
+    assert caplog.records[1].args == ("grüß\n\t🙂",)

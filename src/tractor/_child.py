@@ -32,8 +32,9 @@ from tractor.discovery._registration import Registration
 from tractor.ipc._addr import UnwrappedAddress, get_address_cls
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
-from tractor.ipc._settings import WireSettings, set_wire_settings, wire_settings
+from tractor.ipc._settings import WireSettings, set_limits, set_wire_settings, wire_settings
 from tractor.msg._boxing import pack_error
+from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.runtime._actor import Actor
 from tractor.runtime._calls import request
@@ -191,7 +192,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
     else:
         chan, spec = await _connect_unless_given_up(connect, args.boot_fd)
     set_runtime_vars(spec._runtime_vars)
-    wire_settings().limits = Limits(**runtime_vars()._limits)
+    set_limits(Limits(**runtime_vars()._limits))
     chan.transport.set_max_frame_size(wire_settings().limits.max_frame_size)
     actor = Actor(
         aid,
@@ -440,7 +441,7 @@ async def _is_debugged(actor: Actor, since: float, at: float) -> bool:
     if actor.parent_chan is not None:
         with contextlib.suppress(TransportClosed):
             reply = await request(actor.parent_chan, "_debug_held", since=since, at=at).wait()
-            return isinstance(reply, Return) and msgspec.msgpack.decode(reply.pld) is True
+            return isinstance(reply, Return) and any_value(reply.pld) is True
     return False
 
 

@@ -7,6 +7,7 @@ level; records of a disabled level are not formatted, nor even built.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -195,7 +196,25 @@ class StackLevelAdapter(logging.LoggerAdapter[logging.Logger]):
         )
         # Whatever another library calls that number.
         record.levelname = _level_name(level)
+        if logger.name == PACKAGE or logger.name.startswith(f"{PACKAGE}."):
+            _escape_controls(record)
         logger.handle(record)
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""What moves a terminal's cursor, colours it or begins a line, but for a tab and a line feed."""
+
+
+def _escape_controls(record: logging.LogRecord) -> None:
+    """Show control characters in a record of the runtime's as escapes: peers choose many of its texts."""
+    try:
+        text = record.getMessage()
+    except Exception:
+        # Told by whoever formats it.
+        return
+    shown = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+    if shown != text:
+        record.msg, record.args = shown, None
 
 
 def add_log_level(name: str, value: int, color: str = "white") -> None:

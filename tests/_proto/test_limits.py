@@ -23,6 +23,7 @@ def test_the_numbers_of_the_specification() -> None:
         "max_registrations": 64,
         "max_waiters": 1024,
         "max_name": 255,
+        "max_containers": 1_000_000,
         "max_half_open": 1024,
     }
 

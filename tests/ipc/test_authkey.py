@@ -144,6 +144,12 @@ def test_a_directory_that_anybody_may_change_is_refused_unless_sticky(tmp_path: 
     directory.chmod(0o777)
     with pytest.raises(PermissionError, match="chmod o-w"):
         read_key_file(path)
+    for mode in (0o775, 0o770, 0o2775):
+        directory.chmod(mode)
+        with pytest.raises(PermissionError, match=r"every member of group .*/d'.*chmod o-w,g-w"):
+            read_key_file(path)
+        with pytest.raises(PermissionError, match="every member of group"):
+            write_key_file(directory / "new")
     directory.chmod(0o1777)
     assert read_key_file(path) == b"x" * 20
 
@@ -153,6 +159,18 @@ def test_what_is_no_file_is_refused_without_hanging(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
     with pytest.raises(PermissionError, match="no regular file"):
         read_key_file(tmp_path / "fifo")
+    os.symlink("/dev/zero", tmp_path / "zero")
+    with pytest.raises(PermissionError, match=r"zero' is no regular file.*tractor keygen"):
+        read_key_file(tmp_path / "zero")
+
+
+def test_an_oversized_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = key_file(tmp_path / "k", b"k" * 65_536)
+    assert len(read_key_file(longest)) == 65_536
+    longest.write_bytes(b"k" * 65_537)
+    monkeypatch.setenv(KEY_FILE_VARIABLE, str(longest))
+    with pytest.raises(ValueError, match=r"k' has 65537 bytes.*tractor keygen"):
+        load_authkey(None)
 
 
 def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:

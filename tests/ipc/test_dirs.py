@@ -109,3 +109,39 @@ def test_a_directory_of_another_user_is_refused(
     monkeypatch.setattr(os, "getuid", lambda: own + 1)
     with pytest.raises(PermissionError, match=f"belongs to uid {own}"):
         ensure_private_dir(tmp_path / "d")
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o775, 0o2770])
+def test_a_way_that_others_can_change_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    above = tmp_path / "above"
+    base = above / "deep" / "tractor"
+    base.parent.mkdir(parents=True)
+    monkeypatch.setattr("tractor.ipc._dirs.runtime_dir_path", lambda: base)
+    above.chmod(bits)
+    with pytest.raises(PermissionError, match=f"above'.*mode {bits:04o}.*XDG_RUNTIME_DIR"):
+        get_runtime_dir()
+    assert not base.exists()
+    # As /tmp is: nobody can replace what is another's there.
+    above.chmod(0o1777)
+    assert get_runtime_dir() == base
+
+
+def test_a_way_through_a_directory_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a directory away")
+    foreign = tmp_path / "foreign"
+    (foreign / "run").mkdir(parents=True)
+    os.chown(foreign, 12345, 12345)
+    (tmp_path / "link").symlink_to(foreign / "run")
+    for base in (foreign / "run" / "tractor", tmp_path / "link" / "tractor"):
+        monkeypatch.setattr("tractor.ipc._dirs.runtime_dir_path", lambda base=base: base)
+        with pytest.raises(PermissionError, match=r"foreign'.*uid 12345.*XDG_RUNTIME_DIR"):
+            get_runtime_dir()
+    os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
+    os.chown(foreign, 0, 0)
+    with pytest.raises(PermissionError, match=r"link'.*uid 12345"):
+        get_runtime_dir()

@@ -32,6 +32,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         max_registrations: addresses that a peer can have registered at a registrar.  More are refused.
         max_waiters: look-ups of one channel that wait at a registrar for a name at a time.  More are refused.
         max_name: bytes of an actor's name, which must be printable.  Others are refused at the handshake.
+        max_containers: lists and dicts in one decoded payload of more than 1 MiB.  Beyond it a ``MsgTypeError`` ends
+            that dialog, at the sender as at the receiver.
         max_half_open: connections without an identity, and at most a quarter of the descriptors.  Then the oldest of
             the most crowded source goes.
     """
@@ -47,6 +49,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_registrations: int = 64
     max_waiters: int = 1024
     max_name: int = 255
+    max_containers: int = 1_000_000
     max_half_open: int = 1024
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
@@ -30,6 +29,7 @@ from tractor.ipc._dirs import runtime_dir_path
 from tractor.ipc._transports import needs_key
 from tractor.ipc._uds import check_peer_uid
 from tractor.ipc._uds_leftovers import answers
+from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Start
 from tractor.testing._reap_table import read_process
 
@@ -242,7 +242,7 @@ async def request_of(
             while True:
                 msg = await chan.recv()
                 if isinstance(msg, Return) and msg.cid == cid:
-                    return msgspec.msgpack.decode(msg.pld)
+                    return any_value(msg.pld)
                 if isinstance(msg, Error):
                     raise RuntimeError(msg.message)
         finally:

@@ -13,6 +13,7 @@ from tractor._errors import TransportClosed
 from tractor._util._groups import collapse_eg
 from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
 from tractor.ipc._chan import Channel
+from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
 from tractor.runtime._actor import Actor
 from tractor.runtime._calls import boxed, request
@@ -119,7 +120,7 @@ async def _ask(actor: Actor, chan: Channel, limit: float, up: bool = False) -> A
     with trio.move_on_after(limit):
         reply = await pending.wait()
         if isinstance(reply, Return):
-            return msgspec.convert(msgspec.msgpack.decode(reply.pld), ActorPicture)
+            return msgspec.convert(any_value(reply.pld), ActorPicture)
         raise reply if isinstance(reply, BaseException) else boxed(reply, chan, actor)
     chan.dialogs.pop(pending.cid, None)
     text = f"no picture from {chan.peer} within {limit:.2f} s"

@@ -12,6 +12,8 @@ from tractor.ipc._addr import Address, TCPAddress, UDSAddress
 
 KEY_FILE_VARIABLE = "TRACTOR_AUTHKEY_FILE"
 KEY_SIZE = 32
+MAX_KEY_FILE = 65_536
+"""Bytes; no key is as long."""
 
 
 def load_authkey(explicit: bytes | None) -> tuple[bytes, bool]:
@@ -67,7 +69,7 @@ def read_key_file(path: Path) -> bytes:
     """The key in a file that no other user can read or replace.
 
     Raises:
-        ValueError: it has fewer than 16 bytes.
+        ValueError: it has fewer than 16 bytes, or more than 65,536.
         PermissionError: the file or its directory belongs to another user or is open to others, or
             it is no regular file.
         OSError: it cannot be read.
@@ -75,15 +77,30 @@ def read_key_file(path: Path) -> bytes:
     _check_key_dir(path.parent)
     # Not blocking: an open() of a FIFO would hang. What is judged is what was opened, not what the
     # name says now.
+    # A device may act when it is opened, so the name is looked at before, too.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise _irregular(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     fd = os.open(path, flags | getattr(os, "O_BINARY", 0))
     with open(fd, "rb") as file:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
-            raise PermissionError(f"key file {str(path)!r} is no regular file")
+            raise _irregular(path)
         if os.name != "nt":
             _check_key_mode(path, info)
-        return _checked(file.read(), f"key file {str(path)!r}")
+        key = file.read(MAX_KEY_FILE + 1)
+        if len(key) > MAX_KEY_FILE:
+            raise ValueError(
+                f"key file {str(path)!r} has {info.st_size} bytes, more than the {MAX_KEY_FILE} that are "
+                "read: make a key with `tractor keygen`"
+            )
+        return _checked(key, f"key file {str(path)!r}")
+
+
+def _irregular(path: Path) -> PermissionError:
+    return PermissionError(
+        f"key file {str(path)!r} is no regular file: name one, made with `tractor keygen`"
+    )
 
 
 def write_key_file(path: Path) -> bool:
@@ -135,9 +152,13 @@ def _check_key_dir(directory: Path) -> None:
             f"not to the own uid {os.geteuid()}: keep the key in a directory of your own"
         )
     # In a sticky directory (/tmp) others may add files but not replace ours.
-    if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
+    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not info.st_mode & stat.S_ISVTX:
+        who = (
+            "every user" if info.st_mode & stat.S_IWOTH else f"every member of group {info.st_gid}"
+        )
         raise PermissionError(
-            f"every user can replace files in {str(directory)!r}: run chmod o-w on it"
+            f"{who} can replace files in {str(directory)!r}, the directory of the key file: "
+            "run chmod o-w,g-w on it, or keep the key in a directory of mode 0700"
         )
 
 

@@ -39,13 +39,15 @@ def get_runtime_dir(subdir: str | PurePath | None = None) -> Path:
 
     Raises:
         ValueError: ``subdir`` is absolute, has ``..`` in it, or holds a NUL byte.
-        PermissionError: a directory on the way is not the own user's, is a symlink or no directory,
-            or is open to other users.
+        PermissionError: the directory is not the own user's, is a symlink or no directory, or is open
+            to other users; or one above it belongs to another user than root, or is one whose
+            entries others can replace.
         OSError: a directory could not be made.
     """
     parts = _checked_parts(subdir)
     path = runtime_dir_path()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_way_to(path)
     ensure_private_dir(path)
     for part in parts:
         path = path / part
@@ -66,6 +68,40 @@ def _checked_parts(subdir: str | PurePath | None) -> tuple[str, ...]:
             "give a relative path without '..'"
         )
     return pure.parts
+
+
+def _check_way_to(path: Path) -> None:
+    """Refuse a path on which another user could put another directory in place.  Raises PermissionError."""
+    if os.name == "nt":
+        return
+    # Symlinks on the way count, and so does the way that they lead.
+    for above in dict.fromkeys(
+        (*path.parents, *Path(os.path.realpath(path.parent) + "/x").parents)
+    ):
+        info = above.lstat()
+        if info.st_uid not in (0, os.getuid()) and not _is_unmapped(info.st_uid):
+            why = f"belongs to uid {info.st_uid}"
+        elif (
+            stat.S_ISDIR(info.st_mode)
+            and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            and not info.st_mode & stat.S_ISVTX
+        ):
+            why = f"has mode {stat.S_IMODE(info.st_mode):04o}"
+        else:
+            continue
+        raise PermissionError(
+            f"directory {str(above)!r}, which leads to the runtime directory {str(path)!r}, {why}, so that another "
+            "user can replace what is in it: set XDG_RUNTIME_DIR to a directory of your own"
+        )
+
+
+def _is_unmapped(uid: int) -> bool:
+    """Whether a user namespace (a rootless container) shows that uid for all that it does not know, such as root."""
+    try:
+        whole = Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+        return not whole and uid == int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return False
 
 
 def make_missing_dirs(path: Path) -> None:

@@ -16,7 +16,8 @@ from tractor._errors import MessagingError, TransportClosed, class_name, safe_st
 from tractor._proto.framing import HEADER
 from tractor.ipc._addr import Address
 from tractor.ipc._contract import ByteIO
-from tractor.msg.types import MsgType, Yield
+from tractor.msg._bounded import COUNTED_ABOVE, refuse_crowded
+from tractor.msg.types import MsgType, Return, Start, Started, Yield
 
 __all__ = ["HIGH_WATER", "NO_COPY_ABOVE", "FrameSender"]
 
@@ -28,6 +29,9 @@ NO_COPY_ABOVE = 65_536
 
 BURST = 0.001
 """Seconds without a write after which the next message is written at once."""
+
+_AROUND: dict[type, int] = {Start: 2, Started: 1, Yield: 1, Return: 1}
+"""Containers of the messages that carry values of the user's: the envelope, and in a request the caller's uid."""
 
 _HEADER_ROOM = b"\0\0\0\0"
 
@@ -152,6 +156,13 @@ class FrameSender:
         if size > self.max_frame_size:
             del out[start:]
             raise _too_large(msg, size, self.max_frame_size)
+        if size > COUNTED_ABOVE and type(msg) in _AROUND:
+            try:
+                with memoryview(out) as view, view[start + 4 :] as frame:
+                    refuse_crowded(frame, _AROUND[type(msg)])
+            except BaseException:
+                del out[start:]
+                raise
         HEADER.pack_into(out, start, size)
         self.sent += 1
         self._put_bytes += size + 4

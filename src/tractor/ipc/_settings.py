@@ -13,12 +13,14 @@ from tractor._proto.limits import Limits
 from tractor._util._runs import Run, current_run
 from tractor.ipc._authkey import load_authkey
 from tractor.ipc._tls_config import TLSConfig, TLSContexts
+from tractor.msg._bounded import bounds
 
 __all__ = [
     "WireSettings",
     "lifetime",
     "reset_wire_settings",
     "set_lifetime",
+    "set_limits",
     "set_wire_settings",
     "wire_settings",
 ]
@@ -111,6 +113,13 @@ def set_wire_settings(settings: WireSettings) -> None:
     """Put settings in force for every connection made from now on."""
     global _current
     _current = settings
+    bounds.use(settings.limits)
+
+
+def set_limits(limits: Limits) -> None:
+    """Put other limits in force; the rest of the settings stays."""
+    _current.limits = limits
+    bounds.use(limits)
 
 
 def reset_wire_settings() -> None:

@@ -24,8 +24,9 @@ from tractor.ipc._maddr import mk_maddr
 from tractor.ipc._sending import HIGH_WATER as HIGH_WATER
 from tractor.ipc._sending import NO_COPY_ABOVE as NO_COPY_ABOVE
 from tractor.ipc._sending import FrameSender
+from tractor.msg._bounded import SMALL
 from tractor.msg._undecodable import decode_again
-from tractor.msg.types import INCOMING, Incoming, MsgType, as_message
+from tractor.msg.types import INCOMING, Incoming, MsgType, as_message, decode_large
 
 __all__ = ["HIGH_WATER", "NO_COPY_ABOVE", "ByteIO", "MsgTransport", "MsgpackTransport"]
 
@@ -141,7 +142,10 @@ class MsgpackTransport(FrameSender):
                 raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
             try:
                 decode = self._decode
-                msgs = [decode(frame) for frame in frames]
+                msgs = [
+                    decode(frame) if len(frame) <= SMALL else decode_large(frame)
+                    for frame in frames
+                ]
             except Exception:
                 msgs = self._decode_again(frames)
             if msgs:
@@ -164,7 +168,7 @@ class MsgpackTransport(FrameSender):
     def _decode_again(self, frames: list[bytes | memoryview]) -> list[Incoming]:
         """Decode a batch one of whose frames could not be decoded.  Raises TransportClosed: it is no message."""
         try:
-            return [decode_again(frame, self._decode) for frame in frames]
+            return [decode_again(frame, decode_large) for frame in frames]
         except Exception as exc:
             # Beside its own errors msgspec lets UnicodeDecodeError and RecursionError through.
             raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
@@ -307,7 +311,7 @@ class MsgpackTransport(FrameSender):
 
     def _take_early(self, data: bytes) -> None:
         try:
-            early = [self._decode(frame) for frame in self._frames.feed(data)]
+            early = [decode_large(frame) for frame in self._frames.feed(data)]
         except Exception as exc:
             raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
         self.received += len(early)

@@ -22,6 +22,7 @@ from .._errors import (
     safe_str,
 )
 from .._util._frames import RUNTIME_PACKAGES, is_of, module_of
+from ._bounded import Bounded
 from .types import ENVELOPE, Error, Uid, __msg_types__
 
 NO_UID: Uid = ("", "")
@@ -35,7 +36,7 @@ MAX_TEXT = 64 * 1024
 
 ROOM_FOR_COUNT = 128
 
-_as_dict: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(dict[str, Any] | None)
+_as_dict = Bounded(dict[str, Any] | None)
 _msg_types = {cls.__name__: cls for cls in __msg_types__}
 
 _CODEC_TYPES: tuple[type[BaseException], ...] = (msgspec.ValidationError, TypeError)

@@ -10,8 +10,9 @@ from typing import Any, Protocol, get_origin
 import msgspec
 from msgspec import Raw
 from msgspec.inspect import CustomType, type_info
-from msgspec.msgpack import Decoder, Encoder
+from msgspec.msgpack import Encoder
 
+from ._bounded import Bounded
 from ._union import join_union, spec_text, union_members
 from .types import ENVELOPE, mk_msg_spec
 
@@ -25,7 +26,8 @@ if it cannot.
 
 
 class _Decoder(Protocol):
-    def decode(self, buf: Any, /) -> Any: ...
+    @property
+    def decode(self) -> Callable[[Any], Any]: ...
 
 
 class MsgDec(msgspec.Struct, frozen=True, eq=False):
@@ -135,7 +137,7 @@ def mk_codec(
     decoder: _Decoder = ENVELOPE
     if pld_spec is not Raw:
         try:
-            decoder = Decoder(msg_spec, dec_hook=ext_dec)
+            decoder = Bounded(msg_spec, ext_dec)
         except TypeError:
             # Several types that msgspec does not know, which it takes by themselves only.
             decoder = _TwoSteps(pld_dec)
@@ -230,7 +232,7 @@ class _FirstMatch:
         spec: Any,
         custom: list[Any],
         hook: DecHook | None,
-        plain: Decoder[Any] | None,
+        plain: _Decoder | None,
     ) -> None:
         self._spec = spec
         self._custom = [(member, get_origin(member) or member) for member in custom]
@@ -242,7 +244,7 @@ class _FirstMatch:
         hook = self._hook
         if hook is not None:
             # Once for all of them: a large payload is not copied for each.
-            value = _decode_any(buf)
+            value = ANY_DEC.dec.decode(buf)
             for member, cls in self._custom:
                 try:
                     made = hook(member, value)
@@ -262,8 +264,6 @@ class _FirstMatch:
         )
 
 
-_decode_any = Decoder().decode
-
 _DECLINED = (TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
 """How a hook says that a value is of another type: on purpose, or because it is not of the shape that it looks into."""
 
@@ -274,8 +274,8 @@ def _mk_decoder(spec: Any, extra: tuple[Any, ...], hook: DecHook | None) -> _Dec
     plain = [member for member in members if member not in custom]
     alone = not plain or plain in ([None], [type(None)])
     if not custom or (len(custom) == 1 and alone):
-        return Decoder(join_union(members), dec_hook=hook)
-    rest: Decoder[Any] | None = Decoder(join_union(plain), dec_hook=hook) if plain else None
+        return Bounded(join_union(members), hook)
+    rest = Bounded(join_union(plain), hook) if plain else None
     return _FirstMatch(join_union(members), custom, hook, rest)
 
 

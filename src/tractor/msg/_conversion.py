@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.inspect import CustomType, Field, Type, type_info
 from msgspec.msgpack import Decoder, Encoder
 
+from ._bounded import COUNTED_ABOVE, Bounded, refuse_crowded
 from ._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, mk_dec
 from ._payload import conversion_error, encode_payload
 from ._ready import SUBCLASSED, dec_ready, enc_ready, enc_subclass, is_ready
@@ -155,7 +156,7 @@ def decode_result(raw: Raw, to: Converter | None, name: str, cid: int | None = N
         raise conversion_error("Return", what, raw, text, exc, cid=cid) from exc
 
 
-any_arguments = Decoder(dict[str, Any]).decode
+any_arguments: Callable[[Any], dict[str, Any]] = Bounded(dict[str, Any]).decode
 _raw_arguments = Decoder(dict[str, Raw]).decode
 any_value = ANY_DEC.dec.decode
 
@@ -172,6 +173,9 @@ def decode_arguments(raw: Raw, known: Conversions, name: str, cid: int | None) -
         except Exception as exc:
             raise undecodable_arguments(name, exc, cid) from exc
     try:
+        if len(raw) > COUNTED_ABOVE:
+            # All of them count as one payload.
+            refuse_crowded(raw)
         given = _raw_arguments(raw)
     except Exception as exc:
         raise undecodable_arguments(name, exc, cid) from exc

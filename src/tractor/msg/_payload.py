@@ -9,7 +9,8 @@ from msgspec import Raw
 from msgspec.msgpack import Encoder
 
 from .._errors import MsgTypeError, class_name, safe_repr, safe_str
-from ._codec import MsgDec, current_codec
+from ._bounded import COUNTED_ABOVE, Crowded, refuse_crowded
+from ._codec import ANY_DEC, MsgDec, current_codec
 from .types import PayloadMsg, Return, Start
 
 SHOWN_CHARS = 2000
@@ -115,6 +116,10 @@ def unencodable_error(
         cid: the dialog.
         bad_msg: the message.
     """
+    if isinstance(cause, Crowded):
+        # To show it would take longer than to send it.
+        text = f"invalid `{what}` msg payload of type {safe_repr(type(value))}: {cause}"
+        return MsgTypeError.from_decode(text, bad_msg, cid=cid, src_exc=cause, boxed_type=TypeError)
     text = (
         f"invalid `{what}` msg payload\n"
         f"  {_short_repr(value)}\n"
@@ -241,9 +246,11 @@ def _decoded(value: Any) -> Any:
     if type(value) is not Raw:
         return value
     try:
-        return msgspec.msgpack.decode(value)
+        if len(value) > COUNTED_ABOVE:
+            refuse_crowded(value, counts=False)
+        return ANY_DEC.decode(value)
     except Exception:
-        return bytes(value)
+        return bytes(memoryview(value)[:SHOWN_CHARS])
 
 
 def _short_repr(value: object) -> str:

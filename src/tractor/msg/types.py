@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw
 
+from ._bounded import Bounded, refuse_keys
 from .pretty_struct import Struct as PrettyStruct
 
 __all__ = [
@@ -219,9 +220,6 @@ def mk_msg_spec(payload_type_union: Any = Any) -> Any:
     return reduce(or_, members)
 
 
-ENVELOPE: msgspec.msgpack.Decoder[MsgType] = msgspec.msgpack.Decoder(MsgType)
-"""Decodes messages, and leaves payloads undecoded; one for all, because making one takes long."""
-
 Incoming: TypeAlias = (
     Aid
     | SpawnSpec
@@ -238,9 +236,26 @@ Incoming: TypeAlias = (
 """Every message as a channel gives it to its actor."""
 
 INCOMING: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(Incoming)
-"""Decodes what arrives for an actor; see :data:`ENVELOPE`."""
+"""Decodes what arrives for an actor; one for all, because making one takes long."""
 
-_arguments: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
+
+def decode_large(frame: Any) -> Incoming:
+    """As :data:`INCOMING`, for a frame of any size: those fields of a message that hold anything are looked at before.
+
+    Raises:
+        msgspec.DecodeError: it is no message, or has a dict with a list as a key outside of a payload.
+    """
+    head = bytes(frame[:2])
+    if head[:1] not in _SHORT_ARRAYS or head[1:] not in _CLOSED_TAGS:
+        refuse_keys(frame)
+    return INCOMING.decode(frame)
+
+
+_SHORT_ARRAYS = frozenset(bytes([0x90 + n]) for n in range(16))
+_CLOSED_TAGS = frozenset(bytes([tag]) for tag in (1, *range(3, 11)))
+"""Of the messages whose every field is undecoded or has a type that says all of it."""
+
+_arguments = Bounded(dict[str, Any])
 
 
 def as_message(msg: Incoming) -> MsgType:
@@ -253,6 +268,15 @@ def as_message(msg: Incoming) -> MsgType:
         return msg  # type: ignore[return-value]
     kwargs = _arguments.decode(msg.kwargs)
     return Start(msg.cid, msg.ns, msg.func, kwargs, msg.uid, msg.pld_spec, msg.kind)
+
+
+class _Envelope:
+    def decode(self, buf: Any, /) -> MsgType:
+        return as_message(decode_large(buf))
+
+
+ENVELOPE = _Envelope()
+"""Decodes messages, and leaves payloads undecoded."""
 
 
 __msg_spec__: TypeAlias = MsgType

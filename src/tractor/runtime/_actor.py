@@ -26,6 +26,8 @@ from tractor.ipc._addr import (
 from tractor.ipc._chan import Channel, PeerProcess
 from tractor.ipc._server import Server
 from tractor.ipc._settings import wire_settings
+from tractor.msg._bounded import bounds
+from tractor.msg._conversion import any_arguments
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import (
     Aid,
@@ -59,7 +61,6 @@ __all__ = ["Actor", "ActorStatistics", "ChildRecord"]
 
 log = _log.get_logger()
 
-_decode_kwargs = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 PEERS_TIMEOUT = 3.0
 """Seconds that an ending actor waits for its peers to disconnect."""
@@ -338,7 +339,7 @@ class Actor:
             serving=len(self.served),
             children=len(self.children),
             start_method=self.start_method,
-            limits_reached=dict(self._limits_reached),
+            limits_reached=dict(self._limits_reached + bounds.reached),
         )
 
     def pformat(self) -> str:
@@ -527,7 +528,7 @@ class Actor:
             intake.refuse(msg.cid, exc, self.aid.uid)
             return
         try:
-            kwargs = decode_deep(_decode_kwargs, msg.kwargs)
+            kwargs = decode_deep(any_arguments, msg.kwargs)
         except Exception as exc:
             error = undecodable_arguments(f"self:{msg.func}", exc, msg.cid)
             intake.refuse(msg.cid, error, self.aid.uid)
@@ -628,9 +629,9 @@ class Actor:
     def _on_boot_error(self, chan: Channel, msg: Any) -> None:
         record = self.child_at(chan)
         if record is None:
-            chan.late_messages += 1
-        else:
-            record.on_boot_error(msg)
+            # Anybody can send it, as often as it likes.
+            raise protocol_error(chan, "the boot error of what is no child of this actor")
+        record.on_boot_error(msg)
 
     def note_to_parent(self, func: str, **kwargs: Any) -> None:
         """Send the parent a note that needs no answer; a root, or one whose parent is gone, sends none."""

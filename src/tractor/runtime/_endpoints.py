@@ -8,8 +8,8 @@ from __future__ import annotations
 import enum
 import inspect
 import sys
-from collections.abc import Callable
-from types import CodeType
+from collections.abc import Callable, Mapping
+from types import CodeType, MethodType
 from typing import Any, TypeVar, Union, get_args, get_origin, overload
 
 import msgspec
@@ -22,7 +22,16 @@ from tractor.msg._conversion import NOTHING_KNOWN, Conversions, conversions_of, 
 if sys.version_info >= (3, 14):
     import annotationlib
 
-__all__ = ["ContextSpec", "Endpoint", "Kind", "context", "find_endpoint", "kind_of", "stream"]
+__all__ = [
+    "ContextSpec",
+    "Endpoint",
+    "Kind",
+    "context",
+    "find_endpoint",
+    "kind_of",
+    "static_attribute",
+    "stream",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -309,7 +318,9 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
             f"add it to `enable_modules`, which now has {sorted(enabled)}"
         )
     target = _attribute(module, ns, func)
-    found = describe(target, f"{ns}:{func}")
+    # Asked nothing that runs code of its own, unless it can be called: a decorator may have made it.
+    is_function = callable(target) and not issubclass(type(target), type)
+    found = describe(target, f"{ns}:{func}") if is_function else None
     if found is None:
         raise TypeError(
             f"{ns}:{func} must be an async function, and is a {type(target).__name__!r}"
@@ -335,13 +346,54 @@ def _attribute(module: Any, ns: str, func: str) -> Any:
     Raises:
         AttributeError: there is none.
     """
-    *classes, name = func.split(".")
-    holder = module
+    try:
+        return static_attribute(module, func)
+    except LookupError as exc:
+        raise AttributeError(f"{ns}:{func}: {exc.args[0]}") from None
+
+
+def static_attribute(module: Any, path: str) -> Any:
+    """What ``path`` leads to from a module, through classes alone, without running anything on the way.
+
+    No ``__getattr__`` of the module, no metaclass, no descriptor: a peer chooses the names.
+
+    Raises:
+        LookupError: it leads to nothing; the text says where.
+    """
+    *classes, name = path.split(".")
+    try:
+        spaces: list[Mapping[str, Any]] = [vars(module)]
+    except TypeError:
+        # What a program has put in its module's place.
+        raise LookupError(
+            f"a {type(module).__name__!r} object has no attributes of its own"
+        ) from None
+    holder: Any = module
     for part in classes:
-        holder = getattr(holder, part)
-        if not isinstance(holder, type):
-            raise AttributeError(f"{part!r} in {ns}:{func} is no class")
-    return getattr(holder, name)
+        holder = _first(spaces, part, holder)
+        # Its own class, not what a `__class__` says.
+        if not issubclass(type(holder), type):
+            raise LookupError(f"{part!r} is no class")
+        spaces = [_dict_of(cls) for cls in _mro_of(holder)]
+    found = _first(spaces, name, holder)
+    if type(found) is staticmethod:
+        return found.__func__
+    if type(found) is classmethod:
+        return MethodType(found.__func__, holder)
+    return found
+
+
+def _first(spaces: list[Mapping[str, Any]], name: str, holder: Any) -> Any:
+    for space in spaces:
+        if name in space:
+            return space[name]
+    kind = "class" if issubclass(type(holder), type) else "module"
+    raise LookupError(f"this {kind} has no attribute {name!r}")
+
+
+# Whatever a metaclass defines.
+_dict_of = type.__dict__["__dict__"].__get__
+_mro_of = type.__dict__["__mro__"].__get__
 
 
 def _loaded(ns: str, func: str) -> Any:
@@ -350,6 +402,6 @@ def _loaded(ns: str, func: str) -> Any:
         return modules.get(ns)
     registered = modules.get("__mp_main__") or modules.get("__main__")
     first = func.partition(".")[0]
-    if hasattr(registered, first):
+    if first in vars(registered):
         return registered
-    return next((main for main in main_modules() if hasattr(main, first)), registered)
+    return next((main for main in main_modules() if first in vars(main)), registered)

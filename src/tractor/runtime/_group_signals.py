@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import trio
 
 from tractor._errors import TransportClosed
 from tractor._util._at_fork import close_in_child
+from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
 from tractor.runtime._calls import request
 from tractor.runtime._serve import put_return
@@ -134,7 +134,7 @@ async def ancestor_got(actor: Actor, number: int, at: float) -> bool:
         return False
     with trio.move_on_after(WORD_TIMEOUT), contextlib.suppress(TransportClosed):
         reply = await request(chan, "_signalled", number=number, at=at).wait()
-        return isinstance(reply, Return) and msgspec.msgpack.decode(reply.pld) is True
+        return isinstance(reply, Return) and any_value(reply.pld) is True
     return False
 
 

@@ -17,7 +17,9 @@ from tractor._errors import InternalError, TransportClosed
 from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor._util._ki import ki_protected
 from tractor.ipc._chan import Channel
+from tractor.msg._bounded import plain_values
 from tractor.msg._codec import codec_in_force
+from tractor.msg._conversion import any_value
 from tractor.msg.types import Yield
 from tractor.runtime._calls import explain_loss
 from tractor.runtime._generics import StreamRecvT, StreamSendT
@@ -240,8 +242,9 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         if limit > 1 and self._port.buffer:
             raws = self._port.get_many(limit - 1)
             decode = self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode
+            plain: list[Any] | None = plain_values(raws) if decode is any_value and raws else None
             try:
-                values.extend(map(decode, raws))
+                values.extend(map(decode, raws) if plain is None else plain)
             except Exception:
                 # What was decoded is in the list; the bad one is the next receive()'s.
                 self._port.put_back(raws[len(values) - 1 :])

@@ -19,7 +19,14 @@ from tractor._util._mains import main_modules
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import own_signature
 from tractor.msg._nspath import NamespacePath
-from tractor.runtime._endpoints import Endpoint, Kind, canonical, describe, kind_of
+from tractor.runtime._endpoints import (
+    Endpoint,
+    Kind,
+    canonical,
+    describe,
+    kind_of,
+    static_attribute,
+)
 
 __all__ = [
     "Parameters",
@@ -200,14 +207,10 @@ def _modules(ns: str) -> list[Any]:
 def _walk(module: Any, ns: str, name: str) -> tuple[Any, Place | None]:
     """What ``name`` leads to from a module, through classes alone."""
     *classes, leaf = name.split(".")
-    holder = module
-    for part in classes:
-        holder = getattr(holder, part, None)
-        if not isinstance(holder, type):
-            return None, None
     try:
-        found = getattr(holder, leaf)
-    except AttributeError:
+        found = static_attribute(module, name)
+        holder = static_attribute(module, ".".join(classes)) if classes else module
+    except LookupError:
         return None, None
     spaces = [vars(c) for c in holder.__mro__] if isinstance(holder, type) else [vars(holder)]
     space: Mapping[str, Any] = next((one for one in spaces if leaf in one), {leaf: found})

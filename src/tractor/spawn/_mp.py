@@ -133,6 +133,7 @@ class _Launch:
         # Decides between a process that is taken over and one that nobody waits for any more.
         self._lock = threading.Lock()
         self._abandoned = False
+        self._begun = False
         # Duplicates, because the originals are closed when the caller gives up.
         self._fds: list[int] = []
         try:
@@ -144,6 +145,10 @@ class _Launch:
 
     def run(self) -> None:
         """In the thread.  Raises OSError, EOFError: the fork server can't be started, or has died."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._begun = True
         try:
             started = self._server.start_process(self._fds, self._data)
         finally:
@@ -157,6 +162,9 @@ class _Launch:
         """Nobody waits for the process any more: it is killed as soon as there is one."""
         with self._lock:
             self._abandoned = True
+            if not self._begun:
+                # No thread has, perhaps because none can be started.
+                self._close_fds()
             if self._process is not None:
                 self._process.abandon()
 

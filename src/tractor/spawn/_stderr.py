@@ -103,14 +103,22 @@ class StderrCapture:
                     if data := self._read_ready():
                         # In a thread, because our stderr may block; with a duplicate of its own,
                         # because the thread may outlive this relay and so its descriptor.
-                        await trio.to_thread.run_sync(
-                            _write_and_close,
-                            await self._duplicate(),
-                            data,
-                            abandon_on_cancel=True,
-                        )
+                        await self._write_in_thread(data)
         finally:
             relayed.set()
+
+    async def _write_in_thread(self, data: bytes) -> None:
+        """Write to the real stderr; waits for a thread to become free."""
+        while True:
+            fd = await self._duplicate()
+            try:
+                return await trio.to_thread.run_sync(
+                    _write_and_close, fd, data, abandon_on_cancel=True
+                )
+            except RuntimeError:
+                # No thread can be started, so nothing has used the descriptor.
+                os.close(fd)
+            await trio.sleep(_DUPLICATE_RETRY)
 
     async def _duplicate(self) -> int:
         """Another descriptor of the real stderr; waits for one to become free."""

@@ -56,6 +56,7 @@ from tractor.spawn._contract import (
     selected_start_method,
 )
 from tractor.spawn._parent_main import get_parent_main_data
+from tractor.spawn._shortage import named_shortage
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
 from tractor.supervise._one_shots import OneShots
 from tractor.supervise._outcome import Collected, note_losses
@@ -196,7 +197,8 @@ class ActorNursery(OneShots):
             ModuleNotFoundError: an enabled module does not exist.
             RemoteActorError: an enabled module can't be imported there.
             RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that
-                another process could load; a frozen program has not called :func:`tractor.freeze_support`.
+                another process could load; a frozen program has not called :func:`tractor.freeze_support`; no thread
+                can be started for the start, or the process that was to make it has ended.
             OSError: the process could not be started.
             TypeError, ValueError: an argument that can't be used.
         """
@@ -333,7 +335,8 @@ class ActorNursery(OneShots):
             child.armed = spec._runtime_vars["_debug_mode"]
             child.claim = os.urandom(32)
             req = msgspec.structs.replace(req, claim=child.claim)
-            child.process = await backend.start(req, self._tn)
+            with named_shortage(backend.key, child.aid.name):
+                child.process = await backend.start(req, self._tn)
         except BaseException:
             self._forget(child)
             raise
@@ -707,7 +710,12 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
         if outcome is None:
             # A ctrl-c that has hit the wait for this nursery's own tasks.
             outcome = the_one_error(group)
-        elif not is_multi_cancelled(group):
+        elif is_multi_cancelled(group):
+            pass
+        elif is_multi_cancelled(outcome):
+            # One of this nursery's own tasks has failed, and that is what has cancelled the rest.
+            outcome = the_one_error(group)
+        else:
             log.error("the nursery's own tasks failed: %r", group)
     finally:
         end_sentinel(actor)

@@ -1,0 +1,127 @@
+"""How many lists and dicts a msgpack value holds, and how many dicts in it are keyed by lists: without decoding it.
+
+A container costs its sender one byte, and its receiver 60 of memory and more.  A list as a dict's key arrives as a
+tuple, and who chooses the numbers in tuples can have all their hashes be the same.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, NamedTuple
+
+__all__ = ["Shape", "is_container", "most_containers", "shape_of"]
+
+_HEADERS = bytes((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
+_CONTAINS = frozenset(_HEADERS)
+
+_FIXED = rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2].{4}|[\xcb\xcf\xd3].{8}"
+_TEXTS = b"|".join(b"\\x%02x.{%d}" % (0xA0 + n, n) for n in range(32))
+_ONE = _FIXED + b"|" + _TEXTS + rb"|\xd4.{2}|\xd5.{3}|\xd6.{5}|\xd7.{9}|\xd8.{17}"
+"""A value of a fixed length that holds no other."""
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Of one such value, and of a run of them; made when they are needed, as most actors need none."""
+    run = b"(?:" + _ONE + b"){1,256}+"
+    return re.compile(_ONE, re.DOTALL), re.compile(run, re.DOTALL)
+
+
+_LENGTHS = {
+    0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0), 0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0),
+    0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1),
+}  # fmt: skip
+"""Of a text, bytes or an extension with a length: bytes of the length, and those between it and the data."""
+
+
+class Shape(NamedTuple):
+    """What a value holds.
+
+    Attributes:
+        containers: lists and dicts, itself counted.
+        array_keys: keys of dicts that are lists.
+        is_whole: all of it was looked at; else there may be more.
+    """
+
+    containers: int
+    array_keys: int
+    is_whole: bool
+
+
+def is_container(data: Any) -> bool:
+    """Whether a msgpack value is a list or a dict."""
+    with memoryview(data) as view:
+        return len(view) > 0 and view[0] in _CONTAINS
+
+
+def most_containers(data: bytes | bytearray) -> int:
+    """A number that the containers in ``data`` are no more than, at once: its bytes that could begin one."""
+    return len(data) - len(data.translate(None, _HEADERS))
+
+
+def shape_of(data: Any, most: int, most_keys: int, steps: int | None = None) -> Shape:
+    """Count what a msgpack value holds.  It takes about as long as to decode it, and little memory.
+
+    Args:
+        data: the value, as bytes.  What is no msgpack ends the count.
+        most: of containers; it stops behind that many.
+        most_keys: of keys that are lists; it stops behind that many.
+        steps: of work: a container, a long text, or up to 256 short values.  It stops behind that many.
+    """
+    with memoryview(data) as view:
+        return _shape(view, most, most_keys, steps)
+
+
+def _shape(view: memoryview, most: int, most_keys: int, steps: int | None) -> Shape:
+    one, run_of = _patterns()
+    containers = keys = pos = 0
+    # Of the innermost container: how many values are to come, and whether it is a dict.  The others are on the stack.
+    left, is_map = 1, False
+    stack: list[tuple[int, bool]] = []
+    size = len(view)
+    while steps is None or steps > 0:
+        if steps is not None:
+            steps -= 1
+        while not left:
+            if not stack:
+                return Shape(containers, keys, True)
+            left, is_map = stack.pop()
+        run = run_of.match(view, pos)
+        if run is not None:
+            passed = len(one.findall(view, pos, run.end()))
+            pos = run.end()
+            while passed > left and stack:
+                passed -= left
+                left, is_map = stack.pop()
+            left = max(left - passed, 0)
+            continue
+        if pos >= size:
+            break
+        byte = view[pos]
+        is_key = is_map and not left % 2
+        left -= 1
+        if byte not in _CONTAINS:
+            width, extra = _LENGTHS.get(byte, (0, 0))
+            if not width:
+                break
+            pos += 1 + width + extra + int.from_bytes(view[pos + 1 : pos + 1 + width], "big")
+            continue
+        containers += 1
+        if left:
+            stack.append((left, is_map))
+        left, is_map, pos = _header(view, pos, byte)
+        keys += is_key and not is_map
+        if containers > most or keys > most_keys:
+            return Shape(containers, keys, False)
+    return Shape(containers, keys, pos >= size)
+
+
+def _header(view: memoryview, pos: int, byte: int) -> tuple[int, bool, int]:
+    """Of a container: how many values it holds, whether it is a dict, and where the first one is."""
+    if byte < 0xA0:
+        is_map = byte < 0x90
+        return (byte & 0x0F) * (2 if is_map else 1), is_map, pos + 1
+    is_map, width = byte >= 0xDE, 4 if byte % 2 else 2
+    number = int.from_bytes(view[pos + 1 : pos + 1 + width], "big")
+    return number * (2 if is_map else 1), is_map, pos + 1 + width

@@ -1,0 +1,340 @@
+"""Decoders whose values cannot harm the process that decodes them.
+
+Theory of operation.  msgspec decodes whatever fits the type, in one step that nothing interrupts.  Two things make
+that step long for few bytes:
+
+- Many small containers.  Payloads over :data:`COUNTED_ABOVE` bytes are counted before they are decoded: what is
+  mostly long texts or numbers takes a few steps, then an upper bound decides, and only then every header is looked at.
+- Dicts whose keys are lists.  They become tuples, whose hashes their sender can choose.  Such keys are taken only
+  where the type has them, and few.  Where the type takes anything, a small payload is decoded and its keys are looked
+  at by a JSON encoder, which refuses tuples at C speed.  A larger one is decoded as :data:`Plain`: numbers and text in
+  lists and dicts, to a depth of :data:`DEPTH`.  What that refuses is looked at in full before it is decoded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeAlias, Union, get_args, get_origin
+
+from msgspec import ValidationError, inspect
+from msgspec.json import Encoder as JSONEncoder
+from msgspec.msgpack import Decoder
+
+from .. import log as _log
+from .._proto.containers import is_container, most_containers, shape_of
+from .._proto.limits import Limits
+
+__all__ = [
+    "COUNTED_ABOVE",
+    "SMALL",
+    "Bounded",
+    "Crowded",
+    "PayloadBounds",
+    "bounds",
+    "plain_values",
+    "refuse_crowded",
+    "refuse_keys",
+]
+
+log = _log.get_logger()
+
+COUNTED_ABOVE = 2**20
+"""Bytes; a smaller payload can't hold many more containers than the limit."""
+
+MAX_ARRAY_KEYS = 10_000
+"""Keys of dicts, in one payload, that are lists."""
+
+FIRST_LOOK = 64
+"""Steps of a count that is made before the upper bound: what holds little but long texts and bytes is settled by it."""
+
+SMALL = 4096
+"""Bytes; a payload of so many decodes within a millisecond, whatever its keys are: it is looked at afterwards."""
+
+DEPTH = 4
+"""How many containers deep :data:`Plain` goes."""
+
+
+class PayloadBounds:
+    """The limit in force, and how often it was reached; one for the process, as decoders are.
+
+    Attributes:
+        max_containers: in one payload.
+        reached: counts, by the limit's name.
+    """
+
+    __slots__ = ("max_containers", "reached")
+
+    def __init__(self) -> None:
+        self.use(Limits())
+
+    def use(self, limits: Limits) -> None:
+        """Put limits in force, and count from zero."""
+        self.max_containers = limits.max_containers
+        self.reached: Counter[str] = Counter()
+
+    def count(self) -> None:
+        """Count that the limit was reached; the first time it is logged."""
+        if not self.reached:
+            log.warning("a payload has reached the limit max_containers=%s", self.max_containers)
+        self.reached["max_containers"] += 1
+
+
+bounds = PayloadBounds()
+
+
+class Crowded(ValidationError, TypeError):
+    """A payload holds too many containers, at its receiver as at its sender."""
+
+
+def refuse_crowded(data: Any, around: int = 0, counts: bool = True) -> None:
+    """Refuse a payload with too many containers.
+
+    Args:
+        data: msgpack.
+        around: containers in it that do not count.
+        counts: note that the limit was reached.
+
+    Raises:
+        Crowded: it has more than ``max_containers``.
+    """
+    most = bounds.max_containers + around
+    if not is_container(data):
+        return
+    first = shape_of(data, most, len(data), FIRST_LOOK)
+    if first.is_whole and first.containers <= most:
+        return
+    if first.containers <= most:
+        # `Raw` and views have no `translate()`.
+        plain = data if isinstance(data, bytes | bytearray) else bytes(data)
+        if most_containers(plain) <= most or shape_of(plain, most, len(plain)).containers <= most:
+            return
+    if counts:
+        bounds.count()
+    raise Crowded(
+        f"it holds more than {bounds.max_containers} lists and dicts, which is `max_containers`: send it in parts, as"
+        " bytes, or in fewer containers, or give the root `limits=tractor.Limits(max_containers=...)`"
+    )
+
+
+def _refuse_items(data: Any) -> None:
+    """Refuse a payload for a type with sets of lists that holds too many.  Raises ValidationError."""
+    if shape_of(data, MAX_ARRAY_KEYS, len(data)).containers > MAX_ARRAY_KEYS:
+        raise ValidationError(
+            f"it holds more than {MAX_ARRAY_KEYS} lists and dicts, and sets of them"
+        )
+
+
+def refuse_keys(data: Any, most: int = 0) -> None:
+    """Refuse msgpack with more than ``most`` dict keys that are lists.  Raises ValidationError."""
+    if shape_of(data, len(data), most).array_keys <= most:
+        return
+    if most:
+        raise ValidationError(f"it holds more than {most} dict keys that are lists or tuples")
+    raise ValidationError(
+        "it holds a dict with a list or tuple as a key, which is taken only where the declared type has it: annotate"
+        " the parameter or the result, or give a payload spec, as in `dict[tuple[int, int], str]`"
+    )
+
+
+_Key: TypeAlias = bool | int | float | str | None
+
+
+def _plain(depth: int) -> Any:
+    """Lists and dicts of numbers and text that nest no deeper."""
+    made: Any = _Key
+    for _ in range(depth):
+        made = Union[_Key, list[made], dict[_Key, made]]  # noqa: UP007 - of types made here
+    return made
+
+
+if TYPE_CHECKING:
+    Plain: TypeAlias = Any
+else:
+    Plain = _plain(DEPTH)
+
+_decode_plain = Decoder(Plain).decode
+
+_refuse_other_keys = JSONEncoder().encode
+"""Raises for a dict whose keys are no text and no numbers, and for values that JSON does not have."""
+
+_ATOMS = frozenset((type(None), bool, int, float, str, bytes))
+
+
+class Bounded:
+    """A msgpack decoder of one type.
+
+    Args:
+        spec: the type.
+        dec_hook: makes what msgspec does not know; see ``msgspec``.
+
+    Attributes:
+        decode: the value in a buffer.  Raises as that of ``msgspec.msgpack.Decoder``; ``ValidationError`` also for a
+            payload beyond the limits.
+
+    Raises:
+        TypeError: a type that msgspec can't decode.
+    """
+
+    __slots__ = ("decode",)
+
+    decode: Callable[[Any], Any]
+
+    def __init__(self, spec: Any = Any, dec_hook: Callable[[type, Any], Any] | None = None) -> None:
+        slow = Decoder(spec, dec_hook=dec_hook).decode
+        keys = _Keys(spec)
+        if keys.is_open and not keys.has_arrays:
+            self.decode = _open_decoder(slow, _closed_decoder(spec, dec_hook), keys.has_sets)
+        else:
+            self.decode = _strict_decoder(slow, keys)
+
+
+def _open_decoder(
+    slow: Callable[[Any], Any], fast: Callable[[Any], Any] | None, has_sets: bool
+) -> Callable[[Any], Any]:
+    """Of a type that takes anything somewhere; ``fast`` decodes all of it that is :data:`Plain`, if it is known."""
+    first = fast or _decode_plain
+    # Looked up once: this is on the way of each message.
+    small, atoms = SMALL, _ATOMS
+
+    def decode(buf: Any) -> Any:
+        if len(buf) <= small:
+            value = slow(buf)
+            if type(value) not in atoms:
+                try:
+                    _refuse_other_keys(value)
+                except Exception:
+                    refuse_keys(buf, 0)
+            return value
+        if len(buf) > COUNTED_ABOVE:
+            refuse_crowded(buf)
+        if not is_container(buf):
+            return slow(buf)
+        if has_sets:
+            _refuse_items(buf)
+        try:
+            value = first(buf)
+        except ValidationError:
+            # Bytes in it, deeper, of another type, or against the rules.
+            refuse_keys(buf, 0)
+            return slow(buf)
+        return slow(buf) if fast is None else value
+
+    return decode
+
+
+_decode_any = Decoder().decode
+
+
+def plain_values(raws: Sequence[Any]) -> list[Any] | None:
+    """Payloads of any type, decoded at once, if all of them are small and none holds another; else ``None``."""
+    try:
+        if type(_decode_any(raws[0])) not in _ATOMS or max(map(len, raws)) > SMALL:
+            return None
+        values = list(map(_decode_any, raws))
+    except Exception:
+        # Told by whoever decodes them one by one.
+        return None
+    return values if _ATOMS.issuperset(map(type, values)) else None
+
+
+def _strict_decoder(slow: Callable[[Any], Any], keys: _Keys) -> Callable[[Any], Any]:
+    """Of a type that says all, or that has dicts keyed by lists."""
+
+    def decode(buf: Any) -> Any:
+        if len(buf) > COUNTED_ABOVE:
+            refuse_crowded(buf)
+        return slow(buf)
+
+    def decode_keys(buf: Any) -> Any:
+        if len(buf) > MAX_ARRAY_KEYS and is_container(buf):
+            if keys.has_sets:
+                _refuse_items(buf)
+            if keys.has_arrays:
+                refuse_keys(buf, MAX_ARRAY_KEYS)
+        return decode(buf)
+
+    return decode_keys if keys.has_arrays or keys.has_sets else decode
+
+
+def _closed_decoder(spec: Any, dec_hook: Any) -> Callable[[Any], Any] | None:
+    """Decodes ``spec`` with :data:`Plain` in place of ``Any``; ``None``: it is not written of plain generics alone."""
+    closed = _closed(spec)
+    try:
+        if closed is spec or _Keys(closed).is_open:
+            return None
+        return Decoder(closed, dec_hook=dec_hook).decode
+    except TypeError:
+        # A union with `Any`, say: several kinds of dicts.
+        return None
+
+
+def _closed(spec: Any) -> Any:
+    if spec is Any:
+        return Plain
+    if spec is list or spec is dict:
+        return list[Plain] if spec is list else dict[_Key, Plain]
+    origin, args = get_origin(spec), get_args(spec)
+    if origin is dict:
+        key, value = args
+        return dict[_Key if key is Any else key, _closed(value)]  # type: ignore[misc]
+    if origin is list:
+        return list[_closed(args[0])]  # type: ignore[misc]
+    if origin in (Union, UnionType):
+        return Union[tuple(map(_closed, args))]  # noqa: UP007 - of types made here
+    return spec
+
+
+class _Keys:
+    """What a type takes as keys of dicts and items of sets.
+
+    Attributes:
+        is_open: somewhere it takes anything.
+        has_arrays: dicts keyed by lists.
+        has_sets: sets of lists.
+    """
+
+    __slots__ = ("_seen", "has_arrays", "has_sets", "is_open")
+
+    def __init__(self, spec: Any) -> None:
+        self.is_open = self.has_arrays = self.has_sets = False
+        self._seen: set[int] = set()
+        try:
+            self._look(inspect.type_info(spec))
+        except Exception:
+            # What msgspec can't describe may be anything.
+            self.is_open = self.has_arrays = True
+
+    def _look(self, root: Any) -> None:
+        left: list[Any] = [root]
+        while left:
+            node = left.pop()
+            if isinstance(node, tuple):
+                left.extend(node)
+            elif isinstance(node, inspect.Type | inspect.Field) and id(node) not in self._seen:
+                self._seen.add(id(node))
+                self._note(node)
+                left.extend(getattr(node, name) for name in node.__struct_fields__)
+
+    def _note(self, node: Any) -> None:
+        if isinstance(node, inspect.AnyType | inspect.CustomType):
+            self.is_open = True
+        elif isinstance(node, inspect.DictType):
+            self.has_arrays |= any(map(_is_array, _members(node.key_type)))
+        elif isinstance(node, inspect.SetType | inspect.FrozenSetType):
+            items = _members(node.item_type)
+            self.has_sets |= any(
+                isinstance(one, inspect.AnyType) or _is_array(one) for one in items
+            )
+
+
+def _members(node: Any) -> tuple[Any, ...]:
+    return node.types if isinstance(node, inspect.UnionType) else (node,)
+
+
+def _is_array(node: Any) -> bool:
+    return isinstance(node, _ARRAYS) or bool(getattr(node, "array_like", False))
+
+
+_ARRAYS = (inspect.CollectionType, inspect.TupleType, inspect.NamedTupleType)
