@@ -64,6 +64,9 @@ _decode_kwargs = msgspec.msgpack.Decoder(dict[str, Any]).decode
 PEERS_TIMEOUT = 3.0
 """Seconds that an ending actor waits for its peers to disconnect."""
 
+SLICE = 200
+"""Tasks that are cancelled in one turn of the loop, where there are many."""
+
 Served = ServedTask | ServedDialog
 
 
@@ -356,14 +359,14 @@ class Actor:
             if chan.dialogs and chan.process is not None:
                 # Every dialog's error is to tell how the process ended.
                 await chan.process.wait_ended()
-            self._drop(chan, lost)
+            await self._drop(chan, lost)
 
     def _is_trusted_with_time(self, chan: Channel) -> bool:
         """Whether a frame of that peer may take any time: the tree's own, and everybody while somebody debugs."""
         own = chan is self.parent_chan or (chan.aid is not None and chan.aid.uid in self.children)
         return own or runtime_vars()._debug_mode
 
-    def _drop(self, chan: Channel, lost: TransportClosed) -> None:
+    async def _drop(self, chan: Channel, lost: TransportClosed) -> None:
         level = log.transport
         if chan.dialogs and not (chan.cancel_called or self.cancel_called):
             # Nobody had said goodbye: what was open ends with it.
@@ -372,7 +375,9 @@ class Actor:
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
         try:
-            chan.lose_dialogs(lost)
+            # Ending a task takes a while: what others wait for is done between two slices.
+            while chan.lose_dialogs(lost, SLICE):
+                await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._intakes.pop(chan, None)
             # There are those who wait for it, shielded.
@@ -445,6 +450,16 @@ class Actor:
         if not self.served:
             self.none_served.unpark_all()
 
+    def note_reset(self, task: Served, cid: int) -> None:
+        """A peer's message has ended what it had asked for; ``cid``: where to tell it.
+
+        Raises:
+            TransportClosed: in the very turn that began it, and too often.
+        """
+        intake = self._intakes.get(task.chan)
+        if intake is not None and task.turn == intake.turn:
+            intake.count_refused(cid)
+
     # -- requests to the runtime ----------------------------------------------------------------------
 
     def _on_runtime_request(self, chan: Channel, msg: Request) -> None:
@@ -514,8 +529,7 @@ class Actor:
         ):
             assert chan.aid is not None
             target.take_cancel(chan.aid.uid, cid)
-            if target.turn == intake.turn:
-                intake.count_refused(cid)
+            self.note_reset(target, cid)
         else:
             if intake.drop_kept(kwargs["cid"]):
                 self._refuse(chan, kwargs["cid"], "a request that was not begun")
@@ -600,8 +614,12 @@ class Actor:
         try:
             await self.hooks.wait_for_repl()
             canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
-            for task in list(self.served):
-                task.take_cancel(canceller, by_actor=True)
+            # What comes meanwhile is refused.
+            for n, task in enumerate(list(self.served), 1):
+                if task in self.served:
+                    task.take_cancel(canceller, by_actor=True)
+                if n % SLICE == 0:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
             # The main task is unwound beside them: a root's block may be what they wait for.
             self.main_scope.cancel()
             while self.served:

@@ -263,6 +263,7 @@ class ServedTask(DialogEnd):
 
     def on_error(self, msg: Error) -> None:
         self.take_cancel(msg.sender or msg.src_uid)
+        self.actor.note_reset(self, self.cid)
 
     def _out_of_grammar(self, msg: MsgType) -> None:
         kind = self.endpoint.kind.value
@@ -276,6 +277,7 @@ class ServedTask(DialogEnd):
         )
         self.lost = True
         self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
+        self.actor.note_reset(self, self.cid)
 
 
 def put_ack(chan: Channel, cid: int, ok: bool = True) -> None:
@@ -379,6 +381,7 @@ class ServedStream(ServedTask):
     def on_stop(self, msg: Stop) -> None:
         """The receiver has closed: nobody reads any more."""
         self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
+        self.actor.note_reset(self, self.cid)
 
 
 class LegacySender:
