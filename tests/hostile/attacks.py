@@ -30,7 +30,6 @@ from raw_peer import (
     STOP,
     YIELD,
     RawPeer,
-    cid_of,
     error,
     frame,
     listen,
@@ -98,8 +97,8 @@ class Attack:
     memory: int = 64 * MIB
     kept: int = 48 * MIB
     maps: int = 300
-    lag: float = 0.5
-    latency: float = 1.0
+    lag: float = 1.0
+    latency: float = 2.0
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -117,7 +116,9 @@ def attack(name: str, **costs: Any) -> Callable[[Callable[[Stage], Facts]], Any]
 
 def start_of(uid: tuple[str, str], cid: int, func: str, **more: Any) -> bytes:
     """The frame of a request to the victim's module."""
-    return frame(start(cid, more.pop("ns", VICTIM), func, more.pop("kwargs", None), uid=uid, **more))
+    return frame(
+        start(cid, more.pop("ns", VICTIM), func, more.pop("kwargs", None), uid=uid, **more)
+    )
 
 
 def odd(count: int, first: int = 1) -> range:
@@ -151,7 +152,7 @@ def pieces(it: Stage) -> Facts:
     return {}
 
 
-@attack("half a frame on each of 100 connections", memory=128 * MIB)
+@attack("half a frame on each of 100 connections", memory=128 * MIB, kept=128 * MIB)
 def halves(it: Stage) -> Facts:
     peers = [it.peer(n) for n in range(100)]
     it.begin()
@@ -311,7 +312,9 @@ for _what in BOMBS:
 LARGE = 1_000_000
 
 
-@attack("1,000 replies of 1 MB at once, not read", memory=600 * MIB)
+@attack(
+    "1,000 replies of 1 MB at once, not read", memory=400 * MIB, kept=128 * MIB, lag=2, latency=3
+)
 def replies_at_once(it: Stage) -> Facts:
     peer = it.peer()
     it.begin()
@@ -321,7 +324,13 @@ def replies_at_once(it: Stage) -> Facts:
     return {}
 
 
-@attack("1,000 replies of 1 MB one after the other, not read", memory=256 * MIB)
+@attack(
+    "1,000 replies of 1 MB one after the other, not read",
+    memory=400 * MIB,
+    kept=128 * MIB,
+    lag=3,
+    latency=4,
+)
 def replies_paced(it: Stage) -> Facts:
     peer = it.peer()
     it.begin()
@@ -352,7 +361,7 @@ def _drained(peer: RawPeer) -> threading.Thread:
     return thread
 
 
-def _flood(it: Stage, data: bytes, before: bytes = b"", seconds: float = 2.0) -> Facts:
+def _flood(it: Stage, data: bytes, before: bytes = b"", seconds: float = 1.0) -> Facts:
     peer = it.peer()
     peer.send_bytes(before)
     _drained(peer)
@@ -390,7 +399,7 @@ def flood_of_calls(it: Stage) -> Facts:
     """By one that takes its replies, so that nothing but its turns bounds it."""
     peer = it.peer()
     it.begin()
-    end = time.monotonic() + 2
+    end = time.monotonic() + 1
     cid = -1
     answered = 0
     while time.monotonic() < end:
@@ -445,7 +454,7 @@ def refused_by_the_runtime(it: Stage) -> Facts:
 def _resets(how: Callable[[int], list[Any]], func: str, kind: str, it: Stage) -> Facts:
     peer = it.peer()
     data = b"".join(
-        start_of(peer.uid, cid, func, kind=kind) + frame(how(cid)) for cid in odd(40_000)
+        start_of(peer.uid, cid, func, kind=kind) + frame(how(cid)) for cid in odd(20_000)
     )
     it.begin()
     peer.pour(data)
@@ -466,13 +475,13 @@ for _how, _reset in {
 }.items():
     for _func, _kind in (("sleep_on", "call"), ("sends_on", "asyncgen"), ("stays", "context")):
         if (_how, _kind) not in (("a stop", "context"),):
-            ATTACKS[f"a {_kind} reset by {_how}, 40,000 times"] = Attack(
+            ATTACKS[f"a {_kind} reset by {_how}, 20,000 times"] = Attack(
                 lambda it, r=_reset, f=_func, k=_kind: _resets(r, f, k, it),  # type: ignore[misc]
                 memory=256 * MIB,
             )
 
 
-@attack("12,000 dialogs that are left at once", memory=600 * MIB, kept=300 * MIB, lag=2, latency=3)
+@attack("12,000 dialogs that are left at once", memory=600 * MIB, kept=300 * MIB, lag=3, latency=6)
 def many_dialogs(it: Stage) -> Facts:
     peers = [it.peer(n) for n in range(3)]
     served = 0

@@ -22,7 +22,9 @@ from tractor.testing import get_rando_addr  # noqa: E402
 
 
 async def measure(names: list[str], tpt: str, directory: Path) -> None:
-    print(f"{'MB':>5} {'kept':>5} {'maps':>6} {'lag':>6} {'call':>5} {'max':>6}  attack (times in ms)")
+    print(
+        f"{'MB':>5} {'kept':>5} {'maps':>6} {'lag':>6} {'call':>5} {'max':>6}  attack (times in ms)"
+    )
     for name in names:
         # Each has a victim of its own: what one leaves must not flatter the next.
         async with open_victim(get_rando_addr(tpt)) as portal:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ep_tree import Tree, in_tree
 
 from tractor.testing import get_rando_addr
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from attacks import ATTACKS, BOMBS
 from stage import Seen, attacked
@@ -41,18 +39,51 @@ def check(name: str, seen: Seen) -> None:
     assert len(seen.latencies) > 1
 
 
+def is_told_of_its_credit(seen: Seen) -> None:
+    assert "sent beyond its credit" in seen.facts["text"]
+
+
+def is_hung_up_on(seen: Seen) -> None:
+    assert seen.facts["closed"]
+    assert seen.limits["max_refused"] == 1
+
+
+def has_its_answers_in_the_end(seen: Seen) -> None:
+    assert seen.facts["answers"] == 1000
+    assert seen.limits["max_unsent"] > 0
+
+
+def is_served_as_far_as_the_limit(seen: Seen) -> None:
+    assert seen.facts["served"] == 3 * 4096
+
+
+def is_refused(seen: Seen) -> None:
+    """A bomb costs its own dialog; the same channel goes on."""
+    assert seen.facts["text"]
+    assert seen.facts.get("value", [8]) == [8]
+
+
+JUDGES: dict[str, Callable[[Seen], None]] = {
+    "a stream of 300,000 messages beyond its credit": is_told_of_its_credit,
+    "a stream of 400 MB beyond its credit": is_told_of_its_credit,
+    "requests that are refused": is_hung_up_on,
+    "requests to the runtime that are refused": is_hung_up_on,
+    "1,000 replies of 1 MB one after the other, not read": has_its_answers_in_the_end,
+    "12,000 dialogs that are left at once": is_served_as_far_as_the_limit,
+    **dict.fromkeys((name for name in ATTACKS if " reset by " in name), is_hung_up_on),
+    **dict.fromkeys((name for name in ATTACKS if name.split()[0] in BOMBS), is_refused),
+}
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 @in_tree
 async def test_an_attack_costs_no_more_than_its_bounds(
-    tree: Tree, name: str, request: pytest.FixtureRequest, tmp_path: Path
+    tree: Tree, name: str, private_dir: Path
 ) -> None:
-    (addr,) = tree.portal.chan.raddr.proto_key, 
-    if addr == "tcp" and not any(part in name for part in ON_TCP):
+    if tree.portal.chan.raddr.proto_key == "tcp" and not any(part in name for part in ON_TCP):
         pytest.skip("the transport has no say in this")
-    if any(name.startswith(bomb) for bomb in BOMBS):
+    if name.split()[0] in BOMBS:
         pytest.skip("bombs are not refused yet")
-    seen = await attacked(tree.portal, name, tmp_path)
+    seen = await attacked(tree.portal, name, private_dir)
     check(name, seen)
-    judge = JUDGES.get(name)
-    if judge is not None:
-        judge(seen)
+    JUDGES.get(name, lambda seen: None)(seen)
