@@ -49,7 +49,7 @@ def is_hung_up_on(seen: Seen) -> None:
 
 
 def has_its_answers_in_the_end(seen: Seen) -> None:
-    assert seen.facts["answers"] == 1000
+    assert seen.facts["answers"] == 300
     assert seen.limits["max_unsent"] > 0
 
 
@@ -68,7 +68,7 @@ JUDGES: dict[str, Callable[[Seen], None]] = {
     "a stream of 400 MB beyond its credit": is_told_of_its_credit,
     "requests that are refused": is_hung_up_on,
     "requests to the runtime that are refused": is_hung_up_on,
-    "1,000 replies of 1 MB one after the other, not read": has_its_answers_in_the_end,
+    "300 replies of 1 MB one after the other, not read": has_its_answers_in_the_end,
     "12,000 dialogs that are left at once": is_served_as_far_as_the_limit,
     **dict.fromkeys((name for name in ATTACKS if " reset by " in name), is_hung_up_on),
     **dict.fromkeys((name for name in ATTACKS if name.split()[0] in BOMBS), is_refused),

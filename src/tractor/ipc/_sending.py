@@ -342,6 +342,8 @@ class FrameSender:
                 self._out = bytearray()
             done = taken = self.io.send_nowait(list(sealed))
         except OSError as exc:
+            # Its frames hold what was to be sent.
+            exc.__traceback__ = None
             raise self._mute("the connection broke while sending", exc) from exc
         self._sealed_size -= done
         while done:
@@ -387,7 +389,11 @@ class FrameSender:
             self._closed_by = error
             # Now, not when the last reference goes: it may be much.
             self._dropped = self.unsent > 0
-            self._out = bytearray()
+            # In place: a frame of the error's traceback may know it.
+            try:
+                self._out.clear()
+            except BufferError:
+                self._out = bytearray()
             self._sealed.clear()
             self._sealed_size = 0
         self._wake_flusher()
