@@ -33,7 +33,15 @@ GRACE = 2.5
 NOBODY = 61_616
 """A user that has no processes."""
 
-SILENT = ("", "EOFError", "Cancelled", "KeyError", "AssertionError", "InternalError", "EndOfChannel")
+SILENT = (
+    "",
+    "EOFError",
+    "Cancelled",
+    "KeyError",
+    "AssertionError",
+    "InternalError",
+    "EndOfChannel",
+)
 """Boxed types that tell a user nothing."""
 
 
@@ -242,7 +250,7 @@ def table(backends: list[str], names: list[str], count: int, values: list[int], 
         for backend in backends:
             for name in names:
                 chosen = values or values_of(name, backend, count)
-                ends = list(pool.map(lambda v, n=name, b=backend: run(n, v, b), chosen))  # type: ignore[misc]
+                ends = list(pool.map(lambda v, n=name, b=backend: run(n, v, b), chosen))
                 kinds = Counter(e.kind + (", things left" if e.left else "") for e in ends)
                 types = Counter(error["type"] for e in ends for error in e.errors)
                 span = f"{chosen[0]} .. {chosen[-1]}"

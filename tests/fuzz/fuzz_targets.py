@@ -50,7 +50,7 @@ def split(data: bytes) -> tuple[bytes, bytes]:
 
 def plain_frames(data: bytes) -> tuple[list[bytes], bool]:
     """The frames of a stream, cut in the plainest way, and whether one is announced that is too large."""
-    found = []
+    found: list[bytes] = []
     while len(data) >= 4:
         (size,) = struct.unpack_from("<I", data)
         if size > MAX_FRAME:

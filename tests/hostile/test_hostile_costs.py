@@ -86,4 +86,5 @@ async def test_an_attack_costs_no_more_than_its_bounds(
         pytest.skip("bombs are not refused yet")
     seen = await attacked(tree.portal, name, private_dir)
     check(name, seen)
-    JUDGES.get(name, lambda seen: None)(seen)
+    if judge := JUDGES.get(name):
+        judge(seen)

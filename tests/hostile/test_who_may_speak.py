@@ -226,19 +226,19 @@ def test_a_peer_registers_for_itself_alone(proto: str, what: str) -> None:
             (addr,) = await portal.run(ep_victim.where)
             root = tuple(tractor.current_actor().accept_addr)
             elsewhere = ["127.0.0.1", 1]
-            kwargs: dict[str, Any] = {
+            of: dict[str, dict[str, Any]] = {
                 "unregister_actor": {"uid": uid},
                 "register_actor": {"uid": uid, "addr": elsewhere},
                 "delete_addr": {"addr": addr},
-            }[what]
+            }
             await trio.to_thread.run_sync(
                 claim,
                 root,
                 ("intruder", "1" * 32),
-                lambda peer: peer.call(1, "self", what, **kwargs),
+                lambda peer: peer.call(1, "self", what, **of[what]),
             )
             async with tractor.find_actor("child") as found:
-                assert found is not None
+                assert isinstance(found, tractor.Portal)
                 assert await found.run(ep_peer.ping) == "pong"
                 assert ep_peer.peer_uid(found) == uid
             await portal.cancel_actor()

@@ -366,7 +366,7 @@ class Channel:
         self._closed = True
         self._transport.abort()
 
-    def lose_dialogs(self, exc: TransportClosed, most: int) -> bool:
+    def lose_dialogs(self, exc: TransportClosed, most: float = math.inf) -> bool:
         """End dialogs, at most so many, because the connection is gone; whether there are more."""
         while self.dialogs and most > 0:
             _, dialog = self.dialogs.popitem()
