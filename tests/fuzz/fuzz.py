@@ -1,14 +1,13 @@
 """Coverage-guided fuzzing of what decodes a peer's bytes, by Atheris (Linux, CPython 3.11 to 3.13).
 
 ``make fuzz ARGS='frames --seconds 600'``; without a name all targets, one after the other.  A finding is written to
-``tests/fuzz/corpus/<target>/``, where the suite runs it from then on.  ``--merge`` reduces that directory to inputs
-that add coverage.
+``tests/fuzz/corpus/<target>/``, where the suite runs it from then on.  Small inputs that reached something new are kept
+there, too, when they were copied from the directory that ``--keep`` names.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,32 +50,17 @@ def run(name: str, seconds: int, out: Path) -> int:
     return subprocess.run(command).returncode
 
 
-def merge(name: str) -> int:
-    """Reduce a corpus to the inputs that add coverage."""
-    corpus = CORPUS / name
-    with tempfile.TemporaryDirectory(dir=HERE) as directory:
-        command = [sys.executable, __file__, "--inside", name, "-merge=1", directory, str(corpus)]
-        status = subprocess.run(command).returncode
-        if status == 0:
-            shutil.rmtree(corpus)
-            shutil.copytree(directory, corpus)
-    return status
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="TARGET", help=", ".join(NAMES))
     parser.add_argument("--seconds", type=int, default=600, help="for each (default 600)")
     parser.add_argument("--keep", type=Path, help="a new directory for all inputs that were found")
-    parser.add_argument("--merge", action="store_true", help="only reduce the kept corpus")
     if sys.argv[1:2] == ["--inside"]:
         fuzz(sys.argv[2], sys.argv[3:])
     args = parser.parse_args()
     names = args.names or NAMES
     if unknown := set(names) - set(NAMES):
         parser.error(f"no such targets: {sorted(unknown)}; there are: {', '.join(NAMES)}")
-    if args.merge:
-        return max(merge(name) for name in names)
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) if args.keep is None else args.keep
         out.mkdir(exist_ok=True)

@@ -228,7 +228,9 @@ def collisions(bits: int = 15) -> bytes:
     """A map whose keys are arrays of -1 and -2, which all have one hash: 0.6 MB."""
     keys = itertools.product(b"\xff\xfe", repeat=bits)
     head = bytes([0x90 | bits])
-    return b"\xdf" + (1 << bits).to_bytes(4, "big") + b"".join(head + bytes(k) + b"\0" for k in keys)
+    return (
+        b"\xdf" + (1 << bits).to_bytes(4, "big") + b"".join(head + bytes(k) + b"\0" for k in keys)
+    )
 
 
 def containers(count: int = 20_000_000) -> bytes:
