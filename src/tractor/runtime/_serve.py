@@ -123,7 +123,8 @@ class ServedTask(DialogEnd):
     """Base of the callee's side: a task in its own scope, cancelled on request, acknowledged at its end.
 
     Everything that it sends at its end is put without waiting, so that neither cancellation nor a slow peer can
-    keep the end from being told.
+    keep the end from being told.  Before that, while it can still be cancelled, a result waits for a peer that has
+    ``max_unsent`` bytes of replies to take.
     """
 
     __slots__ = (
