@@ -23,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills frozen docs news clean
+.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn kill-storm shm-storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
 
 help:
-	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | frozen | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -90,6 +90,16 @@ shm-storm: $(VENV)/.stamp-dev
 
 chaos: $(VENV)/.stamp-dev
 	$(BIN)/python tests/chaos/chaos.py $(ARGS)
+
+hostile: $(VENV)/.stamp-dev
+	$(BIN)/python tests/hostile/figures.py $(ARGS)
+
+fuzz: $(VENV)/.stamp-dev
+	$(PIP) 'atheris>=3.0'
+	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
+
+faults: $(VENV)/.stamp-dev
+	$(BIN)/python tests/faults/faults.py $(ARGS)
 
 debug-matrix: $(VENV)/.stamp-dev
 	$(BIN)/python tests/devx/pty_matrix.py $(ARGS)

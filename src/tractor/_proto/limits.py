@@ -22,7 +22,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         frame_progress: seconds without a byte of a frame that has begun, from a peer that is neither this actor's
             parent nor its child.  The channel is closed.  Not in debug mode.
         max_unsent: bytes of replies and final messages of a channel that its peer does not take.  Requests that come
-            then are kept, and begun when half is sent; at four times the number the channel is closed.
+            then are kept, and begun when half is sent, and results that are ready wait, cancellable; at four times the
+            number, of what can't wait, the channel is closed.
         max_served: dialogs of one channel that are served at a time.  A caller's calls beyond it wait on its own side;
             contexts, streams, and callers that do not wait get ``ActorBusy``.
         max_served_total: the same for all channels of an actor.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import trio
 
 import tractor.devx.debug as debug
 from tractor import log as _log
-from tractor._errors import TransportClosed
+from tractor._errors import RuntimeFailure, TransportClosed
 from tractor._util._groups import collapse_eg
 from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
 from tractor.ipc._chan import Channel
@@ -30,7 +32,25 @@ LIMIT = 2.0
 SHARE = 0.75
 """Of an actor's time, what each of those that it asks has: so that it still answers itself when they don't."""
 
+MOST_AT_A_TIME = 64
+"""Pictures that an actor makes for others at a time."""
+
 Uid = tuple[str, str]
+
+
+@dataclass
+class _Making:
+    """The pictures that an actor makes now, one after the other."""
+
+    count: int = 0
+    turn: trio.Lock = field(default_factory=trio.Lock)
+
+
+_making: WeakKeyDictionary[Actor, _Making] = WeakKeyDictionary()
+
+
+def _making_in(actor: Actor) -> _Making:
+    return _making.setdefault(actor, _Making())
 
 
 async def tree_picture(limit: float = LIMIT) -> str:
@@ -54,15 +74,26 @@ async def tree_record(limit: float = LIMIT) -> ActorPicture:
 
 
 def serve_tree(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-    """The request ``self:_tree(limit, up)``: this actor and those below; with ``up`` the whole tree it is in."""
+    """The request ``self:_tree(limit, up)``: this actor and those below; with ``up`` the whole tree it is in.
+
+    Raises:
+        RuntimeFailure: it makes too many for others already.
+    """
     limit = min(max(float(kwargs.get("limit", LIMIT)), 0.0), 60.0)
     gather = _from_the_root if kwargs.get("up") else _downwards
+
+    making = _making_in(actor)
+    if making.count >= MOST_AT_A_TIME:
+        raise RuntimeFailure(f"{making.count} pictures of the tree are being made here already")
+    making.count += 1
 
     async def answer() -> None:
         try:
             put_return(chan, cid, msgspec.to_builtins(await gather(actor, limit)))
         except Exception as exc:
             relay_error(actor, chan, cid, exc)
+        finally:
+            making.count -= 1
 
     actor.io_nursery.start_soon(answer, name="tree picture")
 
@@ -82,7 +113,10 @@ async def _from_the_root(actor: Actor, limit: float) -> ActorPicture:
 
 
 async def _downwards(actor: Actor, limit: float) -> ActorPicture:
-    picture = picture_of(actor)
+    async with _making_in(actor).turn:
+        picture = picture_of(actor)
+        # That takes milliseconds: however many are asked for, others run in between.
+        await trio.lowlevel.checkpoint()
     records = list(actor.children.values())
     found: list[ActorPicture | None] = [None] * len(records)
 

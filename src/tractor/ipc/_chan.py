@@ -373,12 +373,14 @@ class Channel:
         self._closed = True
         self._transport.abort()
 
-    def lose_dialogs(self, exc: TransportClosed) -> None:
-        """End every dialog, because the connection is gone."""
-        while self.dialogs:
+    def lose_dialogs(self, exc: TransportClosed, most: float = math.inf) -> bool:
+        """End dialogs, at most so many, because the connection is gone; whether there are more."""
+        while self.dialogs and most > 0:
             _, dialog = self.dialogs.popitem()
             dialog.on_lost(exc)
+            most -= 1
         self._may_call.unpark_all()
+        return bool(self.dialogs)
 
     async def __aenter__(self) -> Channel:
         return self

@@ -80,6 +80,9 @@ class FrameSender:
         # Called after a write with no more than `drain_mark` bytes left.
         self.on_drained: Callable[[], None] | None = None
         self.drain_mark = 0
+        # With more bytes than this unsent replies wait: in `wait_drained()`, until no more than `drain_mark` are left.
+        self.hold_above = math.inf
+        self._held = trio.lowlevel.ParkingLot()
         # More bytes than this of what `put()` takes without waiting end the connection.
         self.abort_above = math.inf
         # Who waits for bytes to leave; woken after every write of a rest and at the end.
@@ -231,6 +234,11 @@ class FrameSender:
         while self.unsent > HIGH_WATER and self._closed_by is None:
             await self._written.park()
 
+    async def wait_drained(self) -> None:
+        """Where more than ``hold_above`` bytes wait to leave: wait until few do, or the connection is gone."""
+        while self.unsent > self.hold_above and self._closed_by is None:
+            await self._held.park()
+
     async def flush(self) -> None:
         """Write until nothing waits to leave.
 
@@ -271,12 +279,13 @@ class FrameSender:
                     # Nothing gathered during the last turn: the burst is over.
                     self._corked = False
                     self._may_write_alone = True
+                    # Somebody else may have written the last of it.
+                    self._note_drained()
                     await self._park_flusher()
                     continue
                 if self._write_some():
                     self._written.unpark_all()
-                    if self.on_drained is not None and self.unsent <= self.drain_mark:
-                        self.on_drained()
+                    self._note_drained()
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._wait_writable()
@@ -286,6 +295,13 @@ class FrameSender:
             self._flusher = None
             self._corked = False
             self._written.unpark_all()
+
+    def _note_drained(self) -> None:
+        if self.unsent <= self.drain_mark:
+            if self._held:
+                self._held.unpark_all()
+            if self.on_drained is not None:
+                self.on_drained()
 
     async def _park_flusher(self) -> None:
         def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
@@ -337,6 +353,8 @@ class FrameSender:
                 self._out = bytearray()
             done = taken = self.io.send_nowait(list(sealed))
         except OSError as exc:
+            # Its frames hold what was to be sent.
+            exc.__traceback__ = None
             raise self._mute("the connection broke while sending", exc) from exc
         self._sealed_size -= done
         while done:
@@ -382,11 +400,16 @@ class FrameSender:
             self._closed_by = error
             # Now, not when the last reference goes: it may be much.
             self._dropped = self.unsent > 0
-            self._out = bytearray()
+            # In place: a frame of the error's traceback may know it.
+            try:
+                self._out.clear()
+            except BufferError:
+                self._out = bytearray()
             self._sealed.clear()
             self._sealed_size = 0
         self._wake_flusher()
         self._written.unpark_all()
+        self._held.unpark_all()
         return error
 
     def _gone(self) -> TransportClosed:

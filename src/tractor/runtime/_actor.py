@@ -85,6 +85,9 @@ PARENT_REQUESTS = frozenset({"_dump_stacks"})
 ProcessId: TypeAlias = tuple[int, float | None]
 """A pid, and when the process started, in seconds after the machine's boot; ``None``: unknown."""
 
+SLICE = 200
+"""Tasks that are cancelled in one turn of the loop, where there are many."""
+
 Served = ServedTask | ServedDialog
 
 
@@ -400,7 +403,7 @@ class Actor:
             if chan.dialogs and chan.process is not None:
                 # Every dialog's error is to tell how the process ended.
                 await chan.process.wait_ended()
-            self._drop(chan, lost)
+            await self._drop(chan, lost)
 
     def _identify(self, chan: Channel) -> bool:
         """See whether a child of this actor is at the other end; ``False``: it says so, and can't prove it.
@@ -430,7 +433,7 @@ class Actor:
         own = chan is self.parent_chan or self.child_at(chan) is not None
         return own or runtime_vars()._debug_mode
 
-    def _drop(self, chan: Channel, lost: TransportClosed) -> None:
+    async def _drop(self, chan: Channel, lost: TransportClosed) -> None:
         level = log.transport
         if chan.dialogs and not (chan.cancel_called or self.cancel_called):
             # Nobody had said goodbye: what was open ends with it.
@@ -439,7 +442,9 @@ class Actor:
             "the channel to %s ended with %d open dialogs: %s", chan.peer, len(chan.dialogs), lost
         )
         try:
-            chan.lose_dialogs(lost)
+            # Ending a task takes a while: what others wait for is done between two slices.
+            while chan.lose_dialogs(lost, SLICE):
+                await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._intakes.pop(chan, None)
             # There are those who wait for it, shielded.
@@ -511,6 +516,16 @@ class Actor:
             intake.ended()
         if not self.served:
             self.none_served.unpark_all()
+
+    def note_reset(self, task: Served, cid: int) -> None:
+        """A peer's message has ended what it had asked for; ``cid``: where to tell it.
+
+        Raises:
+            TransportClosed: in the very turn that began it, and too often.
+        """
+        intake = self._intakes.get(task.chan)
+        if intake is not None and task.turn == intake.turn:
+            intake.count_refused(cid)
 
     # -- requests to the runtime ----------------------------------------------------------------------
 
@@ -592,8 +607,7 @@ class Actor:
         ):
             assert chan.aid is not None
             target.take_cancel(chan.aid.uid, cid)
-            if target.turn == intake.turn:
-                intake.count_refused(cid)
+            self.note_reset(target, cid)
         else:
             if intake.drop_kept(kwargs["cid"]):
                 self._refuse(chan, kwargs["cid"], "a request that was not begun")
@@ -681,8 +695,12 @@ class Actor:
         try:
             await self.hooks.wait_for_repl()
             canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
-            for task in list(self.served):
-                task.take_cancel(canceller, by_actor=True)
+            # What comes meanwhile is refused.
+            for n, task in enumerate(list(self.served), 1):
+                if task in self.served:
+                    task.take_cancel(canceller, by_actor=True)
+                if n % SLICE == 0:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
             # The main task is unwound beside them: a root's block may be what they wait for.
             self.main_scope.cancel()
             while self.served:

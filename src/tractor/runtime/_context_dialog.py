@@ -303,6 +303,8 @@ class ContextDialog:
             self._canceller = self._canceller or msg.src_uid
             self._set_port_error(exc)
             self._scope.cancel()
+            # Only `ServedDialog`s are on that side.
+            self._actor.note_reset(self, self._cid)  # type: ignore[arg-type]
 
     def _violated(self, msg: MsgType | None, state: ContextState) -> None:
         """A message out of grammar: this dialog is over, no other is harmed."""

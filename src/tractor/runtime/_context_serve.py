@@ -53,13 +53,18 @@ class ServedDialog(ContextDialog):
         """Run the endpoint as this task, tell the opener how it ended, acknowledge cancel requests."""
         self._task = trio.lowlevel.current_task()
         current_dialog.set(self)
+        transport = self._chan.transport
         try:
             with self._scope:
                 try:
+                    if transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
                     kwargs = decode_arguments(given, endpoint.conversions, endpoint.name, self._cid)
                     del given
                     value = await endpoint.fn(**{str(endpoint.param): self}, **kwargs)
                     self._actor.end_if_copy()
+                    if transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
                     self._report_return(value)
                 except BaseException as exc:
                     self._actor.end_if_copy(exc)

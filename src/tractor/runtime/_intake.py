@@ -1,9 +1,11 @@
 """What a peer may ask for at a time: requests that are begun, kept, refused, or too many.
 
-Theory of operation.  Replies are put without waiting, so that nothing can keep them from being told.  Their memory is
-bounded here instead, at the other end of the chain: a peer that does not take its replies gets no new request begun.
-Requests that arrive meanwhile are kept, undecoded, and everything else is still read: two actors that both stand at
-this limit therefore never wait for each other.  When half has been sent the kept ones are begun, in order.
+Theory of operation.  The end of a dialog is put without waiting, so that nothing can keep it from being told.  Its
+memory is bounded elsewhere: a peer that does not take its replies gets no new request begun.  Requests that arrive
+meanwhile are kept, undecoded, and everything else is still read: two actors that both stand at this limit therefore
+never wait for each other.  When half has been sent the kept ones are begun, in order.  Those that were begun together,
+before any of them had replied, wait in their own tasks (``FrameSender.wait_drained``): before the endpoint runs, and
+with its value.  A cancellation, or the end of the channel, ends that wait as it ends the endpoint.
 
 A peer knows from the handshake how many dialogs are served for it at a time, and holds back its own calls beyond
 that.  So a refusal (:class:`~tractor.ActorBusy`) meets those that can't wait, and peers that don't keep to it.
@@ -75,6 +77,7 @@ class Intake:
         self.turn = 0
         transport = chan.transport
         transport.drain_mark = limits.max_unsent // 2
+        transport.hold_above = limits.max_unsent
         transport.on_drained = self._resume
         transport.abort_above = 4 * limits.max_unsent
 

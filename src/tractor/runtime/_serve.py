@@ -123,7 +123,8 @@ class ServedTask(DialogEnd):
     """Base of the callee's side: a task in its own scope, cancelled on request, acknowledged at its end.
 
     Everything that it sends at its end is put without waiting, so that neither cancellation nor a slow peer can
-    keep the end from being told.
+    keep the end from being told.  Before that, while it can still be cancelled, a result waits for a peer that has
+    ``max_unsent`` bytes of replies to take.
     """
 
     __slots__ = (
@@ -263,6 +264,7 @@ class ServedTask(DialogEnd):
 
     def on_error(self, msg: Error) -> None:
         self.take_cancel(msg.sender or msg.src_uid)
+        self.actor.note_reset(self, self.cid)
 
     def _out_of_grammar(self, msg: MsgType) -> None:
         kind = self.endpoint.kind.value
@@ -276,6 +278,7 @@ class ServedTask(DialogEnd):
         )
         self.lost = True
         self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
+        self.actor.note_reset(self, self.cid)
 
 
 def put_ack(chan: Channel, cid: int, ok: bool = True) -> None:
@@ -293,8 +296,13 @@ class ServedCall(ServedTask):
 
     async def perform(self) -> None:
         """Call, and return the value."""
+        transport = self.chan.transport
+        if transport.unsent > transport.hold_above:
+            await transport.wait_drained()
         value = await self.endpoint.fn(**self.arguments())
         self.actor.end_if_copy()
+        if transport.unsent > transport.hold_above:
+            await transport.wait_drained()
         declared = self.endpoint.conversions.result
         if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)
@@ -374,6 +382,7 @@ class ServedStream(ServedTask):
     def on_stop(self, msg: Stop) -> None:
         """The receiver has closed: nobody reads any more."""
         self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
+        self.actor.note_reset(self, self.cid)
 
 
 class LegacySender:
