@@ -306,6 +306,9 @@ for _what in BOMBS:
             lambda it, run=_run, what=_what: run(what, it),  # type: ignore[misc]
             memory=256 * MIB,
             kept=128 * MIB,
+            # A million containers are counted, one by one.
+            lag=10,
+            latency=10,
         )
 
 
