@@ -39,7 +39,7 @@ messages = st.one_of(
     st.builds(types.Stop, cid),
     st.builds(types.Return, cid, plain),
     st.builds(types.CancelAck, cid, st.booleans()),
-    st.builds(types.Credit, cid, st.integers(0, 1000)),
+    st.builds(types.Credit, cid, st.integers(0, 1000), cid),
     st.builds(
         types.Error,
         src_uid=uid,

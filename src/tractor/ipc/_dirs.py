@@ -46,7 +46,7 @@ def get_runtime_dir(subdir: str | PurePath | None = None) -> Path:
     """
     parts = _checked_parts(subdir)
     path = runtime_dir_path()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_missing_dirs(path.parent)
     _check_way_to(path)
     ensure_private_dir(path)
     for part in parts:

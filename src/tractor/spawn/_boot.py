@@ -35,6 +35,7 @@ __all__ = [
     "open_boot_pipe",
     "read_boot_record",
     "release_all_lifelines",
+    "require_descriptors",
     "restore_stderr",
 ]
 
@@ -206,6 +207,17 @@ def restore_stderr(record: BootRecord) -> None:
 def dup_above_stdio(fd: int) -> int:
     """A close-on-exec duplicate whose number is none of 0, 1, 2."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def require_descriptors(number: int) -> None:
+    """Return where that many more descriptors can be opened.  Raises OSError."""
+    opened: list[int] = []
+    try:
+        for _ in range(number):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def move_above_stdio(fd: int) -> int:

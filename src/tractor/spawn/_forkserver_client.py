@@ -21,6 +21,7 @@ from tractor._util._proc_stat import pid_alive, process_start_time
 from tractor._util._stdio import to_hand_down
 from tractor.runtime._state import current_actor
 
+from ._boot import require_descriptors
 from ._command import with_path
 from ._exit_watch import ExitWatch
 from ._forked import UNKNOWN_STATUS
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 PRELOADED = ["tractor._child", "tractor.spawn._mp"]
+
+NEEDED_FDS = 5
+"""Descriptors that it takes to speak to the fork server: a socket and two pipes."""
 
 STOP_TIMEOUT = 1.0
 """Seconds that a fork server may take to end by itself."""
@@ -88,6 +92,8 @@ class ForkServerClient:
             with held_off():
                 server.ensure_running()
             self._pid = server._forkserver_pid
+        # Where its second pipe can't be made, multiprocessing leaves the first one open.
+        require_descriptors(NEEDED_FDS)
         status_fd, data_fd = server.connect_to_new_process(fds)
         try:
             # It waits for its data: the process that is looked at by this number is the one meant.
