@@ -57,18 +57,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+def _ask(name: str, peer: RawPeer) -> Message:
+    return peer.call(1, "self", name, **ARGUMENTS[name])
+
+
 @pytest.mark.parametrize("whose", ["the child's", "one that nobody has"])
-@pytest.mark.parametrize("name", CHILDS_ALONE)
-def test_what_is_the_childs_to_say_is_refused(reg_addr: Any, name: str, whose: str) -> None:
+def test_what_is_the_childs_to_say_is_refused(reg_addr: Any, whose: str) -> None:
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr], loglevel="critical") as an:
             portal = await an.start_actor("child", enable_modules=["ep_victim", "ep_peer"])
             uid = ep_peer.peer_uid(portal) if whose == "the child's" else ("child", "f" * 32)
             root = tuple(tractor.current_actor().accept_addr)
-            answer = await trio.to_thread.run_sync(
-                claim, root, uid, lambda peer: peer.call(1, "self", name, **ARGUMENTS[name])
-            )
-            assert refused(answer), answer
+            for name in CHILDS_ALONE:
+                work = functools.partial(_ask, name)
+                answer = await trio.to_thread.run_sync(claim, root, uid, work)
+                assert refused(answer), (name, answer)
             assert await portal.run(ep_peer.ping) == "pong"
             await portal.cancel_actor()
 

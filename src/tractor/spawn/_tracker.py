@@ -124,6 +124,7 @@ def forget_tracker() -> None:
         sys.meta_path.remove(_hook)
 
 
+@trio.lowlevel.enable_ki_protection
 async def share_tracker(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """In a root: have a pipe for :func:`tracker_fd`, and start the tracker once something is written; until cancelled.
 
