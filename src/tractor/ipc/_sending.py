@@ -124,7 +124,7 @@ class FrameSender:
             elif not self._corked:
                 self._corked = True
                 self._wake_flusher()
-            if self.unsent > self.abort_above:
+            if (self._out or self._sealed) and self.unsent > self.abort_above:
                 what = f"{self.unsent} bytes of replies were not taken by the peer"
                 self._fail(what, MessagingError(what))
         return size
@@ -318,14 +318,16 @@ class FrameSender:
 
     def write_now(self) -> None:
         """Write what was put, as far as the pipe takes it now; the flusher writes the rest.  Never raises."""
-        if self._flusher is None or self._blocked or not self.unsent or self._closed_by is not None:
+        if self._flusher is None or self._blocked or self._closed_by is not None:
+            return
+        if not (self._out or self._sealed):
             return
         try:
             self._write_some()
         except TransportClosed:
             # The reader delivers what has arrived, meets the same end and tells every dialog.
             return
-        if self.unsent:
+        if self._out or self._sealed:
             self._corked = True
             self._wake_flusher()
 

@@ -206,12 +206,16 @@ class MsgpackTransport(FrameSender):
             if self._closed_by is not None:
                 await trio.lowlevel.checkpoint()
                 return self._last_bytes()
+            begun = self._frames.pending
             if self._may_have_more:
                 await trio.lowlevel.checkpoint()
-            else:
+            elif begun:
                 await self._wait_readable()
-            want = CHUNK if self._may_have_more or self._frames.pending else FIRST_CHUNK
-            want = max(want, min(self._frames.missing(), 16 * CHUNK))
+            else:
+                await io.wait_readable()
+            want = CHUNK if self._may_have_more or begun else FIRST_CHUNK
+            if begun:
+                want = max(want, min(self._frames.missing(), 16 * CHUNK))
             while (data := io.recv_nowait(want)) is None:
                 await self._wait_readable()
         except OSError as exc:

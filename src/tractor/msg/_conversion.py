@@ -179,15 +179,16 @@ def decode_arguments(raw: Raw, known: Conversions, name: str, cid: int | None) -
         given = _raw_arguments(raw)
     except Exception as exc:
         raise undecodable_arguments(name, exc, cid) from exc
-    rest = known.rest
-    return {
-        key: _decode_one(value, known.arguments.get(key, rest), key, name, cid)
-        for key, value in given.items()
-    }
-
-
-def _decode_one(raw: Raw, to: Converter | None, key: str, name: str, cid: int | None) -> Any:
-    return decode_argument(raw, to, f"the argument {key!r}", name, cid)
+    arguments, rest = known.arguments, known.rest
+    values = {}
+    for key, value in given.items():
+        to = arguments.get(key, rest)
+        try:
+            values[key] = any_value(value) if to is None else to.decode(value)
+        except Exception:
+            # Once more, for its error, and on a stack that is deep enough.
+            values[key] = decode_argument(value, to, f"the argument {key!r}", name, cid)
+    return values
 
 
 def decode_argument(

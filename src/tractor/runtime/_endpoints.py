@@ -9,7 +9,7 @@ import enum
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from types import CodeType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, Union, get_args, get_origin, overload
 
 import msgspec
@@ -360,6 +360,9 @@ def static_attribute(module: Any, path: str) -> Any:
     Raises:
         LookupError: it leads to nothing; the text says where.
     """
+    if type(module) is ModuleType and type(found := module.__dict__.get(path)) is FunctionType:
+        # Most are just that.
+        return found
     *classes, name = path.split(".")
     try:
         spaces: list[Mapping[str, Any]] = [vars(module)]
