@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import ep_trionics
 import pytest
@@ -59,6 +59,26 @@ def test_where_the_bug_is_it_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert patches.apply_all() == {"wakeup_socketpair_drain": True}
     wakeup_socketpair_drain.apply()
     assert Pair.drain is fixed
+
+
+def test_the_fix_needs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poor:
+        """A socket of a process that is out of memory."""
+
+        asked: ClassVar[list[int]] = []
+
+        def recv(self, size: int) -> bytes:
+            self.asked.append(size)
+            raise MemoryError
+
+    pair = Pair.__new__(Pair)
+    pair.wakeup_sock = Poor()  # type: ignore[assignment]
+    monkeypatch.setattr(Pair, "drain", spinning_drain)
+    with pytest.raises(MemoryError):
+        pair.drain()
+    assert patches.apply_all() == {"wakeup_socketpair_drain": True}
+    pair.drain()
+    assert max(Poor.asked[1:]) < 1024
 
 
 def test_where_it_is_not_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

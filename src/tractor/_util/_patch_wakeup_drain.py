@@ -5,6 +5,10 @@ as happens to a run whose descriptors were closed under it around a fork, ``recv
 at once, for ever: the whole run spins there, and neither a cancellation nor a deadline is looked at
 again.  The fix ends the drain at ``b""``.  Such a run still polls its dead pair, but between other
 tasks, so it can be cancelled and end.
+
+The drain also asks for a buffer of 64 KiB.  Where that is not to be had, ``MemoryError`` ends the task that runs the
+callbacks of other threads, and the run waits for ever at its end.  The fix asks for a few bytes, which is what
+the pair holds, and leaves what it can't read for the next time.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ from trio._core import _wakeup_socketpair
 NAME: Final = "wakeup_socketpair_drain"
 
 READS_BEFORE_GIVING_UP = 8
+
+READ: Final = 64
+"""Bytes; trio sets the pair's buffers so small that it never holds many more."""
 
 _marker = "_tractor_drain_ends"
 
@@ -81,8 +88,8 @@ def is_needed() -> bool:
 
 
 def _drain(self: Any) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while self.wakeup_sock.recv(2**16):
+    with contextlib.suppress(BlockingIOError, MemoryError):
+        while self.wakeup_sock.recv(READ):
             pass
 
 
