@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,18 @@ import pytest
 
 PROGRAM = Path(__file__).parent / "endpoints" / "ep_process_prog.py"
 LIMIT = 60
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FRESH_TMP = "mount -t tmpfs none /tmp"
+if ROOT.is_relative_to("/tmp"):
+    # That hides the checkout: it is put back.
+    AT = shlex.quote(str(ROOT))
+    FRESH_TMP = f"""
+mount -t tmpfs none /mnt; mkdir /mnt/kept; mount --bind {AT} /mnt/kept
+{FRESH_TMP}
+mkdir -p {AT}; mount --bind /mnt/kept {AT}
+"""
 
 EVERY_METHOD = pytest.mark.parametrize(
     "method",
@@ -234,7 +247,7 @@ def unshared(*args: str, script: str = "", first: bool = True) -> subprocess.Com
     """Run a program as the first process of a namespace; ``script``: shell commands before it."""
     flags = ["--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
     last = "exec " if first else ""
-    shell = f'mount -t tmpfs none /tmp\n{script}\n{last}"$0" "$@"'
+    shell = f'{FRESH_TMP}\n{script}\n{last}"$0" "$@"'
     command = ["unshare", *flags, "bash", "-ec", shell, sys.executable, str(PROGRAM), *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
 
