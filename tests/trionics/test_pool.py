@@ -27,9 +27,12 @@ from ep_supervise_tools import alive, run, until, until_exists
 
 import tractor
 from tractor.trionics import WorkerDied, WorkerPool, open_worker_pool
-from tractor.trionics._pool_jobs import Call, Job, Pace, State
+from tractor.trionics._pool_jobs import Call, Job, Pace, State, call_of
+from tractor.trionics._pool_messages import NotRun
 
 FORKED = "main_thread_forkserver"
+
+NOBODY: Any = None
 
 
 @asynccontextmanager
@@ -284,6 +287,25 @@ def test_an_idle_worker_gets_what_waits_behind_a_long_job(tmp_path: Path) -> Non
             assert len(warm) == 1000
             items = [marker, *[""] * 20, f"+{marker}"]
             assert [v async for v in pool.map(ep_pool.wait_for, items)] == items
+
+    run(main)
+
+
+def test_an_idle_worker_asks_again_where_it_was_asked_too_early() -> None:
+    async def main() -> None:
+        async with forked_pool(2) as pool:
+            await trio.testing.wait_all_tasks_blocked()
+            host = pool.hosts[0]
+            call = call_of(ep_pool.wait_for, True, {})
+            # It was asked when it had nothing, and was given jobs before its answer came.
+            host.is_asked = True
+            host.had = {number: Job(number, call, "", sink=NOBODY) for number in (-1, -2)}
+            host._on(NotRun([], [], answers=True), portal=NOBODY)
+            assert not host.is_asked
+            with trio.fail_after(10):
+                while not host.is_asked:
+                    await trio.sleep(0)
+            host.had = {}
 
     run(main)
 

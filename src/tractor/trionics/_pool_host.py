@@ -288,7 +288,8 @@ class Host:
                 self._returned(self.had.pop(number))
             if msg.answers:
                 self.is_asked = False
-            if msg.returned:
+            if msg.returned or (msg.answers and len(self.had) > 1):
+                # Who has nothing may have met a question that came too early to give it anything.
                 self.pool.wake()
         self.changed.unpark_all()
         self.wake.unpark_all()
