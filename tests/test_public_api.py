@@ -70,8 +70,9 @@ HANDLES = {
 """Classes that users do not build: how they are built is nobody's concern."""
 
 INTERNAL = {
-    "Actor": "add_async_request add_request attach io_nursery note_served note_to_parent on_channel_lost"
-    " note_reset part_from_peers report_descendants serve_channel service_nursery start_cancel",
+    "Actor": "add_async_request add_request asking_child attach child_at io_nursery note_served note_serving"
+    " note_to_parent on_channel_lost note_reset part_from_peers report_descendants serve_channel service_nursery"
+    " start_cancel",
     "ActorNursery": "finish",
     "Channel": "abort handshake lose_dialogs new_cid role send_eof",
     "Context": "abandon_stream begin_stream drain on_cancel_ack on_credit on_error on_lost on_return on_start_ack"
@@ -81,7 +82,7 @@ INTERNAL = {
     "RemoteActorError": "note_caller",
     "MsgpackTransport": "abort authenticate flush push_back put put_bytes put_now put_unwritten recv_batch run_flusher"
     " set_max_frame_size unsent wait_below_mark wait_drained wait_written write_is_due write_now",
-    "Server": "add_peer forget_arrival note_departure peer_channels remove_peer serve_endpoints"
+    "Server": "add_peer note_departure peer_channels remove_peer serve_endpoints"
     " wait_for_departure wait_for_no_more_peers_but",
     "Endpoint": "accept wrap",
 }

@@ -50,16 +50,20 @@ async def _fill(transport: Any) -> None:
         pass
 
 
+async def _is_kept_for(seconds: float, transport: Any) -> None:
+    with trio.move_on_after(seconds) as scope:
+        await transport.watch()
+    assert scope.cancelled_caught
+    assert transport.connected()
+    transport.abort()
+
+
 @pytest.mark.usefixtures("_hasty")
 def test_a_peer_that_reads_nothing_is_not_silent() -> None:
     async def main() -> None:
         transport, far = await _connected()
         await _fill(transport)
-        with trio.move_on_after(3) as scope:
-            await transport.watch()
-        assert scope.cancelled_caught
-        assert transport.connected()
-        transport.abort()
+        await _is_kept_for(3, transport)
         far.close()
 
     run(main)
@@ -87,11 +91,7 @@ def test_a_host_that_vanishes_is_lost(filled_before: bool) -> None:
 def test_an_idle_connection_is_not_silent() -> None:
     async def main() -> None:
         transport, far = await _connected()
-        with trio.move_on_after(1.5) as scope:
-            await transport.watch()
-        assert scope.cancelled_caught
-        assert transport.connected()
-        transport.abort()
+        await _is_kept_for(1.5, transport)
         far.close()
 
     run(main)

@@ -6,13 +6,14 @@ import errno
 import os
 import signal
 import sys
+from typing import TypeAlias
 
 __all__ = [
     "OUT_OF_RESOURCES",
+    "ProcessId",
     "has_ended",
     "is_below",
     "kill_process",
-    "parent_pid",
     "pid_alive",
     "process_start_time",
     "seconds_since_boot",
@@ -20,6 +21,9 @@ __all__ = [
 
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """Numbers of errors that tell of this process or machine, never of what was to be looked at."""
+
+ProcessId: TypeAlias = tuple[int, float | None]
+"""A pid and its :func:`process_start_time`."""
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -59,13 +63,18 @@ def process_start_time(pid: int) -> float | None:
     With the pid it identifies a process for good.  ``None`` also when there is no such process, and when this one is
     out of descriptors.
     """
+    fields = _fields_or_none(pid)
+    return seconds_since_boot(fields) if fields else None
+
+
+def _fields_or_none(pid: int) -> list[bytes] | None:
+    """As :func:`_stat_fields`; ``None`` also where it can't be looked at."""
     if sys.platform != "linux":
         return None
     try:
-        fields = _stat_fields(pid)
+        return _stat_fields(pid)
     except OSError:
         return None
-    return seconds_since_boot(fields) if fields else None
 
 
 def pid_alive(pid: int, start_time: float | None = None) -> bool:
@@ -94,37 +103,29 @@ def pid_alive(pid: int, start_time: float | None = None) -> bool:
     return _alive_without_a_look(pid)
 
 
-def parent_pid(pid: int) -> int | None:
-    """The process's parent, on Linux; ``None`` where that can't be told."""
-    if sys.platform != "linux":
-        return None
-    try:
-        fields = _stat_fields(pid)
-    except OSError:
-        return None
-    return int(fields[1]) if fields else None
-
-
-def is_below(process: tuple[int, float | None], ancestor: int) -> bool:
+def is_below(process: ProcessId, ancestor: int) -> bool:
     """Whether a process that runs was forked by another one, or by one that was, as the kernel says.
 
     ``False`` also where that can't be told: no Linux, another pid namespace, a parent between them that is dead.
 
     Args:
-        process: its pid and :func:`process_start_time`.
+        process: the one below.
         ancestor: the other one's pid.
     """
     pid, start_time = process
-    if pid <= 1 or start_time is None or process_start_time(pid) != start_time:
+    if pid <= 1 or start_time is None:
         return False
-    above = parent_pid(pid)
+    fields = _fields_or_none(pid)
+    if not fields or seconds_since_boot(fields) != start_time:
+        return False
     # As deep as a tree of processes can reasonably be.
     for _ in range(1024):
-        if above is None or above <= 1:
-            return False
-        if above == ancestor:
+        above = int(fields[1])
+        if above == ancestor and above > 1:
             return True
-        above = parent_pid(above)
+        fields = _fields_or_none(above) if above > 1 else None
+        if not fields:
+            return False
     return False
 
 

@@ -379,10 +379,6 @@ class Server:
         await trio.lowlevel.checkpoint()
         return event, chans[-1]
 
-    def forget_arrival(self, uid: Uid) -> None:
-        """Nobody waits for ``uid`` any more."""
-        self._arrivals.pop(uid, None)
-
     def _counted(self) -> list[Channel]:
         return [c for c in self.peer_channels() if c.role == "accept" and not c.is_registration]
 

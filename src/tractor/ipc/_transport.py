@@ -207,17 +207,16 @@ class MsgpackTransport(FrameSender):
                 await trio.lowlevel.checkpoint()
                 return self._last_bytes()
             begun = self._frames.pending
+            wait_readable = self._wait_for_rest if begun else io.wait_readable
             if self._may_have_more:
                 await trio.lowlevel.checkpoint()
-            elif begun:
-                await self._wait_readable()
             else:
-                await io.wait_readable()
+                await wait_readable()
             want = CHUNK if self._may_have_more or begun else FIRST_CHUNK
             if begun:
                 want = max(want, min(self._frames.missing(), 16 * CHUNK))
             while (data := io.recv_nowait(want)) is None:
-                await self._wait_readable()
+                await wait_readable()
         except OSError as exc:
             raise self._fail("the connection broke", exc) from exc
         except trio.ClosedResourceError as exc:
@@ -235,10 +234,8 @@ class MsgpackTransport(FrameSender):
             raise self._fail("the peer closed the connection", None) from None
         return data
 
-    async def _wait_readable(self) -> None:
-        if not self._frames.pending or self.frame_progress == math.inf:
-            await self.io.wait_readable()
-            return
+    async def _wait_for_rest(self) -> None:
+        """Wait until there is more of a frame that has begun; raises TransportClosed where that takes too long."""
         while True:
             with trio.move_on_after(self.frame_progress) as scope:
                 await self.io.wait_readable()

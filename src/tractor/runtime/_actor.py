@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import MessagingError, TransportClosed
+from tractor._errors import TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE
 from tractor._util._at_fork import go_on
+from tractor._util._proc_stat import ProcessId
 from tractor.ipc._addr import (
     Address,
     UnwrappedAddress,
@@ -81,9 +82,6 @@ CHILD_REQUESTS = frozenset(
 
 PARENT_REQUESTS = frozenset({"_dump_stacks"})
 """Requests of the parent alone."""
-
-ProcessId: TypeAlias = tuple[int, float | None]
-"""A pid, and when the process started, in seconds after the machine's boot; ``None``: unknown."""
 
 SLICE = 200
 """Tasks that are cancelled in one turn of the loop, where there are many."""
@@ -413,11 +411,10 @@ class Actor:
         assert chan.aid is not None
         record = self.children.get(chan.aid.uid)
         claim, chan.claim = chan.claim, None
-        claimed = claim is not None and chan.role == "accept"
-        if claimed and (record is None or claim is None or not record.prove(chan, claim)):
-            log.warning("%s claims to be a child of this actor, without proof", chan.peer)
-            return False
-        if claimed:
+        if claim is not None and chan.role == "accept":
+            if record is None or not record.prove(chan, claim):
+                log.warning("%s claims to be a child of this actor, without proof", chan.peer)
+                return False
             self.ipc_server.put_first(chan)
         if record is not None and record.owns(chan):
             chan.process = record
@@ -427,6 +424,12 @@ class Actor:
         """The child that has proven itself on this channel."""
         record = self.children.get(chan.aid.uid) if chan.aid is not None else None
         return record if record is not None and record.chan is chan else None
+
+    def asking_child(self, chan: Channel) -> ChildRecord:
+        """As :meth:`child_at`, where one of :data:`CHILD_REQUESTS` is served: nobody else's get there."""
+        record = self.child_at(chan)
+        assert record is not None
+        return record
 
     def _is_trusted_with_time(self, chan: Channel) -> bool:
         """Whether a frame of that peer may take any time: the tree's own, and everybody while somebody debugs."""
@@ -613,29 +616,23 @@ class Actor:
                 self._refuse(chan, kwargs["cid"], "a request that was not begun")
             put_ack(chan, cid)
 
-    def _child(self, chan: Channel) -> ChildRecord:
-        record = self.child_at(chan)
-        if record is None:
-            raise MessagingError(f"{chan.peer} is no child of {self.aid.reprol()}")
-        return record
-
     def _request_ready(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
         addrs = [wrap_address(a).unwrap() for a in kwargs["accept_addrs"]]
-        self._child(chan).on_ready(addrs)
+        self.asking_child(chan).on_ready(addrs)
         put_return(chan, cid, None)
 
     def _request_goodbye(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        self._child(chan).on_goodbye()
+        self.asking_child(chan).on_goodbye()
         put_return(chan, cid, None)
 
     def _request_progress(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        self._child(chan).on_progress(int(kwargs["left"]), int(kwargs["rung"]))
+        self.asking_child(chan).on_progress(int(kwargs["left"]), int(kwargs["rung"]))
         put_return(chan, cid, None)
 
     def _request_descendants(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
         up = [(int(pid), start) for pid, start in kwargs["up"]]
         gone = [int(pid) for pid in kwargs["gone"]]
-        up, gone = self._child(chan).on_descendants(up, gone)
+        up, gone = self.asking_child(chan).on_descendants(up, gone)
         if up or gone:
             self.report_descendants(up, gone)
         put_return(chan, cid, None)

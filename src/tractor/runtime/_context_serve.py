@@ -57,14 +57,12 @@ class ServedDialog(ContextDialog):
         try:
             with self._scope:
                 try:
-                    if transport.unsent > transport.hold_above:
-                        await transport.wait_drained()
+                    await transport.wait_drained()
                     kwargs = decode_arguments(given, endpoint.conversions, endpoint.name, self._cid)
                     del given
                     value = await endpoint.fn(**{str(endpoint.param): self}, **kwargs)
                     self._actor.end_if_copy()
-                    if transport.unsent > transport.hold_above:
-                        await transport.wait_drained()
+                    await transport.wait_drained()
                     self._report_return(value)
                 except BaseException as exc:
                     self._actor.end_if_copy(exc)

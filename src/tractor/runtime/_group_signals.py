@@ -140,8 +140,7 @@ async def ancestor_got(actor: Actor, number: int, at: float) -> bool:
 
 def serve_signalled(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     """A child's question whether its signal came here, or further up, too."""
-    child = actor.child_at(chan)
-    assert child is not None
+    child = actor.asking_child(chan)
     number, at = int(kwargs["number"]), float(kwargs["at"])
     if child.asked_to_go:
         # Whoever has sent the signal, the child is to end.

@@ -297,12 +297,10 @@ class ServedCall(ServedTask):
     async def perform(self) -> None:
         """Call, and return the value."""
         transport = self.chan.transport
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
+        await transport.wait_drained()
         value = await self.endpoint.fn(**self.arguments())
         self.actor.end_if_copy()
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
+        await transport.wait_drained()
         declared = self.endpoint.conversions.result
         if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TypeAlias
 
-from tractor._util._proc_stat import pid_alive, process_start_time
+from tractor._util._proc_stat import ProcessId, pid_alive, process_start_time
 
-__all__ = ["ProcessId", "ancestry", "lineage", "set_ancestry"]
-
-ProcessId: TypeAlias = tuple[int, float | None]
-"""A pid and its :func:`~tractor._util._proc_stat.process_start_time`."""
+__all__ = ["ancestry", "lineage", "set_ancestry"]
 
 MAX_KEPT = 32
 """Processes, the nearest ones; a boot record has room for these.  Those further up are lost by way of these."""

@@ -19,9 +19,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from tractor._util._proc_stat import ProcessId
 from tractor.ipc._tls_config import TLSConfig
 
-from ._ancestry import ProcessId, lineage
+from ._ancestry import lineage
 
 if sys.platform != "win32":
     import fcntl

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from ._ancestry import ProcessId
+from tractor._util._proc_stat import ProcessId
+
 from ._boot import release_all_lifelines
 from ._sentinel_main import ProcessWatch
 

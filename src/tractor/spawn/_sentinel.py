@@ -18,10 +18,10 @@ from pathlib import Path
 import trio
 
 from tractor import log as _log
-from tractor._util._proc_stat import process_start_time
+from tractor._util._proc_stat import ProcessId, process_start_time
 from tractor.ipc._uds_leftovers import file_mark
 
-from ._ancestry import ProcessId, ancestry
+from ._ancestry import ancestry
 from ._frozen import is_frozen, is_supported
 
 __all__ = ["forget", "guard", "guard_files", "sentinel_pid", "stand_down"]

@@ -15,7 +15,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed, describe_exit
 from tractor._proto.ladder import ACK_TIMEOUT, Do, Event, Ladder, Progress, Rung
-from tractor._util._proc_stat import is_below, kill_process, process_start_time
+from tractor._util._proc_stat import ProcessId, is_below, kill_process, process_start_time
 from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
@@ -24,7 +24,6 @@ from tractor.ipc._uds_leftovers import SOCKET_NAME, FileMark, answers, file_mark
 from tractor.msg.types import Aid, Error, SpawnSpec, Uid
 from tractor.runtime._calls import PendingCall, request
 from tractor.runtime._late import load_late
-from tractor.spawn._ancestry import ProcessId
 from tractor.spawn._contract import ChildProcess, SpawnRequest
 from tractor.spawn._reap import pid_alive, wait_pids_gone
 from tractor.spawn._sentinel import forget, guard, guard_files, stand_down
@@ -213,8 +212,7 @@ class Child:
         self.accept_addrs = accept_addrs
         marks = ((path, self._mark(path)) for path in _paths(accept_addrs))
         self._files = {path: mark for path, mark in marks if mark is not None}
-        people = debug_sock_path(self.aid.name, self.aid.pid)
-        if sentinel := guard_files([*self._files, *([people] if people else ())]):
+        if sentinel := guard_files([*self._files, *_for_people(self.aid.name, self.aid.pid)]):
             self.actor.report_descendants(up=[sentinel])
         self.ready = True
         self.settled.set()
@@ -595,10 +593,10 @@ class Child:
                 sockname = UDSAddress.get_sockname(self.aid.name, self.process.pid, spare)
                 paths = [Path(spare) / sockname]
             marks = {path: mark for path in paths if (mark := file_mark(path)) is not None}
-        people = debug_sock_path(self.aid.name, self.process.pid)
-        if people is not None and self.process.pid != os.getpid():
-            mark = own_file_mark(people)
-            marks |= {people: mark} if mark is not None else {}
+        if self.process.pid != os.getpid():
+            for path in _for_people(self.aid.name, self.process.pid):
+                if (mark := own_file_mark(path)) is not None:
+                    marks[path] = mark
         for path, mark in marks.items():
             if file_mark(path) == mark and ((stuck and self.accept_addrs) or _is_stale(path)):
                 with contextlib.suppress(OSError):
@@ -607,8 +605,13 @@ class Child:
 
 def _files_of(actor: Actor) -> list[Path]:
     """The socket files of this actor, for its peers and for people."""
-    people = debug_sock_path(actor.aid.name, actor.aid.pid)
-    return [*_paths(actor.accept_addrs), *([people] if people else ())]
+    return [*_paths(actor.accept_addrs), *_for_people(actor.aid.name, actor.aid.pid)]
+
+
+def _for_people(name: str, pid: int | None) -> list[Path]:
+    """The socket file at which people attach to an actor, if it can have one."""
+    path = debug_sock_path(name, pid)
+    return [] if path is None else [path]
 
 
 def _remove_segments(pids: Iterable[int]) -> None:

@@ -194,7 +194,7 @@ class Debugger(RuntimeHooks):
         below = self.road.holding_below()
         here = list(self._holders.values())
         while self.repl_busy() and (
-            any(ask in self.road.holding() for ask in below)
+            not self.road.holding_none_of(below)
             or any(self._holders.get(holder.ident) is holder for holder in here)
         ):
             await self._changed.park()
@@ -202,7 +202,7 @@ class Debugger(RuntimeHooks):
     async def wait_for_repl_below(self, uid: Uid) -> None:
         """Wait for those at or below the child ``uid`` who hold or await the REPL now, not for who asks later."""
         below = self.road.holding_below(uid)
-        while any(ask in self.road.holding() for ask in below):
+        while not self.road.holding_none_of(below):
             await self._changed.park()
 
     async def on_crash(self, exc: BaseException) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tractor import log as _log
@@ -73,6 +73,10 @@ class Road:
         if child is not None and child.armed:
             return True
         return ask is self.granted and has_terminal()
+
+    def holding_none_of(self, asks: Iterable[Ask]) -> bool:
+        """Whether none of these requests is one of :meth:`holding` any more."""
+        return set(asks).isdisjoint(self.holding())
 
     def holding_below(self, uid: Uid | None = None) -> list[Ask]:
         """Those of :meth:`holding` that have come from the child ``uid`` (default: any)."""

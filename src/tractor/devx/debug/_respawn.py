@@ -163,7 +163,6 @@ def serve_respawn(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any])
     Raises:
         RuntimeFailure: it can't be replaced.
     """
-    child = actor.child_at(chan)
-    assert child is not None
+    child = actor.asking_child(chan)
     assert child.respawn is not None
     put_return(chan, cid, child.respawn())
