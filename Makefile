@@ -86,7 +86,7 @@ kill-storm: $(VENV)/.stamp-dev
 	$(BIN)/python tests/spawn/kill_storm.py $(ARGS)
 
 shm-storm: $(VENV)/.stamp-dev
-	$(BIN)/python tests/ipc/shm_storm.py $(ARGS)
+	$(BIN)/python tests/shm/shm_storm.py $(ARGS)
 
 chaos: $(VENV)/.stamp-dev
 	$(BIN)/python tests/chaos/chaos.py $(ARGS)

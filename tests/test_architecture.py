@@ -344,7 +344,7 @@ GOOD = {
     "tractor._proto.flow": "from tractor.msg import types",
     "tractor.ipc.__init__": "from tractor.ipc._chan import Channel",
     "tractor.ipc._chan": "from . import _tcp",
-    "tractor.ipc._tcp": "import socket",
+    "tractor.transport._tcp": "import socket",
     "tractor._root": "import tractor.ipc",
     "tractor.devx.__init__": "from tractor import _root\ndef f():\n    import greenback",
 }
@@ -397,7 +397,7 @@ def test_the_facade_is_not_for_the_package_itself(line: str) -> None:
 
 def test_a_package_file_may_have_a_layer_of_its_own() -> None:
     (found, *_) = violations(ipc___tcp="from tractor.ipc import Channel")
-    assert found == "tractor.ipc._tcp:1: layer 2 imports tractor.ipc.__init__ of layer 3"
+    assert found == "tractor.transport._tcp:1: layer 2 imports tractor.ipc.__init__ of layer 3"
 
 
 def test_a_cycle_is_caught_and_named() -> None:

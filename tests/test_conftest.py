@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from tractor.ipc._dirs import get_runtime_dir
+from tractor.process._dirs import get_runtime_dir
 
 Stock = Callable[[], Any]
 WAIT_FOR_EOF = "import sys; sys.stdin.read()"

@@ -28,8 +28,6 @@ from tractor._proto.framing import HEADER
 from tractor.discovery import open_portal
 from tractor.ipc import Channel
 from tractor.ipc._chan import transport_from_addr
-from tractor.ipc._settings import wire_settings
-from tractor.ipc._transport import MsgpackTransport
 from tractor.msg.types import (
     Aid,
     CancelAck,
@@ -43,6 +41,8 @@ from tractor.msg.types import (
     Stop,
     Yield,
 )
+from tractor.transport._settings import wire_settings
+from tractor.transport._stream import MsgpackTransport
 
 EXAMPLES = int(os.environ.get("TRACTOR_FUZZ_EXAMPLES", "200"))
 LIMIT = 30.0 + EXAMPLES

@@ -14,8 +14,8 @@ import trio
 
 import tractor
 from tractor._root import _random_addrs
+from tractor.address._policy import HAS_UDS
 from tractor.discovery import UDSAddress, mk_maddr, wrap_address
-from tractor.ipc._addr import HAS_UDS
 from tractor.msg.types import Aid
 
 LIMIT = 40.0

@@ -53,14 +53,13 @@ if TYPE_CHECKING:
     from tractor._root import open_nursery as open_nursery
     from tractor._root import open_root_actor as open_root_actor
     from tractor._root import run_daemon as run_daemon
-    from tractor._util._broadcast import AsyncReceiver as AsyncReceiver
     from tractor.devx._stack_dump import dump_task_tree as dump_task_tree
     from tractor.devx.debug._pause import breakpoint as breakpoint
     from tractor.devx.debug._pause import pause as pause
     from tractor.devx.debug._post_mortem import post_mortem as post_mortem
     from tractor.devx.debug._public import get_debug_req as get_debug_req
     from tractor.devx.debug._public import get_lock as get_lock
-    from tractor.devx.debug._sync import pause_from_sync as pause_from_sync
+    from tractor.devx.debug.repl._sync import pause_from_sync as pause_from_sync
     from tractor.discovery._lookup import find_actor as find_actor
     from tractor.discovery._lookup import query_actor as query_actor
     from tractor.discovery._lookup import wait_for_actor as wait_for_actor
@@ -68,15 +67,11 @@ if TYPE_CHECKING:
     from tractor.discovery._registrars import get_arbiter as get_arbiter
     from tractor.discovery._registrars import get_registry as get_registry
     from tractor.ipc._chan import Channel as Channel
-    from tractor.ipc._dirs import get_rt_dir as get_rt_dir
-    from tractor.ipc._tls_config import TLSConfig as TLSConfig
     from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
     from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
     from tractor.msg._union import unpack_spec_types as unpack_spec_types
+    from tractor.process._dirs import get_rt_dir as get_rt_dir
     from tractor.runtime._actor import Actor as Actor
-    from tractor.runtime._context import Context as Context
-    from tractor.runtime._endpoints import context as context
-    from tractor.runtime._endpoints import stream as stream
     from tractor.runtime._portal import LocalPortal as LocalPortal
     from tractor.runtime._portal import Portal as Portal
     from tractor.runtime._state import current_actor as current_actor
@@ -84,12 +79,17 @@ if TYPE_CHECKING:
     from tractor.runtime._state import debug_mode as debug_mode
     from tractor.runtime._state import is_root_process as is_root_process
     from tractor.runtime._state import last_actor as last_actor
-    from tractor.runtime._stream import MsgStream as MsgStream
     from tractor.runtime._vars import RuntimeVars as RuntimeVars
     from tractor.runtime._vars import get_runtime_vars as get_runtime_vars
     from tractor.runtime._vars import set_runtime_vars as set_runtime_vars
+    from tractor.runtime.dialog._context import Context as Context
+    from tractor.runtime.dialog._endpoints import context as context
+    from tractor.runtime.dialog._endpoints import stream as stream
+    from tractor.runtime.dialog._stream import MsgStream as MsgStream
     from tractor.supervise._nursery import ActorNursery as ActorNursery
     from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
+    from tractor.transport.tls._config import TLSConfig as TLSConfig
+    from tractor.trionics._broadcast import AsyncReceiver as AsyncReceiver
 
     Arbiter = Registrar
 
@@ -107,8 +107,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "get_lock",
         ),
         "tractor.devx._stack_dump": ("dump_task_tree",),
-        "tractor._util._broadcast": ("AsyncReceiver",),
-        "tractor.ipc._dirs": ("get_rt_dir",),
+        "tractor.trionics._broadcast": ("AsyncReceiver",),
+        "tractor.process._dirs": ("get_rt_dir",),
         "tractor._root": (
             "open_nursery",
             "open_root_actor",
@@ -154,7 +154,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "get_registry",
         ),
         "tractor.ipc._chan": ("Channel",),
-        "tractor.ipc._tls_config": ("TLSConfig",),
+        "tractor.transport.tls._config": ("TLSConfig",),
         "tractor._proto.dialog": ("ContextState",),
         "tractor._proto.limits": ("Limits",),
         "tractor.devx.debug._pause": (
@@ -162,10 +162,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "pause",
         ),
         "tractor.devx.debug._post_mortem": ("post_mortem",),
-        "tractor.devx.debug._sync": ("pause_from_sync",),
+        "tractor.devx.debug.repl._sync": ("pause_from_sync",),
         "tractor.runtime._actor": ("Actor",),
-        "tractor.runtime._context": ("Context",),
-        "tractor.runtime._endpoints": (
+        "tractor.runtime.dialog._context": ("Context",),
+        "tractor.runtime.dialog._endpoints": (
             "context",
             "stream",
         ),
@@ -180,7 +180,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "is_root_process",
             "last_actor",
         ),
-        "tractor.runtime._stream": ("MsgStream",),
+        "tractor.runtime.dialog._stream": ("MsgStream",),
         "tractor.runtime._vars": (
             "RuntimeVars",
             "get_runtime_vars",

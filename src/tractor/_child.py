@@ -21,36 +21,36 @@ import trio
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
 from tractor._proto.limits import Limits
-from tractor._util._at_fork import flush_standard_streams, note_handler, undone_in_child
-from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
-from tractor._util._groups import collapse_eg
-from tractor._util._ki import is_in_foreground
-from tractor._util._proctitle import actor_title, set_actor_proctitle
-from tractor._util._stdio import take_numbers
 from tractor._util._task_tree import arm_task_dumps
+from tractor.address._policy import UnwrappedAddress, get_address_cls
 from tractor.discovery._registration import Registration
-from tractor.ipc._addr import UnwrappedAddress, get_address_cls
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
-from tractor.ipc._settings import WireSettings, set_limits, set_wire_settings, wire_settings
 from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Return, SpawnSpec
+from tractor.process._ancestry import ancestry, set_ancestry
+from tractor.process._at_fork import flush_standard_streams, note_handler, undone_in_child
+from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
+from tractor.process._comm import set_short_name
+from tractor.process._stdio import take_numbers
+from tractor.process._title import actor_title, set_actor_proctitle
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import request
 from tractor.runtime._group_signals import ancestor_got, note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import asyncio_host
 from tractor.runtime._vars import runtime_vars, set_runtime_vars
-from tractor.spawn._ancestry import ancestry, set_ancestry
+from tractor.runtime.dialog._caller import request
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
-from tractor.spawn._comm import set_short_name
 from tractor.spawn._contract import select_start_method_later, selected_start_method
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
-from tractor.spawn._tracker import use_tracker
+from tractor.spawn.mp._tracker import use_tracker
+from tractor.transport._settings import WireSettings, set_limits, set_wire_settings, wire_settings
+from tractor.trionics._groups import collapse_eg
+from tractor.trionics._ki import is_in_foreground
 
 __all__ = ["main"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import trio
 
 from tractor._root import open_nursery
-from tractor._util._groups import collapse_eg
 from tractor.runtime._portal import Portal
 from tractor.runtime._state import current_actor
+from tractor.trionics._groups import collapse_eg
 
 __all__ = ["open_actor_cluster"]
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 import trio
 
-from ._error_registry import ErrType, find_err_type, public_error
+from tractor._error_registry import ErrType, find_err_type, public_error
 
 Uid = tuple[str, str]
 

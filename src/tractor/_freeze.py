@@ -9,33 +9,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tractor._child import main
-from tractor.spawn._frozen import is_frozen, note_support
+from tractor.process._frozen import is_frozen, note_support
 
 if TYPE_CHECKING:
     # What is loaded by name.  Tools that freeze a program look for imports in its code, and find them here.
-    from tractor import _testing as _testing
-    from tractor._util import _trio_patches as _trio_patches
-    from tractor.devx import _stack_dump as _stack_dump
-    from tractor.devx import _tree_picture as _tree_picture
-    from tractor.devx.debug import _attach as _attach
-    from tractor.devx.debug import _attach_repl as _attach_repl
-    from tractor.devx.debug import _greenback as _greenback
-    from tractor.devx.debug import _hooks as _hooks
-    from tractor.devx.debug import _post_mortem as _post_mortem
-    from tractor.devx.debug import _respawn as _respawn
-    from tractor.ipc import _ring_transport as _ring_transport
-    from tractor.ipc import _segment as _segment
-    from tractor.runtime import _group_signals as _group_signals
-    from tractor.spawn import _exec as _exec
-    from tractor.spawn import _forkserver as _forkserver
-    from tractor.spawn import _mp as _mp
-    from tractor.spawn import _sentinel_main as _sentinel_main
-    from tractor.spawn import _subint as _subint
-    from tractor.to_asyncio import _host as _host
+    pass
 
 __all__ = ["freeze_support"]
 
-_SENTINEL = "tractor.spawn._sentinel_main"
+_SENTINEL = "tractor.process._sentinel_main"
 _HELPER = re.compile(
     r"(import sys; )?from multiprocessing\.(forkserver|resource_tracker) import main; ?main\("
 )

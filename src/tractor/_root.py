@@ -20,15 +20,8 @@ import trio
 from tractor import log as _log
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
-from tractor._util._at_fork import flush_standard_streams, undone_in_child
-from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
-from tractor._util._groups import is_multi_cancelled, raise_as_it_was
 from tractor._util._names import plain_text, require_name
-from tractor._util._stdio import numbers_taken
-from tractor.discovery._probe import Probe, probe_all
-from tractor.discovery._registrar import Registrar
-from tractor.discovery._registration import Registration
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     HAS_UDS,
     Address,
     UnwrappedAddress,
@@ -44,15 +37,15 @@ from tractor.ipc._addr import (
     wrap_address,
     wrap_addresses,
 )
-from tractor.ipc._authkey import load_authkey
+from tractor.discovery._probe import Probe, probe_all
+from tractor.discovery._registrar import Registrar
+from tractor.discovery._registration import Registration
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
-from tractor.ipc._settings import WireSettings, reset_wire_settings, set_wire_settings
-from tractor.ipc._tls_config import TLSConfig
-from tractor.ipc._transports import needs_key
-from tractor.ipc._uds_leftovers import sweep
 from tractor.msg.types import Aid
+from tractor.process._at_fork import flush_standard_streams, undone_in_child
+from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
+from tractor.process._stdio import numbers_taken
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import told_once
 from tractor.runtime._group_signals import note_signals
 from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
@@ -63,6 +56,7 @@ from tractor.runtime._state import (
     release_process,
 )
 from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
+from tractor.runtime.dialog._caller import told_once
 from tractor.spawn._contract import (
     get_backend,
     require_debug_support,
@@ -72,8 +66,14 @@ from tractor.spawn._contract import (
 )
 from tractor.spawn._parent_main import refuse_in_replay
 from tractor.spawn._signal_help import ENDING
-from tractor.spawn._tracker import share_tracker
+from tractor.spawn.mp._tracker import share_tracker
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
+from tractor.transport._authkey import load_authkey
+from tractor.transport._settings import WireSettings, reset_wire_settings, set_wire_settings
+from tractor.transport._table import needs_key
+from tractor.transport._uds_leftovers import sweep
+from tractor.transport.tls._config import TLSConfig
+from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
 
 __all__ = ["open_nursery", "open_root_actor", "run_daemon"]
 

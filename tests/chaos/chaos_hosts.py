@@ -14,8 +14,8 @@ from ep_chaos import name_of
 from fault_proxy import FaultProxy, open_fault_proxy
 
 import tractor
+from tractor.address._policy import UnwrappedAddress
 from tractor.discovery._portals import maybe_open_portal
-from tractor.ipc._addr import UnwrappedAddress
 from tractor.testing import get_rando_addr
 
 __all__ = ["Host", "Hosts"]

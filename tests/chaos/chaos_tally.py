@@ -10,8 +10,8 @@ import trio
 from chaos_outcomes import UNTOUCHED, Figures, NotThereError, describe, outcome_of
 from chaos_plan import Branch, Fault, Operation, Plan
 
-from tractor._util._groups import is_multi_cancelled
 from tractor.testing import fail_after_w_trace
+from tractor.trionics._groups import is_multi_cancelled
 
 __all__ = ["DEADLINE", "Tally"]
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from tractor.ipc._addr import UnwrappedAddress
+from tractor.address._policy import UnwrappedAddress
 
 __all__ = ["FaultProxy", "open_fault_proxy"]
 

@@ -17,9 +17,9 @@ import trio
 import tractor
 from tractor.cli import _actors, _debug, _tree
 from tractor.cli._main import COMMANDS
-from tractor.ipc._maddr import mk_maddr
+from tractor.reaping._table import ProcessInfo
 from tractor.testing import get_rando_addr
-from tractor.testing._reap_table import ProcessInfo
+from tractor.transport._maddr import mk_maddr
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tractor.cli import _keygen, main
-from tractor.ipc._authkey import KEY_FILE_VARIABLE, KEY_SIZE, load_authkey, read_key_file
+from tractor.transport._authkey import KEY_FILE_VARIABLE, KEY_SIZE, load_authkey, read_key_file
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX")
 

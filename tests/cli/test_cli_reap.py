@@ -23,10 +23,11 @@ import reap_tree
 from tractor import cli, testing
 from tractor import reap as reap_module
 from tractor.cli import _reap as command
-from tractor.ipc._shm_record import add_record
-from tractor.testing import _reap_procs, find_orphaned_shm, find_orphaned_uds
-from tractor.testing._reap_procs import ProcessId
-from tractor.testing._reap_table import ProcessInfo, process_table
+from tractor.reaping import _strays
+from tractor.reaping._strays import ProcessId
+from tractor.reaping._table import ProcessInfo, process_table
+from tractor.shm._record import add_record
+from tractor.testing import find_orphaned_shm, find_orphaned_uds
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 
@@ -73,7 +74,7 @@ def no_foreign_orphans(monkeypatch: pytest.MonkeyPatch, runtime_dir: Path) -> No
         keep.update(pid for pid in table if table[pid].is_zombie and table[pid].ppid in keep - {1})
         return {pid: table[pid] for pid in keep if pid in table}
 
-    monkeypatch.setattr(_reap_procs, "process_table", own_table)
+    monkeypatch.setattr(_strays, "process_table", own_table)
 
 
 Run = Callable[..., tuple[int, str]]

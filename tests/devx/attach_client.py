@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tractor.devx.debug._attach_wire import Wire
+from tractor.devx.debug.attach._wire import Wire
 
 LIMIT = 20.0
 ESCAPES = re.compile("\x1b\\[[0-9;]*[A-Za-z]")

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 import tractor
-from tractor._util._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
+from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor.runtime._vars import runtime_vars
 
 Settings = tuple[Any, str | None]

@@ -21,9 +21,9 @@ from repl_user import User
 
 import tractor
 from tractor.devx.debug import Lock
-from tractor.devx.debug._hooks import Debugger, debugger_of
-from tractor.devx.debug._request import LocalAsk
-from tractor.devx.debug._session import Holder, acquire
+from tractor.devx.debug.lock._debugger import Debugger, debugger_of
+from tractor.devx.debug.lock._request import LocalAsk
+from tractor.devx.debug.lock._session import Holder, acquire
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.spawn._contract import selected_start_method
 

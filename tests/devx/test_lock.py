@@ -17,12 +17,12 @@ from repl_user import User
 
 import tractor
 from tractor._errors import DebugRequestError, TransportClosed
+from tractor.address._policy import UnwrappedAddress
 from tractor.devx.debug import DebugStatus, Lock, LockRelease, LockStatus
-from tractor.devx.debug._hooks import debugger_of
-from tractor.devx.debug._request import LocalAsk, ServedAsk, UpRequest
-from tractor.devx.debug._session import acquire
-from tractor.devx.debug._status import Holder
-from tractor.ipc._addr import UnwrappedAddress
+from tractor.devx.debug.lock._debugger import debugger_of
+from tractor.devx.debug.lock._request import LocalAsk, ServedAsk, UpRequest
+from tractor.devx.debug.lock._session import acquire
+from tractor.devx.debug.lock._status import Holder
 from tractor.msg.types import Error, MsgType, Return, Start, Started, Stop, Yield
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ import tractor
 import tractor.devx.debug as debug
 from tractor._errors import DebugStateError
 from tractor.devx.debug import DebugStatus, Lock
-from tractor.devx.debug._hooks import debugger_of
-from tractor.devx.debug._session import Holder, acquire
+from tractor.devx.debug.lock._debugger import debugger_of
+from tractor.devx.debug.lock._session import Holder, acquire
 from tractor.runtime._vars import runtime_vars
 
 

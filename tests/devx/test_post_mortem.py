@@ -13,10 +13,10 @@ from repl_tree import MODULES, Results, tree, until, until_asked
 from repl_user import User
 
 import tractor
-from tractor._util._groups import the_one_error
+from tractor.address._policy import UnwrappedAddress
 from tractor.devx.debug._post_mortem import is_crash
-from tractor.ipc._addr import UnwrappedAddress
 from tractor.msg.types import Error
+from tractor.trionics._groups import the_one_error
 
 
 def cancelled() -> BaseException:

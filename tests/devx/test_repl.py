@@ -31,7 +31,7 @@ from tractor.devx._frames import (
     is_runtime_fault,
     is_runtime_frame,
 )
-from tractor.devx.debug._repl import (
+from tractor.devx.debug.repl._repl import (
     PdbREPL,
     TractorConfig,
     mk_pdb,

@@ -13,9 +13,9 @@ import pytest
 import trio
 
 import tractor
-from tractor._util import _proctitle
-from tractor._util._proctitle import actor_title
 from tractor.devx._titles import set_actor_proctitle
+from tractor.process import _title
+from tractor.process._title import actor_title
 from tractor.testing import get_rando_addr
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -43,7 +43,7 @@ def test_without_the_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) ->
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr(_proctitle, "set_title_without_library", lambda title: False, raising=False)
+    monkeypatch.setattr(_title, "set_title_without_library", lambda title: False, raising=False)
     assert set_actor_proctitle(SimpleNamespace(name="x", pid=1)) is None
 
 

@@ -23,7 +23,7 @@ from tractor.devx._picture import (
     user_tasks,
 )
 from tractor.devx._tree_picture import tree_record
-from tractor.devx.debug._status import LockStatistics
+from tractor.devx.debug.lock._status import LockStatistics
 from tractor.testing import get_rando_addr
 
 LONG = 60.0

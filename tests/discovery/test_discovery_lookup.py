@@ -15,7 +15,7 @@ from ep_supervise_tools import free_uds, one_daemon, run
 
 import tractor
 from tractor.discovery import get_peer_by_name, get_root, maybe_open_portal, wrap_address
-from tractor.ipc._settings import WireSettings, set_wire_settings, wire_settings
+from tractor.transport._settings import WireSettings, set_wire_settings, wire_settings
 
 HERE = ["ep_supervise"]
 

@@ -24,10 +24,10 @@ from ep_discovery_tools import (
 
 import tractor
 from tractor.discovery import (
+    _dead_addresses,
     _registrar,
     _registrars,
     _registration,
-    _stale,
     get_peer_by_name,
     wrap_address,
 )
@@ -93,7 +93,7 @@ def test_a_deletion_that_comes_after_a_takeover_does_nothing(
                     await actor.register_actor(("svc", "new"), dead)
                 return await real(registrar, bound, func, **kwargs)
 
-            monkeypatch.setattr(_stale, "ask", ask)
+            monkeypatch.setattr(_dead_addresses, "ask", ask)
             async with tractor.find_actor("svc") as found:
                 assert found is None
             # The first deletion was in vain; the new owner was found dead by itself.
@@ -157,11 +157,11 @@ def test_a_process_out_of_descriptors_says_so(number: int, reg_addr: Any, refusi
 
 
 def test_what_a_registrar_gives_that_is_no_address_is_passed_over() -> None:
-    assert _stale.addresses([["127.0.0.1", 1616], ["a"], 5, None, ["/tmp", "x.sock"]]) == [
+    assert _dead_addresses.addresses([["127.0.0.1", 1616], ["a"], 5, None, ["/tmp", "x.sock"]]) == [
         ("127.0.0.1", 1616),
         ("/tmp", "x.sock"),
     ]
-    assert _stale.addresses(None) == []
+    assert _dead_addresses.addresses(None) == []
 
 
 def test_an_address_with_another_actor_behind_it_is_deleted(reg_addr: Any) -> None:

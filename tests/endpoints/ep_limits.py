@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 import tractor
-from tractor.ipc._settings import wire_settings
+from tractor.transport._settings import wire_settings
 
 running = 0
 most = 0

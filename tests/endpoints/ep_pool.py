@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 import tractor
-from tractor.trionics._pool_worker import serve_pool
+from tractor.pool._worker import serve_pool
 
 
 def add(x: int, y: int = 1) -> int:

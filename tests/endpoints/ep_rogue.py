@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 import tractor
-from tractor.runtime._calls import request
+from tractor.runtime.dialog._caller import request
 
 
 async def tell(requests: list[tuple[str, dict[str, Any]]]) -> None:
@@ -46,7 +46,7 @@ async def fork_helper(ctx: tractor.Context) -> None:
         time.sleep(1000)
     chan = tractor.current_actor().parent_chan
     assert chan is not None
-    from tractor._util._proc_stat import process_start_time
+    from tractor.process._stat import process_start_time
 
     await tell([("_descendants", {"up": [(pid, process_start_time(pid))], "gone": []})])
     await ctx.started(pid)

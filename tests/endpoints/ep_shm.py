@@ -22,8 +22,8 @@ from tractor.ipc import (
     open_shm_list,
     open_shm_ndarray,
 )
-from tractor.ipc._segment import Segment
-from tractor.ipc._shm_record import list_records
+from tractor.shm._record import list_records
+from tractor.shm._segment import Segment
 
 PREFIX = f"tractor-test-{os.getpid()}"
 """Of names that this process's tests use: other runs on this machine have others."""
@@ -197,7 +197,7 @@ async def my_pid() -> int:
     return os.getpid()
 
 
-# -- for tests/ipc/shm_storm.py --
+# -- for tests/shm/shm_storm.py --
 
 
 @tractor.context

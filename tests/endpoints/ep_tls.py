@@ -11,7 +11,7 @@ import tractor
 
 async def about() -> dict[str, Any]:
     """What this actor knows and how it is connected."""
-    from tractor.ipc._settings import wire_settings
+    from tractor.transport._settings import wire_settings
 
     actor = tractor.current_actor()
     assert actor.parent_chan is not None

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import tractor
-from tractor._util import _trio_patches
 from tractor.trionics import maybe_open_context
+from tractor.trionics.patches import _table
 
 OPENED: list[str] = []
 CLOSED: list[str] = []
@@ -15,7 +15,7 @@ CLOSED: list[str] = []
 
 async def applied_patches() -> dict[str, bool]:
     """The fixes that this actor knows, and whether each is in place; applies none."""
-    return {patch.NAME: patch.NAME in _trio_patches._applied for patch in _trio_patches.PATCHES}
+    return {patch.NAME: patch.NAME in _table._applied for patch in _table.PATCHES}
 
 
 @asynccontextmanager

@@ -21,20 +21,21 @@ import trio.testing
 import tractor
 from tractor._errors import TransportClosed
 from tractor._proto.half_open import SPARED
+from tractor.address._policy import UDSAddress
 from tractor.cli import main as tractor_command
-from tractor.ipc import Channel, TLSConfig, _server, _uds
-from tractor.ipc._addr import UDSAddress
+from tractor.ipc import Channel, TLSConfig, _server
 from tractor.ipc._chan import transport_from_addr
 from tractor.ipc._endpoint import Endpoint
 from tractor.ipc._server import Server, open_ipc_server
-from tractor.ipc._settings import (
+from tractor.msg.types import Aid, Stop
+from tractor.transport import _uds
+from tractor.transport._settings import (
     WireSettings,
     reset_wire_settings,
     set_wire_settings,
     wire_settings,
 )
-from tractor.ipc._transport import MsgpackTransport
-from tractor.msg.types import Aid, Stop
+from tractor.transport._stream import MsgpackTransport
 
 KEY = b"the key of this tree"
 OTHER_KEY = b"the key of another tree"

@@ -18,16 +18,16 @@ import trio.testing
 from tractor._errors import TransportClosed
 from tractor._proto import auth
 from tractor._proto.framing import HEADER
-from tractor.ipc._addr import HAS_UDS, UDSAddress
+from tractor.address._policy import HAS_UDS, UDSAddress
 from tractor.ipc._chan import Channel, connect_chan, transport_from_addr, transport_from_stream
-from tractor.ipc._memory import memory_pair
 from tractor.ipc._server import Endpoint, bind_endpoints
-from tractor.ipc._settings import WireSettings, reset_wire_settings, set_wire_settings
-from tractor.ipc._tcp import MsgpackTCPStream
-from tractor.ipc._transport import MsgpackTransport
-from tractor.ipc._uds import MsgpackUDSStream
 from tractor.msg import mk_codec
 from tractor.msg.types import Aid, Error, Return, Start, Started, Stop, Yield
+from tractor.transport._memory import memory_pair
+from tractor.transport._settings import WireSettings, reset_wire_settings, set_wire_settings
+from tractor.transport._stream import MsgpackTransport
+from tractor.transport._tcp import MsgpackTCPStream
+from tractor.transport._uds import MsgpackUDSStream
 
 KEY = b"the key of this tree"
 HERE = Aid("here", "11111111-aaaa", 11)

@@ -20,12 +20,13 @@ import trio.testing
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor._proto import auth
 from tractor._proto.framing import HEADER
-from tractor.ipc import _endpoint, _server, _uds
-from tractor.ipc._addr import Address, TCPAddress, UDSAddress
+from tractor.address._policy import Address, TCPAddress, UDSAddress
+from tractor.ipc import _endpoint, _server
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._server import Endpoint, IPCServer, Server, bind_endpoints, open_ipc_server
-from tractor.ipc._settings import WireSettings, reset_wire_settings, set_wire_settings
 from tractor.msg.types import Aid, Stop
+from tractor.transport import _uds
+from tractor.transport._settings import WireSettings, reset_wire_settings, set_wire_settings
 
 KEY = b"the key of this tree"
 LIMIT = 20.0
@@ -254,8 +255,8 @@ def test_one_of_two_processes_that_race_for_a_file_wins(private_dir: Path) -> No
     file = socket_file(private_dir)
     code = (
         "import sys\n"
-        "from tractor.ipc._addr import UDSAddress\n"
-        "from tractor.ipc._uds import bind_uds\n"
+        "from tractor.address._policy import UDSAddress\n"
+        "from tractor.transport._uds import bind_uds\n"
         "try: sock = bind_uds(UDSAddress(*sys.argv[1:]))\n"
         "except ConnectionError: print('lost', flush=True)\n"
         "else: print('won', flush=True); sys.stdin.read()\n"

@@ -71,13 +71,13 @@ def test_frames_of_the_runtime_that_called_the_users_code_are_left_out() -> None
     def users() -> None:
         raise ValueError("it")
 
-    for module in ("tractor.runtime._serve", "trio._core._run"):
+    for module in ("tractor.runtime.dialog._callee", "trio._core._run"):
         text = errors.pack_error(called_by(module, users)).tb_str
         assert "in users" in text
         assert "the_caller" not in text
     assert "the_caller" in errors.pack_error(called_by("tractors", users)).tb_str
     # An error of the runtime itself.
-    text = errors.pack_error(called_by("tractor.runtime._serve", None)).tb_str  # type: ignore[arg-type]
+    text = errors.pack_error(called_by("tractor.runtime.dialog._callee", None)).tb_str  # type: ignore[arg-type]
     assert "the_caller" in text
     assert "TypeError" in text
 

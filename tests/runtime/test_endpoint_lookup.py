@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tractor.runtime._endpoints import find_endpoint
+from tractor.runtime.dialog._endpoints import find_endpoint
 
 ran: list[str] = []
 

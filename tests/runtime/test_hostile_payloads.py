@@ -16,7 +16,7 @@ from ep_tree import Tree, in_tree
 
 import tractor
 from tractor import msg
-from tractor.runtime._calls import request_cancel
+from tractor.runtime.dialog._caller import request_cancel
 from tractor.testing import get_rando_addr
 
 

@@ -18,7 +18,7 @@ from ep_peer import open_peer, run
 
 import tractor
 from tractor.msg.types import Yield
-from tractor.runtime import _open_context, _port
+from tractor.runtime.dialog import _context_parent, _port
 
 WINDOW = 1024
 
@@ -283,7 +283,7 @@ def test_after_the_peers_stop_and_with_nothing_unread_a_send_is_an_end_of_channe
 def test_a_block_that_waits_for_long_says_for_what(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_open_context, "PATIENCE", 0.05)
+    monkeypatch.setattr(_context_parent, "PATIENCE", 0.05)
 
     async def main() -> None:
         async with (

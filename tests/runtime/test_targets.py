@@ -13,8 +13,8 @@ import ep_typed
 import pytest
 
 import tractor
-from tractor.runtime._endpoints import Kind
-from tractor.runtime._targets import (
+from tractor.runtime.dialog._endpoints import Kind
+from tractor.runtime.dialog._targets import (
     Unreachable,
     find_place,
     parameters_of,

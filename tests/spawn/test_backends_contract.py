@@ -15,7 +15,6 @@ import trio
 import trio.testing
 
 import tractor
-from tractor.ipc._settings import wire_settings
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import (
     ChildProcess,
@@ -25,6 +24,7 @@ from tractor.spawn._contract import (
     usable_start_methods,
 )
 from tractor.testing import get_rando_addr
+from tractor.transport._settings import wire_settings
 
 HERE = ["ep_backends"]
 USABLE = usable_start_methods()

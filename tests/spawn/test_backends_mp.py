@@ -16,7 +16,7 @@ import pytest
 import trio
 
 import tractor
-from tractor._util._proc_stat import pid_alive
+from tractor.process._stat import pid_alive
 from tractor.spawn import usable_start_methods
 from tractor.testing import find_descendants
 

@@ -17,10 +17,10 @@ import pytest
 import trio
 from ep_marks import gets_signals
 
-from tractor._util._proc_stat import pid_alive, process_start_time
+from tractor.process._stat import pid_alive, process_start_time
+from tractor.process._wait_pids import wait_pids_gone
+from tractor.reaping._table import read_process
 from tractor.spawn import ForkedProc
-from tractor.spawn._reap import wait_pids_gone
-from tractor.testing._reap_table import read_process
 
 PROGRAM = Path(__file__).parents[1] / "endpoints" / "ep_few_descriptors.py"
 

@@ -14,9 +14,10 @@ import pytest
 
 import tractor
 from tractor import _freeze
-from tractor.ipc import _plugins
+from tractor.process import _frozen
 from tractor.runtime._late import LATE, LATE_REQUESTS
-from tractor.spawn import _contract, _frozen
+from tractor.spawn import _contract
+from tractor.transport import _plugins
 
 METHODS = ["trio", "mp_spawn", "mp_forkserver", "main_thread_forkserver"]
 

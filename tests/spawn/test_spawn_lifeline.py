@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from tractor import spawn
+from tractor.process._wait_pids import process_start_time, wait_pids_gone
 from tractor.spawn._boot import BootRecord, open_boot_pipe, read_boot_record
 from tractor.spawn._lifeline import Lifeline
-from tractor.spawn._reap import process_start_time, wait_pids_gone
 
 SRC = str(Path(spawn.__file__).parents[2])
 

@@ -14,10 +14,11 @@ import trio
 import trio.testing
 
 from tractor import spawn
-from tractor.spawn import _contract, _subint_exit
+from tractor.spawn import _contract
 from tractor.spawn._contract import ChildProcess, SpawnRequest
-from tractor.spawn._subint import SubintBackend, SubintProcess
-from tractor.spawn._subint_thread import run_subint_in_worker_thread
+from tractor.spawn.subint import _exit
+from tractor.spawn.subint._backend import SubintBackend, SubintProcess
+from tractor.spawn.subint._thread import run_subint_in_worker_thread
 
 HAS_SUBINTS = sys.version_info >= (3, 14)
 needs_subints = pytest.mark.skipif(not HAS_SUBINTS, reason="sub-interpreters need Python 3.14")
@@ -97,7 +98,7 @@ def test_it_cannot_be_debugged() -> None:
     ],
 )
 def test_exit_status(exc: BaseException | None, status: int) -> None:
-    assert _subint_exit.exit_status(exc) == status
+    assert _exit.exit_status(exc) == status
 
 
 # -- the primitive --
@@ -161,7 +162,7 @@ def test_the_primitive_gives_up_after_its_limit_and_destroys_it_later(tmp_path: 
         )
     assert interpreters() > before
     stop.touch()
-    wait_until(lambda: interpreters() == before and not _subint_exit._held)
+    wait_until(lambda: interpreters() == before and not _exit._held)
 
 
 @needs_subints
@@ -179,7 +180,7 @@ def test_an_interpreter_with_threads_left_is_not_destroyed(tmp_path: Path) -> No
         )
     assert len(interpreters() - before) == 1
     stop.touch()
-    wait_until(lambda: interpreters() == before and not _subint_exit._held)
+    wait_until(lambda: interpreters() == before and not _exit._held)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -361,7 +362,7 @@ def test_a_stuck_one_is_abandoned_and_destroyed_if_it_ends(
             await trio.sleep(0.01)
 
     run(main)
-    wait_until(lambda: interpreters() == before and not _subint_exit._held)
+    wait_until(lambda: interpreters() == before and not _exit._held)
     (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
     assert "does not end; abandoned: sub-interpreter" in warning
     assert "which still runs" in warning
@@ -394,6 +395,6 @@ def test_a_thread_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(RuntimeError, match="can't start new thread"):
             await SubintBackend().start(request(), nursery)
         monkeypatch.undo()
-        assert not _subint_exit._held
+        assert not _exit._held
 
     run(main)

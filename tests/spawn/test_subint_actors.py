@@ -16,7 +16,7 @@ import pytest
 import trio
 
 import tractor
-from tractor.spawn import _subint_exit
+from tractor.spawn.subint import _exit
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 14), reason="sub-interpreters need Python 3.14"
@@ -28,7 +28,7 @@ def leaves_no_interpreter() -> Iterator[None]:
     before = interpreters()
     yield
     assert interpreters() == before
-    assert not _subint_exit._held
+    assert not _exit._held
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_module_that_cannot_be_imported(reg_addr: Any, tmp_path: Path) -> None
 def test_a_bootstrap_that_fails_is_told_at_once(
     reg_addr: Any, bootstrap: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tractor.spawn._subint import BACKEND
+    from tractor.spawn.subint._backend import BACKEND
 
     monkeypatch.setattr(BACKEND, "_bootstrap", bootstrap)
 
@@ -286,7 +286,7 @@ def test_a_stuck_one(
         run(main, reg_addr)
     finally:
         stop_file.touch()
-    trio.run(wait_for, lambda: interpreters() == before and not _subint_exit._held)
+    trio.run(wait_for, lambda: interpreters() == before and not _exit._held)
     (said,) = (r.getMessage() for r in caplog.records if "abandoned" in r.getMessage())
     assert "'stuck' does not end" in said
     assert "which still runs" in said
@@ -309,7 +309,7 @@ def test_threads_left_in_an_interpreter(
     assert len(interpreters() - before) == 1
     stop_file.touch()
     # Once the thread has ended the interpreter goes, too.
-    trio.run(wait_for, lambda: interpreters() == before and not _subint_exit._held)
+    trio.run(wait_for, lambda: interpreters() == before and not _exit._held)
 
 
 def test_a_nested_stuck_one_keeps_all_above_it(
@@ -333,7 +333,7 @@ def test_a_nested_stuck_one_keeps_all_above_it(
     assert len(interpreters() - before) == 2
     assert "threads still run" in caplog.text
     stop_file.touch()
-    trio.run(wait_for, lambda: interpreters() == before and not _subint_exit._held)
+    trio.run(wait_for, lambda: interpreters() == before and not _exit._held)
 
 
 def test_eight_at_once(reg_addr: Any) -> None:

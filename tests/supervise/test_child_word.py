@@ -21,9 +21,9 @@ from ep_supervise_tools import alive, run, until_exists
 
 import tractor
 from tractor._proto import ladder
-from tractor._util._proc_stat import is_below, kill_process, process_start_time
 from tractor.ipc import Channel
 from tractor.msg.types import Aid
+from tractor.process._stat import is_below, kill_process, process_start_time
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="who forked whom is Linux's to tell"

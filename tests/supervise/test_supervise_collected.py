@@ -13,11 +13,11 @@ from ep_supervise_tools import run
 import tractor
 from tractor._exceptions import pack_error, unpack_error
 from tractor._proto.outcome import Part
-from tractor._util._groups import leaves, the_one_error, without
 from tractor.msg.types import Aid, Error
-from tractor.runtime import _calls
+from tractor.runtime.dialog import _caller
 from tractor.supervise._child import Child
 from tractor.supervise._outcome import Collected, part_of
+from tractor.trionics._groups import leaves, the_one_error, without
 
 OWN = ("root", "0")
 A, B, C = Aid("a", "aaaaaa", 11), Aid("b", "bbbbbb", 22), Aid("c", "cccccc", 33)
@@ -34,12 +34,12 @@ def channel(aid: Aid) -> Any:
 
 
 def loss(aid: Aid) -> tractor.TransportClosed:
-    return _calls.lost(channel(aid), "mod:fn", tractor.TransportClosed("reset"))
+    return _caller.lost(channel(aid), "mod:fn", tractor.TransportClosed("reset"))
 
 
 def ctxc(of: Aid, canceller: Any) -> BaseException:
     msg = pack_error(trio.Cancelled._create(source="explicit"), 1, of.uid, canceller=canceller)
-    return _calls.boxed(msg, channel(of), SimpleNamespace(enabled=()))  # type: ignore[arg-type]
+    return _caller.boxed(msg, channel(of), SimpleNamespace(enabled=()))  # type: ignore[arg-type]
 
 
 def remote(exc: BaseException, *path: Aid) -> BaseException:

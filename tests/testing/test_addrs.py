@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tractor.ipc._addr import wrap_address
+from tractor.address._policy import wrap_address
 from tractor.testing import _addrs, get_rando_addr
 
 MANY = 600

@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from tractor._errors import ContextCancelled, TransportClosed
-from tractor.ipc._memory import memory_pair
 from tractor.msg.types import Stop
 from tractor.testing import break_ipc, expect_ctxc
+from tractor.transport._memory import memory_pair
 
 
 class Stream:

@@ -83,7 +83,7 @@ def test_leftovers_of_the_session_are_ended_and_told(pytester: pytest.Pytester) 
         test_it="""
         import os, socket, subprocess, sys
         from fake import start_fake_actor
-        from tractor.ipc._dirs import get_runtime_dir
+        from tractor.process._dirs import get_runtime_dir
 
         def test_leaves_an_actor_and_a_stranger(tmp_path):
             global child, stranger
@@ -152,7 +152,7 @@ def test_leftovers_of_a_test_are_ended_with_a_warning(pytester: pytest.Pytester)
         import itertools, os, socket, subprocess, sys
         import pytest
         from fake import start_fake_actor
-        from tractor.ipc._dirs import get_runtime_dir
+        from tractor.process._dirs import get_runtime_dir
         from tractor.testing import _runaway
 
         def test_leaves_an_actor(

@@ -15,7 +15,7 @@ import trio
 
 import tractor
 from tractor._util._task_tree import dump_file
-from tractor.ipc._dirs import get_runtime_dir
+from tractor.process._dirs import get_runtime_dir
 from tractor.testing import _snapshot
 from tractor.testing._snapshot import default_dir, write_snapshot
 

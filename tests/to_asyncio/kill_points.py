@@ -28,7 +28,7 @@ import trio
 
 import tractor
 from tractor.discovery import UDSAddress
-from tractor.ipc._dirs import runtime_dir_path
+from tractor.process._dirs import runtime_dir_path
 from tractor.testing._leaks import Resources, clean_up, leaks_since
 from tractor.to_asyncio import run_as_asyncio_guest
 

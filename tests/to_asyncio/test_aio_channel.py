@@ -15,7 +15,6 @@ import trio
 import trio.testing
 
 import tractor
-from tractor._util._broadcast import Lagged
 from tractor.to_asyncio import (
     LinkedTaskChannel,
     TrioTaskExited,
@@ -24,6 +23,7 @@ from tractor.to_asyncio import (
     run_as_asyncio_guest,
     run_task,
 )
+from tractor.trionics._broadcast import Lagged
 
 T = TypeVar("T")
 SIZE = 256

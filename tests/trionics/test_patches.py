@@ -13,9 +13,8 @@ from ep_supervise_tools import run
 from trio._core import _wakeup_socketpair
 
 import tractor
-from tractor._util import _trio_patches
 from tractor.trionics import patches
-from tractor.trionics.patches import wakeup_socketpair_drain
+from tractor.trionics.patches import _table, wakeup_socketpair_drain
 
 Pair = _wakeup_socketpair.WakeupSocketpair
 
@@ -40,7 +39,7 @@ def drain_that_ends(self: Any) -> None:
 @pytest.fixture(autouse=True)
 def unpatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever a test applies is taken back."""
-    monkeypatch.setattr(_trio_patches, "_applied", set())
+    monkeypatch.setattr(_table, "_applied", set())
     drain = Pair.drain
     yield
     monkeypatch.undo()
@@ -173,4 +172,4 @@ def test_actors_have_what_their_trio_needs_and_the_root_is_left_alone(start_meth
     drain = Pair.drain
     assert run(main) == needed
     assert Pair.drain is drain
-    assert not _trio_patches._applied
+    assert not _table._applied

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 
 __all__ = ["Limits", "RateLimit"]
 

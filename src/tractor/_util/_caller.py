@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from ._frames import RUNTIME_PACKAGES, is_of, module_of
+from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
 
 __all__ = ["Caller", "calling_code", "find_caller"]
 

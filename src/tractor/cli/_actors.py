@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.devx.debug._attach_wire import Wire
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     HAS_UDS,
     UDSAddress,
     UnwrappedAddress,
@@ -22,16 +21,17 @@ from tractor.ipc._addr import (
     mk_uuid,
     wrap_address,
 )
-from tractor.ipc._authkey import load_authkey
+from tractor.devx.debug.attach._wire import Wire
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._debug_sock import DEBUG_DIR, debug_socks
-from tractor.ipc._dirs import runtime_dir_path
-from tractor.ipc._transports import needs_key
-from tractor.ipc._uds import check_peer_uid
-from tractor.ipc._uds_leftovers import answers
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Start
-from tractor.testing._reap_table import read_process
+from tractor.process._dirs import runtime_dir_path
+from tractor.reaping._table import read_process
+from tractor.transport._authkey import load_authkey
+from tractor.transport._table import needs_key
+from tractor.transport._uds import check_peer_uid
+from tractor.transport._uds_leftovers import answers
 
 __all__ = [
     "Found",

@@ -18,7 +18,7 @@ from tractor.cli._actors import (
     matching,
     open_wire,
 )
-from tractor.devx.debug._attach_wire import Wire
+from tractor.devx.debug.attach._wire import Wire
 
 __all__ = ["main"]
 

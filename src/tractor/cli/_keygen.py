@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tractor.cli._paths import absolute_path
-from tractor.ipc._authkey import KEY_FILE_VARIABLE, KEY_SIZE, user_key_path, write_key_file
+from tractor.transport._authkey import KEY_FILE_VARIABLE, KEY_SIZE, user_key_path, write_key_file
 
 __all__ = ["main"]
 

@@ -7,10 +7,10 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from tractor.ipc._uds_leftovers import find_orphaned_uds, reap_uds
-from tractor.testing._reap_procs import ProcessId, find_descendants, find_orphans, find_zombies
-from tractor.testing._reap_shm import find_orphaned_shm, reap_shm
-from tractor.testing._reap_signals import reap, survivors
+from tractor.reaping._shm import find_orphaned_shm, reap_shm
+from tractor.reaping._signals import reap, survivors
+from tractor.reaping._strays import ProcessId, find_descendants, find_orphans, find_zombies
+from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
 __all__ = ["main"]
 

@@ -10,9 +10,9 @@ import msgspec
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
+from tractor.address._policy import UnwrappedAddress
 from tractor.cli._actors import add_registry_option, addresses_of, explain, request_of
 from tractor.devx._picture import ActorPicture, pretty_picture
-from tractor.ipc._addr import UnwrappedAddress
 
 __all__ = ["main"]
 

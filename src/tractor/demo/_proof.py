@@ -6,8 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from tractor._util._proc_stat import pid_alive
 from tractor.demo._cluster import CRASH_MESSAGE, Run
+from tractor.process._stat import pid_alive
 
 __all__ = ["crash_complaints", "index_complaints", "process_complaints"]
 

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
         maybe_open_crash_handler as maybe_open_crash_handler,
     )
     from tractor.devx.debug._crash_handler import open_crash_handler as open_crash_handler
-    from tractor.devx.debug._greenback import maybe_init_greenback as maybe_init_greenback
     from tractor.devx.debug._pause import acquire_debug_lock as acquire_debug_lock
     from tractor.devx.debug._pause import maybe_pause_bp as maybe_pause_bp
     from tractor.devx.debug._pause import maybe_wait_for_debugger as maybe_wait_for_debugger
     from tractor.devx.debug._pause import pause as pause
     from tractor.devx.debug._post_mortem import post_mortem as post_mortem
-    from tractor.devx.debug._repl import mk_pdb as mk_pdb
-    from tractor.devx.debug._sigint import sigint_shield as sigint_shield
-    from tractor.devx.debug._sync import pause_from_sync as pause_from_sync
+    from tractor.devx.debug.lock._sigint import sigint_shield as sigint_shield
+    from tractor.devx.debug.repl._greenback import maybe_init_greenback as maybe_init_greenback
+    from tractor.devx.debug.repl._repl import mk_pdb as mk_pdb
+    from tractor.devx.debug.repl._sync import pause_from_sync as pause_from_sync
     from tractor.devx.pformat import add_div as add_div
     from tractor.devx.pformat import pformat_boxed_tb as pformat_boxed_tb
     from tractor.devx.pformat import pformat_caller_frame as pformat_caller_frame
@@ -55,7 +55,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "tractor.devx._titles": ("set_actor_proctitle",),
         "tractor.devx._tree_picture": ("tree_picture",),
         "tractor.devx.debug._crash_handler": ("maybe_open_crash_handler", "open_crash_handler"),
-        "tractor.devx.debug._greenback": ("maybe_init_greenback",),
+        "tractor.devx.debug.repl._greenback": ("maybe_init_greenback",),
         "tractor.devx.debug._pause": (
             "acquire_debug_lock",
             "maybe_pause_bp",
@@ -63,9 +63,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "pause",
         ),
         "tractor.devx.debug._post_mortem": ("post_mortem",),
-        "tractor.devx.debug._repl": ("mk_pdb",),
-        "tractor.devx.debug._sigint": ("sigint_shield",),
-        "tractor.devx.debug._sync": ("pause_from_sync",),
+        "tractor.devx.debug.repl._repl": ("mk_pdb",),
+        "tractor.devx.debug.lock._sigint": ("sigint_shield",),
+        "tractor.devx.debug.repl._sync": ("pause_from_sync",),
     },
     submodules=("cli", "debug", "pformat"),
 )

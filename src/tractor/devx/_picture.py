@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from tractor.address._policy import UnwrappedAddress, wrap_address
 from tractor.devx._frames import is_runtime_frame
-from tractor.ipc._addr import UnwrappedAddress, wrap_address
-from tractor.ipc._maddr import mk_maddr
-from tractor.runtime._calls import OneWayReceiver, PendingCall
-from tractor.runtime._context import Context
-from tractor.runtime._serve import ServedStream, ServedTask
+from tractor.runtime.dialog._callee import ServedStream, ServedTask
+from tractor.runtime.dialog._caller import OneWayReceiver, PendingCall
+from tractor.runtime.dialog._context import Context
+from tractor.transport._maddr import mk_maddr
 
 if TYPE_CHECKING:
     from tractor.ipc._chan import Channel

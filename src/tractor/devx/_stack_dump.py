@@ -28,10 +28,10 @@ from tractor._errors import TransportClosed
 from tractor._util._task_tree import append_dump, dump_file, format_threads, format_tree_of
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import request
-from tractor.runtime._serve import put_return
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._callee import put_return
+from tractor.runtime.dialog._caller import request
 
 __all__ = ["arm_actor", "dump_task_tree", "enable_stack_on_sig", "serve_dump"]
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tractor._util._proctitle import set_actor_proctitle
+from tractor.process._title import set_actor_proctitle
 
 __all__ = ["set_actor_proctitle"]

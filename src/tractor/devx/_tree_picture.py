@@ -12,15 +12,15 @@ import trio
 import tractor.devx.debug as debug
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor._util._groups import collapse_eg
 from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import boxed, request
-from tractor.runtime._serve import put_return, relay_error
 from tractor.runtime._state import current_actor
+from tractor.runtime.dialog._callee import put_return, relay_error
+from tractor.runtime.dialog._caller import boxed, request
+from tractor.trionics._groups import collapse_eg
 
 __all__ = ["serve_tree", "tree_picture", "tree_record"]
 

@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tractor.address._policy import Address as Address
+    from tractor.address._policy import TCPAddress as TCPAddress
+    from tractor.address._policy import UDSAddress as UDSAddress
+    from tractor.address._policy import UnwrappedAddress as UnwrappedAddress
+    from tractor.address._policy import default_lo_addrs as default_lo_addrs
+    from tractor.address._policy import get_address_cls as get_address_cls
+    from tractor.address._policy import is_wrapped_addr as is_wrapped_addr
+    from tractor.address._policy import mk_uuid as mk_uuid
+    from tractor.address._policy import prefer_addr as prefer_addr
+    from tractor.address._policy import wrap_address as wrap_address
     from tractor.discovery._endpoint_table import load_endpoints as load_endpoints
     from tractor.discovery._lookup import find_actor as find_actor
     from tractor.discovery._lookup import query_actor as query_actor
@@ -18,19 +28,9 @@ if TYPE_CHECKING:
     from tractor.discovery._registrar import Registrar as Registrar
     from tractor.discovery._registrars import get_arbiter as get_arbiter
     from tractor.discovery._registrars import get_registry as get_registry
-    from tractor.ipc._addr import Address as Address
-    from tractor.ipc._addr import TCPAddress as TCPAddress
-    from tractor.ipc._addr import UDSAddress as UDSAddress
-    from tractor.ipc._addr import UnwrappedAddress as UnwrappedAddress
-    from tractor.ipc._addr import default_lo_addrs as default_lo_addrs
-    from tractor.ipc._addr import get_address_cls as get_address_cls
-    from tractor.ipc._addr import is_wrapped_addr as is_wrapped_addr
-    from tractor.ipc._addr import mk_uuid as mk_uuid
-    from tractor.ipc._addr import prefer_addr as prefer_addr
-    from tractor.ipc._addr import wrap_address as wrap_address
-    from tractor.ipc._maddr import mk_maddr as mk_maddr
-    from tractor.ipc._maddr import parse_endpoints as parse_endpoints
-    from tractor.ipc._maddr import parse_maddr as parse_maddr
+    from tractor.transport._maddr import mk_maddr as mk_maddr
+    from tractor.transport._maddr import parse_endpoints as parse_endpoints
+    from tractor.transport._maddr import parse_maddr as parse_maddr
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -52,7 +52,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "get_arbiter",
             "get_registry",
         ),
-        "tractor.ipc._addr": (
+        "tractor.address._policy": (
             "Address",
             "TCPAddress",
             "UDSAddress",
@@ -64,7 +64,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "prefer_addr",
             "wrap_address",
         ),
-        "tractor.ipc._maddr": (
+        "tractor.transport._maddr": (
             "mk_maddr",
             "parse_endpoints",
             "parse_maddr",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import trio
 
 from tractor._errors import RuntimeFailure
-from tractor._util._groups import collapse_eg
+from tractor.trionics._groups import collapse_eg
 
 __all__ = [
     "LOOKUP_TIMEOUT",

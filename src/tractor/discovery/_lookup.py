@@ -10,13 +10,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
-from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
-from tractor.discovery._places import checked_name
-from tractor.discovery._portals import Addr, Found, lasting_peer, portal_over
-from tractor.discovery._registrars import Source, reached
-from tractor.discovery._several import from_each, sources_of
-from tractor.discovery._stale import LookUp, Unanswered, registered
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     UnwrappedAddress,
     from_this_host,
     known_transports,
@@ -24,6 +18,12 @@ from tractor.ipc._addr import (
     rank_addrs,
     wrap_address,
 )
+from tractor.discovery._ask_all import from_each, sources_of
+from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
+from tractor.discovery._dead_addresses import LookUp, Unanswered, registered
+from tractor.discovery._places import checked_name
+from tractor.discovery._portals import Addr, Found, lasting_peer, portal_over
+from tractor.discovery._registrars import Source, reached
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal

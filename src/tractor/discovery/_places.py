@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tractor._util._names import plain_text
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     Address,
     TCPAddress,
     UDSAddress,

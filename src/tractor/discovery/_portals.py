@@ -10,14 +10,14 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     Address,
     UnwrappedAddress,
     from_this_host,
     rank_addrs,
     wrap_address,
 )
+from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal

@@ -10,10 +10,10 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._util._groups import collapse_eg
-from tractor.ipc._addr import UnwrappedAddress
+from tractor.address._policy import UnwrappedAddress
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid
+from tractor.trionics._groups import collapse_eg
 
 __all__ = ["Probe", "Probed", "probe_all"]
 

@@ -12,15 +12,15 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
+from tractor.address._policy import UnwrappedAddress, require_connectable, wrap_address
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.discovery._portals import Addr, Found, connect, open_portal
-from tractor.ipc._addr import UnwrappedAddress, require_connectable, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import request, result_of
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._caller import request, result_of
 
 __all__ = [
     "OUT_OF_RESOURCES",

@@ -9,12 +9,12 @@ import trio
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
+from tractor.address._policy import TCPAddress, UnwrappedAddress, from_this_host, wrap_address
 from tractor.discovery._places import end_of
 from tractor.discovery._registrars import tree_registry_addrs
-from tractor.ipc._addr import TCPAddress, UnwrappedAddress, from_this_host, wrap_address
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import request, result_of
+from tractor.runtime.dialog._caller import request, result_of
 
 __all__ = ["Registration"]
 

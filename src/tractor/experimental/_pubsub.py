@@ -13,8 +13,8 @@ import trio
 from tractor import log as _log
 from tractor._errors import ModuleNotExposed
 from tractor.msg._nspath import NamespacePath
-from tractor.runtime._endpoints import canonical
 from tractor.runtime._state import current_actor
+from tractor.runtime.dialog._endpoints import canonical
 
 __all__ = ["msgpub"]
 

@@ -17,12 +17,8 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
-from tractor._util._ki import ki_protected
 from tractor._util._names import is_presentable
-from tractor.ipc._addr import Address, UnwrappedAddress, require_connectable, wrap_address
-from tractor.ipc._settings import wire_settings
-from tractor.ipc._transport import MsgpackTransport, MsgTransport
-from tractor.ipc._transports import needs_key, transport_of, transport_of_stream
+from tractor.address._policy import Address, UnwrappedAddress, require_connectable, wrap_address
 from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import (
     Aid,
@@ -37,6 +33,10 @@ from tractor.msg.types import (
     Uid,
     Yield,
 )
+from tractor.transport._settings import wire_settings
+from tractor.transport._stream import MsgpackTransport, MsgTransport
+from tractor.transport._table import needs_key, transport_of, transport_of_stream
+from tractor.trionics._ki import ki_protected
 
 log = _log.get_logger()
 

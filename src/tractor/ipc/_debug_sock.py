@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tractor.ipc._addr_types import HAS_UDS, UDSAddress
-from tractor.ipc._dirs import get_runtime_dir, runtime_dir_path
+from tractor.address._types import HAS_UDS, UDSAddress
+from tractor.process._dirs import get_runtime_dir, runtime_dir_path
 
 __all__ = ["DEBUG_DIR", "debug_addr", "debug_sock_path", "debug_socks"]
 

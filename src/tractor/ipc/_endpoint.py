@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import trio
 
 from tractor import log as _log
-from tractor._util._at_fork import close_in_child
-from tractor._util._proc_stat import OUT_OF_RESOURCES
-from tractor.ipc._addr import Address, UnwrappedAddress, require_bindable, wrap_address
-from tractor.ipc._authkey import check_bind_allowed
-from tractor.ipc._settings import wire_settings
-from tractor.ipc._transport import MsgpackTransport
-from tractor.ipc._transports import needs_key, transport_of
+from tractor.address._policy import Address, UnwrappedAddress, require_bindable, wrap_address
+from tractor.process._at_fork import close_in_child
+from tractor.process._stat import OUT_OF_RESOURCES
+from tractor.transport._authkey import check_bind_allowed
+from tractor.transport._settings import wire_settings
+from tractor.transport._stream import MsgpackTransport
+from tractor.transport._table import needs_key, transport_of
 
 __all__ = ["Endpoint", "bind_endpoints"]
 

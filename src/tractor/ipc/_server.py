@@ -19,10 +19,7 @@ if sys.platform != "win32":
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.half_open import HalfOpen, source_of
-from tractor._util._groups import collapse_eg
-from tractor._util._ki import ki_protected
-from tractor._util._proc_stat import pid_alive
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     Address,
     TCPAddress,
     UDSAddress,
@@ -31,9 +28,12 @@ from tractor.ipc._addr import (
 )
 from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
-from tractor.ipc._settings import wire_settings
-from tractor.ipc._tls_words import is_tls_mismatch
 from tractor.msg.types import Aid, Uid
+from tractor.process._stat import pid_alive
+from tractor.transport._settings import wire_settings
+from tractor.transport.tls._words import is_tls_mismatch
+from tractor.trionics._groups import collapse_eg
+from tractor.trionics._ki import ki_protected
 
 __all__ = ["Endpoint", "IPCServer", "Server", "bind_endpoints", "open_ipc_server"]
 

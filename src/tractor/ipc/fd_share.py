@@ -19,15 +19,15 @@ import trio
 
 from tractor._errors import TransportClosed
 from tractor.discovery._lookup import find_actor
-from tractor.ipc import _ringbuf
-from tractor.ipc._eventfd import require_linux
-from tractor.ipc._fd_passing import recv_fds, send_fds
-from tractor.ipc._ringbuf import DEFAULT_SIZE, RBToken
-from tractor.ipc._sockio import connect_socket
-from tractor.ipc._uds import check_peer_uid
-from tractor.runtime._context import Context
-from tractor.runtime._endpoints import context
 from tractor.runtime._portal import Portal
+from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._endpoints import context
+from tractor.shm.ring import _stream
+from tractor.shm.ring._eventfd import require_linux
+from tractor.shm.ring._fd_passing import recv_fds, send_fds
+from tractor.shm.ring._stream import DEFAULT_SIZE, RBToken
+from tractor.transport._sockio import connect_socket
+from tractor.transport._uds import check_peer_uid
 
 __all__ = ["RINGD", "open_ringbuf"]
 
@@ -84,7 +84,7 @@ class _Held:
     def __init__(self, name: str, buf_size: int) -> None:
         self.users = 0
         self.stack = ExitStack()
-        self.token = self.stack.enter_context(_ringbuf.open_ringbuf(name, buf_size))
+        self.token = self.stack.enter_context(_stream.open_ringbuf(name, buf_size))
 
 
 _held: dict[str, _Held] = {}

@@ -22,9 +22,9 @@ from msgspec import ValidationError, inspect
 from msgspec.json import Encoder as JSONEncoder
 from msgspec.msgpack import Decoder
 
-from .. import log as _log
-from .._proto.containers import is_container, most_containers, shape_of
-from .._proto.limits import Limits
+from tractor import log as _log
+from tractor._proto.containers import is_container, most_containers, shape_of
+from tractor._proto.limits import Limits
 
 __all__ = [
     "COUNTED_ABOVE",

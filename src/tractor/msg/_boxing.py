@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import trio
 
-from .._error_registry import find_err_type, type_path
-from .._errors import (
+from tractor._error_registry import find_err_type, type_path
+from tractor._errors import (
     UNKNOWN_TYPE,
     ContextCancelled,
     ErrorMsg,
@@ -21,9 +21,9 @@ from .._errors import (
     class_name,
     safe_str,
 )
-from .._util._frames import RUNTIME_PACKAGES, is_of, module_of
-from ._bounded import Bounded
-from .types import ENVELOPE, Error, Uid, __msg_types__
+from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
+from tractor.msg._bounded import Bounded
+from tractor.msg.types import ENVELOPE, Error, Uid, __msg_types__
 
 NO_UID: Uid = ("", "")
 """The source of an error that was packed without saying by which actor."""

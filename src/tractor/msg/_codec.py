@@ -12,9 +12,9 @@ from msgspec import Raw
 from msgspec.inspect import CustomType, type_info
 from msgspec.msgpack import Encoder
 
-from ._bounded import Bounded
-from ._union import join_union, spec_text, union_members
-from .types import ENVELOPE, mk_msg_spec
+from tractor.msg._bounded import Bounded
+from tractor.msg._union import join_union, spec_text, union_members
+from tractor.msg.types import ENVELOPE, mk_msg_spec
 
 EncHook = Callable[[Any], Any]
 """Gives a value that msgspec can encode for one that it cannot."""

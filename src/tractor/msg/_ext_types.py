@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from .._error_registry import type_path
-from .hooks import Hooks
+from tractor._error_registry import type_path
+from tractor.msg.hooks import Hooks
 
 __all__ = ["mk_boxed_ext_struct", "mk_codec_hooks"]
 

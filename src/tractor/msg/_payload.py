@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Encoder
 
-from .._errors import MsgTypeError, class_name, safe_repr, safe_str
-from ._bounded import COUNTED_ABOVE, Crowded, refuse_crowded
-from ._codec import ANY_DEC, MsgDec, current_codec
-from .types import PayloadMsg, Return, Start
+from tractor._errors import MsgTypeError, class_name, safe_repr, safe_str
+from tractor.msg._bounded import COUNTED_ABOVE, Crowded, refuse_crowded
+from tractor.msg._codec import ANY_DEC, MsgDec, current_codec
+from tractor.msg.types import PayloadMsg, Return, Start
 
 SHOWN_CHARS = 2000
 """How much of an offending value an error's text shows."""

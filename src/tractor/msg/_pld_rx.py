@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from msgspec import Raw
 from msgspec.msgpack import Encoder
 
-from ._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, current_codec, mk_dec
-from ._payload import payload_type_error
-from .types import Error, PayloadMsg, Return, Yield
+from tractor.msg._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, current_codec, mk_dec
+from tractor.msg._payload import payload_type_error
+from tractor.msg.types import Error, PayloadMsg, Return, Yield
 
 
 class PldRx:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any, get_origin
 
-from . import _arrays
-from ._nspath import NamespacePath
-from .hooks import nspath_hooks, path_hooks
+from tractor.msg import _arrays
+from tractor.msg._nspath import NamespacePath
+from tractor.msg.hooks import nspath_hooks, path_hooks
 
 __all__ = ["SUBCLASSED", "dec_ready", "enc_ready", "enc_subclass", "is_ready"]
 

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .._errors import MsgTypeError
-from .types import Incoming, Start
+from tractor._errors import MsgTypeError
+from tractor.msg.types import Incoming, Start
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from . import types as msg_types
+from tractor.msg import types as msg_types
 
 _SPECIAL: dict[str, Any] = {
     "Any": Any,

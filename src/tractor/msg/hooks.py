@@ -14,9 +14,9 @@ from typing import Any, get_origin
 
 import msgspec
 
-from . import _arrays
-from ._nspath import NamespacePath
-from ._union import union_members
+from tractor.msg import _arrays
+from tractor.msg._nspath import NamespacePath
+from tractor.msg._union import union_members
 
 __all__ = ["Hooks", "combine", "ndarray_hooks", "nspath_hooks", "path_hooks"]
 

@@ -15,8 +15,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw
 
-from ._bounded import Bounded, refuse_keys
-from .pretty_struct import Struct as PrettyStruct
+from tractor.msg._bounded import Bounded, refuse_keys
+from tractor.msg.pretty_struct import Struct as PrettyStruct
 
 __all__ = [
     "Aid",

@@ -15,9 +15,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE
-from tractor._util._at_fork import go_on
-from tractor._util._proc_stat import ProcessId
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     Address,
     UnwrappedAddress,
     require_connectable,
@@ -26,7 +24,6 @@ from tractor.ipc._addr import (
 )
 from tractor.ipc._chan import Channel, PeerProcess
 from tractor.ipc._server import Server
-from tractor.ipc._settings import wire_settings
 from tractor.msg._bounded import bounds
 from tractor.msg._conversion import any_arguments
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
@@ -37,17 +34,16 @@ from tractor.msg.types import (
     StartAck,
     Uid,
 )
-from tractor.runtime._calls import request
-from tractor.runtime._context import Context
-from tractor.runtime._context_serve import ServedDialog
-from tractor.runtime._endpoints import Endpoint, Kind, canonical, find_endpoint
+from tractor.process._at_fork import go_on
+from tractor.process._stat import ProcessId
 from tractor.runtime._group_signals import SignalLog
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._intake import Intake
 from tractor.runtime._late import LATE_REQUESTS, load_late
 from tractor.runtime._portal import Portal
 from tractor.runtime._reader import protocol_error, read_channel
-from tractor.runtime._serve import (
+from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._callee import (
     ServedCall,
     ServedStream,
     ServedTask,
@@ -56,7 +52,11 @@ from tractor.runtime._serve import (
     put_error,
     put_return,
 )
-from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._caller import request
+from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._context_child import ServedDialog
+from tractor.runtime.dialog._endpoints import Endpoint, Kind, canonical, find_endpoint
+from tractor.transport._settings import wire_settings
 
 __all__ = ["Actor", "ActorStatistics", "ChildRecord"]
 

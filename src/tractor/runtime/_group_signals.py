@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tractor._errors import TransportClosed
-from tractor._util._at_fork import close_in_child
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
-from tractor.runtime._calls import request
-from tractor.runtime._serve import put_return
+from tractor.process._at_fork import close_in_child
+from tractor.runtime.dialog._callee import put_return
+from tractor.runtime.dialog._caller import request
 
 if TYPE_CHECKING:
     from tractor.ipc._chan import Channel

@@ -26,7 +26,7 @@ from tractor._proto.limits import Limits, RateLimit
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Request, Uid
-from tractor.runtime._serve import put_error
+from tractor.runtime.dialog._callee import put_error
 
 __all__ = ["Intake"]
 

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import trio
 
 from tractor import log as _log
-from tractor._util._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 from tractor.ipc._server import Server
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import set_current_actor
+from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 
 __all__ = ["open_runtime"]
 

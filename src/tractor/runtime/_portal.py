@@ -19,10 +19,9 @@ from tractor._errors import (
     TransportClosed,
 )
 from tractor._util._caller import Caller, find_caller
-from tractor._util._ki import ki_protected
 from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel
-from tractor.runtime._calls import (
+from tractor.runtime.dialog._caller import (
     OneWayReceiver,
     PendingCall,
     call,
@@ -31,11 +30,12 @@ from tractor.runtime._calls import (
     request,
     result_of,
 )
-from tractor.runtime._context import Context
-from tractor.runtime._endpoints import Endpoint, Kind
-from tractor.runtime._open_context import OpenContext
-from tractor.runtime._stream import MsgStream
-from tractor.runtime._targets import plain_function, refuse_swallowed, target_of
+from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._context_parent import OpenContext
+from tractor.runtime.dialog._endpoints import Endpoint, Kind
+from tractor.runtime.dialog._stream import MsgStream
+from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
+from tractor.trionics._ki import ki_protected
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor

@@ -18,7 +18,6 @@ from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._util._turns import current_turns
 from tractor.ipc._chan import Channel, DialogEnd
-from tractor.ipc._settings import wire_settings
 from tractor.msg.types import (
     CancelAck,
     Credit,
@@ -31,6 +30,7 @@ from tractor.msg.types import (
     Yield,
 )
 from tractor.runtime._intake import Intake
+from tractor.transport._settings import wire_settings
 
 __all__ = ["protocol_error", "read_channel"]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from tractor import log
 from tractor._errors import InternalError, NoRuntime, RuntimeFailure
-from tractor._util import _at_fork
 from tractor._util._runs import Run, current_run, is_over
-from tractor.ipc._settings import reset_wire_settings, set_lifetime
 from tractor.msg._pld_rx import current_dialog
+from tractor.process import _at_fork
 from tractor.runtime._vars import get_runtime_vars, reset_runtime_vars, set_run_of_vars
+from tractor.transport._settings import reset_wire_settings, set_lifetime
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
-    from tractor.runtime._context import Context
+    from tractor.runtime.dialog._context import Context
 
 __all__ = [
     "asyncio_host",

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from tractor.spawn._contract import try_set_start_method as try_set_start_method
     from tractor.spawn._contract import usable_start_methods as usable_start_methods
     from tractor.spawn._exec import PopenChild as PopenChild
-    from tractor.spawn._fork import fork_from_worker_thread as fork_from_worker_thread
-    from tractor.spawn._forked import ForkedProc as ForkedProc
-    from tractor.spawn._forked import wait_child as wait_child
     from tractor.spawn._own_child import ExitSource as ExitSource
     from tractor.spawn._own_child import OwnChild as OwnChild
     from tractor.spawn._pipes import BootedChild as BootedChild
     from tractor.spawn._pipes import ChildPipes as ChildPipes
-    from tractor.spawn._subint_thread import (
+    from tractor.spawn.fork._fork import fork_from_worker_thread as fork_from_worker_thread
+    from tractor.spawn.fork._forked import ForkedProc as ForkedProc
+    from tractor.spawn.fork._forked import wait_child as wait_child
+    from tractor.spawn.subint._thread import (
         run_subint_in_worker_thread as run_subint_in_worker_thread,
     )
 
@@ -40,8 +40,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "usable_start_methods",
         ),
         "tractor.spawn._exec": ("PopenChild",),
-        "tractor.spawn._fork": ("fork_from_worker_thread",),
-        "tractor.spawn._forked": (
+        "tractor.spawn.fork._fork": ("fork_from_worker_thread",),
+        "tractor.spawn.fork._forked": (
             "ForkedProc",
             "wait_child",
         ),
@@ -53,6 +53,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "BootedChild",
             "ChildPipes",
         ),
-        "tractor.spawn._subint_thread": ("run_subint_in_worker_thread",),
+        "tractor.spawn.subint._thread": ("run_subint_in_worker_thread",),
     },
 )

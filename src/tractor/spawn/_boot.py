@@ -19,10 +19,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from tractor._util._proc_stat import ProcessId
-from tractor.ipc._tls_config import TLSConfig
-
-from ._ancestry import lineage
+from tractor.process._ancestry import lineage
+from tractor.process._stat import ProcessId
+from tractor.transport.tls._config import TLSConfig
 
 if sys.platform != "win32":
     import fcntl

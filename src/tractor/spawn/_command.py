@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from ._boot import move_above_stdio
-from ._frozen import is_frozen
-from ._import_path import import_path
+from tractor.process._frozen import is_frozen
+from tractor.spawn._boot import move_above_stdio
+from tractor.spawn._import_path import import_path
 
 __all__ = ["interpreter_flags", "program_command", "with_path"]
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 import msgspec
 
 from tractor._util._entry_points import EntryPointTable
-from tractor.ipc._tls_config import TLSConfig
-
-from ._boot import release_all_lifelines as release_all_lifelines
+from tractor.spawn._boot import release_all_lifelines as release_all_lifelines
+from tractor.transport.tls._config import TLSConfig
 
 if TYPE_CHECKING:
     import trio
@@ -159,10 +158,10 @@ class SpawnBackend(Protocol):
 # leaf actor pays for none.
 _BUILT_IN: dict[str, tuple[str, str]] = {
     "trio": ("tractor.spawn._exec", "BACKEND"),
-    "mp_spawn": ("tractor.spawn._mp", "SPAWN"),
-    "mp_forkserver": ("tractor.spawn._mp", "FORKSERVER"),
-    "main_thread_forkserver": ("tractor.spawn._forkserver", "BACKEND"),
-    "subint": ("tractor.spawn._subint", "BACKEND"),
+    "mp_spawn": ("tractor.spawn.mp._backends", "SPAWN"),
+    "mp_forkserver": ("tractor.spawn.mp._backends", "FORKSERVER"),
+    "main_thread_forkserver": ("tractor.spawn.fork._backend", "BACKEND"),
+    "subint": ("tractor.spawn.subint._backend", "BACKEND"),
 }
 
 _RESERVED: dict[str, str] = {

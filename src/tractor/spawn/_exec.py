@@ -8,14 +8,13 @@ import sys
 
 import trio
 
-from tractor._util._stdio import to_hand_down
-
-from ._command import program_command
-from ._contract import SpawnRequest
-from ._frozen import require_support
-from ._own_child import OwnChild
-from ._pipes import BootedChild, ChildPipes
-from ._signal_help import held_off
+from tractor.process._frozen import require_support
+from tractor.process._stdio import to_hand_down
+from tractor.spawn._command import program_command
+from tractor.spawn._contract import SpawnRequest
+from tractor.spawn._own_child import OwnChild
+from tractor.spawn._pipes import BootedChild, ChildPipes
+from tractor.spawn._signal_help import held_off
 
 __all__ = ["BACKEND", "ExecBackend", "ExecProcess", "PopenChild", "start_program"]
 

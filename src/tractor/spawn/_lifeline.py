@@ -10,10 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from tractor._util._proc_stat import ProcessId
-
-from ._boot import release_all_lifelines
-from ._sentinel_main import ProcessWatch
+from tractor.process._sentinel_main import ProcessWatch
+from tractor.process._stat import ProcessId
+from tractor.spawn._boot import release_all_lifelines
 
 __all__ = ["Lifeline"]
 
@@ -37,7 +36,7 @@ class Lifeline:
         grace: Seconds between the loss and the forced exit.
         exit_code: Status of the forced exit.
         last_words: Called right before the forced exit.  What it raises is dropped.
-        above: The processes above this one, in any order; see :func:`~tractor.spawn._ancestry.ancestry`.
+        above: The processes above this one, in any order; see :func:`~tractor.process._ancestry.ancestry`.
     """
 
     def __init__(

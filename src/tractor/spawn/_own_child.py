@@ -6,7 +6,7 @@ from typing import Protocol
 
 import trio
 
-from ._exit_watch import ExitWatch
+from tractor.process._exit_watch import ExitWatch
 
 __all__ = ["ExitSource", "OwnChild"]
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from tractor._errors import RuntimeFailure
 from tractor._util._mains import load_main_later
-
-from ._import_path import import_path, pack, unpack
-from ._program import Program, find_program, way_out
-from ._sent_modules import install_sent_modules, known_modules
+from tractor.spawn._import_path import import_path, pack, unpack
+from tractor.spawn._program import Program, find_program, way_out
+from tractor.spawn._sent_modules import install_sent_modules, known_modules
 
 __all__ = [
     "apply_parent_main_data",

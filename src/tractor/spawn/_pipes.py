@@ -8,11 +8,11 @@ from types import TracebackType
 
 import trio
 
-from ._boot import BootRecord, LifelineEnd, dup_above_stdio, open_boot_pipe
-from ._contract import SpawnRequest, selected_start_method
-from ._own_child import ExitSource
-from ._stderr import StderrCapture
-from ._tracker import tracker_fd
+from tractor.spawn._boot import BootRecord, LifelineEnd, dup_above_stdio, open_boot_pipe
+from tractor.spawn._contract import SpawnRequest, selected_start_method
+from tractor.spawn._own_child import ExitSource
+from tractor.spawn._stderr import StderrCapture
+from tractor.spawn.mp._tracker import tracker_fd
 
 __all__ = ["BootedChild", "ChildPipes"]
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from tractor._util._mains import running_mains
 from tractor._util._plain import plain
-
-from ._import_path import absolute, pack
+from tractor.spawn._import_path import absolute, pack
 
 __all__ = ["Program", "find_program", "way_out"]
 

@@ -16,8 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from tractor._util._plain import plain
-
-from ._import_path import pack, unpack
+from tractor.spawn._import_path import pack, unpack
 
 __all__ = ["Cell", "cells", "install_sent_modules", "known_modules", "show_source"]
 

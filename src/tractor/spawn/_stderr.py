@@ -7,10 +7,9 @@ import os
 
 import trio
 
-from tractor._util._proc_stat import OUT_OF_RESOURCES
-from tractor._util._stdio import has_stream
-
-from ._boot import dup_above_stdio
+from tractor.process._stat import OUT_OF_RESOURCES
+from tractor.process._stdio import has_stream
+from tractor.spawn._boot import dup_above_stdio
 
 __all__ = ["TAIL_SIZE", "StderrCapture"]
 

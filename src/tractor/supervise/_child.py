@@ -15,18 +15,24 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed, describe_exit
 from tractor._proto.ladder import ACK_TIMEOUT, Do, Event, Ladder, Progress, Rung
-from tractor._util._proc_stat import ProcessId, is_below, kill_process, process_start_time
-from tractor.ipc._addr import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
+from tractor.address._policy import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
-from tractor.ipc._dirs import has_shm_records
-from tractor.ipc._uds_leftovers import SOCKET_NAME, FileMark, answers, file_mark, own_file_mark
 from tractor.msg.types import Aid, Error, SpawnSpec, Uid
-from tractor.runtime._calls import PendingCall, request
+from tractor.process._dirs import has_shm_records
+from tractor.process._sentinel import forget, guard, guard_files, stand_down
+from tractor.process._stat import ProcessId, is_below, kill_process, process_start_time
+from tractor.process._wait_pids import pid_alive, wait_pids_gone
 from tractor.runtime._late import load_late
+from tractor.runtime.dialog._caller import PendingCall, request
 from tractor.spawn._contract import ChildProcess, SpawnRequest
-from tractor.spawn._reap import pid_alive, wait_pids_gone
-from tractor.spawn._sentinel import forget, guard, guard_files, stand_down
+from tractor.transport._uds_leftovers import (
+    SOCKET_NAME,
+    FileMark,
+    answers,
+    file_mark,
+    own_file_mark,
+)
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor

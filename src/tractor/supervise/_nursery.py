@@ -22,16 +22,9 @@ from tractor._errors import (
     TransportClosed,
 )
 from tractor._util._caller import Caller
-from tractor._util._groups import (
-    collapse_eg,
-    is_multi_cancelled,
-    raise_as_it_was,
-    the_one_error,
-)
-from tractor._util._ki import ki_protected
 from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
-from tractor.ipc._addr import (
+from tractor.address._policy import (
     Address,
     UnwrappedAddress,
     from_this_host,
@@ -41,14 +34,13 @@ from tractor.ipc._addr import (
     wrap_address,
     wrap_addresses,
 )
-from tractor.ipc._settings import wire_settings
 from tractor.msg.types import Aid, SpawnSpec, Uid
 from tractor.runtime._actor import Actor
-from tractor.runtime._calls import PendingCall, boxed, put_start
-from tractor.runtime._endpoints import canonical
 from tractor.runtime._portal import Portal
-from tractor.runtime._targets import Target
 from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._caller import PendingCall, boxed, put_start
+from tractor.runtime.dialog._endpoints import canonical
+from tractor.runtime.dialog._targets import Target
 from tractor.spawn._contract import (
     SpawnRequest,
     get_backend,
@@ -58,8 +50,16 @@ from tractor.spawn._contract import (
 from tractor.spawn._parent_main import get_parent_main_data
 from tractor.spawn._shortage import named_shortage
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
-from tractor.supervise._one_shots import OneShots
+from tractor.supervise._one_shot import OneShots
 from tractor.supervise._outcome import Collected, note_losses
+from tractor.transport._settings import wire_settings
+from tractor.trionics._groups import (
+    collapse_eg,
+    is_multi_cancelled,
+    raise_as_it_was,
+    the_one_error,
+)
+from tractor.trionics._ki import ki_protected
 
 __all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
 

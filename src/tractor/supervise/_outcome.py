@@ -9,10 +9,10 @@ import trio
 from tractor import log as _log
 from tractor._errors import ActorFailure, RemoteActorError, TransportClosed
 from tractor._proto.outcome import ORDER, TABLE, Fact, Part, Verdict
-from tractor._util._groups import is_multi_cancelled, leaves, without
 from tractor.msg.types import Uid
-from tractor.runtime._calls import canceller_of, origin_of, told_once
+from tractor.runtime.dialog._caller import canceller_of, origin_of, told_once
 from tractor.supervise._child import Child
+from tractor.trionics._groups import is_multi_cancelled, leaves, without
 
 __all__ = ["Collected", "note_losses", "part_of"]
 

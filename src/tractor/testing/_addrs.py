@@ -10,8 +10,8 @@ import socket
 import sys
 import threading
 
-from tractor.ipc._addr import UnwrappedAddress, get_address_cls
-from tractor.ipc._dirs import get_runtime_dir
+from tractor.address._policy import UnwrappedAddress, get_address_cls
+from tractor.process._dirs import get_runtime_dir
 
 __all__ = ["get_rando_addr", "reservations", "reserve_ports"]
 

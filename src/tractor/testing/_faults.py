@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from tractor._errors import ContextCancelled, TransportClosed
-from tractor._util._masking import BoxedMaybeException
+from tractor.trionics._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
-    from tractor.runtime._stream import MsgStream
+    from tractor.runtime.dialog._stream import MsgStream
 
 __all__ = ["BREAK_METHODS", "break_ipc", "expect_ctxc"]
 

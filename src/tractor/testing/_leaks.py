@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tractor.ipc._dirs import runtime_dir_path
+from tractor.process._dirs import runtime_dir_path
+from tractor.reaping._table import read_process
 from tractor.testing._addrs import reservations
 from tractor.testing._adopter import Adopter, private_mark
-from tractor.testing._reap_table import read_process
 
 __all__ = ["Resources", "clean_up", "leaks_since"]
 

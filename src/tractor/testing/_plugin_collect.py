@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from tractor.ipc._addr_types import transport_keys
+from tractor.address._types import transport_keys
 from tractor.spawn._contract import known_start_methods
 from tractor.testing import _plugin_fixtures
 from tractor.testing._plugin_config import session_transports

@@ -11,8 +11,8 @@ import pytest
 
 from tractor import log as _log
 from tractor._util._task_tree import arm_task_dumps
-from tractor.ipc._addr import HAS_UDS, known_transports
-from tractor.ipc._addr_types import transport_keys
+from tractor.address._policy import HAS_UDS, known_transports
+from tractor.address._types import transport_keys
 from tractor.spawn._contract import (
     get_backend,
     known_start_methods,

@@ -14,15 +14,15 @@ import pytest
 import trio
 
 from tractor import log as _log
-from tractor.ipc._addr import UnwrappedAddress
-from tractor.ipc._uds_leftovers import find_orphaned_uds, reap_uds
+from tractor.address._policy import UnwrappedAddress
+from tractor.reaping._signals import reap
+from tractor.reaping._strays import find_descendants
 from tractor.runtime._vars import get_runtime_vars, set_runtime_vars
 from tractor.testing import _timeouts
 from tractor.testing._addrs import get_rando_addr
 from tractor.testing._plugin_config import forks, session_transports
-from tractor.testing._reap_procs import find_descendants
-from tractor.testing._reap_signals import reap
 from tractor.testing._runaway import find_runaway_subactors
+from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
 # -- what the command line says --
 

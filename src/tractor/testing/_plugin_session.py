@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tractor._util._task_tree import format_here
-from tractor.ipc._uds_leftovers import find_orphaned_uds, reap_uds
+from tractor.reaping._signals import reap
+from tractor.reaping._strays import ProcessId, find_descendants
+from tractor.reaping._table import read_process
 from tractor.testing._plugin_config import forks
-from tractor.testing._reap_procs import ProcessId, find_descendants
-from tractor.testing._reap_signals import reap
-from tractor.testing._reap_table import read_process
 from tractor.testing._snapshot import default_dir, try_snapshot, written_snapshots
+from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
 __all__ = [
     "pytest_sessionfinish",

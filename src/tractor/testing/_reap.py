@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tractor.ipc._uds_leftovers import find_orphaned_uds as find_orphaned_uds
-from tractor.ipc._uds_leftovers import reap_uds as reap_uds
-from tractor.testing._reap_procs import find_descendants as find_descendants
-from tractor.testing._reap_procs import find_orphans as find_orphans
-from tractor.testing._reap_procs import find_zombies as find_zombies
-from tractor.testing._reap_shm import find_orphaned_shm as find_orphaned_shm
-from tractor.testing._reap_shm import reap_shm as reap_shm
-from tractor.testing._reap_signals import reap as reap
+from tractor.reaping._shm import find_orphaned_shm as find_orphaned_shm
+from tractor.reaping._shm import reap_shm as reap_shm
+from tractor.reaping._signals import reap as reap
+from tractor.reaping._strays import find_descendants as find_descendants
+from tractor.reaping._strays import find_orphans as find_orphans
+from tractor.reaping._strays import find_zombies as find_zombies
 from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
+from tractor.transport._uds_leftovers import find_orphaned_uds as find_orphaned_uds
+from tractor.transport._uds_leftovers import reap_uds as reap_uds
 
 __all__ = [
     "find_descendants",

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from tractor.testing._reap_procs import find_descendants
+from tractor.reaping._strays import find_descendants
 
 __all__ = ["cpu_seconds", "find_runaway_subactors"]
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import trio
 
-from tractor._util._proc_stat import pid_alive
 from tractor._util._task_tree import dump_file, format_here, format_threads
-from tractor.ipc._dirs import runtime_dir_path
-from tractor.testing._reap_actors import is_actor
-from tractor.testing._reap_table import ProcessInfo, descendants, process_table
+from tractor.process._dirs import runtime_dir_path
+from tractor.process._stat import pid_alive
+from tractor.reaping._actors import is_actor
+from tractor.reaping._table import ProcessInfo, descendants, process_table
 
 __all__ = ["default_dir", "try_snapshot", "write_snapshot", "written_snapshots"]
 

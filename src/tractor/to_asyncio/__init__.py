@@ -7,14 +7,13 @@ from tractor._errors import AsyncioRuntimeTranslationError as AsyncioRuntimeTran
 from tractor._errors import AsyncioTaskExited as AsyncioTaskExited
 from tractor._errors import TrioCancelled as TrioCancelled
 from tractor._errors import TrioTaskExited as TrioTaskExited
-
-from ._chan import LinkedTaskChannel as LinkedTaskChannel
-from ._chan import LinkedTaskStatistics as LinkedTaskStatistics
-from ._deliver import maybe_signal_aio_task as maybe_signal_aio_task
-from ._futures import run_trio_task_in_future as run_trio_task_in_future
-from ._host import run_as_asyncio_guest as run_as_asyncio_guest
-from ._open import open_channel_from as open_channel_from
-from ._open import run_task as run_task
+from tractor.to_asyncio._chan import LinkedTaskChannel as LinkedTaskChannel
+from tractor.to_asyncio._chan import LinkedTaskStatistics as LinkedTaskStatistics
+from tractor.to_asyncio._deliver import maybe_signal_aio_task as maybe_signal_aio_task
+from tractor.to_asyncio._futures import run_trio_task_in_future as run_trio_task_in_future
+from tractor.to_asyncio._host import run_as_asyncio_guest as run_as_asyncio_guest
+from tractor.to_asyncio._open import open_channel_from as open_channel_from
+from tractor.to_asyncio._open import run_task as run_task
 
 __all__ = [
     "AsyncioCancelled",

@@ -10,10 +10,9 @@ import msgspec
 import trio
 
 from tractor._proto.aio_link import AioEnd, Phase
-from tractor._util._broadcast import BroadcastReceiver, broadcast_receiver
-from tractor._util._ki import ki_protected
-
-from ._link import Link
+from tractor.to_asyncio._link import Link
+from tractor.trionics._broadcast import BroadcastReceiver, broadcast_receiver
+from tractor.trionics._ki import ki_protected
 
 __all__ = ["LinkedTaskChannel", "LinkedTaskStatistics", "ToTrio"]
 

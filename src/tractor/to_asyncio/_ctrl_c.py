@@ -27,11 +27,10 @@ import trio
 
 from tractor import log as _log
 from tractor.runtime._state import current_actor
-
-from ._unshield import break_shields
+from tractor.to_asyncio._unshield import break_shields
 
 if TYPE_CHECKING:
-    from ._host import Host
+    from tractor.to_asyncio._host import Host
 
 __all__ = ["CtrlC"]
 

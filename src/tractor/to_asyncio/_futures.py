@@ -10,9 +10,8 @@ from typing import Any
 import trio
 
 from tractor._errors import one_line
-from tractor._util._groups import is_multi_cancelled
-
-from ._host import current_host
+from tractor.to_asyncio._host import current_host
+from tractor.trionics._groups import is_multi_cancelled
 
 __all__ = ["run_trio_task_in_future"]
 

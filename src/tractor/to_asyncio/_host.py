@@ -17,9 +17,8 @@ from tractor._errors import AsyncioRuntimeTranslationError, TransportClosed
 from tractor.msg._boxing import pack_error
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import asyncio_host, current_actor
-
-from ._ctrl_c import CtrlC
-from ._leftovers import end_loop
+from tractor.to_asyncio._ctrl_c import CtrlC
+from tractor.to_asyncio._leftovers import end_loop
 
 __all__ = ["Host", "current_host", "run_as_asyncio_guest", "run_infected"]
 

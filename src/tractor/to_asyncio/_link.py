@@ -34,13 +34,12 @@ from tractor._proto.aio_link import (
     related,
     without,
 )
-from tractor._util._groups import is_multi_cancelled
-from tractor._util._ki import ki_protected
 from tractor.runtime._vars import runtime_vars
-
-from ._deliver import codes, maybe_signal_aio_task
-from ._leftovers import CANCEL_DEADLINE
-from ._queue import AsyncioQueue
+from tractor.to_asyncio._deliver import codes, maybe_signal_aio_task
+from tractor.to_asyncio._leftovers import CANCEL_DEADLINE
+from tractor.to_asyncio._queue import AsyncioQueue
+from tractor.trionics._groups import is_multi_cancelled
+from tractor.trionics._ki import ki_protected
 
 __all__ = ["CHANNEL_SIZE", "Link"]
 

@@ -11,12 +11,11 @@ from typing import Any
 import trio
 
 from tractor._proto.aio_link import AioEnd
-from tractor._util._groups import is_multi_cancelled, raise_as_it_was
 from tractor.runtime._state import current_actor
-
-from ._chan import LinkedTaskChannel, ToTrio
-from ._host import current_host
-from ._link import CHANNEL_SIZE, Link, name_of
+from tractor.to_asyncio._chan import LinkedTaskChannel, ToTrio
+from tractor.to_asyncio._host import current_host
+from tractor.to_asyncio._link import CHANNEL_SIZE, Link, name_of
+from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
 
 __all__ = ["open_channel_from", "run_task"]
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         maybe_open_crash_handler as maybe_open_crash_handler,
     )
     from tractor.devx.debug._crash_handler import open_crash_handler as open_crash_handler
-    from tractor.devx.debug._greenback import maybe_init_greenback as maybe_init_greenback
     from tractor.devx.debug._pause import acquire_debug_lock as acquire_debug_lock
     from tractor.devx.debug._pause import breakpoint as breakpoint
     from tractor.devx.debug._pause import maybe_pause_bp as maybe_pause_bp
@@ -25,28 +24,29 @@ if TYPE_CHECKING:
     from tractor.devx.debug._public import Lock as Lock
     from tractor.devx.debug._public import get_debug_req as get_debug_req
     from tractor.devx.debug._public import get_lock as get_lock
-    from tractor.devx.debug._repl import PdbREPL as PdbREPL
-    from tractor.devx.debug._repl import TractorConfig as TractorConfig
-    from tractor.devx.debug._repl import mk_pdb as mk_pdb
-    from tractor.devx.debug._repl import open_at as open_at
-    from tractor.devx.debug._repl import open_post_mortem as open_post_mortem
-    from tractor.devx.debug._sigint import sigint_shield as sigint_shield
-    from tractor.devx.debug._status import BoxedMaybeException as BoxedMaybeException
-    from tractor.devx.debug._status import LockRelease as LockRelease
-    from tractor.devx.debug._status import LockStatistics as LockStatistics
-    from tractor.devx.debug._status import LockStatus as LockStatus
-    from tractor.devx.debug._status import _crash_msg as _crash_msg
-    from tractor.devx.debug._status import _ctlc_ignore_header as _ctlc_ignore_header
-    from tractor.devx.debug._status import _pause_msg as _pause_msg
-    from tractor.devx.debug._status import _repl_fail_msg as _repl_fail_msg
-    from tractor.devx.debug._sync import _sync_pause_from_builtin as _sync_pause_from_builtin
-    from tractor.devx.debug._sync import pause_from_sync as pause_from_sync
+    from tractor.devx.debug.lock._sigint import sigint_shield as sigint_shield
+    from tractor.devx.debug.lock._status import BoxedMaybeException as BoxedMaybeException
+    from tractor.devx.debug.lock._status import LockRelease as LockRelease
+    from tractor.devx.debug.lock._status import LockStatistics as LockStatistics
+    from tractor.devx.debug.lock._status import LockStatus as LockStatus
+    from tractor.devx.debug.lock._status import _crash_msg as _crash_msg
+    from tractor.devx.debug.lock._status import _ctlc_ignore_header as _ctlc_ignore_header
+    from tractor.devx.debug.lock._status import _pause_msg as _pause_msg
+    from tractor.devx.debug.lock._status import _repl_fail_msg as _repl_fail_msg
+    from tractor.devx.debug.repl._greenback import maybe_init_greenback as maybe_init_greenback
+    from tractor.devx.debug.repl._repl import PdbREPL as PdbREPL
+    from tractor.devx.debug.repl._repl import TractorConfig as TractorConfig
+    from tractor.devx.debug.repl._repl import mk_pdb as mk_pdb
+    from tractor.devx.debug.repl._repl import open_at as open_at
+    from tractor.devx.debug.repl._repl import open_post_mortem as open_post_mortem
+    from tractor.devx.debug.repl._sync import _sync_pause_from_builtin as _sync_pause_from_builtin
+    from tractor.devx.debug.repl._sync import pause_from_sync as pause_from_sync
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "tractor.devx.debug._crash_handler": ("maybe_open_crash_handler", "open_crash_handler"),
-        "tractor.devx.debug._greenback": ("maybe_init_greenback",),
+        "tractor.devx.debug.repl._greenback": ("maybe_init_greenback",),
         "tractor.devx.debug._pause": (
             "acquire_debug_lock",
             "breakpoint",
@@ -61,15 +61,15 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "get_debug_req",
             "get_lock",
         ),
-        "tractor.devx.debug._repl": (
+        "tractor.devx.debug.repl._repl": (
             "PdbREPL",
             "TractorConfig",
             "mk_pdb",
             "open_at",
             "open_post_mortem",
         ),
-        "tractor.devx.debug._sigint": ("sigint_shield",),
-        "tractor.devx.debug._status": (
+        "tractor.devx.debug.lock._sigint": ("sigint_shield",),
+        "tractor.devx.debug.lock._status": (
             "BoxedMaybeException",
             "LockRelease",
             "LockStatistics",
@@ -79,6 +79,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "_pause_msg",
             "_repl_fail_msg",
         ),
-        "tractor.devx.debug._sync": ("_sync_pause_from_builtin", "pause_from_sync"),
+        "tractor.devx.debug.repl._sync": ("_sync_pause_from_builtin", "pause_from_sync"),
     },
 )

@@ -12,13 +12,13 @@ import trio
 import tractor.devx.debug as debug
 from tractor import log as _log
 from tractor._errors import DebugRequestError
-from tractor._util._masking import BoxedMaybeException
 from tractor.devx._frames import is_runtime_fault
-from tractor.devx.debug._greenback import sync_pauses
-from tractor.devx.debug._holder import current_ident, describe
-from tractor.devx.debug._session import Holder, Lease, ReplFixture, enter_fixture, say_crashed
-from tractor.devx.debug._sync import current_holder, take_terminal
+from tractor.devx.debug.lock._holder import current_ident, describe
+from tractor.devx.debug.lock._session import Holder, Lease, ReplFixture, enter_fixture, say_crashed
+from tractor.devx.debug.repl._greenback import sync_pauses
+from tractor.devx.debug.repl._sync import current_holder, take_terminal
 from tractor.runtime._state import debug_mode, process_actor
+from tractor.trionics._masking import BoxedMaybeException
 
 __all__ = ["maybe_open_crash_handler", "open_crash_handler"]
 

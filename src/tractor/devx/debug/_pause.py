@@ -13,8 +13,8 @@ import trio
 
 import tractor.devx.debug as debug
 from tractor import log as _log
-from tractor.devx.debug._hooks import Debugger, debugger_of
-from tractor.devx.debug._session import (
+from tractor.devx.debug.lock._debugger import Debugger, debugger_of
+from tractor.devx.debug.lock._session import (
     Holder,
     ReplFixture,
     acquire,
@@ -22,7 +22,7 @@ from tractor.devx.debug._session import (
     holds_repl,
     say_paused,
 )
-from tractor.devx.debug._status import _repl_fail_msg
+from tractor.devx.debug.lock._status import _repl_fail_msg
 from tractor.msg.types import Uid
 from tractor.runtime._state import debug_mode, process_actor
 

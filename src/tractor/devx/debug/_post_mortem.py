@@ -14,10 +14,8 @@ import trio
 import tractor.devx.debug as debug
 from tractor import log as _log
 from tractor._errors import ContextCancelled, DebugRequestError, RemoteActorError, TransportClosed
-from tractor._util._groups import is_multi_cancelled
-from tractor.devx.debug._hooks import debugger_of
-from tractor.devx.debug._respawn import crashing, respawn_if_wanted
-from tractor.devx.debug._session import (
+from tractor.devx.debug.lock._debugger import debugger_of
+from tractor.devx.debug.lock._session import (
     Holder,
     ReplFixture,
     acquire,
@@ -25,8 +23,10 @@ from tractor.devx.debug._session import (
     holds_repl,
     say_crashed,
 )
-from tractor.devx.debug._status import BoxedMaybeException, _repl_fail_msg
+from tractor.devx.debug.lock._status import BoxedMaybeException, _repl_fail_msg
+from tractor.devx.debug.repl._respawn import crashing, respawn_if_wanted
 from tractor.runtime._state import process_actor
+from tractor.trionics._groups import is_multi_cancelled
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor

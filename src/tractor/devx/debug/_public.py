@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tractor._proto.repl_lock import ReplState
-from tractor.devx.debug._hooks import Debugger
-from tractor.devx.debug._status import LockStatistics
+from tractor.devx.debug.lock._debugger import Debugger
+from tractor.devx.debug.lock._status import LockStatistics
 from tractor.msg.types import Uid
 from tractor.runtime._state import process_actor
 
 if TYPE_CHECKING:
-    from tractor.devx.debug._repl import PdbREPL
+    from tractor.devx.debug.repl._repl import PdbREPL
 
 __all__ = ["DebugStatus", "Lock", "get_debug_req", "get_lock"]
 

@@ -6,7 +6,7 @@ because an actor's entry point applies them and may not import this package.
 
 from __future__ import annotations
 
-from tractor._util import _patch_wakeup_drain as wakeup_socketpair_drain
-from tractor._util._trio_patches import PATCHES, Patch, apply_all
+from tractor.trionics.patches import _wakeup_drain as wakeup_socketpair_drain
+from tractor.trionics.patches._table import PATCHES, Patch, apply_all
 
 __all__ = ["PATCHES", "Patch", "apply_all", "wakeup_socketpair_drain"]

@@ -1,0 +1,1 @@
+"""Who has the terminal: the tree's lock, the way to it, and holding it."""

@@ -1,0 +1,1 @@
+"""The REPL itself, and pausing in sync code."""

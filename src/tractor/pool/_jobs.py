@@ -1,0 +1,219 @@
+"""Jobs of a worker pool: what is called, with what, how long that takes, who waits for it."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import reprlib
+import types
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tractor._errors import ActorFailure, RuntimeFailure, describe_exit
+from tractor.msg._codec import codec_in_force
+from tractor.msg._conversion import Conversions, any_value, conversions_of, packed
+from tractor.msg._nspath import NamespacePath
+from tractor.runtime.dialog._endpoints import Kind, kind_of
+from tractor.runtime.dialog._targets import Parameters, parameters_of, plain_function
+from tractor.spawn._parent_main import require_program
+
+__all__ = ["Call", "Job", "Pace", "Sink", "State", "WorkerDied", "call_of", "closed_error"]
+
+AHEAD = 0.010
+"""Seconds of work that a worker is given beyond the job that it runs, to spare it the wait for the next one."""
+
+MOST_AHEAD = 512
+"""Jobs that a worker has at most."""
+
+
+class WorkerDied(ActorFailure):
+    """A worker's process ended while it had a job, which is not tried again.
+
+    Attributes:
+        what: the job, for people: the function, and the item or the arguments.
+        uid, returncode, stderr_tail: the worker's, as of every :class:`tractor.ActorFailure`.
+    """
+
+    def __init__(
+        self,
+        uid: tuple[str, str] | None = None,
+        returncode: int | None = None,
+        stderr_tail: str = "",
+        *,
+        what: str = "a job",
+        among: int = 1,
+    ) -> None:
+        self.what = what
+        had = f"{what}, the first of {among} jobs" if among > 1 else what
+        super().__init__(
+            uid,
+            returncode,
+            stderr_tail,
+            message=f"worker {uid} died: {describe_exit(returncode)}; it had {had}",
+        )
+
+
+class Pace:
+    """How long calls of one function take."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+    def note(self, seconds: float) -> None:
+        """A call took so long; longer ones count at once, shorter ones by and by."""
+        if self.seconds is None or seconds > self.seconds:
+            self.seconds = seconds
+        else:
+            self.seconds += (seconds - self.seconds) / 2
+
+    @property
+    def window(self) -> int:
+        """How many jobs a worker may have at once, the one that it runs included."""
+        if self.seconds is None:
+            return 1
+        return min(MOST_AHEAD, 1 + int(AHEAD / max(self.seconds, 1e-6)))
+
+
+class Call:
+    """What is called: shared by all jobs of one map, and by all runs of one function.
+
+    Attributes:
+        common: keywords of every call of a map.
+        merged: keywords of a partial that is run; each run's own go over them.
+        conversions: what the function's annotations ask for.
+        parameters: what it takes.
+        decode: gives a value that it has returned.
+    """
+
+    __slots__ = (
+        "by_item",
+        "common",
+        "conversions",
+        "decode",
+        "is_async",
+        "merged",
+        "pace",
+        "parameters",
+        "path",
+    )
+
+    def __init__(
+        self, path: str, fn: Any, by_item: bool, keywords: dict[str, Any], pace: Pace
+    ) -> None:
+        self.path = path
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.by_item = by_item
+        self.common = keywords if by_item else {}
+        self.merged = {} if by_item else keywords
+        self.pace = pace
+        self.conversions: Conversions = conversions_of(fn)
+        self.parameters: Parameters = parameters_of(fn)
+        result = self.conversions.result
+        self.decode: Callable[[Any], Any] = any_value if result is None else result.decode
+
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keywords of one run.  Raises TypeError: they do not fit the function."""
+        return self.parameters.keywords(self.path, args, {**self.merged, **kwargs})
+
+    def pack(self, payload: Any) -> Any:
+        """What to send of a job.  Raises MsgTypeError: it can't be encoded."""
+        if not self.by_item:
+            return self.conversions.pack(payload, codec_in_force())
+        first = self.conversions.first
+        if first is None or not first.is_hooked:
+            return payload
+        return packed(payload, codec_in_force(), "Start")
+
+    def pack_common(self) -> dict[str, Any]:
+        """What to send of every call's keywords.  Raises MsgTypeError: they can't be encoded."""
+        return self.conversions.pack(self.common, codec_in_force()) if self.common else self.common
+
+
+class State(enum.Enum):
+    """Where a job is."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    OVER = "over"
+
+
+class Sink(Protocol):
+    """Who waits for jobs; told of the end of each, once."""
+
+    def on_value(self, job: Job, value: Any) -> None:
+        """It has returned."""
+
+    def on_error(self, job: Job, error: BaseException) -> None:
+        """It has raised, or can't be run any more."""
+
+    def on_dropped(self, job: Job) -> None:
+        """It was withdrawn, and does not run any more."""
+
+
+class Job:
+    """One call to make.
+
+    Attributes:
+        index: its place in the map.
+        withdrawn: nobody wants it any more, so it must not run again.
+    """
+
+    __slots__ = ("call", "id", "index", "payload", "sink", "state", "withdrawn")
+
+    def __init__(self, number: int, call: Call, payload: Any, sink: Sink, index: int = 0) -> None:
+        self.id = number
+        self.call = call
+        self.payload = payload
+        self.sink = sink
+        self.index = index
+        self.state = State.WAITING
+        self.withdrawn = False
+
+    def what(self) -> str:
+        """The job for people; the payload is cut short."""
+        if self.call.by_item:
+            return f"item {self.index} of {self.call.path}: {reprlib.repr(self.payload)}"
+        given = {**self.call.common, **self.payload}
+        arguments = (f"{name}={reprlib.repr(value)}" for name, value in given.items())
+        return f"{self.call.path}({', '.join(arguments)})"
+
+
+def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Call:
+    """How a worker finds ``fn``.
+
+    Raises:
+        TypeError: it is no function that can be called in a worker and gives one value.
+        ValueError: no name leads to it: a lambda, a local function, one that was replaced under its name.
+        RuntimeFailure: it is one of a ``__main__`` that no other process can load.
+    """
+    inner, keywords = plain_function(fn)
+    if not callable(inner):
+        raise TypeError(f"a worker can't call {inner!r}: it is no function")
+    if kind_of(inner) not in (None, Kind.CALL) or inspect.isgeneratorfunction(inner):
+        raise TypeError(
+            f"a worker runs functions that return one value, and {inner!r} is none: it streams, or is a context"
+        )
+    if isinstance(inner, types.MethodType) and not isinstance(inner.__self__, type):
+        raise TypeError(
+            f"{inner!r} is a method of an object, which does not travel: use a function, and pass what it needs"
+        )
+    path = NamespacePath.from_ref(inner)
+    try:
+        found = path.load_ref()
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ValueError(f"a worker could not find {inner!r}: {path!r} leads nowhere") from exc
+    if found != inner:
+        raise ValueError(f"a worker could not find {inner!r}: {path!r} leads to {found!r}")
+    if path.startswith("__main__:"):
+        require_program()
+    return Call(str(path), inner, by_item, keywords, paces.setdefault(str(path), Pace()))
+
+
+def closed_error(job: Job | None = None) -> RuntimeFailure:
+    """The pool's block was left."""
+    return RuntimeFailure(
+        "the worker pool is closed"
+        + (f"; this was not run to its end: {job.what()}" if job else "")
+    )

@@ -1,0 +1,353 @@
+"""One place of a worker pool: the worker that is there, and the one that replaces it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import (
+    ActorFailure,
+    ContextCancelled,
+    MessagingError,
+    MsgTypeError,
+    RemoteActorError,
+    TransportClosed,
+)
+from tractor.msg._conversion import decode_result
+from tractor.msg.types import Uid
+from tractor.pool._jobs import Call, Job, State, WorkerDied, closed_error
+from tractor.pool._messages import (
+    Failed,
+    GiveBack,
+    Jobs,
+    NotRun,
+    PoolMsg,
+    Values,
+    Withdraw,
+)
+from tractor.pool._worker import serve_pool
+from tractor.runtime._portal import Portal
+from tractor.runtime.dialog._caller import CANCEL_TIMEOUT, boxed
+from tractor.runtime.dialog._stream import MsgStream
+from tractor.supervise._nursery import ActorNursery, open_actor_nursery
+from tractor.trionics._ki import ki_protected
+
+if TYPE_CHECKING:
+    from tractor.pool._pool import WorkerPool
+
+__all__ = ["Host"]
+
+log = _log.get_logger("trionics")
+
+GRACE = 0.05
+"""Seconds that a sync function which nobody wants any more may still take; then its worker is replaced."""
+
+IDLE_DEATHS = 3
+"""Workers in a row that may end at one place without having had a job."""
+
+
+@ki_protected
+class Host:
+    """A place for one worker at a time.
+
+    ``had`` are the jobs that the worker has, in the order in which it runs them.  ``changed`` wakes who waits for
+    the end of one of them, ``wake`` the task that sends.
+    """
+
+    def __init__(self, pool: WorkerPool, name: str, options: Mapping[str, Any]) -> None:
+        self.pool = pool
+        self.name = name
+        self.options = options
+        self.had: dict[int, Job] = {}
+        self.wake = trio.lowlevel.ParkingLot()
+        self.changed = trio.lowlevel.ParkingLot()
+        self.withdrawing = 0
+        self.is_asked = False
+        self.is_serving = False
+        self.started = 0
+        self._control: deque[PoolMsg] = deque()
+        self._an: ActorNursery | None = None
+        self._doomed = False
+        self._feed_scope = trio.CancelScope()
+        self._took_any = False
+        self._last_call: Call | None = None
+        self._uid: Uid | None = None
+
+    # -- a worker's life ------------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Have a worker here until the pool closes.
+
+        Raises:
+            ActorFailure and others: one could not be started, or several in a row died without having had a job.
+        """
+        idle_deaths = 0
+        try:
+            while not self.pool.is_closing:
+                error = await self._run_worker(task_status if not self.started else None)
+                if self.pool.is_closing:
+                    return
+                idle_deaths = 0 if self._took_any or self._doomed else idle_deaths + 1
+                if error is not None:
+                    if idle_deaths >= IDLE_DEATHS:
+                        raise error
+                    log.warning("a worker has ended and will be replaced: %s", error)
+                self._settle(error)
+                while self.pool.next_waiting() is None and not self.pool.is_closing:
+                    await self.wake.park()
+        finally:
+            self._settle(None)
+
+    async def _run_worker(
+        self, task_status: trio.TaskStatus[None] | None
+    ) -> ActorFailure | ContextCancelled | None:
+        """One worker, from its start to its end; gives the reason of an end that the pool did not want."""
+        lost: TransportClosed | ContextCancelled | None = None
+        self._doomed = self._took_any = self.is_asked = False
+        self._control.clear()
+        was_started = False
+        try:
+            async with open_actor_nursery(self.pool.actor) as self._an:
+                an = self._an
+                modules = [*(self.options.get("enable_modules") or ()), serve_pool.__module__]
+                portal = await an.start_actor(
+                    self.name, **{**self.options, "enable_modules": modules}
+                )
+                was_started = True
+                self.started += 1
+                self._uid = portal.chan.aid.uid if portal.chan.aid else None
+                try:
+                    await self._serve(portal, task_status)
+                except (TransportClosed, ContextCancelled) as exc:
+                    lost = exc
+                await an.cancel(hard_kill=lost is not None)
+        except ActorFailure as exc:
+            if not was_started and task_status is not None:
+                raise
+            await trio.lowlevel.checkpoint()
+            return exc
+        finally:
+            self._an = None
+            self.is_serving = False
+        if isinstance(lost, ContextCancelled) and not self._doomed:
+            return lost
+        return ActorFailure(self._uid, None) if lost is not None and not self._doomed else None
+
+    async def _serve(self, portal: Portal, task_status: trio.TaskStatus[None] | None) -> None:
+        async with (
+            portal.open_context(serve_pool) as (ctx, _),
+            ctx.open_stream() as stream,
+        ):
+            self.is_serving = True
+            if task_status is not None:
+                task_status.started()
+            with trio.CancelScope() as self._feed_scope:
+                if self.pool.is_closing:
+                    return
+                try:
+                    async with trio.open_nursery() as tn:
+                        tn.start_soon(self._send, stream)
+                        # Caught right here: with the cancellation that a death brings it would make a group.
+                        lost = await self._read(stream, portal)
+                        tn.cancel_scope.cancel()
+                except trio.Cancelled:
+                    if any(not job.call.is_async for job in self.had.values()):
+                        # It can't be asked to stop, so nothing is asked.
+                        await self._kill()
+                    raise
+                raise lost
+
+    async def _read(
+        self, stream: MsgStream[Any, Any], portal: Portal
+    ) -> TransportClosed | ContextCancelled:
+        try:
+            async for msg in stream:
+                self._on(msg, portal)
+        except (TransportClosed, ContextCancelled) as exc:
+            return exc
+        return TransportClosed(f"worker {self.name} of a pool has closed its stream")
+
+    def close(self) -> None:
+        """The pool closes."""
+        self._feed_scope.cancel()
+        self.wake.unpark_all()
+
+    async def _kill(self) -> None:
+        """End the worker's process and wait for that.  Shielded."""
+        self._doomed = True
+        if self._an is not None:
+            await self._an.cancel(hard_kill=True)
+
+    def _settle(self, error: ActorFailure | ContextCancelled | None) -> None:
+        """The worker is gone: tell those that wait for the jobs that it had."""
+        had, self.had = list(self.had.values()), {}
+        among = sum(not job.withdrawn for job in had)
+        if isinstance(error, ContextCancelled) and had:
+            error.add_note(f"{self.name} was cancelled; it had {had[0].what()}")
+        for job in had:
+            if job.withdrawn:
+                self._dropped(job)
+            elif self.pool.is_closing:
+                self.pool.end(job, closed_error(job))
+            elif isinstance(error, ContextCancelled):
+                self.pool.end(job, error)
+            else:
+                code, tail = (error.returncode, error.stderr_tail) if error else (None, "")
+                what = job.what()
+                self.pool.end(job, WorkerDied(self._uid, code, tail, what=what, among=among))
+        self.changed.unpark_all()
+
+    # -- what goes to the worker ----------------------------------------------------------------------
+
+    async def _send(self, stream: MsgStream[Any, Any]) -> None:
+        try:
+            while True:
+                while self._control:
+                    await stream.send(self._control.popleft())
+                if jobs := self._take():
+                    await self._send_jobs(stream, jobs)
+                elif not self._control:
+                    await self.wake.park()
+        except (
+            TransportClosed,
+            RemoteActorError,
+            trio.EndOfChannel,
+            trio.ClosedResourceError,
+        ) as exc:
+            log.cancel("worker %s takes no more jobs: %r", self.name, exc)
+
+    def _take(self) -> list[Job]:
+        """The next jobs for this worker: few if they take long, and never so many that others have none."""
+        if self.withdrawing:
+            return []
+        queue = self.pool.queue
+        first = self.pool.next_waiting()
+        if first is None:
+            if not self.had:
+                self.pool.ask_back()
+            return []
+        call = first.call
+        window = call.pace.window
+        if self.had and self._last_call is not None:
+            window = min(window, self._last_call.pace.window)
+        if self.had and len(self.had) > window // 2:
+            return []
+        room = min(window - len(self.had), math.ceil(len(queue) / self.pool.size))
+        jobs: list[Job] = []
+        while queue and len(jobs) < room and queue[0].call is call:
+            job = queue.popleft()
+            if job.state is State.WAITING:
+                job.state = State.SENT
+                self.had[job.id] = job
+                jobs.append(job)
+        self._last_call = call
+        self._took_any = True
+        return jobs
+
+    async def _send_jobs(self, stream: MsgStream[Any, Any], jobs: list[Job]) -> None:
+        call = jobs[0].call
+        try:
+            pairs = [(job.id, call.pack(job.payload)) for job in jobs]
+            common = call.pack_common()
+            await stream.send(Jobs(call.path, call.is_async, call.by_item, common, pairs))
+        except (MsgTypeError, MessagingError) as exc:
+            if len(jobs) == 1:
+                self.had.pop(jobs[0].id, None)
+                self.pool.end(jobs[0], exc)
+                self.changed.unpark_all()
+                return
+            # One of them can't be sent, or only not all at once: nothing was.
+            for job in jobs:
+                await self._send_jobs(stream, [job])
+
+    def ask_back(self) -> None:
+        """Another worker has nothing to do: have this one give back half of what it has not begun."""
+        self.is_asked = True
+        self._control.append(GiveBack(len(self.had) // 2))
+        self.wake.unpark_all()
+
+    # -- what comes from the worker -------------------------------------------------------------------
+
+    def _on(self, msg: PoolMsg, portal: Portal) -> None:
+        if isinstance(msg, Values):
+            self._on_values(msg)
+        elif isinstance(msg, Failed):
+            job = self.had.pop(msg.id)
+            error = boxed(msg.error, portal.chan, portal.actor)
+            error.add_note(f"in {self.name}: {job.what()}")
+            self.pool.end(job, error)
+        elif isinstance(msg, NotRun):
+            for number in msg.dropped:
+                self._dropped(self.had.pop(number))
+            for number in reversed(msg.returned):
+                self._returned(self.had.pop(number))
+            if msg.answers:
+                self.is_asked = False
+            if msg.returned or (msg.answers and len(self.had) > 1):
+                # Who has nothing may have met a question that came too early to give it anything.
+                self.pool.wake()
+        self.changed.unpark_all()
+        self.wake.unpark_all()
+
+    def _on_values(self, msg: Values) -> None:
+        seconds = msg.busy / len(msg.values)
+        noted: Call | None = None
+        for number, raw in msg.values:
+            job = self.had.pop(number)
+            if job.call is not noted:
+                noted = job.call
+                noted.pace.note(seconds)
+            try:
+                value = noted.decode(raw)
+            except Exception:
+                try:
+                    value = decode_result(raw, noted.conversions.result, noted.path)
+                except MsgTypeError as exc:
+                    self.pool.end(job, exc)
+                    continue
+            job.state = State.OVER
+            self.pool.done += 1
+            job.sink.on_value(job, value)
+
+    def _dropped(self, job: Job) -> None:
+        job.state = State.OVER
+        self.pool.dropped += 1
+        job.sink.on_dropped(job)
+
+    def _returned(self, job: Job) -> None:
+        if job.withdrawn:
+            self._dropped(job)
+        else:
+            job.state = State.WAITING
+            self.pool.queue.appendleft(job)
+
+    # -- withdrawing ----------------------------------------------------------------------------------
+
+    async def withdraw(self, jobs: list[Job]) -> None:
+        """Have jobs of this worker's end, and wait for that; a worker that goes on with one is replaced.  Shielded."""
+        for job in jobs:
+            job.withdrawn = True
+        self._control.append(Withdraw([job.id for job in jobs]))
+        self.withdrawing += 1
+        self.wake.unpark_all()
+        limit = CANCEL_TIMEOUT if all(job.call.is_async for job in jobs) else GRACE
+        try:
+            with trio.CancelScope(shield=True):
+                with trio.move_on_after(limit):
+                    await self._until_over(jobs)
+                if left := [job for job in jobs if job.state is State.SENT]:
+                    log.cancel("worker %s is ended: it goes on with %s", self.name, left[0].what())
+                    await self._kill()
+                    await self._until_over(jobs)
+        finally:
+            self.withdrawing -= 1
+            self.wake.unpark_all()
+
+    async def _until_over(self, jobs: list[Job]) -> None:
+        while any(job.state is State.SENT for job in jobs):
+            await self.changed.park()

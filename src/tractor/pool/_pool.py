@@ -1,0 +1,371 @@
+"""A pool of worker processes: calls and maps, with errors, cancellation and back pressure as in a nursery."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, TypeVar, overload
+
+import msgspec
+import trio
+
+from tractor._errors import RemoteActorError
+from tractor._root import open_nursery
+from tractor._util._caller import calling_code, find_caller
+from tractor.pool._jobs import Call, Job, Pace, Sink, State, call_of, closed_error
+from tractor.pool._map import MapState, PoolMap
+from tractor.pool._place import Host
+from tractor.runtime._actor import Actor
+from tractor.runtime._state import current_actor
+from tractor.trionics._groups import collapse_eg
+from tractor.trionics._ki import ki_protected
+
+__all__ = ["WorkerPool", "WorkerPoolStatistics", "open_worker_pool"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ItemT = TypeVar("ItemT")
+
+OF_START_ACTOR = frozenset(
+    {
+        "bind_addrs",
+        "debug_mode",
+        "enable_modules",
+        "enable_transports",
+        "infect_asyncio",
+        "inherit_parent_main",
+        "loglevel",
+        "nursery",
+        "proc_kwargs",
+    }
+)
+"""Keywords that go to each worker's start; all others are for the root, if this boots one."""
+
+
+class WorkerPoolStatistics(msgspec.Struct, frozen=True):
+    """State and counters of a pool.
+
+    Attributes:
+        workers: those that serve.
+        waiting: jobs that no worker has yet.
+        handed_out: jobs that workers have, run or about to be.
+        done, failed, dropped: jobs that have returned, raised (or could not be run), were cancelled.
+        replaced: workers that were started in the place of one that had ended.
+    """
+
+    workers: int
+    waiting: int
+    handed_out: int
+    done: int
+    failed: int
+    dropped: int
+    replaced: int
+
+
+class _Single:
+    """Who waits for the one job of a :meth:`WorkerPool.run`."""
+
+    __slots__ = ("error", "over", "value")
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def on_value(self, job: Job, value: Any) -> None:
+        self.value = value
+        self.over.set()
+
+    def on_error(self, job: Job, error: BaseException) -> None:
+        self.error = error
+        self.over.set()
+
+    def on_dropped(self, job: Job) -> None:
+        self.over.set()
+
+
+@ki_protected
+class WorkerPool:
+    """Worker processes that run functions for this actor, each of them one at a time.
+
+    Not built by users: see :func:`open_worker_pool`.  Any task may use it, and several at once; jobs begin in the
+    order in which they were asked for.
+    """
+
+    def __init__(
+        self, actor: Actor, nursery: trio.Nursery, size: int, name: str, options: dict[str, Any]
+    ) -> None:
+        self.actor = actor
+        self.nursery = nursery
+        self.size = size
+        self.queue: deque[Job] = deque()
+        self.is_closing = False
+        self.done = self.failed = self.dropped = 0
+        self.hosts = [
+            Host(self, f"{actor.name}.{name}_{number}", options) for number in range(size)
+        ]
+        self._paces: dict[str, Pace] = {}
+        self._calls: dict[Any, Call] = {}
+        self._numbers = 0
+
+    # -- for users ------------------------------------------------------------------------------------
+
+    @overload
+    async def run(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function in a worker, when one is free, and return its value.
+
+        Args:
+            fn: an async function, which runs as a task of the worker, or a sync one, which runs in a thread of its
+                own there, always the same.  Found by name: it must be at the top of a module or class; that module
+                need not be enabled.  A ``functools.partial`` with keywords will do.
+            args, kwargs: its arguments, by position or keyword; they and the value travel as of any call.
+
+        Raises:
+            RemoteActorError: it raised.
+            WorkerDied: its worker's process ended; the call is not tried again.
+            ContextCancelled: its worker was cancelled, by a signal or another actor.
+            MsgTypeError: arguments or value can't be sent, or are not what their annotations say.
+            RuntimeFailure: the pool is closed.
+            TypeError, ValueError: ``fn`` is no function that a worker could call, or the arguments do not fit it;
+                nothing was started.
+            trio.Cancelled: this was cancelled: the call does not run any more.  An async function was cancelled; the
+                worker of one that does not end in 0.616 s, and of a sync one in 0.05 s, was ended, and is replaced.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        sink = _Single()
+        call = self._call_of(fn)
+        job = self.submit(call, call.arguments(args, kwargs), sink)
+        try:
+            await sink.over.wait()
+        except (trio.Cancelled, KeyboardInterrupt) as exc:
+            await self.withdraw([job])
+            if sink.error is None or isinstance(exc, KeyboardInterrupt):
+                raise
+        if sink.error is not None:
+            if isinstance(sink.error, RemoteActorError):
+                sink.error.note_caller(calling_code())
+            raise sink.error
+        return sink.value
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[ItemT], Awaitable[T]],
+        iterable: Iterable[ItemT],
+        ordered: bool = True,
+        *,
+        in_flight: int | None = None,
+    ) -> PoolMap[T]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[ItemT], T],
+        iterable: Iterable[ItemT],
+        ordered: bool = True,
+        *,
+        in_flight: int | None = None,
+    ) -> PoolMap[T]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        iterable: Iterable[Any],
+        ordered: bool = True,
+        *,
+        in_flight: int | None = None,
+    ) -> PoolMap[Any]:
+        """Call a function for each item, in the workers; an async iterator of the values.
+
+        Items are taken from ``iterable`` as values are read, so that only a bounded number of items and values exists
+        at any time.  Nothing is started before the first value is asked for.
+
+        Args:
+            fn: as for :meth:`run`; each item is its one positional argument.
+            iterable: the items, also without end.
+            ordered: values come in the order of the items; else as they are ready.
+            in_flight: items that were taken and whose value was not read, at most; default: twice as many as there
+                are workers, and so many more of items that take little time that a worker always has about 10 ms of
+                work, at most 512.
+
+        Raises:
+            TypeError, ValueError: ``fn`` is no function that a worker could call, ``iterable`` none, or ``in_flight``
+                below 1.
+        """
+        if in_flight is not None and in_flight < 1:
+            raise ValueError(
+                f"in_flight={in_flight}: at least one item must be allowed to be under way"
+            )
+        call = call_of(fn, True, self._paces)
+        state = MapState(self, call, iter(iterable), ordered, in_flight, find_caller(1))
+        return PoolMap(state)
+
+    def statistics(self) -> WorkerPoolStatistics:
+        """A frozen record of plain values."""
+        return WorkerPoolStatistics(
+            workers=sum(host.is_serving for host in self.hosts),
+            waiting=sum(job.state is State.WAITING for job in self.queue),
+            handed_out=sum(len(host.had) for host in self.hosts),
+            done=self.done,
+            failed=self.failed,
+            dropped=self.dropped,
+            replaced=sum(max(0, host.started - 1) for host in self.hosts),
+        )
+
+    def pformat(self) -> str:
+        """One line for people."""
+        stats = self.statistics()
+        state = "closed" if self.is_closing else "open"
+        return (
+            f"<WorkerPool {state}: {stats.workers} of {self.size} workers, {stats.handed_out} jobs "
+            f"handed out, {stats.waiting} waiting>"
+        )
+
+    __repr__ = pformat
+
+    # -- for its parts --------------------------------------------------------------------------------
+
+    def _call_of(self, fn: Any) -> Call:
+        try:
+            known = self._calls.get(fn)
+        except TypeError:
+            # It has no hash: `call_of` says whether it can be called.
+            return call_of(fn, False, self._paces)
+        if known is None:
+            known = self._calls[fn] = call_of(fn, False, self._paces)
+        return known
+
+    def submit(self, call: Call, payload: Any, sink: Sink, index: int = 0) -> Job:
+        """Put a job into the queue.  Raises RuntimeFailure when the pool is closed."""
+        if self.is_closing:
+            raise closed_error()
+        self._numbers += 1
+        job = Job(self._numbers, call, payload, sink, index)
+        self.queue.append(job)
+        self.wake()
+        return job
+
+    def next_waiting(self) -> Job | None:
+        """The first job that nobody has; those before it that were withdrawn are thrown away."""
+        queue = self.queue
+        while queue:
+            if queue[0].state is State.WAITING:
+                return queue[0]
+            queue.popleft()
+        return None
+
+    def wake(self) -> None:
+        """There is work: let those look that wait for it."""
+        for host in self.hosts:
+            if host.wake:
+                host.wake.unpark_all()
+
+    def ask_back(self) -> None:
+        """A worker has nothing to do: the one with the most jobs that wait is asked to give some back."""
+        host = max(self.hosts, key=lambda host: len(host.had))
+        if len(host.had) > 1 and not host.is_asked and not host.withdrawing:
+            host.ask_back()
+
+    def end(self, job: Job, error: BaseException) -> None:
+        """A job has failed, or can't be run any more."""
+        job.state = State.OVER
+        self.failed += 1
+        job.sink.on_error(job, error)
+
+    def drop_waiting(self, jobs: list[Job]) -> list[tuple[Host, list[Job]]]:
+        """Drop those of the jobs that wait; give the others, by who has them."""
+        there = {id(job) for job in jobs}
+        for job in jobs:
+            if job.state is State.WAITING:
+                job.state = State.OVER
+                self.dropped += 1
+                job.sink.on_dropped(job)
+        sent = ((h, [job for job in h.had.values() if id(job) in there]) for h in self.hosts)
+        return [(host, had) for host, had in sent if had]
+
+    async def withdraw(self, jobs: Iterable[Job]) -> None:
+        """Have jobs end and wait for that.  Shielded."""
+        sent = self.drop_waiting(list(jobs))
+        with trio.CancelScope(shield=True):
+            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+                for host, had in sent:
+                    tn.start_soon(host.withdraw, had)
+
+    async def start(self) -> None:
+        """Start every worker, at the same time, and return when all serve; raises the first failure."""
+        failure: Exception | None = None
+        async with collapse_eg(add_notes=False), trio.open_nursery() as starting:
+
+            async def start(host: Host) -> None:
+                nonlocal failure
+                try:
+                    await self.nursery.start(host.run)
+                except Exception as exc:
+                    # They are alike, and so are their failures: one is enough.
+                    failure = failure or exc
+                    starting.cancel_scope.cancel()
+
+            for host in self.hosts:
+                starting.start_soon(start, host)
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Take no more jobs, and have the workers end."""
+        self.is_closing = True
+        for job in self.queue:
+            if job.state is State.WAITING:
+                self.end(job, closed_error(job))
+        self.queue.clear()
+        for host in self.hosts:
+            host.close()
+
+
+def _cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_worker_pool(
+    workers: int | None = None, *, name: str = "worker", **start_kwargs: Any
+) -> AsyncIterator[WorkerPool]:
+    """A pool of worker processes for the length of the block; boots a root actor if there is none.
+
+    When the block has been left, by whatever route, every worker has exited.
+
+    Args:
+        workers: how many; default: the CPUs that this process may use.
+        name: the workers are called ``'<own name>.<name>_0'`` and so on.
+        start_kwargs: keywords of :meth:`ActorNursery.start_actor`, for each worker; others, such as ``start_method``,
+            are for :func:`open_root_actor`, and without effect under a running runtime.
+
+    Yields:
+        The pool, when all workers serve.
+
+    Raises:
+        ValueError: ``workers`` is below 1.
+        ActorFailure and others: as :meth:`ActorNursery.start_actor`, also if a worker that died can't be replaced.
+        BaseException: what the block raised.
+    """
+    size = _cpu_count() if workers is None else workers
+    if size < 1:
+        raise ValueError(f"workers={workers}: a pool needs at least one worker")
+    options = {key: value for key, value in start_kwargs.items() if key in OF_START_ACTOR}
+    root_kwargs = {key: value for key, value in start_kwargs.items() if key not in OF_START_ACTOR}
+    async with (
+        open_nursery(**root_kwargs),
+        collapse_eg(add_notes=False),
+        trio.open_nursery() as tn,
+    ):
+        pool = WorkerPool(current_actor(), tn, size, name, options)
+        await pool.start()
+        try:
+            yield pool
+        finally:
+            pool.close()

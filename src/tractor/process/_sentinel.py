@@ -1,0 +1,236 @@
+"""The actor's side of its sentinel, the process that ends its subactors when neither it nor they can.
+
+The lifeline ends whatever can run a thread, gracefully.  A sentinel is the net behind it, for a process that is stopped
+or whose threads all wait for the GIL.  An actor has one while it has subactors.  :mod:`tractor.process._sentinel_main`
+is its program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+from tractor import log as _log
+from tractor.process._ancestry import ancestry
+from tractor.process._frozen import is_frozen, is_supported
+from tractor.process._stat import ProcessId, process_start_time
+from tractor.transport._uds_leftovers import file_mark
+
+__all__ = ["forget", "guard", "guard_files", "sentinel_pid", "stand_down"]
+
+log = _log.get_logger()
+
+PROGRAM = Path(__file__).absolute().with_name("_sentinel_main.py")
+
+
+class _Running:
+    """One started sentinel, and the lines that have not reached it yet."""
+
+    def __init__(self) -> None:
+        read_fd, self._fd = os.pipe()
+        try:
+            # Never to be waited for, not even if somebody has stopped it.
+            os.set_blocking(self._fd, False)
+            self.popen = _launch(read_fd)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        finally:
+            os.close(read_fd)
+        self._pending = bytearray()
+
+    def put(self, lines: Iterable[bytes]) -> bool:
+        """Tell it; ``False``: it is gone."""
+        self._pending += b"".join(lines)
+        try:
+            while self._pending:
+                del self._pending[: os.write(self._fd, self._pending)]
+        except BlockingIOError:
+            # Goes out with the next line.
+            return True
+        except OSError:
+            return False
+        return True
+
+    def end(self) -> int:
+        """Kill and reap it; its exit status."""
+        os.close(self._fd)
+        self.popen.kill()
+        return self.popen.wait()
+
+    def disown(self) -> None:
+        """In a forked child: it is the parent's, and must see the parent's end."""
+        os.close(self._fd)
+        self.popen.returncode = 0
+
+
+# One for each process (and sub-interpreter), as there is one actor.
+_running: _Running | None = None
+_children: dict[int, float | None] = {}
+_files: dict[Path, bytes] = {}
+_fork_hook_installed = False
+_does_not_work = False
+
+
+def sentinel_pid() -> int | None:
+    """The pid of this actor's sentinel; ``None`` while there is none."""
+    return None if _running is None else _running.popen.pid
+
+
+@trio.lowlevel.enable_ki_protection
+def guard(pid: int, start_time: float | None) -> ProcessId | None:
+    """Have a child killed when this process, or one above it, is gone and the child does not end by itself.
+
+    Starts the sentinel if there is none, or if it was killed.  Where none can be started (no POSIX; with a warning:
+    out of processes, an interpreter that does not run alone) the lifeline is all there is.
+
+    Args:
+        pid: The child.  One that shares this process is passed over: it ends with it.
+        start_time: Its :func:`~tractor.process._stat.process_start_time`.
+
+    Returns:
+        The sentinel's own id if one was started.
+    """
+    if pid == os.getpid():
+        return None
+    _children[pid] = start_time
+    return _tell([_line("below", (pid, start_time))])
+
+
+@trio.lowlevel.enable_ki_protection
+def guard_files(paths: Iterable[Path]) -> ProcessId | None:
+    """Have socket files of this actor or its children removed once this process was killed, and they are dead.
+
+    A file that was removed or replaced meanwhile is left alone.
+
+    Args:
+        paths: Files; what is no socket of the own user is passed over.
+
+    Returns:
+        The sentinel's own id if one was started.
+    """
+    found = {path: line for path in paths if (line := _file_line(path)) is not None}
+    lines = [line for path, line in found.items() if _files.get(path) != line]
+    _files.update(found)
+    return _tell(lines) if lines and _children else None
+
+
+def forget(pid: int, paths: Iterable[Path] = ()) -> None:
+    """A child was reaped, and its files are gone."""
+    # The sentinel has seen the end itself.
+    _children.pop(pid, None)
+    for path in paths:
+        _files.pop(path, None)
+
+
+@trio.lowlevel.enable_ki_protection
+def stand_down() -> int | None:
+    """End the sentinel, when no child is left; it is reaped.  Idempotent.
+
+    Returns:
+        The pid that it had; ``None`` if there was none.
+    """
+    global _running
+    _children.clear()
+    _files.clear()
+    running, _running = _running, None
+    if running is None:
+        return None
+    running.end()
+    return running.popen.pid
+
+
+def _tell(lines: Iterable[bytes]) -> ProcessId | None:
+    global _running, _does_not_work, _fork_hook_installed
+    if _running is not None:
+        if _running.put(lines):
+            return None
+        running, _running = _running, None
+        status = running.end()
+        _does_not_work = status > 0
+        log.warning(
+            "sentinel %s ended with status %s; %s",
+            running.popen.pid,
+            status,
+            "subactors are left to their lifelines" if _does_not_work else "starting another one",
+        )
+    if _does_not_work or not _can_run():
+        return None
+    if not _fork_hook_installed:
+        os.register_at_fork(after_in_child=_after_fork)
+        _fork_hook_installed = True
+    try:
+        _running = _Running()
+    except Exception as exc:
+        # Whatever keeps the net from being there is no reason not to have the child.
+        log.warning("no sentinel could be started (%s); subactors are left to their lifelines", exc)
+        return None
+    me = os.getpid()
+    above = [_line("above", one) for one in ancestry()]
+    below = [_line("below", one) for one in _children.items()]
+    _running.put([_line("self", (me, process_start_time(me))), *above, *below, *_files.values()])
+    pid = _running.popen.pid
+    return pid, process_start_time(pid)
+
+
+def _after_fork() -> None:
+    global _running
+    running, _running = _running, None
+    _children.clear()
+    _files.clear()
+    if running is not None:
+        with contextlib.suppress(OSError):
+            running.disown()
+
+
+def _can_run() -> bool:
+    # The executable of a frozen program is that program.
+    return os.name == "posix" and bool(sys.executable) and is_supported()
+
+
+def _launch(read_fd: int) -> subprocess.Popen[bytes]:
+    # Signals stay blocked in it: it must outlive what ends the others.  In a session of its own neither a
+    # ctrl-c, a ctrl-z nor the terminal's end reaches it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        return subprocess.Popen(
+            [sys.executable, *_program(), str(os.getpid())],
+            stdin=read_fd,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _program() -> list[str]:
+    module = "tractor.process._sentinel_main"
+    if is_frozen():
+        return ["-m", module]
+    if PROGRAM.is_file():
+        return ["-I", "-S", str(PROGRAM)]
+    # In an archive.
+    path = f"import sys; sys.path[:0] = [{str(PROGRAM.parents[2])!a}]"
+    return ["-I", "-S", "-c", f"{path}; from {module} import main; main()"]
+
+
+def _line(kind: str, process: ProcessId) -> bytes:
+    pid, start_time = process
+    return f"{kind} {pid} {'-' if start_time is None else repr(start_time)}\n".encode()
+
+
+def _file_line(path: Path) -> bytes | None:
+    mark = file_mark(path)
+    raw = os.fsencode(os.path.abspath(path))
+    if mark is None or b"\n" in raw:
+        return None
+    return b"file %d %d %d %b\n" % (*mark, raw)

@@ -1,0 +1,1 @@
+"""Finding and ending what dead programs left behind: processes, segments, socket files."""

@@ -1,0 +1,203 @@
+"""The machine's processes, as far as the reaper must know them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from dataclasses import dataclass
+
+from tractor.process._stat import OUT_OF_RESOURCES, has_ended, seconds_since_boot
+
+__all__ = [
+    "ProcessInfo",
+    "descendants",
+    "in_own_namespace",
+    "process_table",
+    "read_process",
+    "runs_python",
+]
+
+_INTERPRETER = re.compile(r"(python|pypy|libpython)[^/]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ProcessInfo:
+    """One process at the moment when it was looked at."""
+
+    pid: int
+    ppid: int
+    uid: int | None
+    """The real user id; ``None`` where there are none."""
+    start_time: float | None
+    """With the pid it identifies the process; comparable with others of this platform only."""
+    comm: str
+    """The short name."""
+    argv: tuple[str, ...]
+    """The command line, or the process title that replaced it; empty where it can't be read."""
+    is_zombie: bool
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it belongs to the user of this process."""
+        return self.uid is None or self.uid == os.getuid()
+
+
+def process_table() -> dict[int, ProcessInfo]:
+    """All processes that can be seen, by pid.
+
+    Raises:
+        OSError: this process is out of descriptors.
+        RuntimeError: not on Linux, and psutil is not installed.
+    """
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if _HAS_PROC else _pids()
+    found = (read_process(pid) for pid in pids)
+    return {process.pid: process for process in found if process is not None}
+
+
+def read_process(pid: int) -> ProcessInfo | None:
+    """One process, or ``None`` if there is none (any more).
+
+    Raises:
+        OSError: this process is out of descriptors.
+        RuntimeError: not on Linux, and psutil is not installed.
+    """
+    return _read_proc(pid) if _HAS_PROC else _read_psutil(pid)
+
+
+_HAS_PROC = sys.platform == "linux"
+
+
+def _read_proc(pid: int) -> ProcessInfo | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            head, _, tail = file.read().rpartition(b")")
+        with open(f"/proc/{pid}/status", "rb") as file:
+            uid = int(file.read().partition(b"\nUid:")[2].split(maxsplit=1)[0])
+        fields = tail.split()
+        line = _command_line(pid)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            again = file.read().rpartition(b")")[2].split()
+        if again[19] != fields[19]:
+            return None  # it ended meanwhile, and what was read is of two processes
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
+        return None
+    except (IndexError, ValueError):
+        return None
+    # A title that is shorter than the command line that it replaced is padded with NULs.
+    argv = tuple(os.fsdecode(word) for word in line.rstrip(b"\0").split(b"\0")) if line else ()
+    return ProcessInfo(
+        pid=pid,
+        ppid=int(fields[1]),
+        uid=uid,
+        start_time=seconds_since_boot(fields),
+        comm=os.fsdecode(head.partition(b"(")[2]),
+        argv=argv,
+        is_zombie=has_ended(fields),
+    )
+
+
+def _command_line(pid: int) -> bytes:
+    """As it stands in ``/proc``; nothing where one may not look."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
+        return b""
+
+
+def _psutil() -> object:
+    try:
+        import psutil
+    except ImportError:
+        raise RuntimeError(
+            f"looking at processes on {sys.platform} needs psutil: pip install 'tractor[testing]'"
+        ) from None
+    module: object = psutil
+    return module
+
+
+def _pids() -> list[int]:
+    pids: list[int] = _psutil().pids()  # type: ignore[attr-defined]
+    return pids
+
+
+def _read_psutil(pid: int) -> ProcessInfo | None:
+    psutil = _psutil()
+    error: type[Exception] = psutil.Error  # type: ignore[attr-defined]
+    try:
+        process = psutil.Process(pid)  # type: ignore[attr-defined]
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE  # type: ignore[attr-defined]
+        uid = process.uids().real if hasattr(process, "uids") else None
+        ppid, start_time, comm = process.ppid(), process.create_time(), process.name()
+    except error:
+        return None
+    try:
+        argv = tuple(process.cmdline())
+    except error:
+        argv = ()
+    return ProcessInfo(pid, ppid, uid, start_time, comm, argv, is_zombie)
+
+
+def descendants(table: dict[int, ProcessInfo], parent: int) -> list[ProcessInfo]:
+    """All processes below *parent*, each before those below it."""
+    children: dict[int, list[ProcessInfo]] = {}
+    for process in table.values():
+        if process.pid != process.ppid:
+            children.setdefault(process.ppid, []).append(process)
+    found: list[ProcessInfo] = []
+    # The table is no snapshot of one moment: a reused pid could close a circle.
+    seen = {parent}
+    level = [parent]
+    while level:
+        below = [p for pid in level for p in children.get(pid, ()) if p.pid not in seen]
+        seen.update(process.pid for process in below)
+        found += below
+        level = [process.pid for process in below]
+    return found
+
+
+def runs_python(process: ProcessInfo) -> bool | None:
+    """Whether the program is Python, or has it inside; ``None`` where one may not look."""
+    if not _HAS_PROC:
+        program = _exe_by_psutil(process)
+        return bool(_INTERPRETER.match(os.path.basename(program))) if program else None
+    try:
+        program = os.readlink(f"/proc/{process.pid}/exe").removesuffix(" (deleted)")
+        if _INTERPRETER.match(os.path.basename(program)):
+            return True
+        with open(f"/proc/{process.pid}/maps", encoding="utf-8", errors="replace") as maps:
+            return any("/libpython" in line or "/libpypy" in line for line in maps)
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
+        return None
+
+
+def _exe_by_psutil(process: ProcessInfo) -> str:
+    psutil = _psutil()
+    try:
+        program: str = psutil.Process(process.pid).exe()  # type: ignore[attr-defined]
+    except psutil.Error:  # type: ignore[attr-defined]
+        return ""
+    return program
+
+
+def in_own_namespace(process: ProcessInfo) -> bool:
+    """Whether it is no container's: that has a reaper of its own, and other pids in its titles."""
+    if not _HAS_PROC:
+        return True
+    try:
+        return os.readlink(f"/proc/{process.pid}/ns/pid") == _own_namespace()
+    except OSError:
+        return False
+
+
+@functools.cache
+def _own_namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")

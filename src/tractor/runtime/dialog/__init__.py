@@ -1,0 +1,1 @@
+"""The dialogs of two actors: calls, one-way streams, contexts and their streams."""

@@ -1,0 +1,401 @@
+"""The callee's side of calls and one-way streams: one task for each request."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import trio
+from msgspec import Raw
+
+from tractor import log as _log
+from tractor._errors import ContextCancelled, MessagingError, TransportClosed
+from tractor.ipc._chan import Channel
+from tractor.msg._boxing import pack_error
+from tractor.msg._codec import codec_in_force
+from tractor.msg._conversion import any_arguments, decode_arguments
+from tractor.msg._payload import refuse_garbage, unencodable_error
+from tractor.msg.types import (
+    CancelAck,
+    Credit,
+    Error,
+    MsgType,
+    Return,
+    StartAck,
+    Stop,
+    Uid,
+)
+from tractor.runtime.dialog._caller import told_once
+from tractor.runtime.dialog._end import DialogEnd
+from tractor.runtime.dialog._endpoints import Endpoint, Kind
+from tractor.runtime.dialog._port import StreamPort
+from tractor.trionics._groups import is_multi_cancelled
+from tractor.trionics._masking import unmasked
+
+if TYPE_CHECKING:
+    from tractor.runtime._actor import Actor
+
+__all__ = ["ServedCall", "ServedStream", "ServedTask", "ctxc_error", "put_error", "relay_error"]
+
+log = _log.get_logger()
+
+
+def put_error(chan: Channel, error: Error) -> None:
+    """Send an ``Error``; a peer that is gone gets none."""
+    try:
+        chan.transport.put(error)
+    except TransportClosed as exc:
+        log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
+    except (MessagingError, TypeError):
+        _put_shortened(chan, error)
+
+
+def _put_shortened(chan: Channel, error: Error) -> None:
+    """Send an ``Error`` that is over the frame limit, or can't be encoded: that it came must still arrive."""
+    error._bad_msg = error._bad_msg_as_dict = None
+    for size in (2000, 500, 100, 0):
+        error.tb_str = error.tb_str[max(0, len(error.tb_str) - size) :] if size else ""
+        error.message = error.message[:size]
+        if size <= 500:
+            error.src_type_str = error.src_type_str[:100]
+            error.boxed_type_str = error.boxed_type_str[:100]
+            # A path that is cut would name another type.
+            error.src_type_path = error.src_type_path if len(error.src_type_path) <= 200 else ""
+            error.boxed_type_path = (
+                error.boxed_type_path if len(error.boxed_type_path) <= 200 else ""
+            )
+            error.relay_path = [*error.relay_path[:1], *error.relay_path[1:][-1:]]
+        try:
+            chan.transport.put(error)
+        except (MessagingError, TypeError):
+            continue
+        except TransportClosed as exc:
+            log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
+        return
+    log.error(
+        "an error can't be relayed to %s, whatever its text: %s", chan.peer, error.src_type_str
+    )
+
+
+def relay_error(actor: Actor, chan: Channel, cid: int, exc: BaseException) -> None:
+    """Box an exception and send it as the end of dialog ``cid``."""
+    put_error(chan, pack_error(exc, cid=cid, src_uid=actor.aid.uid))
+
+
+def ctxc_error(actor: Actor, chan: Channel, cid: int, canceller: Uid, what: str) -> Error:
+    """The report that a task was cancelled on request."""
+    own = actor.aid.uid
+    peer = chan.aid.uid if chan.aid else None
+    if canceller == own:
+        by = "itself"
+    elif canceller == peer:
+        by = "its 'parent'-side peer"
+    else:
+        by = "a remote peer"
+    return Error(
+        src_uid=own,
+        src_type_str="Cancelled",
+        boxed_type_str="Cancelled",
+        src_type_path="trio:Cancelled",
+        boxed_type_path="trio:Cancelled",
+        relay_path=[own],
+        message=f"the task of {what} in actor {own} was cancelled by {by} {canceller}",
+        canceller=canceller,
+        sender=own,
+        cid=cid,
+    )
+
+
+def is_only_cancelled(exc: BaseException) -> bool:
+    """Whether the error of a task that is being cancelled tells of nothing but cancellations, here or further down.
+
+    When a whole tree is cancelled at once (ctrl-c), an actor may hear from one below that was cancelled first.
+    """
+    try:
+        return is_multi_cancelled(exc, (ContextCancelled,))
+    except Exception:
+        # A group of the application's own type may fail to be split, as one that is nested too deep does.
+        return False
+
+
+class ServedTask(DialogEnd):
+    """Base of the callee's side: a task in its own scope, cancelled on request, acknowledged at its end.
+
+    Everything that it sends at its end is put without waiting, so that neither cancellation nor a slow peer can
+    keep the end from being told.  Before that, while it can still be cancelled, a result waits for a peer that has
+    ``max_unsent`` bytes of replies to take.
+    """
+
+    __slots__ = (
+        "_acks",
+        "actor",
+        "canceller",
+        "chan",
+        "cid",
+        "endpoint",
+        "given",
+        "lost",
+        "scope",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        actor: Actor,
+        chan: Channel,
+        cid: int,
+        given: Raw | dict[str, Any],
+        endpoint: Endpoint,
+    ) -> None:
+        self.actor = actor
+        self.chan = chan
+        self.cid = cid
+        # As they came: a class that the user has annotated may run code of its own, which is a matter of the task's.
+        self.given = given
+        self.endpoint = endpoint
+        self.scope = trio.CancelScope()
+        self.canceller: Uid | None = None
+        self.lost = False
+        self._acks: list[int] = []
+        # Of the channel's reader, in which the request came.
+        self.turn = 0
+        chan.dialogs[cid] = self
+        actor.note_serving(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the endpoint is called with.
+
+        Raises:
+            MsgTypeError: one is not what its parameter is annotated with, or they can't be decoded.
+        """
+        given = self.given
+        if isinstance(given, dict):
+            return given
+        # Done with: it would keep alive all that came with it.
+        self.given = {}
+        endpoint = self.endpoint
+        if endpoint.takes_anything:
+            try:
+                return any_arguments(given)
+            except Exception:
+                pass
+        return decode_arguments(given, endpoint.conversions, endpoint.name, self.cid)
+
+    def take_cancel(
+        self, canceller: Uid, ack_cid: int | None = None, by_actor: bool = False
+    ) -> None:
+        """Cancel the task; the first canceller stays.
+
+        Args:
+            canceller: who asked.
+            ack_cid: the request to acknowledge, on the task's own channel, when the task has ended.
+            by_actor: the whole actor is being cancelled, not this task alone.
+        """
+        if ack_cid is not None:
+            self._acks.append(ack_cid)
+        if self.canceller is None:
+            self.canceller = canceller
+        self.scope.cancel()
+
+    async def run(self) -> None:
+        """The task: run the endpoint, tell the caller how it ended, acknowledge cancel requests."""
+        try:
+            with self.scope:
+                try:
+                    await self.perform()
+                except BaseException as exc:
+                    self.actor.end_if_copy(exc)
+                    hidden = unmasked(exc) if isinstance(exc, trio.Cancelled) else None
+                    if hidden is not None:
+                        raise hidden from None
+                    raise
+            if self.scope.cancelled_caught:
+                self._report_cancel()
+        except trio.Cancelled:
+            self._report_cancel()
+            raise
+        except BaseException as exc:
+            if self.canceller is not None and is_only_cancelled(exc):
+                self._report_cancel()
+                return
+            await self._report_error(told_once(exc) or exc)
+            if isinstance(exc, KeyboardInterrupt):
+                raise
+        finally:
+            self._finish()
+
+    async def perform(self) -> None:
+        """Run the endpoint and send what it gives."""
+        raise NotImplementedError
+
+    async def _report_error(self, exc: BaseException) -> None:
+        if self.lost:
+            log.cancel("%s failed after its caller was lost: %r", self.endpoint.name, exc)
+            return
+        await self.actor.hooks.on_crash(exc)
+        level = log.cancel if isinstance(exc, trio.Cancelled) else log.runtime
+        level("%s raised %r", self.endpoint.name, exc)
+        relay_error(self.actor, self.chan, self.cid, exc)
+
+    def _report_cancel(self) -> None:
+        if self.lost:
+            return
+        canceller = self.canceller or self.actor.aid.uid
+        log.cancel("%s was cancelled by %s", self.endpoint.name, canceller)
+        put_error(
+            self.chan, ctxc_error(self.actor, self.chan, self.cid, canceller, self.endpoint.name)
+        )
+
+    def _finish(self) -> None:
+        self.chan.dialogs.pop(self.cid, None)
+        for cid in self._acks:
+            put_ack(self.chan, cid)
+        self.actor.note_served(self)
+
+    # -- the channel's side ---------------------------------------------------------------------------
+
+    def on_lost(self, exc: TransportClosed) -> None:
+        self.lost = True
+        log.cancel(
+            "%s is cancelled because its caller %s is gone", self.endpoint.name, self.chan.peer
+        )
+        self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
+
+    def on_error(self, msg: Error) -> None:
+        self.take_cancel(msg.sender or msg.src_uid)
+        self.actor.note_reset(self, self.cid)
+
+    def _out_of_grammar(self, msg: MsgType) -> None:
+        kind = self.endpoint.kind.value
+        relay_error(
+            self.actor,
+            self.chan,
+            self.cid,
+            MessagingError(
+                f"a {type(msg).__name__!r} message does not belong in a {kind!r} dialog"
+            ),
+        )
+        self.lost = True
+        self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
+        self.actor.note_reset(self, self.cid)
+
+
+def put_ack(chan: Channel, cid: int, ok: bool = True) -> None:
+    """Acknowledge a cancel request; a peer that is gone gets none."""
+    try:
+        chan.transport.put(CancelAck(cid, ok))
+    except TransportClosed as exc:
+        log.transport("a cancel could not be acknowledged to %s: %s", chan.peer, exc)
+
+
+class ServedCall(ServedTask):
+    """An async function that was called."""
+
+    __slots__ = ()
+
+    async def perform(self) -> None:
+        """Call, and return the value."""
+        transport = self.chan.transport
+        await transport.wait_drained()
+        value = await self.endpoint.fn(**self.arguments())
+        self.actor.end_if_copy()
+        await transport.wait_drained()
+        declared = self.endpoint.conversions.result
+        if type(value) is Raw:
+            refuse_garbage(value, "Return", cid=self.cid)
+        elif declared is not None:
+            value = self.endpoint.conversions.pack_result(value, codec_in_force())
+        if not self.lost:
+            put_return(self.chan, self.cid, value)
+
+
+def put_return(chan: Channel, cid: int, value: Any, encoder: Any = None) -> None:
+    """Send a result; a peer that is gone gets none.
+
+    Raises:
+        MsgTypeError: the value can't be encoded; nothing was sent.
+        MessagingError: it is over the frame limit; nothing was sent.
+    """
+    try:
+        chan.transport.put(Return(cid, value), encoder)
+    except TypeError as exc:
+        raise unencodable_error(value, "Return", exc, cid=cid) from exc
+    except TransportClosed as exc:
+        log.transport("a result could not be returned to %s: %s", chan.peer, exc)
+
+
+class ServedStream(ServedTask):
+    """An async generator, or a legacy ``@stream`` function, that was opened as a one-way stream."""
+
+    __slots__ = ("port",)
+
+    def __init__(
+        self,
+        actor: Actor,
+        chan: Channel,
+        cid: int,
+        given: Raw | dict[str, Any],
+        endpoint: Endpoint,
+    ) -> None:
+        super().__init__(actor, chan, cid, given, endpoint)
+        self.port = StreamPort(chan, cid, what=endpoint.name)
+
+    async def perform(self) -> None:
+        """Send all that the generator yields, then the end of the stream."""
+        put = self.port.put
+        if self.endpoint.kind is Kind.ASYNCGEN:
+            agen = self.endpoint.fn(**self.arguments())
+            self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
+            async with aclosing(agen):
+                async for value in agen:
+                    await put(value)
+        else:
+            kwargs = self.arguments()
+            coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **kwargs)
+            self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
+            await coro
+        self.actor.end_if_copy()
+        if not self.lost:
+            self.chan.transport.put(Stop(self.cid))
+
+    def _handle(self) -> LegacySender:
+        if self.endpoint.param == "ctx":
+            warnings.warn(
+                f"the `ctx` parameter of the stream function {self.endpoint.name} is outdated; "
+                "name it `stream: tractor.MsgStream`",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        return LegacySender(self)
+
+    def on_credit(self, msg: Credit) -> None:
+        try:
+            if msg.n < 0:
+                raise ValueError("a one-way stream has no strict mode")
+            self.port.take_credit(msg.n, msg.size)
+        except ValueError:
+            self._out_of_grammar(msg)
+
+    def on_stop(self, msg: Stop) -> None:
+        """The receiver has closed: nobody reads any more."""
+        self.take_cancel(self.chan.aid.uid if self.chan.aid else self.actor.aid.uid)
+        self.actor.note_reset(self, self.cid)
+
+
+class LegacySender:
+    """What a ``@stream`` function sends with."""
+
+    def __init__(self, task: ServedStream) -> None:
+        self._task = task
+        self.chan = task.chan
+        self.cid = task.cid
+
+    async def send(self, data: Any) -> None:
+        """Send one value; waits while the receiver is behind.  Raises as ``MsgStream.send``."""
+        await self._task.port.put(data)
+
+    async def send_yield(self, value: Any) -> None:
+        """The outdated name of :meth:`send`."""
+        warnings.warn("`send_yield()` is outdated; use `send()`", DeprecationWarning, stacklevel=2)
+        await self.send(value)

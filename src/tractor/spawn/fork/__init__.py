@@ -1,0 +1,1 @@
+"""Forking: backend ``'main_thread_forkserver'``."""

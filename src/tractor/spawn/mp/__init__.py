@@ -1,0 +1,1 @@
+"""The backends on top of :mod:`multiprocessing`."""

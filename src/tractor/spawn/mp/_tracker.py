@@ -1,0 +1,179 @@
+"""The resource tracker of :mod:`multiprocessing`: one for a whole tree, as its own children have it.
+
+The tracker removes the shared memory and semaphores that were not removed when all who hold its pipe have ended.  An
+actor with a tracker of its own would, at its end, remove what it has only attached to.
+
+Most trees never need one.  So the pipe is made with the first subactor, and handed down; the process at its other end
+is started by the root when something has been written.  ``multiprocessing`` is not imported before: where its module
+is loaded later, it is told of the pipe then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import trio
+
+from tractor import log as _log
+from tractor.process._stdio import to_hand_down
+
+__all__ = ["forget_tracker", "share_tracker", "tracker_fd", "use_tracker"]
+
+log = _log.get_logger()
+
+MODULE = "multiprocessing.resource_tracker"
+PROGRAM = f"from {MODULE} import main; main(%d)"
+
+
+class _OnImport(importlib.abc.MetaPathFinder):
+    """Tells the module of the pipe when it is loaded."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != MODULE:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = None if finder is self or find is None else find(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Loader(spec.loader)
+                return spec  # type: ignore[no-any-return]
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        found: ModuleType | None = self._loader.create_module(spec)
+        return found
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        if _fd is not None:
+            _tell(module, _fd)
+
+
+_fd: int | None = None
+"""The pipe's write end, on which everybody tells the tracker."""
+_hook = _OnImport()
+
+
+def tracker_fd() -> int | None:
+    """The descriptor that a subactor of this process gets; ``None``: there is none."""
+    if _fd is not None and _is_pipe(_fd):
+        return _fd
+    module: Any = sys.modules.get(MODULE)
+    # One that the program has started before.
+    found: int | None = None if module is None else module._resource_tracker._fd
+    return found
+
+
+def _is_pipe(fd: int) -> bool:
+    """Whether it still is one: in what user code forks off, multiprocessing may have closed it."""
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+def use_tracker(fd: int) -> None:
+    """In a subactor: tell the tracker that this writes to, whenever it is needed.
+
+    Args:
+        fd: inherited; open until the end of the process.
+    """
+    global _fd
+    with contextlib.suppress(OSError):
+        os.set_inheritable(fd, False)
+    _fd = fd
+    module = sys.modules.get(MODULE)
+    if module is not None:
+        _tell(module, fd)
+    elif _hook not in sys.meta_path:
+        sys.meta_path.insert(0, _hook)
+
+
+def _tell(module: Any, fd: int) -> None:
+    tracker = module._resource_tracker
+    if tracker._fd is None:
+        tracker._fd = fd
+
+
+def forget_tracker() -> None:
+    """In a process that was forked off: it knows of no tracker."""
+    global _fd
+    _fd = None
+    with contextlib.suppress(ValueError):
+        sys.meta_path.remove(_hook)
+
+
+@trio.lowlevel.enable_ki_protection
+async def share_tracker(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """In a root: have a pipe for :func:`tracker_fd`, and start the tracker once something is written; until cancelled.
+
+    A tracker that was started lives until the end of the program, as it does in any program.
+    """
+    # The executable of a frozen program is that program.
+    can_start = os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
+    if not can_start or tracker_fd() is not None:
+        task_status.started()
+        return
+    read_fd, write_fd = os.pipe()
+    use_tracker(write_fd)
+    task_status.started()
+    started = False
+    try:
+        await trio.lowlevel.wait_readable(read_fd)
+        started = _start(read_fd)
+        await trio.sleep_forever()
+    finally:
+        if not started and select.select([read_fd], [], [], 0)[0]:
+            started = _start(read_fd)
+        forget_tracker()
+        os.close(read_fd)
+        if not started:
+            module: Any = sys.modules.get(MODULE)
+            if module is not None and module._resource_tracker._fd == write_fd:
+                # Loaded, and used by nobody.
+                module._resource_tracker._fd = None
+            os.close(write_fd)
+
+
+def _start(read_fd: int) -> bool:
+    """Start the tracker's process; whether that has worked."""
+    module: Any = importlib.import_module(MODULE)
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    # It ignores them itself, once it runs.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        process = subprocess.Popen(
+            [sys.executable, *flags, "-c", PROGRAM % read_fd],
+            pass_fds=[read_fd],
+            **to_hand_down(),  # type: ignore[call-overload]
+        )
+    except OSError as exc:
+        log.warning("multiprocessing's resource tracker could not be started: %s", exc)
+        return False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # multiprocessing reaps it by its number, if at all.
+    process.returncode = 0
+    module._resource_tracker._pid = process.pid
+    return True

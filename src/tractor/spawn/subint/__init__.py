@@ -1,0 +1,1 @@
+"""Sub-interpreters: backend ``'subint'``."""
