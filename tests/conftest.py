@@ -29,7 +29,7 @@ import pytest
 if sys.platform != "win32":
     import fcntl
 
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.testing import get_rando_addr
 from tractor.testing._adopter import restart_below_adopter
 from tractor.testing._leaks import Resources, clean_up, leaks_since

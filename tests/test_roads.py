@@ -14,7 +14,7 @@ import trio
 
 import tractor
 from tractor._root import _random_addrs
-from tractor.address._policy import HAS_UDS
+from tractor.address._types import HAS_UDS
 from tractor.discovery import UDSAddress, mk_maddr, wrap_address
 from tractor.msg.types import Aid
 

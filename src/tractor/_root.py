@@ -22,21 +22,13 @@ from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._util._names import plain_text, require_name
 from tractor.address._policy import (
-    HAS_UDS,
-    Address,
-    UnwrappedAddress,
-    default_lo_addrs,
     from_this_host,
-    get_address_cls,
     is_local,
-    known_transports,
-    mk_uuid,
     one_or_several,
     require_bindable,
     require_connectable,
-    wrap_address,
-    wrap_addresses,
 )
+from tractor.address._types import HAS_UDS, Address, UnwrappedAddress, mk_uuid
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
 from tractor.discovery._registration import Registration
@@ -68,9 +60,10 @@ from tractor.spawn._parent_main import refuse_in_replay
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.mp._tracker import share_tracker
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
+from tractor.transport._addresses import wrap_address, wrap_addresses
 from tractor.transport._authkey import load_authkey
 from tractor.transport._settings import WireSettings, reset_wire_settings, set_wire_settings
-from tractor.transport._table import needs_key
+from tractor.transport._table import default_lo_addrs, get_address_cls, known_transports, needs_key
 from tractor.transport._uds_leftovers import sweep
 from tractor.transport.tls._config import TLSConfig
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was

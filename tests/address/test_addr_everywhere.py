@@ -15,9 +15,9 @@ import trio
 
 import tractor
 from tractor import discovery
-from tractor.address._policy import wrap_addresses
 from tractor.discovery import TCPAddress, UDSAddress, mk_maddr, wrap_address
 from tractor.ipc._chan import Channel, connect_chan, transport_from_addr
+from tractor.transport._addresses import wrap_addresses
 
 RegistryAddress = tuple[str, Any]
 

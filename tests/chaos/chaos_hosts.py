@@ -14,7 +14,7 @@ from ep_chaos import name_of
 from fault_proxy import FaultProxy, open_fault_proxy
 
 import tractor
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.discovery._portals import maybe_open_portal
 from tractor.testing import get_rando_addr
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 
 __all__ = ["FaultProxy", "open_fault_proxy"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.testing import get_rando_addr
 
 sys.path.insert(0, str(Path(__file__).parent))

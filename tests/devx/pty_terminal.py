@@ -19,7 +19,7 @@ from typing import Any
 
 import pexpect
 
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 
 PATIENCE = float(os.environ.get("TRACTOR_TEST_PATIENCE", "60"))
 """Seconds to wait for a text before the test fails; the variable is for work on the tests themselves."""

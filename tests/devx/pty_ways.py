@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.testing import get_rando_addr
 
 COMPLETE = os.environ.get("TRACTOR_TEST_DEBUG_MATRIX") == "1"

@@ -17,7 +17,7 @@ from repl_user import User
 
 import tractor
 from tractor._errors import DebugRequestError, TransportClosed
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.devx.debug import DebugStatus, Lock, LockRelease, LockStatus
 from tractor.devx.debug.lock._debugger import debugger_of
 from tractor.devx.debug.lock._request import LocalAsk, ServedAsk, UpRequest

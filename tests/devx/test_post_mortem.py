@@ -13,7 +13,7 @@ from repl_tree import MODULES, Results, tree, until, until_asked
 from repl_user import User
 
 import tractor
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.devx.debug._post_mortem import is_crash
 from tractor.msg.types import Error
 from tractor.trionics._groups import the_one_error

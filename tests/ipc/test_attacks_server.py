@@ -21,7 +21,7 @@ import trio.testing
 import tractor
 from tractor._errors import TransportClosed
 from tractor._proto.half_open import SPARED
-from tractor.address._policy import UDSAddress
+from tractor.address._types import UDSAddress
 from tractor.cli import main as tractor_command
 from tractor.ipc import Channel, TLSConfig, _server
 from tractor.ipc._chan import transport_from_addr

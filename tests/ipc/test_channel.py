@@ -18,7 +18,7 @@ import trio.testing
 from tractor._errors import TransportClosed
 from tractor._proto import auth
 from tractor._proto.framing import HEADER
-from tractor.address._policy import HAS_UDS, UDSAddress
+from tractor.address._types import HAS_UDS, UDSAddress
 from tractor.ipc._chan import Channel, connect_chan, transport_from_addr, transport_from_stream
 from tractor.ipc._server import Endpoint, bind_endpoints
 from tractor.msg import mk_codec

@@ -20,7 +20,7 @@ import trio.testing
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor._proto import auth
 from tractor._proto.framing import HEADER
-from tractor.address._policy import Address, TCPAddress, UDSAddress
+from tractor.address._types import Address, TCPAddress, UDSAddress
 from tractor.ipc import _endpoint, _server
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._server import Endpoint, IPCServer, Server, bind_endpoints, open_ipc_server

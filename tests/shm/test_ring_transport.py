@@ -18,11 +18,18 @@ import trio.testing
 
 import tractor
 from tractor._errors import TransportClosed
-from tractor.address._policy import UDSAddress, get_address_cls, is_local, rank_addrs, wrap_address
-from tractor.address._types import transport_keys
+from tractor.address._policy import is_local
+from tractor.address._types import UDSAddress
 from tractor.msg.types import Stop, Yield
-from tractor.transport._maddr import mk_maddr, parse_maddr
-from tractor.transport._table import needs_key, transport_by_key, transport_of
+from tractor.transport._addresses import parse_maddr, rank_addrs, wrap_address
+from tractor.transport._maddr import mk_maddr
+from tractor.transport._table import (
+    get_address_cls,
+    needs_key,
+    transport_by_key,
+    transport_keys,
+    transport_of,
+)
 
 if sys.platform != "linux":
     pytest.skip("rings are Linux's", allow_module_level=True)

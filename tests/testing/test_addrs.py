@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tractor.address._policy import wrap_address
 from tractor.testing import _addrs, get_rando_addr
+from tractor.transport._addresses import wrap_address
 
 MANY = 600
 """More than the ports of two blocks."""

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 import tractor
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.to_asyncio import (
     AsyncioRuntimeTranslationError,
     LinkedTaskChannel,

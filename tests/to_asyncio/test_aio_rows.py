@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import tractor
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.to_asyncio import run_as_asyncio_guest
 
 

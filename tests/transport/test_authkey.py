@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tractor._errors import RuntimeFailure
-from tractor.address._policy import Address, TCPAddress, UDSAddress
+from tractor.address._types import Address, TCPAddress, UDSAddress
 from tractor.transport import _authkey
 from tractor.transport._authkey import (
     KEY_FILE_VARIABLE,

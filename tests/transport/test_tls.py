@@ -18,7 +18,7 @@ import trio
 import tractor
 from tractor import TLSConfig
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.address._policy import HAS_UDS, TCPAddress
+from tractor.address._types import HAS_UDS, TCPAddress
 from tractor.ipc import _server, open_ipc_server
 from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import bind_endpoints

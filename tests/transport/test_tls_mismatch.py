@@ -20,7 +20,7 @@ import trio
 import tractor
 from tractor import TLSConfig
 from tractor._errors import TransportClosed
-from tractor.address._policy import TCPAddress
+from tractor.address._types import TCPAddress
 from tractor.ipc import open_ipc_server
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import MAX_WARNINGS, Server

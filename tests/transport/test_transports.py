@@ -21,23 +21,23 @@ import trio.testing
 
 import tractor
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.address import _types
-from tractor.address._policy import (
-    HAS_UDS,
-    TCPAddress,
-    default_lo_addrs,
-    get_address_cls,
-    is_local,
-    rank_addrs,
-    wrap_address,
-)
+from tractor.address._policy import is_local
+from tractor.address._types import HAS_UDS, TCPAddress
 from tractor.ipc import TransportSpec, open_ipc_server
 from tractor.ipc._chan import Channel, transport_from_addr, transport_from_stream
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid
-from tractor.transport import _plugins
+from tractor.transport import _table
+from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.transport._settings import WireSettings, reset_wire_settings, set_wire_settings
-from tractor.transport._table import needs_key, transport_by_key, transport_of, transport_of_stream
+from tractor.transport._table import (
+    default_lo_addrs,
+    get_address_cls,
+    needs_key,
+    transport_by_key,
+    transport_of,
+    transport_of_stream,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide" / "transports.rst"
@@ -71,12 +71,12 @@ def write_dist(site: Path, name: str, entry_points: str, source: str | None = No
 
 @pytest.fixture(autouse=True)
 def _fresh_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_types, "_ADDRESS_TYPES", dict(_types._ADDRESS_TYPES))
-    _plugins.forget_plugins()
+    monkeypatch.setattr(_table, "_TRANSPORTS", dict(_table._TRANSPORTS))
+    _table.forget_plugins()
     set_wire_settings(WireSettings(authkey=KEY, key_is_explicit=True))
     yield
     reset_wire_settings()
-    _plugins.forget_plugins()
+    _table.forget_plugins()
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         write_dist(site, name, entry_points, source)
         monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
-        _plugins.forget_plugins()
+        _table.forget_plugins()
         return site
 
     return put

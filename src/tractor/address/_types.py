@@ -12,17 +12,16 @@ import os
 import re
 import socket
 import sys
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
 from uuid import uuid4
 
 import msgspec
 
 from tractor._util._plain import plain
 from tractor.address._hosts import IPAddress, canonical_host, plain_ip
-from tractor.address._maddr_text import split_maddr
+from tractor.address._maddr_text import split_maddr, tcp_maddr, uds_maddr
 from tractor.process._dirs import runtime_dir_path
-from tractor.transport._plugins import load_plugin, plugin_keys, scheme_of
 
 HAS_UDS: bool = hasattr(socket, "AF_UNIX") and os.name == "posix"
 
@@ -167,6 +166,36 @@ class TCPAddress(msgspec.Struct, frozen=True):
         ip = self.ip
         return 1 <= self.port <= 65535 and not (ip is not None and ip.is_multicast)
 
+    @property
+    def why_invalid(self) -> str:
+        """In words what is wrong with an address that is not `is_valid`."""
+        if 1 <= self.port <= 65535:
+            return "the host is a multicast address"
+        return "the port must be in 1..65535"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the host is this one, as far as can be told without asking the network.
+
+        It is if it is a loopback or wildcard address, an address of an own interface, ``localhost`` or the own host
+        name; other DNS names are not resolved and count as remote.
+        """
+        ip = self.ip
+        if ip is None:
+            return self.is_loopback or self.host.removesuffix(".") == socket.gethostname().lower()
+        return ip.is_loopback or ip.is_unspecified or _is_own_interface(ip)
+
+    @property
+    def from_this_host(self) -> TCPAddress:
+        """Where an actor of this host reaches a listener that is bound to it: of a wildcard the loopback address."""
+        if not self.is_wildcard:
+            return self
+        return TCPAddress("::1" if ":" in self.host else "127.0.0.1", self.port)
+
+    def to_maddr(self) -> str:
+        """The multiaddr string."""
+        return tcp_maddr(self.host, self.port)
+
     @classmethod
     def recognises(cls, addr: object) -> bool:
         """Whether ``addr`` is a pair of a `str` and an `int`."""
@@ -209,6 +238,21 @@ class TCPAddress(msgspec.Struct, frozen=True):
     def get_root(cls) -> TCPAddress:
         """The registrar's default: port 1616 of IPv4 loopback."""
         return cls(cls.def_bindspace, REGISTRY_PORT)
+
+
+def _is_own_interface(ip: IPAddress) -> bool:
+    """Whether an interface of this machine has the address; to find out takes no packet."""
+    try:
+        # Only resolved for its zone, which `bind` does not read; no name server is asked for a literal.
+        family, kind, _, _, sockaddr = socket.getaddrinfo(
+            str(ip), 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        # Only an address of an own interface can be bound.
+        with socket.socket(family, kind) as probe:
+            probe.bind(sockaddr)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 class _RuntimeDir:
@@ -276,6 +320,32 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
     def is_valid(self) -> bool:
         """An absolute path that fits into the kernel's socket address."""
         return self.sockpath.is_absolute() and _fits(Path(self.filedir), self.filename)
+
+    @property
+    def why_invalid(self) -> str:
+        """In words what is wrong with an address that is not `is_valid`."""
+        if not self.sockpath.is_absolute():
+            return "the path must be absolute"
+        size = len(os.fsencode(self.sockpath))
+        return f"a path of {size} bytes is over the {SUN_PATH_SIZE - 1} of a socket address"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the socket file exists here."""
+        return os.path.lexists(self.sockpath)
+
+    def to_maddr(self) -> str:
+        """The multiaddr string.
+
+        Raises:
+            ValueError: the path is relative.
+        """
+        path = PurePosixPath(self.sockpath.as_posix())
+        if not path.is_absolute():
+            raise ValueError(
+                f"{self!r} has no multiaddr form: its path is relative, and one in a multiaddr is absolute"
+            )
+        return uds_maddr(path, "unix" if self.proto_key == "uds" else self.proto_key)
 
     @classmethod
     def recognises(cls, addr: object) -> bool:
@@ -384,83 +454,3 @@ def _sockname(name: str, digits: str, pid: int, directory: Path) -> str:
             f"in the {SUN_PATH_SIZE} bytes of a socket address: use a shorter directory"
         )
     return filename
-
-
-AddressT = TypeVar("AddressT", bound=type[Address])
-
-_ADDRESS_TYPES: dict[str, type[Address]] = {}
-
-
-def register_address_cls(cls: AddressT) -> AddressT:
-    """Make an address type known under its `proto_key`; the latest one for a key counts.
-
-    Returns:
-        ``cls``, so that it can be used as a decorator.
-    """
-    _ADDRESS_TYPES[cls.proto_key] = cls
-    return cls
-
-
-register_address_cls(TCPAddress)
-if HAS_UDS:
-    register_address_cls(UDSAddress)
-
-
-def known_address_types() -> dict[str, type[Address]]:
-    """A copy of the table of address types by transport key."""
-    return dict(_ADDRESS_TYPES)
-
-
-def address_cls_of(key: str) -> type[Address] | None:
-    """The address type of the transport ``key``, whose package is loaded when needed; `None`: there is none.
-
-    Raises:
-        ImportError: a package has that transport, but it can't be loaded.
-    """
-    if key not in _ADDRESS_TYPES:
-        spec = load_plugin(key)
-        if spec is None:
-            return None
-        register_address_cls(spec.address_type)
-    return _ADDRESS_TYPES[key]
-
-
-def transport_keys() -> list[str]:
-    """The keys of all transports that this process could use, other packages' included."""
-    return sorted({*_ADDRESS_TYPES, *plugin_keys()})
-
-
-def is_wrapped_addr(addr: object) -> TypeGuard[Address]:
-    """Whether ``addr`` is an instance of a known address type."""
-    return type(addr) in _ADDRESS_TYPES.values()
-
-
-def wrap_plain(addr: object) -> Address:
-    """``addr`` itself if it is wrapped, else the wrapped form of the pair.
-
-    Raises:
-        TypeError: it is neither.
-        ValueError: it is a pair, but names no possible address, or one of a transport that is not installed.
-        ImportError: it is of another package's transport, which can't be loaded.
-    """
-    if is_wrapped_addr(addr):
-        return addr
-    key = scheme_of(addr)
-    if key is not None:
-        cls = address_cls_of(key)
-        if cls is None:
-            raise ValueError(
-                f"{addr!r} is an address of the transport {key!r}, which is not installed: "
-                f"known are {transport_keys()}"
-            )
-        return cls.from_addr(addr)
-    own_key = getattr(type(addr), "proto_key", None)
-    if isinstance(own_key, str) and address_cls_of(own_key) is type(addr):
-        return addr
-    for cls in _ADDRESS_TYPES.values():
-        if cls.recognises(addr):
-            return cls.from_addr(addr)
-    raise TypeError(
-        f"{addr!r} is no address: give (host: str, port: int), (directory: str, filename: str), "
-        "a multiaddr string ('/...'), or a wrapped address"
-    )

@@ -13,14 +13,7 @@ from typing import Any, NamedTuple
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.address._policy import (
-    HAS_UDS,
-    UDSAddress,
-    UnwrappedAddress,
-    default_lo_addrs,
-    mk_uuid,
-    wrap_address,
-)
+from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress, mk_uuid
 from tractor.devx.debug.attach._wire import Wire
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._debug_sock import DEBUG_DIR, debug_socks
@@ -28,8 +21,9 @@ from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Start
 from tractor.process._dirs import runtime_dir_path
 from tractor.reaping._table import read_process
+from tractor.transport._addresses import wrap_address
 from tractor.transport._authkey import load_authkey
-from tractor.transport._table import needs_key
+from tractor.transport._table import default_lo_addrs, needs_key
 from tractor.transport._uds import check_peer_uid
 from tractor.transport._uds_leftovers import answers
 

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.cli._actors import add_registry_option, addresses_of, explain, request_of
 from tractor.devx._picture import ActorPicture, pretty_picture
 

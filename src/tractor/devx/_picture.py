@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from tractor.address._policy import UnwrappedAddress, wrap_address
+from tractor.address._types import UnwrappedAddress
 from tractor.devx._frames import is_runtime_frame
 from tractor.runtime.dialog._callee import ServedStream, ServedTask
 from tractor.runtime.dialog._caller import OneWayReceiver, PendingCall
 from tractor.runtime.dialog._context import Context
+from tractor.transport._addresses import wrap_address
 from tractor.transport._maddr import mk_maddr
 
 if TYPE_CHECKING:

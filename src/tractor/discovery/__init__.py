@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tractor.address._policy import Address as Address
-    from tractor.address._policy import TCPAddress as TCPAddress
-    from tractor.address._policy import UDSAddress as UDSAddress
-    from tractor.address._policy import UnwrappedAddress as UnwrappedAddress
-    from tractor.address._policy import default_lo_addrs as default_lo_addrs
-    from tractor.address._policy import get_address_cls as get_address_cls
-    from tractor.address._policy import is_wrapped_addr as is_wrapped_addr
-    from tractor.address._policy import mk_uuid as mk_uuid
-    from tractor.address._policy import prefer_addr as prefer_addr
-    from tractor.address._policy import wrap_address as wrap_address
+    from tractor.address._types import Address as Address
+    from tractor.address._types import TCPAddress as TCPAddress
+    from tractor.address._types import UDSAddress as UDSAddress
+    from tractor.address._types import UnwrappedAddress as UnwrappedAddress
+    from tractor.address._types import mk_uuid as mk_uuid
     from tractor.discovery._endpoint_table import load_endpoints as load_endpoints
     from tractor.discovery._lookup import find_actor as find_actor
     from tractor.discovery._lookup import query_actor as query_actor
@@ -28,9 +23,14 @@ if TYPE_CHECKING:
     from tractor.discovery._registrar import Registrar as Registrar
     from tractor.discovery._registrars import get_arbiter as get_arbiter
     from tractor.discovery._registrars import get_registry as get_registry
+    from tractor.transport._addresses import is_wrapped_addr as is_wrapped_addr
+    from tractor.transport._addresses import parse_maddr as parse_maddr
+    from tractor.transport._addresses import prefer_addr as prefer_addr
+    from tractor.transport._addresses import wrap_address as wrap_address
     from tractor.transport._maddr import mk_maddr as mk_maddr
     from tractor.transport._maddr import parse_endpoints as parse_endpoints
-    from tractor.transport._maddr import parse_maddr as parse_maddr
+    from tractor.transport._table import default_lo_addrs as default_lo_addrs
+    from tractor.transport._table import get_address_cls as get_address_cls
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -52,22 +52,26 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "get_arbiter",
             "get_registry",
         ),
-        "tractor.address._policy": (
+        "tractor.address._types": (
             "Address",
             "TCPAddress",
             "UDSAddress",
             "UnwrappedAddress",
-            "default_lo_addrs",
-            "get_address_cls",
-            "is_wrapped_addr",
             "mk_uuid",
+        ),
+        "tractor.transport._addresses": (
+            "is_wrapped_addr",
+            "parse_maddr",
             "prefer_addr",
             "wrap_address",
         ),
         "tractor.transport._maddr": (
             "mk_maddr",
             "parse_endpoints",
-            "parse_maddr",
+        ),
+        "tractor.transport._table": (
+            "default_lo_addrs",
+            "get_address_cls",
         ),
     },
 )

@@ -9,7 +9,6 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure
-from tractor.address._policy import wrap_addresses
 from tractor.discovery._portals import Addr
 from tractor.discovery._registrars import (
     Source,
@@ -20,6 +19,7 @@ from tractor.discovery._registrars import (
 )
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
+from tractor.transport._addresses import wrap_addresses
 from tractor.trionics._groups import collapse_eg
 
 __all__ = ["from_each", "sources_of"]

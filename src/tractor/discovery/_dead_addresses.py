@@ -12,7 +12,8 @@ from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RuntimeFailure, TransportClosed
 from tractor._proto.registry import Entry
 from tractor._util._names import MAX_NAME, is_presentable
-from tractor.address._policy import UnwrappedAddress, rank_addrs, require_connectable, wrap_address
+from tractor.address._policy import require_connectable
+from tractor.address._types import UnwrappedAddress
 from tractor.discovery._bounds import Bound, Way, first_in_order, first_of
 from tractor.discovery._listeners import NOTHING_ACCEPTS
 from tractor.discovery._portals import connect
@@ -21,6 +22,7 @@ from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
+from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.trionics._groups import collapse_eg
 
 __all__ = ["LookUp", "Unanswered", "addresses", "registered"]

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tractor.address._policy import Address
-from tractor.transport._maddr import parse_maddr
+from tractor.address._types import Address
+from tractor.transport._addresses import parse_maddr
 
 __all__ = ["load_endpoints"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import trio
 
 from tractor import log as _log
-from tractor.address._policy import Address
+from tractor.address._types import Address
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid, Uid
 

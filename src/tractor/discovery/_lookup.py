@@ -10,14 +10,8 @@ import trio
 from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
-from tractor.address._policy import (
-    UnwrappedAddress,
-    from_this_host,
-    known_transports,
-    one_or_several,
-    rank_addrs,
-    wrap_address,
-)
+from tractor.address._policy import from_this_host, one_or_several
+from tractor.address._types import UnwrappedAddress
 from tractor.discovery._ask_all import from_each, sources_of
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
 from tractor.discovery._dead_addresses import LookUp, Unanswered, registered
@@ -28,6 +22,8 @@ from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor
+from tractor.transport._addresses import rank_addrs, wrap_address
+from tractor.transport._table import known_transports
 
 __all__ = ["find_actor", "query_actor", "wait_for_actor"]
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tractor._util._names import plain_text
-from tractor.address._policy import (
-    Address,
-    TCPAddress,
-    UDSAddress,
-    UnwrappedAddress,
-    is_local,
-    require_connectable,
-    wrap_address,
-)
+from tractor.address._policy import is_local, require_connectable
+from tractor.address._types import Address, TCPAddress, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.transport._addresses import wrap_address
 
 __all__ = [
     "Place",

@@ -10,19 +10,15 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.address._policy import (
-    Address,
-    UnwrappedAddress,
-    from_this_host,
-    rank_addrs,
-    wrap_address,
-)
+from tractor.address._policy import from_this_host
+from tractor.address._types import Address, UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
+from tractor.transport._addresses import rank_addrs, wrap_address
 
 __all__ = [
     "Found",

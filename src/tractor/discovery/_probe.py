@@ -10,7 +10,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid
 from tractor.trionics._groups import collapse_eg

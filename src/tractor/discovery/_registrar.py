@@ -14,7 +14,7 @@ from tractor import log as _log
 from tractor._errors import ActorBusy, RuntimeFailure
 from tractor._proto.registry import RegistryTable
 from tractor._util._names import is_presentable
-from tractor.address._policy import Address, UDSAddress, UnwrappedAddress, wrap_address
+from tractor.address._types import Address, UDSAddress, UnwrappedAddress
 from tractor.discovery._listeners import Listeners
 from tractor.discovery._places import (
     Place,
@@ -35,6 +35,7 @@ from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import ServedCall, put_error, put_return
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
+from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._uds_leftovers import FileMark, own_file_mark, remove_if_dead
 

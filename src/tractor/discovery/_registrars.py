@@ -12,7 +12,8 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
-from tractor.address._policy import UnwrappedAddress, require_connectable, wrap_address
+from tractor.address._policy import require_connectable
+from tractor.address._types import UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.discovery._portals import Addr, Found, connect, open_portal
 from tractor.ipc._chan import Channel
@@ -21,6 +22,7 @@ from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._caller import request, result_of
+from tractor.transport._addresses import wrap_address
 
 __all__ = [
     "OUT_OF_RESOURCES",

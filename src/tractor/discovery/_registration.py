@@ -9,12 +9,14 @@ import trio
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
-from tractor.address._policy import TCPAddress, UnwrappedAddress, from_this_host, wrap_address
+from tractor.address._policy import from_this_host
+from tractor.address._types import TCPAddress, UnwrappedAddress
 from tractor.discovery._places import end_of
 from tractor.discovery._registrars import tree_registry_addrs
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._caller import request, result_of
+from tractor.transport._addresses import wrap_address
 
 __all__ = ["Registration"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tractor.address._policy import HAS_UDS as HAS_UDS
+    from tractor.address._types import HAS_UDS as HAS_UDS
     from tractor.ipc._chan import Channel as Channel
     from tractor.ipc._chan import connect_chan as connect_chan
     from tractor.ipc._chan import transport_from_addr as transport_from_addr
@@ -52,7 +52,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "tractor.process._dirs": ("get_rt_dir",),
-        "tractor.address._policy": ("HAS_UDS",),
+        "tractor.address._types": ("HAS_UDS",),
         "tractor.ipc._chan": (
             "Channel",
             "connect_chan",

@@ -18,7 +18,8 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
 from tractor._util._names import is_presentable
-from tractor.address._policy import Address, UnwrappedAddress, require_connectable, wrap_address
+from tractor.address._policy import require_connectable
+from tractor.address._types import Address, UnwrappedAddress
 from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import (
     Aid,
@@ -33,6 +34,7 @@ from tractor.msg.types import (
     Uid,
     Yield,
 )
+from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport, MsgTransport
 from tractor.transport._table import needs_key, transport_of, transport_of_stream

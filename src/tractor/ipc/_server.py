@@ -19,17 +19,12 @@ if sys.platform != "win32":
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.half_open import HalfOpen, source_of
-from tractor.address._policy import (
-    Address,
-    TCPAddress,
-    UDSAddress,
-    UnwrappedAddress,
-    wrap_addresses,
-)
+from tractor.address._types import Address, TCPAddress, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid, Uid
 from tractor.process._stat import pid_alive
+from tractor.transport._addresses import wrap_addresses
 from tractor.transport._settings import wire_settings
 from tractor.transport.tls._words import is_tls_mismatch
 from tractor.trionics._groups import collapse_eg

@@ -15,13 +15,8 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE
-from tractor.address._policy import (
-    Address,
-    UnwrappedAddress,
-    require_connectable,
-    wrap_address,
-    wrap_addresses,
-)
+from tractor.address._policy import require_connectable
+from tractor.address._types import Address, UnwrappedAddress
 from tractor.ipc._chan import Channel, PeerProcess
 from tractor.ipc._server import Server
 from tractor.msg._bounded import bounds
@@ -56,6 +51,7 @@ from tractor.runtime.dialog._caller import request
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._context_child import ServedDialog
 from tractor.runtime.dialog._endpoints import Endpoint, Kind, canonical, find_endpoint
+from tractor.transport._addresses import wrap_address, wrap_addresses
 from tractor.transport._settings import wire_settings
 
 __all__ = ["Actor", "ActorStatistics", "ChildRecord"]

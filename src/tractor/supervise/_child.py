@@ -15,7 +15,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed, describe_exit
 from tractor._proto.ladder import ACK_TIMEOUT, Do, Event, Ladder, Progress, Rung
-from tractor.address._policy import HAS_UDS, UDSAddress, UnwrappedAddress, wrap_address
+from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
 from tractor.msg.types import Aid, Error, SpawnSpec, Uid
@@ -26,6 +26,7 @@ from tractor.process._wait_pids import pid_alive, wait_pids_gone
 from tractor.runtime._late import load_late
 from tractor.runtime.dialog._caller import PendingCall, request
 from tractor.spawn._contract import ChildProcess, SpawnRequest
+from tractor.transport._addresses import wrap_address
 from tractor.transport._uds_leftovers import (
     SOCKET_NAME,
     FileMark,

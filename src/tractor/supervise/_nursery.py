@@ -24,16 +24,8 @@ from tractor._errors import (
 from tractor._util._caller import Caller
 from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
-from tractor.address._policy import (
-    Address,
-    UnwrappedAddress,
-    from_this_host,
-    known_transports,
-    mk_uuid,
-    require_bindable,
-    wrap_address,
-    wrap_addresses,
-)
+from tractor.address._policy import from_this_host, require_bindable
+from tractor.address._types import Address, UnwrappedAddress, mk_uuid
 from tractor.msg.types import Aid, SpawnSpec, Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
@@ -52,7 +44,9 @@ from tractor.spawn._shortage import named_shortage
 from tractor.supervise._child import Child, ChildInfo, Recipe, end_sentinel
 from tractor.supervise._one_shot import OneShots
 from tractor.supervise._outcome import Collected, note_losses
+from tractor.transport._addresses import wrap_address, wrap_addresses
 from tractor.transport._settings import wire_settings
+from tractor.transport._table import known_transports
 from tractor.trionics._groups import (
     collapse_eg,
     is_multi_cancelled,

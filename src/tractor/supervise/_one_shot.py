@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeAlias, overload
 
 from tractor._util._caller import Caller, calling_code
-from tractor.address._policy import Address, UnwrappedAddress
+from tractor.address._types import Address, UnwrappedAddress
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._targets import Target, plain_function, refuse_swallowed, target_of

@@ -10,8 +10,9 @@ import socket
 import sys
 import threading
 
-from tractor.address._policy import UnwrappedAddress, get_address_cls
+from tractor.address._types import UnwrappedAddress
 from tractor.process._dirs import get_runtime_dir
+from tractor.transport._table import get_address_cls
 
 __all__ = ["get_rando_addr", "reservations", "reserve_ports"]
 

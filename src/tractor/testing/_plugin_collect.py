@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from tractor.address._types import transport_keys
 from tractor.spawn._contract import known_start_methods
 from tractor.testing import _plugin_fixtures
 from tractor.testing._plugin_config import session_transports
 from tractor.testing._runner import WIRED, is_tractor_test
+from tractor.transport._table import transport_keys
 
 __all__ = [
     "pytest_collection_modifyitems",

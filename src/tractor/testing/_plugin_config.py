@@ -11,8 +11,7 @@ import pytest
 
 from tractor import log as _log
 from tractor._util._task_tree import arm_task_dumps
-from tractor.address._policy import HAS_UDS, known_transports
-from tractor.address._types import transport_keys
+from tractor.address._types import HAS_UDS
 from tractor.spawn._contract import (
     get_backend,
     known_start_methods,
@@ -20,6 +19,7 @@ from tractor.spawn._contract import (
     try_set_start_method,
 )
 from tractor.testing._addrs import reserve_ports
+from tractor.transport._table import known_transports, transport_keys
 
 __all__ = [
     "forks",

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from tractor import log as _log
-from tractor.address._policy import UnwrappedAddress
+from tractor.address._types import UnwrappedAddress
 from tractor.reaping._signals import reap
 from tractor.reaping._strays import find_descendants
 from tractor.runtime._vars import get_runtime_vars, set_runtime_vars

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tractor._errors import RuntimeFailure
 from tractor._proto.auth import MIN_KEY_SIZE
-from tractor.address._policy import Address, TCPAddress, UDSAddress
+from tractor.address._types import Address, TCPAddress, UDSAddress
 
 KEY_FILE_VARIABLE = "TRACTOR_AUTHKEY_FILE"
 KEY_SIZE = 32

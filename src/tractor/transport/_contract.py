@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from tractor.address._policy import Address
+from tractor.address._types import Address
 from tractor.msg.types import MsgType
 
 __all__ = ["ByteIO", "MsgTransport"]

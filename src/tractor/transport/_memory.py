@@ -7,7 +7,7 @@ from typing import ClassVar
 import trio
 
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
-from tractor.address._policy import TCPAddress
+from tractor.address._types import TCPAddress
 from tractor.transport._stream import MsgpackTransport
 
 __all__ = ["MemoryIO", "MemoryTransport", "memory_pair"]

@@ -14,7 +14,7 @@ import trio
 
 from tractor._errors import MessagingError, TransportClosed, class_name, safe_str
 from tractor._proto.framing import HEADER
-from tractor.address._policy import Address
+from tractor.address._types import Address
 from tractor.msg._bounded import COUNTED_ABOVE, refuse_crowded
 from tractor.msg.types import MsgType, Return, Start, Started, Yield
 from tractor.transport._contract import ByteIO

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import msgspec
 
 from tractor.address._types import Address
-from tractor.transport._plugins import TransportRecord
 from tractor.transport._stream import MsgpackTransport
 
 __all__ = ["Listener", "TransportSpec", "WrapSocket"]
@@ -42,7 +41,7 @@ class WrapSocket(Protocol):
     ) -> MsgpackTransport: ...
 
 
-class TransportSpec(TransportRecord, frozen=True, eq=False):
+class TransportSpec(msgspec.Struct, frozen=True, eq=False):
     """One transport: what the runtime must know to connect, listen and accept over it.
 
     A package adds a transport by an entry point of the group ``tractor.transports`` whose name is the transport's
@@ -72,6 +71,7 @@ class TransportSpec(TransportRecord, frozen=True, eq=False):
             tree's key as on TCP before any message is decoded.
     """
 
+    key: str
     address_type: type[Address]
     stream_type: type[MsgpackTransport]
     connect: Callable[[Any, int], Awaitable[MsgpackTransport]]

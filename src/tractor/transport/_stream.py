@@ -17,13 +17,13 @@ import trio
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake, HandshakeError, Step
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE, FrameBuffer, FrameTooLarge
-from tractor.address._policy import Address
+from tractor.address._policy import maddr_of
+from tractor.address._types import Address
 from tractor.msg._bounded import SMALL
 from tractor.msg._undecodable import decode_again
 from tractor.msg.types import INCOMING, Incoming, MsgType, as_message, decode_large
 from tractor.transport._contract import ByteIO as ByteIO
 from tractor.transport._contract import MsgTransport as MsgTransport
-from tractor.transport._maddr import mk_maddr
 from tractor.transport._sending import HIGH_WATER as HIGH_WATER
 from tractor.transport._sending import NO_COPY_ABOVE as NO_COPY_ABOVE
 from tractor.transport._sending import FrameSender
@@ -88,7 +88,7 @@ class MsgpackTransport(FrameSender):
     @property
     def maddr(self) -> str:
         """The peer's address as a multiaddr string."""
-        return mk_maddr(self._raddr)
+        return maddr_of(self._raddr)
 
     @classmethod
     def key(cls) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import trio
 
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.address._hosts import plain_ip
-from tractor.address._policy import TCPAddress
+from tractor.address._types import TCPAddress
 from tractor.transport._silence import limit_probe_pause, watch_silence
 from tractor.transport._sockio import SocketIO, connect_socket
 from tractor.transport._stream import MsgpackTransport

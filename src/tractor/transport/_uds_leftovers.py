@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from tractor.address._policy import UDSAddress
+from tractor.address._types import UDSAddress
 from tractor.process._dirs import get_runtime_dir, runtime_dir_path
 from tractor.process._stat import pid_alive, process_start_time
 

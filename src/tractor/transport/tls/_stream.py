@@ -10,7 +10,7 @@ import trio
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
 from tractor.address._hosts import plain_ip
-from tractor.address._policy import Address, TCPAddress
+from tractor.address._types import Address, TCPAddress
 from tractor.msg.types import MsgType
 from tractor.transport._contract import ByteIO
 from tractor.transport._settings import wire_settings
