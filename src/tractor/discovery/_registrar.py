@@ -32,12 +32,13 @@ from tractor.discovery._places import (
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Uid
+from tractor.process._file_mark import FileMark
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import ServedCall, put_error, put_return
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
 from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
-from tractor.transport._uds_leftovers import FileMark, own_file_mark, remove_if_dead
+from tractor.transport._uds_leftovers import own_file_mark, remove_if_dead
 
 __all__ = ["Registrar"]
 

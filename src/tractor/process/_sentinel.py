@@ -19,9 +19,9 @@ import trio
 
 from tractor import log as _log
 from tractor.process._ancestry import ancestry
+from tractor.process._file_mark import file_mark
 from tractor.process._frozen import is_frozen, is_supported
 from tractor.process._stat import ProcessId, process_start_time
-from tractor.transport._uds_leftovers import file_mark
 
 __all__ = ["forget", "guard", "guard_files", "sentinel_pid", "stand_down"]
 

@@ -12,9 +12,14 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 
+if sys.platform != "win32":
+    import fcntl
+
 __all__ = [
     "NAMES",
+    "dup_above_stdio",
     "has_stream",
+    "move_above_stdio",
     "numbers_taken",
     "replace_missing",
     "take_numbers",
@@ -80,3 +85,19 @@ def numbers_taken() -> Iterator[None]:
                     os.fstat(fd), os.stat(os.devnull)
                 ):
                     os.close(fd)
+
+
+def dup_above_stdio(fd: int) -> int:
+    """A close-on-exec duplicate whose number is none of 0, 1, 2."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def move_above_stdio(fd: int) -> int:
+    """The descriptor, or where its number is 0, 1 or 2 a duplicate in its place."""
+    # In a process whose standard streams are closed a pipe may take their numbers, which mean
+    # something else in the child.
+    if fd > 2:
+        return fd
+    moved = dup_above_stdio(fd)
+    os.close(fd)
+    return moved

@@ -21,21 +21,16 @@ import msgspec
 
 from tractor.process._ancestry import lineage
 from tractor.process._stat import ProcessId
+from tractor.process._stdio import move_above_stdio
 from tractor.transport.tls._config import TLSConfig
-
-if sys.platform != "win32":
-    import fcntl
 
 __all__ = [
     "BootError",
     "BootRecord",
     "LifelineEnd",
-    "dup_above_stdio",
-    "move_above_stdio",
     "open_boot_pipe",
     "read_boot_record",
     "release_all_lifelines",
-    "require_descriptors",
     "restore_stderr",
 ]
 
@@ -202,33 +197,6 @@ def restore_stderr(record: BootRecord) -> None:
             sys.stderr.flush()
     os.dup2(fd, 2)
     os.close(fd)
-
-
-def dup_above_stdio(fd: int) -> int:
-    """A close-on-exec duplicate whose number is none of 0, 1, 2."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-
-
-def require_descriptors(number: int) -> None:
-    """Return where that many more descriptors can be opened.  Raises OSError."""
-    opened: list[int] = []
-    try:
-        for _ in range(number):
-            opened.append(os.open(os.devnull, os.O_RDONLY))
-    finally:
-        for fd in opened:
-            os.close(fd)
-
-
-def move_above_stdio(fd: int) -> int:
-    """The descriptor, or where its number is 0, 1 or 2 a duplicate in its place."""
-    # In a process whose standard streams are closed a pipe may take their numbers, which mean
-    # something else in the child.
-    if fd > 2:
-        return fd
-    moved = dup_above_stdio(fd)
-    os.close(fd)
-    return moved
 
 
 def _read_exactly(fd: int, size: int, deadline: float) -> bytes:

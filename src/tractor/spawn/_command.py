@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from tractor.process._frozen import is_frozen
-from tractor.spawn._boot import move_above_stdio
+from tractor.process._stdio import move_above_stdio
 from tractor.spawn._import_path import import_path
 
 __all__ = ["interpreter_flags", "program_command", "with_path"]

@@ -8,7 +8,8 @@ from types import TracebackType
 
 import trio
 
-from tractor.spawn._boot import BootRecord, LifelineEnd, dup_above_stdio, open_boot_pipe
+from tractor.process._stdio import dup_above_stdio
+from tractor.spawn._boot import BootRecord, LifelineEnd, open_boot_pipe
 from tractor.spawn._contract import SpawnRequest, selected_start_method
 from tractor.spawn._own_child import ExitSource
 from tractor.spawn._stderr import StderrCapture

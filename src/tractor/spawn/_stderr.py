@@ -8,8 +8,7 @@ import os
 import trio
 
 from tractor.process._stat import OUT_OF_RESOURCES
-from tractor.process._stdio import has_stream
-from tractor.spawn._boot import dup_above_stdio
+from tractor.process._stdio import dup_above_stdio, has_stream
 
 __all__ = ["TAIL_SIZE", "StderrCapture"]
 

@@ -20,6 +20,7 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
 from tractor.msg.types import Aid, Error, SpawnSpec, Uid
 from tractor.process._dirs import has_shm_records
+from tractor.process._file_mark import FileMark, file_mark
 from tractor.process._sentinel import forget, guard, guard_files, stand_down
 from tractor.process._stat import ProcessId, is_below, kill_process, process_start_time
 from tractor.process._wait_pids import pid_alive, wait_pids_gone
@@ -27,13 +28,7 @@ from tractor.runtime._late import load_late
 from tractor.runtime.dialog._caller import PendingCall, request
 from tractor.spawn._contract import ChildProcess, SpawnRequest
 from tractor.transport._addresses import wrap_address
-from tractor.transport._uds_leftovers import (
-    SOCKET_NAME,
-    FileMark,
-    answers,
-    file_mark,
-    own_file_mark,
-)
+from tractor.transport._uds_leftovers import SOCKET_NAME, answers, own_file_mark
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor

@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 from tractor.address._types import UDSAddress
 from tractor.process._dirs import get_runtime_dir, runtime_dir_path
+from tractor.process._file_mark import FileMark, file_mark
 from tractor.process._stat import pid_alive, process_start_time
 
 if sys.platform != "win32":
@@ -24,8 +24,6 @@ if sys.platform != "win32":
 
 __all__ = [
     "SOCKET_NAME",
-    "FileMark",
-    "file_mark",
     "find_orphaned_uds",
     "note_bound",
     "own_file_mark",
@@ -33,9 +31,6 @@ __all__ = [
     "remove_if_dead",
     "sweep",
 ]
-
-FileMark: TypeAlias = tuple[int, int, int]
-"""Device, inode and time of change: inodes are used again, but not with the same time."""
 
 RECORDS = "sockets"
 """The part of the runtime directory with a record of each socket file whose name does not tell its process."""
@@ -61,17 +56,6 @@ def answers(path: str) -> bool:
         except OSError:
             return True
         return True
-
-
-def file_mark(path: str | os.PathLike[str]) -> FileMark | None:
-    """What tells a socket file from a later one at its path; ``None``: there is no socket of the own user."""
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return None
-    if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
-        return None
-    return info.st_dev, info.st_ino, info.st_ctime_ns
 
 
 def own_file_mark(path: Path) -> FileMark | None:

@@ -23,7 +23,6 @@ from tractor.process._sentinel import forget, guard, stand_down
 from tractor.process._stat import pid_alive, process_start_time
 from tractor.process._stdio import to_hand_down
 from tractor.runtime._state import current_actor
-from tractor.spawn._boot import require_descriptors
 from tractor.spawn._command import with_path
 from tractor.spawn._signal_help import held_off
 from tractor.spawn.fork._forked import UNKNOWN_STATUS
@@ -92,7 +91,7 @@ class ForkServerClient:
                 server.ensure_running()
             self._pid = server._forkserver_pid
         # Where its second pipe can't be made, multiprocessing leaves the first one open.
-        require_descriptors(NEEDED_FDS)
+        _require_descriptors(NEEDED_FDS)
         status_fd, data_fd = server.connect_to_new_process(fds)
         try:
             # It waits for its data: the process that is looked at by this number is the one meant.
@@ -348,3 +347,14 @@ def _reap(pid: int, timeout: float) -> None:
                 os.waitpid(pid, 0)
                 return
             time.sleep(0.001)
+
+
+def _require_descriptors(number: int) -> None:
+    """Return where that many more descriptors can be opened.  Raises OSError."""
+    opened: list[int] = []
+    try:
+        for _ in range(number):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for fd in opened:
+            os.close(fd)

@@ -11,8 +11,8 @@ import sys
 import trio
 
 from tractor import log as _log
-from tractor.process._stdio import NAMES, has_stream
-from tractor.spawn._boot import LifelineEnd, dup_above_stdio
+from tractor.process._stdio import NAMES, dup_above_stdio, has_stream
+from tractor.spawn._boot import LifelineEnd
 from tractor.spawn._contract import SpawnRequest
 from tractor.spawn._import_path import import_path
 from tractor.spawn._pipes import ChildPipes
