@@ -255,7 +255,7 @@ def test_one_of_two_processes_that_race_for_a_file_wins(private_dir: Path) -> No
     file = socket_file(private_dir)
     code = (
         "import sys\n"
-        "from tractor.address._policy import UDSAddress\n"
+        "from tractor.address._types import UDSAddress\n"
         "from tractor.transport._uds import bind_uds\n"
         "try: sock = bind_uds(UDSAddress(*sys.argv[1:]))\n"
         "except ConnectionError: print('lost', flush=True)\n"

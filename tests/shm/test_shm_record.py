@@ -32,8 +32,8 @@ DEAD = 2_000_000_000
 def runtime_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     base = Path(tempfile.mkdtemp(prefix="tr-"))
     directory = base / "tractor"
-    for module in ("_shm_record", "_dirs"):
-        monkeypatch.setattr(f"tractor.ipc.{module}.runtime_dir_path", lambda: directory)
+    for module in ("shm._record", "process._dirs"):
+        monkeypatch.setattr(f"tractor.{module}.runtime_dir_path", lambda: directory)
     yield directory
     shutil.rmtree(base)
 
