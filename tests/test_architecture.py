@@ -85,6 +85,7 @@ MAY_BE_IMPORTED_LATE = {
     "tomllib",
     "typer",
     "uvloop",
+    "tractor.devx.debug.repl._repl",  # pdbp
 }
 
 NOT_IN_PROTO = {"asyncio", "datetime", "select", "socket", "ssl", "subprocess", "time", "trio"}

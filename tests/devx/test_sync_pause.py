@@ -23,7 +23,7 @@ from tractor import to_asyncio
 from tractor.devx.debug import Lock
 from tractor.devx.debug.lock._holder import asyncio_task, current_ident, describe
 from tractor.devx.debug.repl._greenback import sync_pauses
-from tractor.devx.debug.repl._sync import current_holder, take_terminal
+from tractor.devx.debug.repl._taking import current_holder, take_terminal
 from tractor.spawn import usable_start_methods
 
 pytest.importorskip("greenback")

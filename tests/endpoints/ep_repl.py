@@ -21,8 +21,8 @@ import trio
 import trio.testing
 
 import tractor
-import tractor.devx.debug as debug
 from tractor.devx.debug import Lock
+from tractor.devx.debug.repl import _opening
 from tractor.runtime._state import current_actor
 
 VARIABLE = "TRACTOR_TEST_TTY"
@@ -82,7 +82,7 @@ FAKES = {"mk_pdb": FakeREPL, "open_at": open_at, "open_post_mortem": open_post_m
 
 if VARIABLE in os.environ:
     for name, fake in FAKES.items():
-        setattr(debug, name, fake)
+        setattr(_opening, name, fake)
 
 
 # -- endpoints --

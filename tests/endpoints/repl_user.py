@@ -14,7 +14,7 @@ import ep_repl
 import pytest
 import trio
 
-import tractor.devx.debug as debug
+from tractor.devx.debug.repl import _opening
 
 Prompt = dict[str, Any]
 Answer = Callable[[Prompt], str]
@@ -122,7 +122,7 @@ def user(private_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     path = private_dir / f"tty-{os.urandom(4).hex()}"
     monkeypatch.setenv(ep_repl.VARIABLE, str(path))
     for name, fake in ep_repl.FAKES.items():
-        monkeypatch.setattr(debug, name, fake, raising=False)
+        monkeypatch.setattr(_opening, name, fake)
     one = User(path)
     yield one
     one.close()

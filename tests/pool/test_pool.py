@@ -44,7 +44,7 @@ async def forked_pool(workers: int = 2, **kwargs: Any) -> AsyncIterator[WorkerPo
 
 async def pids_of(pool: WorkerPool) -> set[int]:
     """Those of the workers."""
-    found = [host._an.children for host in pool.hosts if host._an is not None]
+    found = [place._an.children for place in pool._places if place._an is not None]
     return {child.pid for children in found for child in children.values() if child.pid}
 
 
@@ -137,7 +137,7 @@ def test_what_can_not(fn: Any, error: type[Exception], text: str) -> None:
                 await pool.run(fn)
             with pytest.raises(error, match=text):
                 pool.map(fn, [1])
-            assert not pool.queue
+            assert not pool._jobs.jobs
 
     run(main)
 
@@ -295,17 +295,17 @@ def test_an_idle_worker_asks_again_where_it_was_asked_too_early() -> None:
     async def main() -> None:
         async with forked_pool(2) as pool:
             await trio.testing.wait_all_tasks_blocked()
-            host = pool.hosts[0]
+            place = pool._places[0]
             call = call_of(ep_pool.wait_for, True, {})
             # It was asked when it had nothing, and was given jobs before its answer came.
-            host.is_asked = True
-            host.had = {number: Job(number, call, "", sink=NOBODY) for number in (-1, -2)}
-            host._on(NotRun([], [], answers=True), portal=NOBODY)
-            assert not host.is_asked
+            place.is_asked = True
+            place.had = {number: Job(number, call, "", sink=NOBODY) for number in (-1, -2)}
+            place._on(NotRun([], [], answers=True), portal=NOBODY)
+            assert not place.is_asked
             with trio.fail_after(10):
-                while not host.is_asked:
+                while not place.is_asked:
                     await trio.sleep(0)
-            host.had = {}
+            place.had = {}
 
     run(main)
 
@@ -624,8 +624,8 @@ def test_workers_that_keep_dying_end_the_pool() -> None:
                     await until(lambda: pool.statistics().workers == 0)
                     # What has another one started, and is withdrawn before that serves.
                     job = Job(0, Call("", False, True, {}, Pace()), None, None)  # type: ignore[arg-type]
-                    pool.queue.append(job)
-                    pool.wake()
+                    pool._jobs.jobs.append(job)
+                    pool._jobs.wake()
                     await trio.testing.wait_all_tasks_blocked()
                     job.state = State.OVER
                 await trio.sleep_forever()
@@ -653,7 +653,7 @@ def test_any_mix_of_work_cancellation_and_death(seed: int) -> None:
         async def kill(pool: WorkerPool) -> None:
             while True:
                 await trio.sleep(rng.uniform(0.001, 0.05))
-                serving = [h._an for h in pool.hosts if h.is_serving and h._an is not None]
+                serving = [h._an for h in pool._places if h.is_serving and h._an is not None]
                 for child in [c for an in serving for c in an.children.values() if c.pid]:
                     if rng.random() < 0.3:
                         with contextlib.suppress(ProcessLookupError):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tractor.devx.debug._post_mortem import post_mortem as post_mortem
     from tractor.devx.debug.lock._sigint import sigint_shield as sigint_shield
     from tractor.devx.debug.repl._greenback import maybe_init_greenback as maybe_init_greenback
-    from tractor.devx.debug.repl._repl import mk_pdb as mk_pdb
+    from tractor.devx.debug.repl._opening import mk_pdb as mk_pdb
     from tractor.devx.debug.repl._sync import pause_from_sync as pause_from_sync
     from tractor.devx.pformat import add_div as add_div
     from tractor.devx.pformat import pformat_boxed_tb as pformat_boxed_tb
@@ -63,7 +63,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "pause",
         ),
         "tractor.devx.debug._post_mortem": ("post_mortem",),
-        "tractor.devx.debug.repl._repl": ("mk_pdb",),
+        "tractor.devx.debug.repl._opening": ("mk_pdb",),
         "tractor.devx.debug.lock._sigint": ("sigint_shield",),
         "tractor.devx.debug.repl._sync": ("pause_from_sync",),
     },

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import msgspec
 import trio
 
-import tractor.devx.debug as debug
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
+from tractor.devx.debug._public import Lock
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
@@ -164,7 +164,7 @@ async def _ask(actor: Actor, chan: Channel, limit: float, up: bool = False) -> A
 
 def _note_repl(root: ActorPicture) -> None:
     """Who has the REPL and who awaits it, which the root knows."""
-    stats = debug.Lock.statistics()
+    stats = Lock.statistics()
     told: dict[Uid, str] = {}
     for place, (uid, task) in enumerate(zip(stats.waiting, stats.waiting_tasks, strict=True), 1):
         told[uid] = f"waits for the REPL, in place {place}: {task}"

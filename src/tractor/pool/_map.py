@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 
 from tractor._errors import RemoteActorError, one_line
 from tractor._util._caller import Caller
 from tractor.pool._jobs import Call, Job
+from tractor.pool._queue import JobQueue
 from tractor.trionics._ki import ki_protected
-
-if TYPE_CHECKING:
-    from tractor.pool._pool import WorkerPool
 
 __all__ = ["MapState", "PoolMap"]
 
@@ -40,14 +38,14 @@ class MapState:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        jobs: JobQueue,
         call: Call,
         items: Iterator[Any],
         ordered: bool,
         in_flight: int | None,
         caller: Caller | None = None,
     ) -> None:
-        self.pool = pool
+        self.jobs = jobs
         self.caller = caller
         self.call = call
         self.items = items
@@ -63,7 +61,7 @@ class MapState:
         self.is_over = False
         self.news = trio.lowlevel.ParkingLot()
 
-    # -- told by the pool -----------------------------------------------------------------------------
+    # -- told by the queue ----------------------------------------------------------------------------
 
     def on_value(self, job: Job, value: Any) -> None:
         """An item's value is ready."""
@@ -110,22 +108,21 @@ class MapState:
         """Take as many items as may be under way.  Raises what the iterable does."""
         if self.is_exhausted:
             return
-        pool = self.pool
-        limit = self.in_flight or 2 * pool.size * self.call.pace.window
+        limit = self.in_flight or 2 * len(self.jobs.takers) * self.call.pace.window
         while self.taken - self.given < limit:
             try:
                 item = _take(self.items)
             except StopIteration:
                 self.is_exhausted = True
                 return
-            job = pool.submit(self.call, item, self, self.taken)
+            job = self.jobs.submit(self.call, item, self, self.taken)
             self.live[job.id] = job
             self.taken += 1
 
     async def withdraw(self) -> None:
         """End the map: have what is under way end, and wait for that.  Shielded."""
         self.finish()
-        await self.pool.withdraw(list(self.live.values()))
+        await self.jobs.withdraw(list(self.live.values()))
 
     def finish(self) -> None:
         """No more items are taken, no more values given."""
@@ -137,9 +134,9 @@ class MapState:
     def abandon(self) -> None:
         """The iterator was thrown away: have what is under way end, without waiting for it."""
         self.finish()
-        for host, jobs in self.pool.drop_waiting(list(self.live.values())):
-            if not self.pool.is_closing:
-                self.pool.nursery.start_soon(host.withdraw, jobs)
+        for taker, had in self.jobs.drop_waiting(list(self.live.values())):
+            if not self.jobs.is_closing:
+                self.jobs.nursery.start_soon(taker.withdraw, had)
 
 
 @ki_protected

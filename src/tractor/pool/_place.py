@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
@@ -30,17 +30,14 @@ from tractor.pool._messages import (
     Values,
     Withdraw,
 )
+from tractor.pool._queue import JobQueue
 from tractor.pool._worker import serve_pool
+from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import CANCEL_TIMEOUT, boxed
 from tractor.runtime.dialog._stream import MsgStream
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 from tractor.trionics._ki import ki_protected
-
-if TYPE_CHECKING:
-    from tractor.pool._pool import WorkerPool
-
-__all__ = ["Host"]
 
 log = _log.get_logger("trionics")
 
@@ -52,15 +49,16 @@ IDLE_DEATHS = 3
 
 
 @ki_protected
-class Host:
+class Place:
     """A place for one worker at a time.
 
     ``had`` are the jobs that the worker has, in the order in which it runs them.  ``changed`` wakes who waits for
     the end of one of them, ``wake`` the task that sends.
     """
 
-    def __init__(self, pool: WorkerPool, name: str, options: Mapping[str, Any]) -> None:
-        self.pool = pool
+    def __init__(self, jobs: JobQueue, actor: Actor, name: str, options: Mapping[str, Any]) -> None:
+        self.jobs = jobs
+        self.actor = actor
         self.name = name
         self.options = options
         self.had: dict[int, Job] = {}
@@ -88,9 +86,9 @@ class Host:
         """
         idle_deaths = 0
         try:
-            while not self.pool.is_closing:
+            while not self.jobs.is_closing:
                 error = await self._run_worker(task_status if not self.started else None)
-                if self.pool.is_closing:
+                if self.jobs.is_closing:
                     return
                 idle_deaths = 0 if self._took_any or self._doomed else idle_deaths + 1
                 if error is not None:
@@ -98,7 +96,7 @@ class Host:
                         raise error
                     log.warning("a worker has ended and will be replaced: %s", error)
                 self._settle(error)
-                while self.pool.next_waiting() is None and not self.pool.is_closing:
+                while self.jobs.next_waiting() is None and not self.jobs.is_closing:
                     await self.wake.park()
         finally:
             self._settle(None)
@@ -112,7 +110,7 @@ class Host:
         self._control.clear()
         was_started = False
         try:
-            async with open_actor_nursery(self.pool.actor) as self._an:
+            async with open_actor_nursery(self.actor) as self._an:
                 an = self._an
                 modules = [*(self.options.get("enable_modules") or ()), serve_pool.__module__]
                 portal = await an.start_actor(
@@ -147,7 +145,7 @@ class Host:
             if task_status is not None:
                 task_status.started()
             with trio.CancelScope() as self._feed_scope:
-                if self.pool.is_closing:
+                if self.jobs.is_closing:
                     return
                 try:
                     async with trio.open_nursery() as tn:
@@ -191,15 +189,15 @@ class Host:
             error.add_note(f"{self.name} was cancelled; it had {had[0].what()}")
         for job in had:
             if job.withdrawn:
-                self._dropped(job)
-            elif self.pool.is_closing:
-                self.pool.end(job, closed_error(job))
+                self.jobs.drop(job)
+            elif self.jobs.is_closing:
+                self.jobs.end(job, closed_error(job))
             elif isinstance(error, ContextCancelled):
-                self.pool.end(job, error)
+                self.jobs.end(job, error)
             else:
                 code, tail = (error.returncode, error.stderr_tail) if error else (None, "")
                 what = job.what()
-                self.pool.end(job, WorkerDied(self._uid, code, tail, what=what, among=among))
+                self.jobs.end(job, WorkerDied(self._uid, code, tail, what=what, among=among))
         self.changed.unpark_all()
 
     # -- what goes to the worker ----------------------------------------------------------------------
@@ -225,11 +223,11 @@ class Host:
         """The next jobs for this worker: few if they take long, and never so many that others have none."""
         if self.withdrawing:
             return []
-        queue = self.pool.queue
-        first = self.pool.next_waiting()
+        queue = self.jobs.jobs
+        first = self.jobs.next_waiting()
         if first is None:
             if not self.had:
-                self.pool.ask_back()
+                self.jobs.ask_back()
             return []
         call = first.call
         window = call.pace.window
@@ -237,7 +235,7 @@ class Host:
             window = min(window, self._last_call.pace.window)
         if self.had and len(self.had) > window // 2:
             return []
-        room = min(window - len(self.had), math.ceil(len(queue) / self.pool.size))
+        room = min(window - len(self.had), math.ceil(len(queue) / len(self.jobs.takers)))
         jobs: list[Job] = []
         while queue and len(jobs) < room and queue[0].call is call:
             job = queue.popleft()
@@ -258,7 +256,7 @@ class Host:
         except (MsgTypeError, MessagingError) as exc:
             if len(jobs) == 1:
                 self.had.pop(jobs[0].id, None)
-                self.pool.end(jobs[0], exc)
+                self.jobs.end(jobs[0], exc)
                 self.changed.unpark_all()
                 return
             # One of them can't be sent, or only not all at once: nothing was.
@@ -280,17 +278,17 @@ class Host:
             job = self.had.pop(msg.id)
             error = boxed(msg.error, portal.chan, portal.actor)
             error.add_note(f"in {self.name}: {job.what()}")
-            self.pool.end(job, error)
+            self.jobs.end(job, error)
         elif isinstance(msg, NotRun):
             for number in msg.dropped:
-                self._dropped(self.had.pop(number))
+                self.jobs.drop(self.had.pop(number))
             for number in reversed(msg.returned):
                 self._returned(self.had.pop(number))
             if msg.answers:
                 self.is_asked = False
             if msg.returned or (msg.answers and len(self.had) > 1):
                 # Who has nothing may have met a question that came too early to give it anything.
-                self.pool.wake()
+                self.jobs.wake()
         self.changed.unpark_all()
         self.wake.unpark_all()
 
@@ -308,23 +306,16 @@ class Host:
                 try:
                     value = decode_result(raw, noted.conversions.result, noted.path)
                 except MsgTypeError as exc:
-                    self.pool.end(job, exc)
+                    self.jobs.end(job, exc)
                     continue
-            job.state = State.OVER
-            self.pool.done += 1
-            job.sink.on_value(job, value)
-
-    def _dropped(self, job: Job) -> None:
-        job.state = State.OVER
-        self.pool.dropped += 1
-        job.sink.on_dropped(job)
+            self.jobs.succeed(job, value)
 
     def _returned(self, job: Job) -> None:
         if job.withdrawn:
-            self._dropped(job)
+            self.jobs.drop(job)
         else:
             job.state = State.WAITING
-            self.pool.queue.appendleft(job)
+            self.jobs.jobs.appendleft(job)
 
     # -- withdrawing ----------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, overload
@@ -14,9 +13,10 @@ import trio
 from tractor._errors import RemoteActorError
 from tractor._root import open_nursery
 from tractor._util._caller import calling_code, find_caller
-from tractor.pool._jobs import Call, Job, Pace, Sink, State, call_of, closed_error
+from tractor.pool._jobs import Call, Job, Pace, State, call_of
 from tractor.pool._map import MapState, PoolMap
-from tractor.pool._place import Host
+from tractor.pool._place import Place
+from tractor.pool._queue import JobQueue
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
@@ -100,15 +100,14 @@ class WorkerPool:
         self.actor = actor
         self.nursery = nursery
         self.size = size
-        self.queue: deque[Job] = deque()
-        self.is_closing = False
-        self.done = self.failed = self.dropped = 0
-        self.hosts = [
-            Host(self, f"{actor.name}.{name}_{number}", options) for number in range(size)
+        self._jobs = JobQueue(nursery)
+        self._places = [
+            Place(self._jobs, actor, f"{actor.name}.{name}_{number}", options)
+            for number in range(size)
         ]
+        self._jobs.takers.extend(self._places)
         self._paces: dict[str, Pace] = {}
         self._calls: dict[Any, Call] = {}
-        self._numbers = 0
 
     # -- for users ------------------------------------------------------------------------------------
 
@@ -141,11 +140,11 @@ class WorkerPool:
         await trio.lowlevel.checkpoint_if_cancelled()
         sink = _Single()
         call = self._call_of(fn)
-        job = self.submit(call, call.arguments(args, kwargs), sink)
+        job = self._jobs.submit(call, call.arguments(args, kwargs), sink)
         try:
             await sink.over.wait()
         except (trio.Cancelled, KeyboardInterrupt) as exc:
-            await self.withdraw([job])
+            await self._jobs.withdraw([job])
             if sink.error is None or isinstance(exc, KeyboardInterrupt):
                 raise
         if sink.error is not None:
@@ -202,25 +201,25 @@ class WorkerPool:
                 f"in_flight={in_flight}: at least one item must be allowed to be under way"
             )
         call = call_of(fn, True, self._paces)
-        state = MapState(self, call, iter(iterable), ordered, in_flight, find_caller(1))
+        state = MapState(self._jobs, call, iter(iterable), ordered, in_flight, find_caller(1))
         return PoolMap(state)
 
     def statistics(self) -> WorkerPoolStatistics:
         """A frozen record of plain values."""
         return WorkerPoolStatistics(
-            workers=sum(host.is_serving for host in self.hosts),
-            waiting=sum(job.state is State.WAITING for job in self.queue),
-            handed_out=sum(len(host.had) for host in self.hosts),
-            done=self.done,
-            failed=self.failed,
-            dropped=self.dropped,
-            replaced=sum(max(0, host.started - 1) for host in self.hosts),
+            workers=sum(place.is_serving for place in self._places),
+            waiting=sum(job.state is State.WAITING for job in self._jobs.jobs),
+            handed_out=sum(len(place.had) for place in self._places),
+            done=self._jobs.done,
+            failed=self._jobs.failed,
+            dropped=self._jobs.dropped,
+            replaced=sum(max(0, place.started - 1) for place in self._places),
         )
 
     def pformat(self) -> str:
         """One line for people."""
         stats = self.statistics()
-        state = "closed" if self.is_closing else "open"
+        state = "closed" if self._jobs.is_closing else "open"
         return (
             f"<WorkerPool {state}: {stats.workers} of {self.size} workers, {stats.handed_out} jobs "
             f"handed out, {stats.waiting} waiting>"
@@ -240,90 +239,24 @@ class WorkerPool:
             known = self._calls[fn] = call_of(fn, False, self._paces)
         return known
 
-    def submit(self, call: Call, payload: Any, sink: Sink, index: int = 0) -> Job:
-        """Put a job into the queue.  Raises RuntimeFailure when the pool is closed."""
-        if self.is_closing:
-            raise closed_error()
-        self._numbers += 1
-        job = Job(self._numbers, call, payload, sink, index)
-        self.queue.append(job)
-        self.wake()
-        return job
-
-    def next_waiting(self) -> Job | None:
-        """The first job that nobody has; those before it that were withdrawn are thrown away."""
-        queue = self.queue
-        while queue:
-            if queue[0].state is State.WAITING:
-                return queue[0]
-            queue.popleft()
-        return None
-
-    def wake(self) -> None:
-        """There is work: let those look that wait for it."""
-        for host in self.hosts:
-            if host.wake:
-                host.wake.unpark_all()
-
-    def ask_back(self) -> None:
-        """A worker has nothing to do: the one with the most jobs that wait is asked to give some back."""
-        host = max(self.hosts, key=lambda host: len(host.had))
-        if len(host.had) > 1 and not host.is_asked and not host.withdrawing:
-            host.ask_back()
-
-    def end(self, job: Job, error: BaseException) -> None:
-        """A job has failed, or can't be run any more."""
-        job.state = State.OVER
-        self.failed += 1
-        job.sink.on_error(job, error)
-
-    def drop_waiting(self, jobs: list[Job]) -> list[tuple[Host, list[Job]]]:
-        """Drop those of the jobs that wait; give the others, by who has them."""
-        there = {id(job) for job in jobs}
-        for job in jobs:
-            if job.state is State.WAITING:
-                job.state = State.OVER
-                self.dropped += 1
-                job.sink.on_dropped(job)
-        sent = ((h, [job for job in h.had.values() if id(job) in there]) for h in self.hosts)
-        return [(host, had) for host, had in sent if had]
-
-    async def withdraw(self, jobs: Iterable[Job]) -> None:
-        """Have jobs end and wait for that.  Shielded."""
-        sent = self.drop_waiting(list(jobs))
-        with trio.CancelScope(shield=True):
-            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-                for host, had in sent:
-                    tn.start_soon(host.withdraw, had)
-
     async def start(self) -> None:
         """Start every worker, at the same time, and return when all serve; raises the first failure."""
         failure: Exception | None = None
         async with collapse_eg(add_notes=False), trio.open_nursery() as starting:
 
-            async def start(host: Host) -> None:
+            async def start(place: Place) -> None:
                 nonlocal failure
                 try:
-                    await self.nursery.start(host.run)
+                    await self.nursery.start(place.run)
                 except Exception as exc:
                     # They are alike, and so are their failures: one is enough.
                     failure = failure or exc
                     starting.cancel_scope.cancel()
 
-            for host in self.hosts:
-                starting.start_soon(start, host)
+            for place in self._places:
+                starting.start_soon(start, place)
         if failure is not None:
             raise failure
-
-    def close(self) -> None:
-        """Take no more jobs, and have the workers end."""
-        self.is_closing = True
-        for job in self.queue:
-            if job.state is State.WAITING:
-                self.end(job, closed_error(job))
-        self.queue.clear()
-        for host in self.hosts:
-            host.close()
 
 
 def _cpu_count() -> int:
@@ -368,4 +301,4 @@ async def open_worker_pool(
         try:
             yield pool
         finally:
-            pool.close()
+            pool._jobs.close()

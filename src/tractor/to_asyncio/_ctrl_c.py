@@ -16,21 +16,19 @@ One that comes while the loop has not even taken up the last one finds a loop th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import trio
 
 from tractor import log as _log
 from tractor.runtime._state import current_actor
 from tractor.to_asyncio._unshield import break_shields
-
-if TYPE_CHECKING:
-    from tractor.to_asyncio._host import Host
 
 __all__ = ["CtrlC"]
 
@@ -44,6 +42,29 @@ ABANDON_TIMEOUT = 1.0
 """Seconds from the breaking of shields to the end of all patience."""
 
 
+class Interrupted(Protocol):
+    """What an interrupt has to do with: a loop with trio as its guest.
+
+    Attributes:
+        loop: the asyncio loop.
+        scope: around all that runs in trio.
+        finished: trio has.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    scope: trio.CancelScope
+    finished: bool
+
+    def cancel(self) -> None:
+        """Cancel the actor."""
+
+    def abandon(self, exc: BaseException, /) -> None:
+        """Wait for trio no longer: the run ends with ``exc``."""
+
+    def in_trio(self, fn: Callable[[], object], /) -> None:
+        """Call ``fn`` in trio's context."""
+
+
 class CtrlC:
     """The handler of SIGINT while a host runs; only in the main thread, and where the program has none of its own.
 
@@ -53,7 +74,7 @@ class CtrlC:
         forced: whether shields were broken.
     """
 
-    def __init__(self, host: Host[Any]) -> None:
+    def __init__(self, host: Interrupted) -> None:
         self.count = 0
         self._host = host
         self._taken_up = 0

@@ -20,7 +20,7 @@ from tractor.runtime._state import asyncio_host, current_actor
 from tractor.to_asyncio._ctrl_c import CtrlC
 from tractor.to_asyncio._leftovers import end_loop
 
-__all__ = ["Host", "current_host", "run_as_asyncio_guest", "run_infected"]
+__all__ = ["GuestRun", "current_host", "run_as_asyncio_guest", "run_infected"]
 
 log = _log.get_logger()
 
@@ -67,12 +67,12 @@ def run_as_asyncio_guest(
             "run_as_asyncio_guest() starts an asyncio loop with trio as its guest, and "
             f"{runs} runs in this thread already; call it in place of trio.run() or asyncio.run()"
         )
-    return Host(trio_main, (loop_factory or chosen_loop_factory())()).run()
+    return GuestRun(trio_main, (loop_factory or chosen_loop_factory())()).run()
 
 
 def run_infected(trio_main: Callable[[], Awaitable[T]]) -> T:
     """As :func:`run_as_asyncio_guest`, for a subactor."""
-    return Host(trio_main, chosen_loop_factory()()).run()
+    return GuestRun(trio_main, chosen_loop_factory()()).run()
 
 
 def chosen_loop_factory() -> LoopFactory:
@@ -92,7 +92,7 @@ def chosen_loop_factory() -> LoopFactory:
     return factory
 
 
-def current_host(what: str) -> Host[Any]:
+def current_host(what: str) -> GuestRun[Any]:
     """The host of the running trio run, or of the running asyncio task.
 
     Args:
@@ -102,7 +102,7 @@ def current_host(what: str) -> Host[Any]:
         RuntimeError: trio does not run as a guest of asyncio here.
     """
     host = asyncio_host.get()
-    if not isinstance(host, Host) or asyncio._get_running_loop() is not host.loop:
+    if not isinstance(host, GuestRun) or asyncio._get_running_loop() is not host.loop:
         actor = current_actor(err_on_no_runtime=False)
         who = f"{actor.aid.reprol()} is no such actor" if actor else "no actor runs here"
         raise RuntimeError(
@@ -112,7 +112,7 @@ def current_host(what: str) -> Host[Any]:
     return host
 
 
-class Host(Generic[T]):
+class GuestRun(Generic[T]):
     """One asyncio loop, and the trio run that is its guest.
 
     Attributes:

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from tractor.devx.debug.lock._status import _pause_msg as _pause_msg
     from tractor.devx.debug.lock._status import _repl_fail_msg as _repl_fail_msg
     from tractor.devx.debug.repl._greenback import maybe_init_greenback as maybe_init_greenback
+    from tractor.devx.debug.repl._opening import mk_pdb as mk_pdb
+    from tractor.devx.debug.repl._opening import open_at as open_at
+    from tractor.devx.debug.repl._opening import open_post_mortem as open_post_mortem
     from tractor.devx.debug.repl._repl import PdbREPL as PdbREPL
     from tractor.devx.debug.repl._repl import TractorConfig as TractorConfig
-    from tractor.devx.debug.repl._repl import mk_pdb as mk_pdb
-    from tractor.devx.debug.repl._repl import open_at as open_at
-    from tractor.devx.debug.repl._repl import open_post_mortem as open_post_mortem
     from tractor.devx.debug.repl._sync import _sync_pause_from_builtin as _sync_pause_from_builtin
     from tractor.devx.debug.repl._sync import pause_from_sync as pause_from_sync
 
@@ -61,13 +61,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "get_debug_req",
             "get_lock",
         ),
-        "tractor.devx.debug.repl._repl": (
-            "PdbREPL",
-            "TractorConfig",
+        "tractor.devx.debug.repl._opening": (
             "mk_pdb",
             "open_at",
             "open_post_mortem",
         ),
+        "tractor.devx.debug.repl._repl": ("PdbREPL", "TractorConfig"),
         "tractor.devx.debug.lock._sigint": ("sigint_shield",),
         "tractor.devx.debug.lock._status": (
             "BoxedMaybeException",

@@ -9,14 +9,14 @@ from typing import Any
 
 import trio
 
-import tractor.devx.debug as debug
 from tractor import log as _log
 from tractor._errors import DebugRequestError
 from tractor.devx._frames import is_runtime_fault
 from tractor.devx.debug.lock._holder import current_ident, describe
 from tractor.devx.debug.lock._session import Holder, Lease, ReplFixture, enter_fixture, say_crashed
+from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._greenback import sync_pauses
-from tractor.devx.debug.repl._sync import current_holder, take_terminal
+from tractor.devx.debug.repl._taking import current_holder, take_terminal
 from tractor.runtime._state import debug_mode, process_actor
 from tractor.trionics._masking import BoxedMaybeException
 
@@ -86,13 +86,13 @@ class open_crash_handler:
         at_end = contextlib.ExitStack() if lease is None else lease.at_end
         release = at_end.close if lease is None else lease.release
         try:
-            repl = debug.mk_pdb(release, hide_tb=hide_tb)
+            repl = _opening.mk_pdb(release, hide_tb=hide_tb)
             if lease is not None:
                 lease.repl = repl
             if tb is None or not enter_fixture(at_end, repl, self._fixture, self._box):
                 return True
             say_crashed(holder, exc, tb, hide_tb)
-            went_on: bool = debug.open_post_mortem(repl, tb)
+            went_on: bool = _opening.open_post_mortem(repl, tb)
             return went_on
         finally:
             release()

@@ -11,7 +11,6 @@ from typing import Any
 
 import trio
 
-import tractor.devx.debug as debug
 from tractor import log as _log
 from tractor.devx.debug.lock._debugger import Debugger, debugger_of
 from tractor.devx.debug.lock._session import (
@@ -23,6 +22,7 @@ from tractor.devx.debug.lock._session import (
     say_paused,
 )
 from tractor.devx.debug.lock._status import _repl_fail_msg
+from tractor.devx.debug.repl import _opening
 from tractor.msg.types import Uid
 from tractor.runtime._state import debug_mode, process_actor
 
@@ -70,7 +70,7 @@ async def pause(
     if repl is not None:
         assert frame.f_back is not None
         # The last thing that is done: all that this thread calls afterwards is traced.
-        debug.open_at(repl, frame.f_back)
+        _opening.open_at(repl, frame.f_back)
 
 
 async def _open(hide_tb: bool, shield: bool, fixture: ReplFixture | None) -> Any:
@@ -87,7 +87,7 @@ async def _open(hide_tb: bool, shield: bool, fixture: ReplFixture | None) -> Any
         _say_failed(exc, shield)
         raise
     try:
-        repl = lease.repl = debug.mk_pdb(lease.release, hide_tb=hide_tb)
+        repl = lease.repl = _opening.mk_pdb(lease.release, hide_tb=hide_tb)
         if enter_fixture(lease.at_end, repl, fixture):
             say_paused(holder)
             return repl

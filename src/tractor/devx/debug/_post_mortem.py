@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-import tractor.devx.debug as debug
 from tractor import log as _log
 from tractor._errors import ContextCancelled, DebugRequestError, RemoteActorError, TransportClosed
 from tractor.devx.debug.lock._debugger import debugger_of
@@ -24,6 +23,7 @@ from tractor.devx.debug.lock._session import (
     say_crashed,
 )
 from tractor.devx.debug.lock._status import BoxedMaybeException, _repl_fail_msg
+from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._respawn import crashing, respawn_if_wanted
 from tractor.runtime._state import process_actor
 from tractor.trionics._groups import is_multi_cancelled
@@ -165,10 +165,10 @@ async def _post_mortem(
         log.pdb("%s: %r\nuse\n\n  await tractor.post_mortem(shield=True)\n", _repl_fail_msg, why)
         raise
     try:
-        repl = lease.repl = debug.mk_pdb(lease.release, hide_tb=hide_tb)
+        repl = lease.repl = _opening.mk_pdb(lease.release, hide_tb=hide_tb)
         box = BoxedMaybeException(value=exc)
         if enter_fixture(lease.at_end, repl, fixture, box):
             say_crashed(holder, exc, tb, hide_tb)
-            debug.open_post_mortem(repl, tb)
+            _opening.open_post_mortem(repl, tb)
     finally:
         lease.release()

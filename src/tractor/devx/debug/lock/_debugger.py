@@ -11,6 +11,7 @@ import trio
 
 from tractor import log as _log
 from tractor._proto.repl_lock import Do, Event, RecordEvent, ReplRecord, ReplState
+from tractor.devx.debug.lock._lease import Lease
 from tractor.devx.debug.lock._request import HeldRelay, LocalAsk, ServedAsk
 from tractor.devx.debug.lock._road import Road
 from tractor.devx.debug.lock._sigint import SigintShield
@@ -21,7 +22,6 @@ from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime.dialog._callee import put_return
 
 if TYPE_CHECKING:
-    from tractor.devx.debug.lock._session import Lease
     from tractor.runtime._actor import Actor
 
 __all__ = ["Debugger", "debugger_of", "serve_held", "serve_lock"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-import tractor
+from tractor import log as _log
 from tractor._errors import InternalError
 from tractor.process._breakpoint import greenback_is_there
 from tractor.runtime._state import process_actor
@@ -126,7 +126,7 @@ def _let_ctrl_c_in(task: trio.lowlevel.Task) -> None:
         trio.lowlevel.disable_ki_protection(_WithCode(code))
 
 
-PACKAGES = tuple(os.path.dirname(str(module.__file__)) + os.sep for module in (tractor, trio))
+PACKAGES = tuple(os.path.dirname(str(module.__file__)) + os.sep for module in (_log, trio))
 """Where the code is that protects itself."""
 
 _marked: weakref.WeakSet[CodeType] = weakref.WeakSet()

@@ -17,10 +17,9 @@ from tractor import log as _log
 from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug.lock._holder import current_ident
 from tractor.devx.debug.repl._pdbp import pdb_has_pdbp, pdbp
-from tractor.devx.debug.repl._sync import retake
 from tractor.runtime._late import load_late
 
-__all__ = ["PdbREPL", "TractorConfig", "mk_pdb", "open_at", "open_post_mortem"]
+__all__ = ["PdbREPL", "TractorConfig"]
 
 log = _log.get_logger()
 
@@ -461,33 +460,3 @@ class _ReadlineState:
             self._readline.set_completer_delims(self._delims)
             if self._backend is not None:
                 self._readline.backend = self._backend
-
-
-def mk_pdb(
-    on_release: Callable[[], None] | None = None,
-    *,
-    hide_tb: bool = True,
-) -> PdbREPL:
-    """A new REPL on this process's stdin and stdout.
-
-    Args:
-        on_release: called once when the user has left it for good, in the thread that ran it.
-        hide_tb: leave out runtime frames.
-
-    A breakpoint of its own that is hit after that takes the terminal anew.
-    """
-    return PdbREPL(on_release=on_release, on_reopen=retake, hide_tb=hide_tb)
-
-
-def open_at(repl: PdbREPL, frame: FrameType) -> None:
-    """Have ``repl`` open at the next line of ``frame``; to be called last before returning there."""
-    repl.arm(frame)
-
-
-def open_post_mortem(repl: PdbREPL, tb: TracebackType) -> bool:
-    """Open ``repl`` in the frame that raised, and wait for the user.
-
-    Returns:
-        ``True``: the user went on; ``False``: quit.
-    """
-    return repl.post_mortem(tb)

@@ -1,0 +1,132 @@
+"""The jobs of a worker pool that nobody has yet, and the places that take them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import trio
+
+from tractor.pool._jobs import Call, Job, Sink, State, closed_error
+from tractor.trionics._groups import collapse_eg
+
+
+class Taker(Protocol):
+    """What the queue needs of a place.
+
+    Attributes:
+        had: the jobs that its worker has, by number, in the order in which it runs them.
+        wake: where its task waits for work.
+        is_asked: it was asked to give jobs back, and has not answered.
+        withdrawing: how many tasks have it end jobs.
+    """
+
+    had: dict[int, Job]
+    wake: trio.lowlevel.ParkingLot
+    is_asked: bool
+    withdrawing: int
+
+    def ask_back(self) -> None:
+        """Have its worker give back half of what it has not begun."""
+
+    async def withdraw(self, jobs: list[Job], /) -> None:
+        """Have jobs of its worker end, and wait for that.  Shielded."""
+
+    def close(self) -> None:
+        """Have its worker end."""
+
+
+class JobQueue:
+    """Jobs in the order in which they were asked for.
+
+    Attributes:
+        nursery: of the pool's tasks.
+        jobs: those that wait, and some that were withdrawn since.
+        takers: one for each worker.
+        is_closing: no more jobs are taken.
+        done, failed, dropped: jobs that have returned, raised (or could not be run), were cancelled.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.jobs: deque[Job] = deque()
+        self.takers: list[Taker] = []
+        self.is_closing = False
+        self.done = self.failed = self.dropped = 0
+        self._numbers = 0
+
+    def submit(self, call: Call, payload: Any, sink: Sink, index: int = 0) -> Job:
+        """Put a job into the queue.  Raises RuntimeFailure when the pool is closed."""
+        if self.is_closing:
+            raise closed_error()
+        self._numbers += 1
+        job = Job(self._numbers, call, payload, sink, index)
+        self.jobs.append(job)
+        self.wake()
+        return job
+
+    def next_waiting(self) -> Job | None:
+        """The first job that nobody has; those before it that were withdrawn are thrown away."""
+        jobs = self.jobs
+        while jobs:
+            if jobs[0].state is State.WAITING:
+                return jobs[0]
+            jobs.popleft()
+        return None
+
+    def wake(self) -> None:
+        """There is work: let those look that wait for it."""
+        for taker in self.takers:
+            taker.wake.unpark_all()
+
+    def ask_back(self) -> None:
+        """A worker has nothing to do: the one with the most jobs that wait is asked to give some back."""
+        taker = max(self.takers, key=lambda taker: len(taker.had))
+        if len(taker.had) > 1 and not taker.is_asked and not taker.withdrawing:
+            taker.ask_back()
+
+    def succeed(self, job: Job, value: Any) -> None:
+        """A job has returned."""
+        job.state = State.OVER
+        self.done += 1
+        job.sink.on_value(job, value)
+
+    def end(self, job: Job, error: BaseException) -> None:
+        """A job has failed, or can't be run any more."""
+        job.state = State.OVER
+        self.failed += 1
+        job.sink.on_error(job, error)
+
+    def drop(self, job: Job) -> None:
+        """A job was cancelled."""
+        job.state = State.OVER
+        self.dropped += 1
+        job.sink.on_dropped(job)
+
+    def drop_waiting(self, jobs: list[Job]) -> list[tuple[Taker, list[Job]]]:
+        """Drop those of the jobs that wait; give the others, by who has them."""
+        there = {id(job) for job in jobs}
+        for job in jobs:
+            if job.state is State.WAITING:
+                self.drop(job)
+        sent = ((t, [job for job in t.had.values() if id(job) in there]) for t in self.takers)
+        return [(taker, had) for taker, had in sent if had]
+
+    async def withdraw(self, jobs: Iterable[Job]) -> None:
+        """Have jobs end and wait for that.  Shielded."""
+        sent = self.drop_waiting(list(jobs))
+        with trio.CancelScope(shield=True):
+            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+                for taker, had in sent:
+                    tn.start_soon(taker.withdraw, had)
+
+    def close(self) -> None:
+        """Take no more jobs, and have the workers end."""
+        self.is_closing = True
+        for job in self.jobs:
+            if job.state is State.WAITING:
+                self.end(job, closed_error(job))
+        self.jobs.clear()
+        for taker in self.takers:
+            taker.close()
