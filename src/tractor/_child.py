@@ -53,8 +53,6 @@ from tractor.transport._table import get_address_cls
 from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import is_in_foreground
 
-__all__ = ["main"]
-
 log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0

@@ -14,8 +14,6 @@ from tractor.runtime._portal import Portal
 from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
 
-__all__ = ["open_actor_cluster"]
-
 
 def _cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

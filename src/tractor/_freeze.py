@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     import tractor.to_asyncio._host
     import tractor.trionics.patches._table  # noqa: F401
 
-__all__ = ["freeze_support"]
-
 _SENTINEL = "tractor.process._sentinel_main"
 _HELPER = re.compile(
     r"(import sys; )?from multiprocessing\.(forkserver|resource_tracker) import main; ?main\("

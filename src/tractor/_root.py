@@ -68,8 +68,6 @@ from tractor.transport._uds_leftovers import sweep
 from tractor.transport.tls._config import TLSConfig
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
 
-__all__ = ["open_nursery", "open_root_actor", "run_daemon"]
-
 log = _log.get_logger()
 
 Addr = UnwrappedAddress | Address | str

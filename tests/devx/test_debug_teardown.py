@@ -23,7 +23,8 @@ import tractor
 from tractor.devx.debug import Lock
 from tractor.devx.debug.lock._debugger import Debugger, debugger_of
 from tractor.devx.debug.lock._request import LocalAsk
-from tractor.devx.debug.lock._session import Holder, acquire
+from tractor.devx.debug.lock._session import acquire
+from tractor.devx.debug.lock._status import Holder
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.spawn._contract import selected_start_method
 

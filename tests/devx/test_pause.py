@@ -23,7 +23,8 @@ import tractor.devx.debug as debug
 from tractor._errors import DebugStateError
 from tractor.devx.debug import DebugStatus, Lock
 from tractor.devx.debug.lock._debugger import debugger_of
-from tractor.devx.debug.lock._session import Holder, acquire
+from tractor.devx.debug.lock._session import acquire
+from tractor.devx.debug.lock._status import Holder
 from tractor.runtime._vars import runtime_vars
 
 

@@ -13,9 +13,8 @@ import pytest
 import trio
 
 import tractor
-from tractor.devx._titles import set_actor_proctitle
 from tractor.process import _title
-from tractor.process._title import actor_title
+from tractor.process._title import actor_title, set_actor_proctitle
 from tractor.testing import get_rando_addr
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

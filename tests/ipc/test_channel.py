@@ -20,7 +20,7 @@ from tractor._proto import auth
 from tractor._proto.framing import HEADER
 from tractor.address._types import HAS_UDS, UDSAddress
 from tractor.ipc._chan import Channel, connect_chan, transport_from_addr, transport_from_stream
-from tractor.ipc._server import Endpoint, bind_endpoints
+from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg import mk_codec
 from tractor.msg.types import Aid, Error, Return, Start, Started, Stop, Yield
 from tractor.transport._memory import memory_pair

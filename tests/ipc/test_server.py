@@ -23,7 +23,8 @@ from tractor._proto.framing import HEADER
 from tractor.address._types import Address, TCPAddress, UDSAddress
 from tractor.ipc import _endpoint, _server
 from tractor.ipc._chan import Channel, transport_from_addr
-from tractor.ipc._server import Endpoint, IPCServer, Server, bind_endpoints, open_ipc_server
+from tractor.ipc._endpoint import Endpoint, bind_endpoints
+from tractor.ipc._server import IPCServer, Server, open_ipc_server
 from tractor.msg.types import Aid, Stop
 from tractor.transport import _uds
 from tractor.transport._settings import WireSettings, reset_wire_settings, set_wire_settings

@@ -14,6 +14,7 @@ import trio.testing
 from ep_peer import open_peer, own_uid, peer_uid, run
 
 import tractor
+from tractor.runtime.dialog._context_core import Unresolved
 
 
 async def until_ended(ctx: tractor.Context) -> None:
@@ -510,7 +511,7 @@ def test_status_at_each_phase_on_both_sides(reg_addr: Any) -> None:
         async with open_peer("ep_context", "ep_matrix", reg_addr=reg_addr) as portal:
             noted = []
             async with portal.open_context(ep_context.notes_its_states, key="k") as (ctx, _):
-                assert ctx.outcome is tractor.runtime.dialog._context.Unresolved
+                assert ctx.outcome is Unresolved
                 assert ctx.canceller is None
                 noted.append(ep_context.status(ctx))
                 async with ctx.open_stream():

@@ -24,24 +24,6 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-__all__ = [
-    "TELL",
-    "UNWINDS",
-    "VERDICTS",
-    "AioEnd",
-    "AioLink",
-    "Do",
-    "IllegalLinkEvent",
-    "Phase",
-    "Related",
-    "Relation",
-    "TrioEnd",
-    "Verdict",
-    "aio_end",
-    "related",
-    "without",
-]
-
 
 class AioEnd(enum.Enum):
     """How the asyncio task has ended."""

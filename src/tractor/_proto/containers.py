@@ -10,8 +10,6 @@ import re
 from functools import cache
 from typing import Any, NamedTuple
 
-__all__ = ["Shape", "is_container", "most_containers", "shape_of"]
-
 _HEADERS = bytes((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
 _CONTAINS = frozenset(_HEADERS)
 

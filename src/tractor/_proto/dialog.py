@@ -14,21 +14,8 @@ from __future__ import annotations
 import enum
 from typing import Final, TypeAlias
 
+
 # Members are singletons: hashing them by identity, not by name, halves the cost of a table look-up.
-__all__ = [
-    "CHILD_TABLE",
-    "PARENT_TABLE",
-    "STREAM_TABLE",
-    "ContextState",
-    "Dialog",
-    "Do",
-    "Event",
-    "IllegalEvent",
-    "Phase",
-    "StreamState",
-]
-
-
 class ContextState(enum.StrEnum):
     """The public status of one side of a context; see :attr:`tractor.Context.state`."""
 

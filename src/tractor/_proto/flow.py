@@ -20,16 +20,6 @@ from __future__ import annotations
 
 import enum
 
-__all__ = [
-    "OVERFLOW_SIZE",
-    "STRICT_BUFFER_SIZE",
-    "WINDOW",
-    "WINDOW_BYTES",
-    "Admission",
-    "ReceiveWindow",
-    "SendWindow",
-]
-
 WINDOW = 1024
 """Messages that a sender may have on their way or unread, before it has seen any grant."""
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["DEFAULT_MAX_FRAME_SIZE", "HEADER", "FrameBuffer", "FrameTooLarge"]
-
 HEADER = struct.Struct("<I")
 DEFAULT_MAX_FRAME_SIZE = 2**30
 """Bytes; the bound for one message on the wire, both ways."""

@@ -13,8 +13,6 @@ import ipaddress
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
-__all__ = ["SPARED", "HalfOpen", "source_of"]
-
 T = TypeVar("T")
 
 SPARED: Final = 16

@@ -8,8 +8,6 @@ import msgspec
 
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 
-__all__ = ["Limits", "RateLimit"]
-
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What peers can make an actor hold or do at most; given to ``open_root_actor(limits=...)``, handed down the tree.

@@ -19,8 +19,6 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-__all__ = ["ORDER", "TABLE", "Fact", "Part", "Verdict"]
-
 
 class Part(enum.Enum):
     """What one error tells."""

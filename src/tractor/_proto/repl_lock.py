@@ -26,17 +26,6 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Final, Generic, NamedTuple, TypeVar
 
-__all__ = [
-    "Do",
-    "Event",
-    "IllegalEvent",
-    "Owner",
-    "RecordEvent",
-    "ReplRecord",
-    "ReplState",
-    "TerminalLock",
-]
-
 KeyT = TypeVar("KeyT", bound=Hashable)
 """What stands for one request; compared by equality."""
 

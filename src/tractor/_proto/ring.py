@@ -8,15 +8,6 @@ arrive, and however they are added up on the way.
 
 from __future__ import annotations
 
-__all__ = [
-    "MAX_CAPACITY",
-    "NEWS",
-    "ReadCursor",
-    "RingError",
-    "WriteCursor",
-    "split_count",
-]
-
 NEWS = 1 << 48
 """Added to a count: beside bytes there is news of the peer (it came, it left).  Below it, counts add up freely."""
 

@@ -10,8 +10,6 @@ import trio
 
 from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
 
-__all__ = ["Caller", "calling_code", "find_caller"]
-
 
 class Caller(NamedTuple):
     """A place in somebody's code."""

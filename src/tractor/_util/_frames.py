@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from types import FrameType
 
-__all__ = ["RUNTIME_PACKAGES", "is_of", "module_of"]
-
 RUNTIME_PACKAGES = frozenset({"tractor", "trio", "greenback", "outcome", "contextlib"})
 """The runtime, and what it runs on."""
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["load_main_later", "main_modules", "running_mains"]
-
 # Loads the program's main module, when it is first asked for; in a process that is not where the program began.
 _load: Callable[[], None] | None = None
 _lock = threading.RLock()

@@ -7,8 +7,6 @@ import os
 MAX_NAME = 255
 """Bytes of a name; more is refused, here as at a peer's handshake."""
 
-__all__ = ["MAX_NAME", "is_presentable", "plain_text", "require_name"]
-
 
 def plain_text(value: object, rule: str) -> str:
     """What was given as text, as a plain ``str``: also a subclass, such as a ``StrEnum``, or a path.

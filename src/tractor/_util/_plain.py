@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["plain", "printable"]
-
 
 def plain(value: object) -> str:
     """A string, one of a subclass (an enum's, pdb's script), a path, or the text of any other object."""

@@ -6,8 +6,6 @@ from typing import Any
 
 import trio
 
-__all__ = ["Run", "current_run", "is_over"]
-
 Run = trio.lowlevel.TrioToken
 """What stands for a run."""
 

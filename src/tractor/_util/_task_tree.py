@@ -16,16 +16,6 @@ from typing import Any
 
 import trio
 
-__all__ = [
-    "append_dump",
-    "arm_task_dumps",
-    "dump_file",
-    "format_here",
-    "format_task_tree",
-    "format_threads",
-    "format_tree_of",
-]
-
 
 def format_task_tree(task: trio.lowlevel.Task, depth: int = 0) -> Iterator[str]:
     """One line for *task* and where it waits, then the same for the tasks in its nurseries."""

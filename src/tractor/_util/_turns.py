@@ -17,8 +17,6 @@ from typing import Any
 
 import trio
 
-__all__ = ["PER_TURN", "Turns", "current_turns"]
-
 PER_TURN = 32
 """Messages that one task handles before it lets a pass of the loop go by, whether or not others are ready."""
 

@@ -18,8 +18,6 @@ import trio
 
 from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
 
-__all__ = ["which_scope"]
-
 SCOPE_MAKERS = frozenset(
     ("CancelScope", "move_on_after", "move_on_at", "fail_after", "fail_at", "open_nursery")
 )

@@ -27,17 +27,6 @@ from tractor.transport._table import default_lo_addrs, needs_key
 from tractor.transport._uds import check_peer_uid
 from tractor.transport._uds_leftovers import answers
 
-__all__ = [
-    "Found",
-    "add_registry_option",
-    "addresses_of",
-    "attachable",
-    "explain",
-    "matching",
-    "open_wire",
-    "request_of",
-]
-
 CONNECT_LIMIT = 1.0
 """Seconds in which a local actor must say who it is."""
 

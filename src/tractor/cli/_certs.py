@@ -15,8 +15,6 @@ from pathlib import Path
 
 from tractor.cli._paths import absolute_path
 
-__all__ = ["main"]
-
 EXIT_FAILED = 1
 
 LOCAL = ("localhost", "127.0.0.1", "::1")

@@ -20,8 +20,6 @@ from tractor.cli._actors import (
 )
 from tractor.devx.debug.attach._wire import Wire
 
-__all__ = ["main"]
-
 EXIT_FAILED = 1
 
 

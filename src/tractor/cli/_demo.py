@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from tractor.demo.__main__ import main as run_demo
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the demo.

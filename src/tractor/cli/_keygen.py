@@ -12,8 +12,6 @@ from pathlib import Path
 from tractor.cli._paths import absolute_path
 from tractor.transport._authkey import KEY_FILE_VARIABLE, KEY_SIZE, user_key_path, write_key_file
 
-__all__ = ["main"]
-
 EXIT_FAILED = 1
 
 

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "Command", "main"]
-
 EXIT_INTERRUPTED = 130
 
 

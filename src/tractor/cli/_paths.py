@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-__all__ = ["absolute_path"]
-
 
 def absolute_path(text: str) -> Path:
     """The path that an argument names, from the working directory or a home directory (``~``); for argparse.

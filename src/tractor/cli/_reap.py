@@ -12,8 +12,6 @@ from tractor.reaping._signals import reap, survivors
 from tractor.reaping._strays import ProcessId, find_descendants, find_orphans, find_zombies
 from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
-__all__ = ["main"]
-
 EXIT_FAILED = 1
 MAX_SWEEPS = 5
 """An actor that is killed may leave new orphans; but nobody is hunted for ever."""

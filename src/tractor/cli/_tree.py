@@ -14,8 +14,6 @@ from tractor.address._types import UnwrappedAddress
 from tractor.cli._actors import add_registry_option, addresses_of, explain, request_of
 from tractor.devx._picture import ActorPicture, pretty_picture
 
-__all__ = ["main"]
-
 EXIT_FAILED = 1
 
 

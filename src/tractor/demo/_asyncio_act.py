@@ -12,8 +12,6 @@ import tractor
 from tractor import to_asyncio
 from tractor.demo._cluster import Run, registry_of_our_own
 
-__all__ = ["AsyncioAct", "asyncio_complaints", "render_asyncio_act", "run_asyncio_act"]
-
 QUESTIONS = 200
 
 

@@ -17,8 +17,6 @@ from tractor.demo._progress import Progress
 from tractor.demo._report import Summary
 from tractor.discovery import Address, TCPAddress, get_address_cls
 
-__all__ = ["Run", "run_cluster"]
-
 IN_FLIGHT = 8
 """Files that each worker has been sent and has not reported on.
 

@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
-__all__ = ["FileReport", "FunctionSpan", "find_files", "index_file", "index_source", "printable"]
-
 LONGEST_KEPT = 10
 """Functions of one file that its report lists: no file adds more to the ten longest of all."""
 

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-__all__ = ["Progress"]
-
 BAR_WIDTH = 32
 REDRAW_INTERVAL = 0.1
 """Seconds between two drawings of the bar."""

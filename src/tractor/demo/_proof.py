@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from tractor.demo._cluster import CRASH_MESSAGE, Run
 from tractor.process._stat import pid_alive
 
-__all__ = ["crash_complaints", "index_complaints", "process_complaints"]
-
 
 def index_complaints(run: Run, files: int) -> list[str]:
     """What speaks against "each of the files was indexed exactly once"."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from tractor.demo._index import FileReport, FunctionSpan
 
-__all__ = ["Share", "Summary", "render"]
-
 FAILURES_SHOWN = 10
 
 

@@ -14,8 +14,6 @@ import tractor
 from tractor.demo._cluster import Run, registry_of_our_own
 from tractor.ipc import ShmList, attach_shm_list, open_shm_list
 
-__all__ = ["ShmAct", "render_shm_act", "run_shm_act", "shm_complaints"]
-
 NUMBERS = 20_000
 
 

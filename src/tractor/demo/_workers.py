@@ -9,8 +9,6 @@ import trio
 import tractor
 from tractor.demo._index import FileReport, index_file
 
-__all__ = ["crash_on_purpose", "index_files"]
-
 
 @tractor.context(pld_spec=bytes | FileReport | int | None)
 async def index_files(ctx: tractor.Context) -> int:

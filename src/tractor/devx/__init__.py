@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tractor.devx._resources import track_resource_deltas as track_resource_deltas
     from tractor.devx._stack_dump import dump_task_tree as dump_task_tree
     from tractor.devx._stack_dump import enable_stack_on_sig as enable_stack_on_sig
-    from tractor.devx._titles import set_actor_proctitle as set_actor_proctitle
     from tractor.devx._tree_picture import tree_picture as tree_picture
     from tractor.devx.debug._crash_handler import (
         maybe_open_crash_handler as maybe_open_crash_handler,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from tractor.devx.pformat import add_div as add_div
     from tractor.devx.pformat import pformat_boxed_tb as pformat_boxed_tb
     from tractor.devx.pformat import pformat_caller_frame as pformat_caller_frame
+    from tractor.process._title import set_actor_proctitle as set_actor_proctitle
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -52,7 +52,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "dump_task_tree",
             "enable_stack_on_sig",
         ),
-        "tractor.devx._titles": ("set_actor_proctitle",),
+        "tractor.process._title": ("set_actor_proctitle",),
         "tractor.devx._tree_picture": ("tree_picture",),
         "tractor.devx.debug._crash_handler": ("maybe_open_crash_handler", "open_crash_handler"),
         "tractor.devx.debug.repl._greenback": ("maybe_init_greenback",),

@@ -10,14 +10,6 @@ from typing import Any, TypeVar, overload
 from tractor._errors import InternalError
 from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
 
-__all__ = [
-    "CallerInfo",
-    "api_frame",
-    "hide_runtime_frames",
-    "is_runtime_fault",
-    "is_runtime_frame",
-]
-
 FuncT = TypeVar("FuncT", bound=Callable[..., Any])
 
 _hidden: set[str] = set(RUNTIME_PACKAGES)

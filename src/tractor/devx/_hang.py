@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-__all__ = ["dump_on_hang"]
-
 
 @dataclass(frozen=True)
 class _Watch:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from tractor.ipc._chan import Channel
     from tractor.runtime._actor import Actor
 
-__all__ = ["ActorPicture", "TaskPicture", "frames_of", "picture_of", "pretty_picture", "user_tasks"]
-
-
 GREENBACK = "greenback_shim"
 
 

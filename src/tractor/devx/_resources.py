@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["resource_delta_fixture", "track_resource_deltas"]
-
 Writer = Callable[[str], object]
 
 

@@ -33,8 +33,6 @@ from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._caller import request
 
-__all__ = ["arm_actor", "dump_task_tree", "enable_stack_on_sig", "serve_dump"]
-
 log = _log.get_logger()
 
 TERMINAL = "/dev/tty"

@@ -22,8 +22,6 @@ from tractor.runtime.dialog._callee import put_return, relay_error
 from tractor.runtime.dialog._caller import boxed, request
 from tractor.trionics._groups import collapse_eg
 
-__all__ = ["serve_tree", "tree_picture", "tree_record"]
-
 log = _log.get_logger()
 
 LIMIT = 2.0

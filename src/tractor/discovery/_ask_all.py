@@ -22,8 +22,6 @@ from tractor.runtime._portal import LocalPortal, Portal
 from tractor.transport._addresses import wrap_addresses
 from tractor.trionics._groups import collapse_eg
 
-__all__ = ["from_each", "sources_of"]
-
 log = _log.get_logger()
 
 T = TypeVar("T")

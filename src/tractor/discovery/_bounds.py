@@ -11,16 +11,6 @@ import trio
 from tractor._errors import RuntimeFailure
 from tractor.trionics._groups import collapse_eg
 
-__all__ = [
-    "LOOKUP_TIMEOUT",
-    "STEP_TIMEOUT",
-    "Bound",
-    "Way",
-    "bound_of",
-    "first_in_order",
-    "first_of",
-]
-
 LOOKUP_TIMEOUT = 3.0
 """Seconds that a look-up takes at most, unless it is told otherwise."""
 

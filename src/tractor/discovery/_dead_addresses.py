@@ -25,8 +25,6 @@ from tractor.runtime._portal import LocalPortal, Portal
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.trionics._groups import collapse_eg
 
-__all__ = ["LookUp", "Unanswered", "addresses", "registered"]
-
 log = _log.get_logger()
 
 MAX_ACTORS = 1024

@@ -9,8 +9,6 @@ from typing import Any
 from tractor.address._types import Address
 from tractor.transport._addresses import parse_maddr
 
-__all__ = ["load_endpoints"]
-
 
 def load_endpoints(path: str | os.PathLike[str]) -> dict[str, list[Address]]:
     """The endpoint table in a TOML file: names to the addresses of each, in the file's order.

@@ -12,8 +12,6 @@ from tractor.address._types import Address
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid, Uid
 
-__all__ = ["NOTHING_ACCEPTS", "Listeners", "Seen"]
-
 log = _log.get_logger()
 
 NOTHING_ACCEPTS = (ConnectionRefusedError, FileNotFoundError, NotADirectoryError)

@@ -25,8 +25,6 @@ from tractor.runtime._state import current_actor
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.transport._table import known_transports
 
-__all__ = ["find_actor", "query_actor", "wait_for_actor"]
-
 log = _log.get_logger()
 
 RETRY_FIRST = 0.1

@@ -11,20 +11,6 @@ from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
 from tractor.transport._addresses import wrap_address
 
-__all__ = [
-    "Place",
-    "addrs_of",
-    "checked_addr",
-    "checked_name",
-    "checked_uid",
-    "delete_arguments",
-    "end_of",
-    "host_of",
-    "is_at_home",
-    "place_at",
-    "register_arguments",
-]
-
 
 class Place(NamedTuple):
     """Where something listens, told apart from the same on another host.

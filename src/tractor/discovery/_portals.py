@@ -20,17 +20,6 @@ from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 from tractor.transport._addresses import rank_addrs, wrap_address
 
-__all__ = [
-    "Found",
-    "connect",
-    "get_peer_by_name",
-    "get_root",
-    "lasting_peer",
-    "maybe_open_portal",
-    "open_portal",
-    "portal_over",
-]
-
 log = _log.get_logger()
 
 Addr = UnwrappedAddress | Address | str

@@ -15,8 +15,6 @@ from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid
 from tractor.trionics._groups import collapse_eg
 
-__all__ = ["Probe", "Probed", "probe_all"]
-
 log = _log.get_logger()
 
 TOTAL_TIMEOUT = 3.0

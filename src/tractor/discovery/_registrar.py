@@ -40,8 +40,6 @@ from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._uds_leftovers import own_file_mark, remove_if_dead
 
-__all__ = ["Registrar"]
-
 log = _log.get_logger()
 
 DYING_TIME = 2.0

@@ -24,20 +24,6 @@ from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
-__all__ = [
-    "OUT_OF_RESOURCES",
-    "Source",
-    "ask",
-    "get_arbiter",
-    "get_registry",
-    "given_registrar",
-    "no_answer",
-    "no_registrars",
-    "own_registrars",
-    "reached",
-    "tree_registry_addrs",
-]
-
 log = _log.get_logger()
 
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)

@@ -18,8 +18,6 @@ from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
-__all__ = ["Registration"]
-
 log = _log.get_logger()
 
 UNREGISTER_TIMEOUT = 0.5

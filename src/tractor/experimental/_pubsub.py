@@ -16,8 +16,6 @@ from tractor.msg._nspath import NamespacePath
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._endpoints import canonical
 
-__all__ = ["msgpub"]
-
 log = _log.get_logger("experimental")
 
 F = TypeVar("F", bound=Callable[..., AsyncIterator[Any]])

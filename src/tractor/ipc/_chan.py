@@ -42,15 +42,6 @@ from tractor.trionics._ki import ki_protected
 
 log = _log.get_logger()
 
-__all__ = [
-    "Channel",
-    "DialogEnd",
-    "PeerProcess",
-    "connect_chan",
-    "transport_from_addr",
-    "transport_from_stream",
-]
-
 Role = Literal["connect", "accept"]
 
 _plain_encoder = msgspec.msgpack.Encoder()

@@ -7,8 +7,6 @@ from pathlib import Path
 from tractor.address._types import HAS_UDS, UDSAddress
 from tractor.process._dirs import get_runtime_dir, runtime_dir_path
 
-__all__ = ["DEBUG_DIR", "debug_addr", "debug_sock_path", "debug_socks"]
-
 DEBUG_DIR = "debug"
 """The part of the runtime directory."""
 

@@ -18,8 +18,6 @@ from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport
 from tractor.transport._table import needs_key, transport_of
 
-__all__ = ["Endpoint", "bind_endpoints"]
-
 log = _log.get_logger()
 
 ACCEPT_RETRY = 0.1

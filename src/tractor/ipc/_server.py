@@ -30,8 +30,6 @@ from tractor.transport.tls._words import is_tls_mismatch
 from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import ki_protected
 
-__all__ = ["Endpoint", "IPCServer", "Server", "bind_endpoints", "open_ipc_server"]
-
 log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0

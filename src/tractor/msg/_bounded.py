@@ -26,18 +26,6 @@ from tractor import log as _log
 from tractor._proto.containers import is_container, most_containers, shape_of
 from tractor._proto.limits import Limits
 
-__all__ = [
-    "COUNTED_ABOVE",
-    "SMALL",
-    "Bounded",
-    "Crowded",
-    "PayloadBounds",
-    "bounds",
-    "plain_values",
-    "refuse_crowded",
-    "refuse_keys",
-]
-
 log = _log.get_logger()
 
 COUNTED_ABOVE = 2**20

@@ -24,21 +24,6 @@ from tractor.msg._union import spec_text, union_members
 if sys.version_info >= (3, 14):
     import annotationlib
 
-__all__ = [
-    "EXACT",
-    "NOTHING_KNOWN",
-    "Conversions",
-    "Converter",
-    "any_arguments",
-    "any_value",
-    "conversions_of",
-    "decode_argument",
-    "decode_arguments",
-    "decode_result",
-    "own_signature",
-    "packed",
-]
-
 
 class Converter(msgspec.Struct, frozen=True, eq=False):
     """Decodes values of one annotation.

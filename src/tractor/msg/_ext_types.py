@@ -10,8 +10,6 @@ import msgspec
 from tractor._error_registry import type_path
 from tractor.msg.hooks import Hooks
 
-__all__ = ["mk_boxed_ext_struct", "mk_codec_hooks"]
-
 ToPlain = Callable[[Any], Any]
 FromPlain = Callable[[Any], Any]
 

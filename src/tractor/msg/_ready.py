@@ -11,8 +11,6 @@ from tractor.msg import _arrays
 from tractor.msg._nspath import NamespacePath
 from tractor.msg.hooks import nspath_hooks, path_hooks
 
-__all__ = ["SUBCLASSED", "dec_ready", "enc_ready", "enc_subclass", "is_ready"]
-
 _PATHS = (Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath)
 
 _paths = path_hooks()

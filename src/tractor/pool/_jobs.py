@@ -17,8 +17,6 @@ from tractor.runtime.dialog._endpoints import Kind, kind_of
 from tractor.runtime.dialog._targets import Parameters, parameters_of, plain_function
 from tractor.spawn._parent_main import require_program
 
-__all__ = ["Call", "Job", "Pace", "Sink", "State", "WorkerDied", "call_of", "closed_error"]
-
 AHEAD = 0.010
 """Seconds of work that a worker is given beyond the job that it runs, to spare it the wait for the next one."""
 

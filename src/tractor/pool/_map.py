@@ -15,8 +15,6 @@ from tractor.pool._jobs import Call, Job
 from tractor.pool._queue import JobQueue
 from tractor.trionics._ki import ki_protected
 
-__all__ = ["MapState", "PoolMap"]
-
 T = TypeVar("T")
 
 VALUES_PER_TURN = 128

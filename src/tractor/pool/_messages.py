@@ -9,8 +9,6 @@ from msgspec import Raw
 
 from tractor.msg.types import Error
 
-__all__ = ["Failed", "GiveBack", "Jobs", "NotRun", "PoolMsg", "Values", "Withdraw"]
-
 
 class Jobs(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """To a worker: run these, in this order, after those that it has.

@@ -22,8 +22,6 @@ from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import ki_protected
 
-__all__ = ["WorkerPool", "WorkerPoolStatistics", "open_worker_pool"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")

@@ -47,8 +47,6 @@ from tractor.runtime.dialog._stream import MsgStream
 from tractor.trionics._groups import is_multi_cancelled, the_one_error
 from tractor.trionics._masking import unmasked
 
-__all__ = ["serve_pool"]
-
 log = _log.get_logger("trionics")
 
 SWITCH_INTERVAL = 0.0005

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 from tractor.process._stat import ProcessId, pid_alive, process_start_time
 
-__all__ = ["ancestry", "lineage", "set_ancestry"]
-
 MAX_KEPT = 32
 """Processes, the nearest ones; a boot record has room for these.  Those further up are lost by way of these."""
 

@@ -19,17 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
-__all__ = [
-    "arm",
-    "close_in_child",
-    "flush_standard_streams",
-    "go_on",
-    "leave_copy",
-    "note_handler",
-    "on_fork",
-    "undone_in_child",
-]
-
 
 class Closable(Protocol):
     """A socket, or what else owns a descriptor, and can be referred to weakly."""

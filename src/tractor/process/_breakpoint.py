@@ -11,8 +11,6 @@ from typing import Any, NoReturn
 from tractor import log as _log
 from tractor.process._at_fork import undone_in_child
 
-__all__ = ["SYNC_PAUSE", "greenback_is_there", "own_breakpoint"]
-
 log = _log.get_logger()
 
 SYNC_PAUSE = "tractor.devx.debug._sync_pause_from_builtin"

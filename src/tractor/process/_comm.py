@@ -6,8 +6,6 @@ import contextlib
 import os
 import sys
 
-__all__ = ["COMM_PATH", "set_short_name"]
-
 COMM_PATH = "/proc/self/comm"
 """Takes 15 bytes; what is longer is cut.  That of the process is its main thread's."""
 

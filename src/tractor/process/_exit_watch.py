@@ -7,8 +7,6 @@ import trio
 from tractor.process._sentinel_main import close_exit_fd, open_exit_fd
 from tractor.process._stat import pid_alive
 
-__all__ = ["ExitWatch"]
-
 _POLL_FIRST, _POLL_MAX = 0.001, 0.02
 
 

@@ -6,8 +6,6 @@ import sys
 
 from tractor._errors import RuntimeFailure
 
-__all__ = ["is_frozen", "is_supported", "note_support", "require_support"]
-
 _supported = False
 
 

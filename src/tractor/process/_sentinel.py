@@ -23,8 +23,6 @@ from tractor.process._file_mark import file_mark
 from tractor.process._frozen import is_frozen, is_supported
 from tractor.process._stat import ProcessId, process_start_time
 
-__all__ = ["forget", "guard", "guard_files", "sentinel_pid", "stand_down"]
-
 log = _log.get_logger()
 
 PROGRAM = Path(__file__).absolute().with_name("_sentinel_main.py")

@@ -24,8 +24,6 @@ import select
 import sys
 import time
 
-__all__ = ["GRACE", "ProcessWatch", "Sentinel", "main"]
-
 GRACE = 1.3
 """Seconds between the loss and SIGKILL: more than an actor's own forced exit takes, and well below the promised 2 s."""
 

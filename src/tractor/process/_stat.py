@@ -8,17 +8,6 @@ import signal
 import sys
 from typing import TypeAlias
 
-__all__ = [
-    "OUT_OF_RESOURCES",
-    "ProcessId",
-    "has_ended",
-    "is_below",
-    "kill_process",
-    "pid_alive",
-    "process_start_time",
-    "seconds_since_boot",
-]
-
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """Numbers of errors that tell of this process or machine, never of what was to be looked at."""
 

@@ -15,17 +15,6 @@ from collections.abc import Collection, Iterator
 if sys.platform != "win32":
     import fcntl
 
-__all__ = [
-    "NAMES",
-    "dup_above_stdio",
-    "has_stream",
-    "move_above_stdio",
-    "numbers_taken",
-    "replace_missing",
-    "take_numbers",
-    "to_hand_down",
-]
-
 NAMES = ("stdin", "stdout", "stderr")
 """Of the standard streams, by number."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["actor_title", "set_actor_proctitle", "set_title"]
-
 
 class _Named(Protocol):
     @property

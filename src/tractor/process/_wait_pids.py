@@ -11,9 +11,6 @@ from tractor.process._exit_watch import ExitWatch
 from tractor.process._stat import pid_alive as pid_alive
 from tractor.process._stat import process_start_time as process_start_time
 
-__all__ = ["pid_alive", "process_start_time", "wait_pids_gone"]
-
-
 REAP_PAUSE = 0.005
 """Seconds between looks at a process that is dead, but can't be reaped yet."""
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from tractor.reaping._table import ProcessInfo, in_own_namespace, runs_python
 
-__all__ = ["TITLE_PREFIX", "actor_name", "is_actor", "is_child_command", "is_sentinel"]
-
 TITLE_PREFIX = "_subactor["
 TITLE = re.compile(r"_subactor\[(?P<name>.*)@(?P<pid>\d+)\]", re.DOTALL)
 CHILD_MODULE = "tractor._child"

@@ -19,8 +19,6 @@ from tractor.shm._record import SegmentRecord
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["SegmentHeldError", "exists", "held_by_nobody", "is_gone", "is_there", "unlink"]
-
 SHM_DIR = Path("/dev/shm")
 PROCSTAT_LIMIT = 30
 """Seconds that FreeBSD's ``procstat`` may take."""

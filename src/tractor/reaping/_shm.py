@@ -17,8 +17,6 @@ from tractor.shm._record import (
     remove_record,
 )
 
-__all__ = ["find_orphaned_shm", "reap_shm"]
-
 
 def find_orphaned_shm() -> list[str]:
     """The keys of segments that dead actors have left.

@@ -14,8 +14,6 @@ from types import TracebackType
 
 from tractor.reaping._table import ProcessInfo, read_process
 
-__all__ = ["reap", "survivors"]
-
 KILL_TIMEOUT = 2.0
 """Seconds that the kernel may take to end a killed process."""
 

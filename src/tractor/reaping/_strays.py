@@ -14,8 +14,6 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-__all__ = ["ProcessId", "find_descendants", "find_orphans", "find_zombies"]
-
 ADOPTERS = frozenset(
     {
         "catatonit",

@@ -10,15 +10,6 @@ from dataclasses import dataclass
 
 from tractor.process._stat import OUT_OF_RESOURCES, has_ended, seconds_since_boot
 
-__all__ = [
-    "ProcessInfo",
-    "descendants",
-    "in_own_namespace",
-    "process_table",
-    "read_process",
-    "runs_python",
-]
-
 _INTERPRETER = re.compile(r"(python|pypy|libpython)[^/]*", re.IGNORECASE)
 
 

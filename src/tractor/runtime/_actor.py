@@ -54,8 +54,6 @@ from tractor.runtime.dialog._endpoints import Endpoint, Kind, canonical, find_en
 from tractor.transport._addresses import wrap_address, wrap_addresses
 from tractor.transport._settings import wire_settings
 
-__all__ = ["Actor", "ActorStatistics", "ChildRecord"]
-
 log = _log.get_logger()
 
 

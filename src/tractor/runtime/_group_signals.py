@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from tractor.ipc._chan import Channel
     from tractor.runtime._actor import Actor
 
-__all__ = ["SignalLog", "ancestor_got", "note_signals", "serve_signalled"]
-
 SAME_WITHIN = 1.0
 """Seconds between two arrivals of one signal to a group: they are sent one after the other."""
 

@@ -6,8 +6,6 @@ import trio
 
 from tractor.msg.types import Uid
 
-__all__ = ["RuntimeHooks"]
-
 
 class RuntimeHooks:
     """What the runtime calls at the points that a debugger cares for.  This base does nothing."""

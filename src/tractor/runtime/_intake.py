@@ -28,8 +28,6 @@ from tractor.msg._boxing import pack_error
 from tractor.msg.types import Request, Uid
 from tractor.runtime.dialog._callee import put_error
 
-__all__ = ["Intake"]
-
 log = _log.get_logger()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["LATE", "LATE_REQUESTS", "load_late"]
-
 LATE: dict[str, str] = {
     "arm_debugger": "tractor.devx.debug._post_mortem:arm",
     "arm_actor": "tractor.devx._stack_dump:arm_actor",

@@ -14,8 +14,6 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._state import set_current_actor
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 
-__all__ = ["open_runtime"]
-
 log = _log.get_logger()
 
 

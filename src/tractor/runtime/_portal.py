@@ -40,8 +40,6 @@ from tractor.trionics._ki import ki_protected
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
 
-__all__ = ["LocalPortal", "Portal", "PortalStatistics"]
-
 log = _log.get_logger()
 
 P = ParamSpec("P")

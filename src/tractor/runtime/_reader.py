@@ -32,8 +32,6 @@ from tractor.msg.types import (
 from tractor.runtime._intake import Intake
 from tractor.transport._settings import wire_settings
 
-__all__ = ["protocol_error", "read_channel"]
-
 log = _log.get_logger()
 
 _METHODS: dict[type, str] = {

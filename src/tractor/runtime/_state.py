@@ -18,20 +18,6 @@ if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
     from tractor.runtime.dialog._context import Context
 
-__all__ = [
-    "asyncio_host",
-    "claim_process",
-    "current_actor",
-    "current_ipc_ctx",
-    "debug_mode",
-    "forget_actor",
-    "is_root_process",
-    "last_actor",
-    "process_actor",
-    "release_process",
-    "set_current_actor",
-]
-
 
 class AsyncioHost(Protocol):
     """What runs the asyncio loop of an infected actor, as far as the runtime needs it."""

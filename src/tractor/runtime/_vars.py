@@ -10,15 +10,6 @@ import msgspec
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._runs import Run, current_run
 
-__all__ = [
-    "RuntimeVars",
-    "get_runtime_vars",
-    "reset_runtime_vars",
-    "runtime_vars",
-    "set_run_of_vars",
-    "set_runtime_vars",
-]
-
 
 class RuntimeVars(msgspec.Struct):
     """Settings of this actor's runtime; see ``semantics.md`` §8 for each."""

@@ -11,8 +11,6 @@ from tractor.shm._int import SharedInt
 from tractor.shm._segment import Segment, random_key
 from tractor.shm._token import NDToken, get_shm_token, note_token
 
-__all__ = ["ShmArray", "attach_shm_ndarray", "maybe_open_shm_ndarray", "open_shm_ndarray"]
-
 APPEND_START = 0.616
 """The share of an array's rows that is kept free before the first one, for rows that are prepended."""
 

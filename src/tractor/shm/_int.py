@@ -7,8 +7,6 @@ import threading
 
 from tractor.shm._segment import Segment
 
-__all__ = ["SharedInt"]
-
 SIZE = 8
 
 # Processors on which stores become visible in their order, and loads happen in theirs (x86's total store order).

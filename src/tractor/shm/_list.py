@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 from tractor.shm._segment import Segment, random_key
 from tractor.shm._token import note_token
 
-__all__ = ["ShmList", "attach_shm_list", "open_shm_list"]
-
 DEFAULT_SIZE = 1024
 """Elements."""
 

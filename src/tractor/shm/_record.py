@@ -30,16 +30,6 @@ from tractor.process._dirs import (
 )
 from tractor.process._stat import pid_alive, process_start_time
 
-__all__ = [
-    "SegmentRecord",
-    "add_record",
-    "checked_key",
-    "list_records",
-    "owner_alive",
-    "remove_drafts",
-    "remove_record",
-]
-
 SUBDIRECTORY = SHM_RECORDS
 MAX_SIZE = 4096
 """Bytes.  A larger file is no record."""

@@ -31,8 +31,6 @@ from tractor.shm._record import (
 )
 from tractor.transport._settings import lifetime
 
-__all__ = ["Segment", "random_key", "remove_segments_of", "system_name"]
-
 SHM_DIR = "/dev/shm"
 MACOS_NAME = 31
 """Bytes of a segment's name on macOS, its slash included."""

@@ -9,8 +9,6 @@ import msgspec
 
 from tractor.msg._arrays import dtype_from_wire, dtype_to_wire
 
-__all__ = ["NDToken", "get_shm_token", "note_token"]
-
 
 class NDToken(msgspec.Struct, frozen=True):
     """What names a shared array; a payload like any other, also as a ``pld_spec``.

@@ -24,16 +24,6 @@ from tractor.process._stat import ProcessId
 from tractor.process._stdio import move_above_stdio
 from tractor.transport.tls._config import TLSConfig
 
-__all__ = [
-    "BootError",
-    "BootRecord",
-    "LifelineEnd",
-    "open_boot_pipe",
-    "read_boot_record",
-    "release_all_lifelines",
-    "restore_stderr",
-]
-
 MAX_RECORD = 4096 - 4
 """Bytes.  With its header a record fits the smallest pipe of any kernel, so it never blocks."""
 

@@ -12,9 +12,6 @@ from tractor.process._frozen import is_frozen
 from tractor.process._stdio import move_above_stdio
 from tractor.spawn._import_path import import_path
 
-__all__ = ["interpreter_flags", "program_command", "with_path"]
-
-
 _READ = r"f.read().decode('utf-8', 'surrogateescape').split('\0')[:-1]"
 _RUN = "from {} import main; main(sys.argv[3:])"
 

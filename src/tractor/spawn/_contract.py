@@ -15,23 +15,6 @@ from tractor.transport.tls._config import TLSConfig
 if TYPE_CHECKING:
     import trio
 
-__all__ = [
-    "ENTRY_POINT_GROUP",
-    "ChildProcess",
-    "SpawnBackend",
-    "SpawnMethodKey",
-    "SpawnRequest",
-    "forget_plugins",
-    "get_backend",
-    "known_start_methods",
-    "release_all_lifelines",
-    "require_debug_support",
-    "select_start_method_later",
-    "selected_start_method",
-    "try_set_start_method",
-    "usable_start_methods",
-]
-
 ENTRY_POINT_GROUP = "tractor.spawn_backends"
 """Where other packages name theirs: ``key = "module:backend"``, an object or a class that makes one."""
 

@@ -16,8 +16,6 @@ from tractor.spawn._own_child import OwnChild
 from tractor.spawn._pipes import BootedChild, ChildPipes
 from tractor.spawn._signal_help import held_off
 
-__all__ = ["BACKEND", "ExecBackend", "ExecProcess", "PopenChild", "start_program"]
-
 
 class PopenChild(OwnChild):
     """A child that :class:`subprocess.Popen` started."""

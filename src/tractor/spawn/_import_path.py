@@ -7,8 +7,6 @@ import sys
 
 from tractor._util._plain import plain
 
-__all__ = ["absolute", "import_path", "pack", "unpack"]
-
 
 def import_path() -> list[str]:
     """``sys.path`` for another process, which may have another working directory.

@@ -14,8 +14,6 @@ from tractor.process._sentinel_main import ProcessWatch
 from tractor.process._stat import ProcessId
 from tractor.spawn._boot import release_all_lifelines
 
-__all__ = ["Lifeline"]
-
 _RELEASE_INTERVAL = 0.1
 
 

@@ -8,8 +8,6 @@ import trio
 
 from tractor.process._exit_watch import ExitWatch
 
-__all__ = ["ExitSource", "OwnChild"]
-
 _STATUS_POLL = 0.001
 """Seconds between looks for the status of a process that has ended."""
 

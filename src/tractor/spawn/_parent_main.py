@@ -17,13 +17,6 @@ from tractor.spawn._import_path import import_path, pack, unpack
 from tractor.spawn._program import Program, find_program, way_out
 from tractor.spawn._sent_modules import install_sent_modules, known_modules
 
-__all__ = [
-    "apply_parent_main_data",
-    "get_parent_main_data",
-    "refuse_in_replay",
-    "require_program",
-]
-
 _REPLAY_NAME = "__mp_main__"
 
 # Mains that were replaced: functions of theirs may still run.

@@ -15,8 +15,6 @@ from tractor.spawn._own_child import ExitSource
 from tractor.spawn._stderr import StderrCapture
 from tractor.spawn.mp._tracker import tracker_fd
 
-__all__ = ["BootedChild", "ChildPipes"]
-
 
 class ChildPipes:
     """Both ends of what connects a parent with a child that is being started.

@@ -13,8 +13,6 @@ from tractor._util._mains import running_mains
 from tractor._util._plain import plain
 from tractor.spawn._import_path import absolute, pack
 
-__all__ = ["Program", "find_program", "way_out"]
-
 
 class Program(NamedTuple):
     """The module that this program was started as, its ``__main__``.

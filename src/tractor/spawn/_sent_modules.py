@@ -18,8 +18,6 @@ from typing import Any
 from tractor._util._plain import plain
 from tractor.spawn._import_path import pack, unpack
 
-__all__ = ["Cell", "cells", "install_sent_modules", "known_modules", "show_source"]
-
 Cell = tuple[str, str]
 """A part of a module that is in no file: the name by which tracebacks know it, and its source."""
 

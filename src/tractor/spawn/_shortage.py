@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from tractor._errors import RuntimeFailure, safe_str
 
-__all__ = ["named_shortage"]
-
 _LOOK_AT = "descriptors (`ulimit -n`), processes and threads (`ulimit -u`), memory, room for temporary files"
 
 

@@ -16,14 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = [
-    "ENDING",
-    "EarlySignals",
-    "held_off",
-    "note_forked_off_thread",
-    "run_pending_handlers",
-]
-
 ENDING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]

@@ -10,8 +10,6 @@ import trio
 from tractor.process._stat import OUT_OF_RESOURCES
 from tractor.process._stdio import dup_above_stdio, has_stream
 
-__all__ = ["TAIL_SIZE", "StderrCapture"]
-
 TAIL_SIZE = 16 * 1024
 """Bytes of stderr kept for the error that reports a child's early death."""
 

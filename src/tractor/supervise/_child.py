@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
     from tractor.runtime._portal import Portal
 
-__all__ = ["Child", "ChildInfo", "end_sentinel"]
-
 log = _log.get_logger()
 
 DELIVERY_TIMEOUT = 0.5

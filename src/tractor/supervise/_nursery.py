@@ -55,8 +55,6 @@ from tractor.trionics._groups import (
 )
 from tractor.trionics._ki import ki_protected
 
-__all__ = ["ActorNursery", "NurseryStatistics", "open_actor_nursery"]
-
 log = _log.get_logger()
 
 Addr = UnwrappedAddress | Address | str

@@ -13,8 +13,6 @@ from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._targets import Target, plain_function, refuse_swallowed, target_of
 from tractor.trionics._ki import ki_protected
 
-__all__ = ["OneShots"]
-
 P = ParamSpec("P")
 
 Addr: TypeAlias = UnwrappedAddress | Address | str

@@ -14,8 +14,6 @@ from tractor.runtime.dialog._caller import canceller_of, origin_of, told_once
 from tractor.supervise._child import Child
 from tractor.trionics._groups import is_multi_cancelled, leaves, without
 
-__all__ = ["Collected", "note_losses", "part_of"]
-
 log = _log.get_logger()
 
 

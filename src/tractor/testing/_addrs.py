@@ -14,8 +14,6 @@ from tractor.address._types import UnwrappedAddress
 from tractor.process._dirs import get_runtime_dir
 from tractor.transport._table import get_address_cls
 
-__all__ = ["get_rando_addr", "reservations", "reserve_ports"]
-
 PORTS = range(10_240, 32_768)
 """Above the well-known ports, below those that systems hand out for outgoing connections."""
 BLOCK = 256

@@ -17,14 +17,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = [
-    "Adopter",
-    "children_of",
-    "lists_children",
-    "private_mark",
-    "restart_below_adopter",
-]
-
 VARIABLE = "TRACTOR_TESTS_ADOPTER"
 """The adopter's pid, in the environment of all that runs below it."""
 

@@ -14,8 +14,6 @@ from tractor.trionics._masking import BoxedMaybeException
 if TYPE_CHECKING:
     from tractor.runtime.dialog._stream import MsgStream
 
-__all__ = ["BREAK_METHODS", "break_ipc", "expect_ctxc"]
-
 BREAK_METHODS = ("socket_close", "socket_eof")
 
 

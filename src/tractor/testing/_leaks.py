@@ -20,8 +20,6 @@ from tractor.reaping._table import read_process
 from tractor.testing._addrs import reservations
 from tractor.testing._adopter import Adopter, private_mark
 
-__all__ = ["Resources", "clean_up", "leaks_since"]
-
 ON_LINUX = sys.platform == "linux"
 
 

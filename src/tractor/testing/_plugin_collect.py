@@ -15,13 +15,6 @@ from tractor.testing._plugin_config import session_transports
 from tractor.testing._runner import WIRED, is_tractor_test
 from tractor.transport._table import transport_keys
 
-__all__ = [
-    "pytest_collection_modifyitems",
-    "pytest_generate_tests",
-    "pytest_pycollect_makeitem",
-    "pytest_pyfunc_call",
-]
-
 
 def pytest_pycollect_makeitem(collector: object, name: str, obj: object) -> None:
     """A test that runs in a root actor needs what the root is booted with, named or not."""

@@ -21,14 +21,6 @@ from tractor.spawn._contract import (
 from tractor.testing._addrs import reserve_ports
 from tractor.transport._table import known_transports, transport_keys
 
-__all__ = [
-    "forks",
-    "pytest_addoption",
-    "pytest_configure",
-    "session_transports",
-    "undo_configuration",
-]
-
 STACKSCOPE_VARIABLE = "TRACTOR_ENABLE_STACKSCOPE"
 
 MARKERS = (

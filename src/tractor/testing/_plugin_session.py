@@ -20,14 +20,6 @@ from tractor.testing._plugin_config import forks
 from tractor.testing._snapshot import default_dir, try_snapshot, written_snapshots
 from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
-__all__ = [
-    "pytest_sessionfinish",
-    "pytest_sessionstart",
-    "pytest_terminal_summary",
-    "pytest_timeout_set_timer",
-    "ring_bell",
-]
-
 _written_before = pytest.StashKey[int]()
 _socket_files_before = pytest.StashKey[frozenset[Path]]()
 _snapshot_dir = pytest.StashKey[Path]()

@@ -11,15 +11,3 @@ from tractor.reaping._strays import find_zombies as find_zombies
 from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
 from tractor.transport._uds_leftovers import find_orphaned_uds as find_orphaned_uds
 from tractor.transport._uds_leftovers import reap_uds as reap_uds
-
-__all__ = [
-    "find_descendants",
-    "find_orphaned_shm",
-    "find_orphaned_uds",
-    "find_orphans",
-    "find_runaway_subactors",
-    "find_zombies",
-    "reap",
-    "reap_shm",
-    "reap_uds",
-]

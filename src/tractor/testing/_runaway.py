@@ -9,8 +9,6 @@ from pathlib import Path
 
 from tractor.reaping._strays import find_descendants
 
-__all__ = ["cpu_seconds", "find_runaway_subactors"]
-
 BUSY = 0.95
 """The share of a CPU above which a process counts as one that runs away."""
 

@@ -13,8 +13,6 @@ import trio
 from tractor._root import open_root_actor
 from tractor.testing._timeouts import fail_after_w_trace
 
-__all__ = ["WIRED", "is_tractor_test", "tractor_test"]
-
 WIRED = ("reg_addr", "loglevel", "start_method", "debug_mode", "tpt_proto")
 """The fixtures that decide how a test's root actor is booted."""
 

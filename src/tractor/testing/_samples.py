@@ -7,8 +7,6 @@ import shlex
 import sys
 from pathlib import Path
 
-__all__ = ["examples_dir", "generate_sample_messages", "mk_cmd", "repodir"]
-
 
 def repodir() -> Path:
     """The root of the source checkout that this package runs from.

@@ -24,8 +24,6 @@ from tractor.process._stat import pid_alive
 from tractor.reaping._actors import is_actor
 from tractor.reaping._table import ProcessInfo, descendants, process_table
 
-__all__ = ["default_dir", "try_snapshot", "write_snapshot", "written_snapshots"]
-
 DUMP_LIMIT = 1.0
 """Seconds that all other processes together have for their dumps."""
 

@@ -15,8 +15,6 @@ import trio
 
 from tractor.testing._snapshot import try_snapshot
 
-__all__ = ["AFKAlarmTimeout", "afk_alarm_w_trace", "fail_after_w_trace"]
-
 ALARM_GRACE = 5.0
 """Seconds that a trio run has to come down after an alarm, before it is broken off."""
 

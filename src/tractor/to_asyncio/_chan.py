@@ -14,8 +14,6 @@ from tractor.to_asyncio._link import Link
 from tractor.trionics._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor.trionics._ki import ki_protected
 
-__all__ = ["LinkedTaskChannel", "LinkedTaskStatistics", "ToTrio"]
-
 
 def _in_trio() -> bool:
     """Whether the caller is a trio task: one of asyncio runs between trio's turns."""

@@ -30,8 +30,6 @@ from tractor import log as _log
 from tractor.runtime._state import current_actor
 from tractor.to_asyncio._unshield import break_shields
 
-__all__ = ["CtrlC"]
-
 log = _log.get_logger()
 
 BUSY_TIMEOUT = 1.0

@@ -11,8 +11,6 @@ import asyncio
 from types import CodeType
 from typing import Any
 
-__all__ = ["awaited_future", "codes", "maybe_signal_aio_task", "set_on_future"]
-
 _TIDY_AFTER_ANY_ERROR = {
     "asyncio.tasks": {"sleep"},
     "asyncio.locks": {"Event.wait", "Condition.wait"},

@@ -13,8 +13,6 @@ from tractor._errors import one_line
 from tractor.to_asyncio._host import current_host
 from tractor.trionics._groups import is_multi_cancelled
 
-__all__ = ["run_trio_task_in_future"]
-
 
 class _TrioTaskFuture(asyncio.Future[Any]):
     """Done only after its trio task is; a cancel is passed on to that."""

@@ -20,8 +20,6 @@ from tractor.runtime._state import asyncio_host, current_actor
 from tractor.to_asyncio._ctrl_c import CtrlC
 from tractor.to_asyncio._leftovers import end_loop
 
-__all__ = ["GuestRun", "current_host", "run_as_asyncio_guest", "run_infected"]
-
 log = _log.get_logger()
 
 T = TypeVar("T")

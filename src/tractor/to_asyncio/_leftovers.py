@@ -10,8 +10,6 @@ from typing import Any
 
 from tractor import log as _log
 
-__all__ = ["CANCEL_DEADLINE", "end_loop"]
-
 log = _log.get_logger()
 
 CANCEL_DEADLINE = 1.6

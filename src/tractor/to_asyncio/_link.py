@@ -41,8 +41,6 @@ from tractor.to_asyncio._queue import AsyncioQueue
 from tractor.trionics._groups import is_multi_cancelled
 from tractor.trionics._ki import ki_protected
 
-__all__ = ["CHANNEL_SIZE", "Link"]
-
 log = _log.get_logger()
 
 CHANNEL_SIZE = 256

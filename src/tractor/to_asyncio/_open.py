@@ -17,8 +17,6 @@ from tractor.to_asyncio._host import current_host
 from tractor.to_asyncio._link import CHANNEL_SIZE, Link, name_of
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
 
-__all__ = ["open_channel_from", "run_task"]
-
 _RESERVED = ("chan", "to_trio", "from_trio")
 
 RUN_TASK_SIZE = 1024

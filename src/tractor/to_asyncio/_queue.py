@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["AsyncioQueue"]
-
 
 class AsyncioQueue(asyncio.Queue[Any]):
     """What a linked asyncio task reads from its trio side; also what a target gets as ``from_trio``.

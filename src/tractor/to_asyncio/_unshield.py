@@ -6,8 +6,6 @@ from typing import Any
 
 import trio
 
-__all__ = ["break_shields"]
-
 
 def break_shields(main_scope: trio.CancelScope) -> None:
     """Cancel ``main_scope`` and take away every shield of the calling trio run; to be called in trio."""

@@ -8,8 +8,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from tractor.address._types import Address
 from tractor.msg.types import MsgType
 
-__all__ = ["ByteIO", "MsgTransport"]
-
 
 class ByteIO(Protocol):
     """A non-blocking, bidirectional byte pipe."""

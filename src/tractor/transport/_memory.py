@@ -10,8 +10,6 @@ from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.address._types import TCPAddress
 from tractor.transport._stream import MsgpackTransport
 
-__all__ = ["MemoryIO", "MemoryTransport", "memory_pair"]
-
 CAPACITY = 262_144
 """Bytes that one direction holds before writes would block."""
 

@@ -19,8 +19,6 @@ from tractor.msg._bounded import COUNTED_ABOVE, refuse_crowded
 from tractor.msg.types import MsgType, Return, Start, Started, Yield
 from tractor.transport._contract import ByteIO
 
-__all__ = ["HIGH_WATER", "NO_COPY_ABOVE", "FrameSender"]
-
 HIGH_WATER = 262_144
 """Bytes waiting to leave above which senders wait."""
 

@@ -15,16 +15,6 @@ from tractor.msg._bounded import bounds
 from tractor.transport._authkey import load_authkey
 from tractor.transport.tls._config import TLSConfig, TLSContexts
 
-__all__ = [
-    "WireSettings",
-    "lifetime",
-    "reset_wire_settings",
-    "set_lifetime",
-    "set_limits",
-    "set_wire_settings",
-    "wire_settings",
-]
-
 
 class WireSettings:
     """Settings of all connections.

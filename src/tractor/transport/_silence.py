@@ -19,8 +19,6 @@ import sys
 
 import trio
 
-__all__ = ["SILENCE", "is_silent", "limit_probe_pause", "watch_silence"]
-
 SILENCE = 20.0
 """Seconds without any acknowledgement, though one is due, after which the peer's host counts as lost."""
 

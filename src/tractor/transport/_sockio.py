@@ -10,8 +10,6 @@ import trio
 
 from tractor.process._at_fork import close_in_child
 
-__all__ = ["SocketIO", "connect_socket"]
-
 RETRY_PAUSE = 0.01
 """Seconds until the next try to connect to a Unix socket whose queue of connections is full."""
 

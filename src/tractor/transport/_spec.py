@@ -11,8 +11,6 @@ import msgspec
 from tractor.address._types import Address
 from tractor.transport._stream import MsgpackTransport
 
-__all__ = ["Listener", "TransportSpec", "WrapSocket"]
-
 
 def _nothing() -> None:
     """The clean-up of a listener that leaves nothing behind."""

@@ -28,8 +28,6 @@ from tractor.transport._sending import HIGH_WATER as HIGH_WATER
 from tractor.transport._sending import NO_COPY_ABOVE as NO_COPY_ABOVE
 from tractor.transport._sending import FrameSender
 
-__all__ = ["HIGH_WATER", "NO_COPY_ABOVE", "ByteIO", "MsgTransport", "MsgpackTransport"]
-
 CHUNK = 262_144
 """Bytes taken from the pipe at a time while more is waiting there."""
 

@@ -17,17 +17,6 @@ from tractor.transport._silence import limit_probe_pause, watch_silence
 from tractor.transport._sockio import SocketIO, connect_socket
 from tractor.transport._stream import MsgpackTransport
 
-__all__ = [
-    "MsgpackTCPStream",
-    "bind_tcp",
-    "connect_tcp",
-    "open_tcp",
-    "tcp_addr",
-    "tcp_addresses",
-    "tcp_from_socket",
-    "tune_tcp",
-]
-
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted; it may keep fewer.  Who comes when it is full tries again
 after a second."""

@@ -27,15 +27,6 @@ from tractor.transport._spec import Listener, TransportSpec
 from tractor.transport._stream import MsgpackTransport
 from tractor.transport._uds_leftovers import answers, note_bound
 
-__all__ = [
-    "UDS",
-    "MsgpackUDSStream",
-    "bind_uds",
-    "connect_uds",
-    "peer_credentials",
-    "uds_from_socket",
-]
-
 BACKLOG = 128
 
 LOCK_TRIES = 200

@@ -22,16 +22,6 @@ from tractor.process._stat import pid_alive, process_start_time
 if sys.platform != "win32":
     import fcntl
 
-__all__ = [
-    "SOCKET_NAME",
-    "find_orphaned_uds",
-    "note_bound",
-    "own_file_mark",
-    "reap_uds",
-    "remove_if_dead",
-    "sweep",
-]
-
 RECORDS = "sockets"
 """The part of the runtime directory with a record of each socket file whose name does not tell its process."""
 

@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from opcode import opmap
 from types import CodeType, FrameType, TracebackType
 
-__all__ = ["was_caught"]
-
 
 def _op(name: str) -> int:
     return opmap.get(name, -1)

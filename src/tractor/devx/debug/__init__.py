@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tractor.devx.debug._public import get_debug_req as get_debug_req
     from tractor.devx.debug._public import get_lock as get_lock
     from tractor.devx.debug.lock._sigint import sigint_shield as sigint_shield
-    from tractor.devx.debug.lock._status import BoxedMaybeException as BoxedMaybeException
     from tractor.devx.debug.lock._status import LockRelease as LockRelease
     from tractor.devx.debug.lock._status import LockStatistics as LockStatistics
     from tractor.devx.debug.lock._status import LockStatus as LockStatus
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from tractor.devx.debug.repl._repl import TractorConfig as TractorConfig
     from tractor.devx.debug.repl._sync import _sync_pause_from_builtin as _sync_pause_from_builtin
     from tractor.devx.debug.repl._sync import pause_from_sync as pause_from_sync
+    from tractor.trionics._masking import BoxedMaybeException as BoxedMaybeException
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -67,9 +67,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "open_post_mortem",
         ),
         "tractor.devx.debug.repl._repl": ("PdbREPL", "TractorConfig"),
+        "tractor.trionics._masking": ("BoxedMaybeException",),
         "tractor.devx.debug.lock._sigint": ("sigint_shield",),
         "tractor.devx.debug.lock._status": (
-            "BoxedMaybeException",
             "LockRelease",
             "LockStatistics",
             "LockStatus",

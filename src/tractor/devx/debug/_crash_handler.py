@@ -13,14 +13,14 @@ from tractor import log as _log
 from tractor._errors import DebugRequestError
 from tractor.devx._frames import is_runtime_fault
 from tractor.devx.debug.lock._holder import current_ident, describe
-from tractor.devx.debug.lock._session import Holder, Lease, ReplFixture, enter_fixture, say_crashed
+from tractor.devx.debug.lock._lease import Lease
+from tractor.devx.debug.lock._session import ReplFixture, enter_fixture, say_crashed
+from tractor.devx.debug.lock._status import Holder
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._greenback import sync_pauses
 from tractor.devx.debug.repl._taking import current_holder, take_terminal
 from tractor.runtime._state import debug_mode, process_actor
 from tractor.trionics._masking import BoxedMaybeException
-
-__all__ = ["maybe_open_crash_handler", "open_crash_handler"]
 
 log = _log.get_logger()
 

@@ -14,25 +14,16 @@ import trio
 from tractor import log as _log
 from tractor.devx.debug.lock._debugger import Debugger, debugger_of
 from tractor.devx.debug.lock._session import (
-    Holder,
     ReplFixture,
     acquire,
     enter_fixture,
     holds_repl,
     say_paused,
 )
-from tractor.devx.debug.lock._status import _repl_fail_msg
+from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.msg.types import Uid
 from tractor.runtime._state import debug_mode, process_actor
-
-__all__ = [
-    "acquire_debug_lock",
-    "breakpoint",
-    "maybe_pause_bp",
-    "maybe_wait_for_debugger",
-    "pause",
-]
 
 log = _log.get_logger()
 

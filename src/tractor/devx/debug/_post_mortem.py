@@ -15,23 +15,21 @@ from tractor import log as _log
 from tractor._errors import ContextCancelled, DebugRequestError, RemoteActorError, TransportClosed
 from tractor.devx.debug.lock._debugger import debugger_of
 from tractor.devx.debug.lock._session import (
-    Holder,
     ReplFixture,
     acquire,
     enter_fixture,
     holds_repl,
     say_crashed,
 )
-from tractor.devx.debug.lock._status import BoxedMaybeException, _repl_fail_msg
+from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._respawn import crashing, respawn_if_wanted
 from tractor.runtime._state import process_actor
 from tractor.trionics._groups import is_multi_cancelled
+from tractor.trionics._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
-
-__all__ = ["arm", "is_crash", "post_mortem"]
 
 log = _log.get_logger()
 

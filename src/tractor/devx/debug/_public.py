@@ -15,8 +15,6 @@ from tractor.runtime._state import process_actor
 if TYPE_CHECKING:
     from tractor.devx.debug.repl._repl import PdbREPL
 
-__all__ = ["DebugStatus", "Lock", "get_debug_req", "get_lock"]
-
 T = TypeVar("T")
 
 

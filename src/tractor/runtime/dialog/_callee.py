@@ -36,8 +36,6 @@ from tractor.trionics._masking import unmasked
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
 
-__all__ = ["ServedCall", "ServedStream", "ServedTask", "ctxc_error", "put_error", "relay_error"]
-
 log = _log.get_logger()
 
 

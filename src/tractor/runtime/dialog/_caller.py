@@ -45,17 +45,6 @@ if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
     from tractor.runtime.dialog._endpoints import Endpoint
 
-__all__ = [
-    "OneWayReceiver",
-    "PendingCall",
-    "call",
-    "canceller_of",
-    "explain_loss",
-    "origin_of",
-    "put_start",
-    "told_once",
-]
-
 log = _log.get_logger()
 
 _BUSY = type_path(ActorBusy)

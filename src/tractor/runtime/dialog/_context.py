@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from tractor.runtime._portal import Portal
     from tractor.runtime.dialog._caller import PendingCall
 
-__all__ = ["Context", "ContextStatistics", "Unresolved"]
-
 log = _log.get_logger()
 
 

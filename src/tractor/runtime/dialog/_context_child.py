@@ -28,8 +28,6 @@ from tractor.trionics._masking import unmasked
 if TYPE_CHECKING:
     from tractor.runtime.dialog._endpoints import Endpoint
 
-__all__ = ["ServedDialog"]
-
 log = _log.get_logger()
 
 _CANCELLED = (Phase.UNWIND_PEER, Phase.UNWIND_SELF, Phase.UNWIND_ACTOR)

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
     from tractor.runtime.dialog._stream import MsgStream
 
-__all__ = ["ContextDialog", "Unresolved"]
-
 log = _log.get_logger()
 
 _BUFFER = (Do.BUFFER,)

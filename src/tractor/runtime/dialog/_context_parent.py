@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from tractor.runtime._portal import Portal
     from tractor.runtime.dialog._targets import Target
 
-__all__ = ["OpenContext"]
-
 REASON_TIMEOUT = 3.0
 """Seconds to wait for the error of a peer that has cancelled others: it takes them down first."""
 

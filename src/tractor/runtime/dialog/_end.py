@@ -15,8 +15,6 @@ from tractor.msg.types import (
     Yield,
 )
 
-__all__ = ["DialogEnd"]
-
 
 class DialogEnd:
     """One end of a dialog, as a channel's reader knows it.

@@ -22,17 +22,6 @@ from tractor.msg._conversion import NOTHING_KNOWN, Conversions, conversions_of, 
 if sys.version_info >= (3, 14):
     import annotationlib
 
-__all__ = [
-    "ContextSpec",
-    "Endpoint",
-    "Kind",
-    "context",
-    "find_endpoint",
-    "kind_of",
-    "static_attribute",
-    "stream",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 CONTEXT_MARK = "__tractor_context__"

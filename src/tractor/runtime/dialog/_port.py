@@ -31,8 +31,6 @@ from tractor.msg._pld_rx import PldRx
 from tractor.msg.types import Credit, Yield
 from tractor.transport._stream import HIGH_WATER, NO_COPY_ABOVE
 
-__all__ = ["Rerouted", "StreamPort"]
-
 log = _log.get_logger()
 
 END_TIMEOUT = 0.5

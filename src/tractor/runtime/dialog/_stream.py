@@ -28,8 +28,6 @@ from tractor.trionics._ki import ki_protected
 if TYPE_CHECKING:
     from tractor.runtime.dialog._context import Context
 
-__all__ = ["MsgStream", "StreamStatistics"]
-
 log = _log.get_logger()
 
 T = TypeVar("T")

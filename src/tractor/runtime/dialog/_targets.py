@@ -28,17 +28,6 @@ from tractor.runtime.dialog._endpoints import (
     static_attribute,
 )
 
-__all__ = [
-    "Parameters",
-    "Target",
-    "Unreachable",
-    "find_place",
-    "parameters_of",
-    "plain_function",
-    "refuse_swallowed",
-    "target_of",
-]
-
 
 class Unreachable(Exception):
     """No peer could find a function by its module and name; the text says why, and the way out."""

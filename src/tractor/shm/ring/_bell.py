@@ -10,8 +10,6 @@ import trio
 
 from tractor.shm.ring._memory import PeerRecord, own_pid_space, start_in_ms
 
-__all__ = ["Bell"]
-
 
 class Bell:
     """An epoll of the eventfd that the peer rings and of what tells of the peer's death.

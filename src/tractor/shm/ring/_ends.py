@@ -16,8 +16,6 @@ from tractor._proto.ring import NEWS, ReadCursor, RingError, WriteCursor, split_
 from tractor.shm.ring._bell import Bell
 from tractor.shm.ring._memory import END_OF, RingMemory, Side, State
 
-__all__ = ["Buffer", "ReadEnd", "WriteEnd"]
-
 Buffer = bytes | bytearray | memoryview
 
 ANNOUNCE = 262_144

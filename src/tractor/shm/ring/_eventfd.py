@@ -8,16 +8,6 @@ from types import TracebackType
 
 import trio
 
-__all__ = [
-    "EventFD",
-    "close_eventfd",
-    "eventfd_id",
-    "open_eventfd",
-    "read_eventfd",
-    "require_linux",
-    "write_eventfd",
-]
-
 MAX_COUNT = 2**64 - 2
 
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import trio
 
-__all__ = ["recv_fds", "send_fds"]
-
 
 async def send_fds(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
     """Send bytes, and descriptors with the first of them; the own ones stay open.

@@ -26,8 +26,6 @@ from tractor.shm.ring._eventfd import eventfd_id
 from tractor.shm.ring._fd_passing import recv_fds, send_fds
 from tractor.shm.ring._memory import HEADER_SIZE, RingMemory
 
-__all__ = ["CAPACITY", "PendingIO", "RingIO", "offer_rings", "take_rings"]
-
 CAPACITY = 1 << 20
 """Bytes of each of a connection's two rings."""
 

@@ -15,8 +15,6 @@ import msgspec
 
 from tractor.process._stat import process_start_time
 
-__all__ = ["END_OF", "HEADER_SIZE", "PeerRecord", "RingMemory", "Side", "State"]
-
 HEADER_SIZE = 4096
 """Bytes before the ring's own: a page, so that these are aligned."""
 

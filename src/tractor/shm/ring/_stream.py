@@ -17,8 +17,6 @@ from tractor.shm.ring._ends import ReadEnd, WriteEnd
 from tractor.shm.ring._eventfd import close_eventfd, eventfd_id, open_eventfd, require_linux
 from tractor.shm.ring._memory import HEADER_SIZE, RingMemory
 
-__all__ = ["DEFAULT_SIZE", "RBToken", "RingBuffReceiver", "RingBuffSender", "open_ringbuf"]
-
 DEFAULT_SIZE = 10_240
 """Bytes of a ring's buffer."""
 

@@ -23,8 +23,6 @@ from tractor.transport._spec import Listener, TransportSpec
 from tractor.transport._stream import MsgpackTransport
 from tractor.transport._uds import UDS, check_peer_uid, peer_credentials
 
-__all__ = ["SHM", "MsgpackShmStream", "ShmAddress", "connect_shm", "shm_from_socket"]
-
 
 class ShmAddress(UDSAddress, frozen=True, eq=False):
     """A socket file at which rings are handed over.

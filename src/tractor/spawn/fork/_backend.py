@@ -23,8 +23,6 @@ from tractor.spawn.fork._fork import fork_in_fresh_thread
 from tractor.spawn.fork._forked import ForkedProc
 from tractor.spawn.fork._reset import close_descriptors, forget_program, reset_process
 
-__all__ = ["BACKEND", "ForkBackend", "ForkProcess"]
-
 log = _log.get_logger()
 
 CHILD_MODULE = "tractor._child"

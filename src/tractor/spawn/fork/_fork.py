@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator
 from tractor.spawn._signal_help import note_forked_off_thread
 from tractor.spawn.fork._reset import reset_process
 
-__all__ = ["fork_from_worker_thread", "fork_in_fresh_thread"]
-
 FORK_TIMEOUT = 10.0
 """Seconds in which the forking thread must have told the child's pid."""
 

@@ -7,8 +7,6 @@ import signal
 
 from tractor.spawn._own_child import OwnChild
 
-__all__ = ["ForkedProc", "wait_child"]
-
 UNKNOWN_STATUS = 255
 """Stands for an exit status that somebody else has taken."""
 

@@ -32,8 +32,6 @@ from tractor.runtime._vars import reset_runtime_vars
 from tractor.spawn.mp._tracker import forget_tracker
 from tractor.transport._settings import reset_wire_settings
 
-__all__ = ["close_descriptors", "forget_program", "reset_process"]
-
 _of_the_parent: list[object] = []
 """What must not be finalized."""
 

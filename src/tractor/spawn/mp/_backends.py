@@ -36,8 +36,6 @@ from tractor.spawn.mp._forkserver import (
 )
 from tractor.spawn.mp._tracker import use_tracker
 
-__all__ = ["FORKSERVER", "SPAWN", "ForkserverBackend", "SpawnBackend"]
-
 CHILD_MODULE = "tractor._child"
 
 

@@ -28,15 +28,6 @@ from tractor.spawn._signal_help import held_off
 from tractor.spawn.fork._forked import UNKNOWN_STATUS
 from tractor.spawn.mp._tracker import tracker_fd
 
-__all__ = [
-    "ForkServerClient",
-    "ForkServerProcess",
-    "fork_server",
-    "note_started",
-    "stop_fork_server",
-    "write_all",
-]
-
 PRELOADED = ["tractor._child", "tractor.spawn.mp._backends"]
 
 NEEDED_FDS = 5

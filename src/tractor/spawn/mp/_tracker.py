@@ -29,8 +29,6 @@ import trio
 from tractor import log as _log
 from tractor.process._stdio import to_hand_down
 
-__all__ = ["forget_tracker", "share_tracker", "tracker_fd", "use_tracker"]
-
 log = _log.get_logger()
 
 MODULE = "multiprocessing.resource_tracker"

@@ -19,8 +19,6 @@ from tractor.spawn._pipes import ChildPipes
 from tractor.spawn._stderr import TAIL_SIZE
 from tractor.spawn.subint._thread import SubintEnd, SubintThread, require_subints
 
-__all__ = ["BACKEND", "SubintBackend", "SubintProcess"]
-
 log = _log.get_logger()
 
 BOOT_TIMEOUT = 3.0

@@ -15,8 +15,6 @@ import threading
 from types import CodeType
 from typing import NoReturn
 
-__all__ = ["hold", "release", "watch_exit_status"]
-
 _FLUSH_FAILED = 120
 """The status with which CPython ends when buffers can't be flushed."""
 

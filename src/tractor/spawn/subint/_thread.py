@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 from tractor import log as _log
 from tractor.spawn.subint import _exit
 
-__all__ = ["SubintEnd", "SubintThread", "require_subints", "run_subint_in_worker_thread"]
-
 log = _log.get_logger()
 
 # The last code of every interpreter: nothing may run in one that is destroyed.

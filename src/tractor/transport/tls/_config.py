@@ -7,8 +7,6 @@ import ssl
 
 import msgspec
 
-__all__ = ["TLSConfig", "TLSContexts"]
-
 
 class TLSConfig(msgspec.Struct, frozen=True):
     """Where the certificates of a tree are; given as ``tls`` to :func:`tractor.open_root_actor`.

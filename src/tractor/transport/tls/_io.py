@@ -18,8 +18,6 @@ import trio
 
 from tractor.transport._contract import ByteIO
 
-__all__ = ["TLSIO"]
-
 FEED = 262_144
 """Bytes of ciphertext taken from the pipe below at a time, at most."""
 

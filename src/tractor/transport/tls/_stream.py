@@ -19,8 +19,6 @@ from tractor.transport._tcp import MsgpackTCPStream, open_tcp, tcp_addresses, tu
 from tractor.transport.tls._io import TLSIO
 from tractor.transport.tls._words import why_tls_failed
 
-__all__ = ["MsgpackTLSStream", "connect_tls", "tls_from_socket"]
-
 
 class MsgpackTLSStream(MsgpackTCPStream):
     """msgpack over TLS over TCP; its addresses and its key are those of TCP.

@@ -7,8 +7,6 @@ import ssl
 from tractor._proto.auth import MAGIC
 from tractor.transport.tls._io import RECORDS
 
-__all__ = ["is_tls_mismatch", "why_tls_failed"]
-
 _NO_ISSUER = (18, 19, 20, 21)
 """OpenSSL's codes for a certificate that no trusted authority has issued."""
 

@@ -19,7 +19,9 @@ from tractor._errors import DebugRequestError, TransportClosed
 from tractor.devx._stack_dump import arm, disarm, interrupt_main_thread, is_armed
 from tractor.devx.debug._public import DebugStatus
 from tractor.devx.debug.attach._wire import Wire
-from tractor.devx.debug.lock._session import Holder, Lease, acquire
+from tractor.devx.debug.lock._lease import Lease
+from tractor.devx.debug.lock._session import acquire
+from tractor.devx.debug.lock._status import Holder
 from tractor.ipc._debug_sock import debug_addr
 from tractor.process._at_fork import close_in_child
 from tractor.runtime._late import load_late
@@ -28,8 +30,6 @@ from tractor.trionics._groups import collapse_eg
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
-
-__all__ = ["AttachServer", "serve_attach"]
 
 log = _log.get_logger()
 

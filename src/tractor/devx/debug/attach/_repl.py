@@ -20,9 +20,6 @@ from tractor.devx.debug.attach._wire import Wire
 from tractor.devx.debug.lock._holder import current_ident
 from tractor.devx.debug.repl._repl import BELOW_TASKS, PdbREPL
 
-__all__ = ["AttachREPL", "make_repl"]
-
-
 MAX_COMPLETIONS = 200
 
 SESSION = "REPL of <somebody"

@@ -9,8 +9,6 @@ import struct
 import threading
 from typing import Any
 
-__all__ = ["Wire"]
-
 MAX_LINE = 2**20
 """Bytes."""
 

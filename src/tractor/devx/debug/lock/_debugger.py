@@ -24,8 +24,6 @@ from tractor.runtime.dialog._callee import put_return
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
 
-__all__ = ["Debugger", "debugger_of", "serve_held", "serve_lock"]
-
 log = _log.get_logger()
 
 

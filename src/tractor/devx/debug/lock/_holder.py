@@ -7,8 +7,6 @@ import threading
 
 import trio
 
-__all__ = ["asyncio_task", "current_ident", "describe", "thread_text"]
-
 
 def current_ident() -> object:
     """What runs right now in this thread: the trio task, else the asyncio task, else the thread."""

@@ -32,8 +32,6 @@ from tractor.runtime.dialog._end import DialogEnd
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
 
-__all__ = ["HELD_REQUEST", "LOCK_REQUEST", "Ask", "HeldRelay", "LocalAsk", "ServedAsk", "UpRequest"]
-
 log = _log.get_logger()
 
 LOCK_REQUEST = "_debug_lock"

@@ -20,8 +20,6 @@ from tractor.runtime._vars import runtime_vars
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
 
-__all__ = ["Road"]
-
 log = _log.get_logger()
 
 HOLDS_KEPT = 32

@@ -16,20 +16,10 @@ from tractor._errors import DebugStateError
 from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug.lock._debugger import Debugger, debugger_of
 from tractor.devx.debug.lock._lease import Lease
-from tractor.devx.debug.lock._status import BoxedMaybeException, Holder, _crash_msg, _pause_msg
+from tractor.devx.debug.lock._status import Holder, _crash_msg, _pause_msg
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
-
-__all__ = [
-    "Holder",
-    "Lease",
-    "acquire",
-    "enter_fixture",
-    "format_error",
-    "holds_repl",
-    "say_crashed",
-    "say_paused",
-]
+from tractor.trionics._masking import BoxedMaybeException
 
 log = _log.get_logger()
 

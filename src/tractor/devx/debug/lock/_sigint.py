@@ -9,8 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from tractor.runtime._state import process_actor
 
-__all__ = ["SigintShield", "TakesCtrlC", "sigint_shield"]
-
 
 @runtime_checkable
 class TakesCtrlC(Protocol):

@@ -8,16 +8,6 @@ from dataclasses import dataclass
 import msgspec
 
 from tractor.msg.types import Uid
-from tractor.trionics._masking import BoxedMaybeException
-
-__all__ = [
-    "BoxedMaybeException",
-    "Holder",
-    "LockRelease",
-    "LockStatistics",
-    "LockStatus",
-    "decode_status",
-]
 
 _pause_msg = "Opening a pdb REPL in paused actor"
 _crash_msg = "Opening a pdb REPL in crashed actor"

@@ -14,8 +14,6 @@ try:
 except ImportError:  # Windows
     termios = None  # type: ignore[assignment]
 
-__all__ = ["TerminalState", "has_terminal"]
-
 
 @dataclass(frozen=True)
 class TerminalState:

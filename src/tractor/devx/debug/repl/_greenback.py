@@ -17,14 +17,6 @@ from tractor.process._breakpoint import greenback_is_there
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
 
-__all__ = [
-    "SyncPauses",
-    "maybe_init_greenback",
-    "portal_is_there",
-    "stop_greenback",
-    "sync_pauses",
-]
-
 
 class SyncPauses(trio.abc.Instrument):
     """Gives a portal to each task that the actor starts from now on, but to those that carry its channels.

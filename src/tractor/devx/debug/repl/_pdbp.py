@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["pdb_has_pdbp", "pdbp"]
-
 _MISSING = object()
 
 

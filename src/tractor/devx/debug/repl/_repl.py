@@ -19,8 +19,6 @@ from tractor.devx.debug.lock._holder import current_ident
 from tractor.devx.debug.repl._pdbp import pdb_has_pdbp, pdbp
 from tractor.runtime._late import load_late
 
-__all__ = ["PdbREPL", "TractorConfig"]
-
 log = _log.get_logger()
 
 SUSPENDS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR

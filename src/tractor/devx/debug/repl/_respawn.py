@@ -17,8 +17,6 @@ from tractor.runtime._state import process_actor
 from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._caller import boxed, request
 
-__all__ = ["crashing", "respawn_command", "respawn_if_wanted", "serve_respawn"]
-
 log = _log.get_logger()
 
 _crashes: dict[trio.lowlevel.Task, BaseException] = {}

@@ -9,15 +9,9 @@ from typing import Any
 
 from tractor import log as _log
 from tractor.devx.debug.lock._holder import current_ident, describe
-from tractor.devx.debug.lock._session import (
-    Holder,
-    Lease,
-    ReplFixture,
-    enter_fixture,
-    holds_repl,
-    say_paused,
-)
-from tractor.devx.debug.lock._status import _repl_fail_msg
+from tractor.devx.debug.lock._lease import Lease
+from tractor.devx.debug.lock._session import ReplFixture, enter_fixture, holds_repl, say_paused
+from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._greenback import sync_pauses
 from tractor.devx.debug.repl._taking import current_holder, take_terminal

@@ -14,8 +14,9 @@ import trio
 from tractor import log as _log
 from tractor._errors import DebugRequestError, NoRuntime
 from tractor.devx.debug.lock._holder import asyncio_task, current_ident, describe
-from tractor.devx.debug.lock._session import Holder, Lease, acquire, say_paused
-from tractor.devx.debug.lock._status import _repl_fail_msg
+from tractor.devx.debug.lock._lease import Lease
+from tractor.devx.debug.lock._session import acquire, say_paused
+from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl._greenback import SyncPauses, portal_is_there, sync_pauses
 from tractor.runtime._state import process_actor
 
