@@ -43,6 +43,7 @@ LAYERS: dict[str, int] = {
     "discovery": 9,
     "_root": 10,
     "_child": 10,
+    "_tools": 10,
     "_clustering": 10,
     "pool": 11,
     "reaping": 11,
@@ -59,6 +60,9 @@ LAYERS: dict[str, int] = {
     "__main__": 11,
     "__init__": 11,
 }
+
+PLUGS_IN = "tractor._tools"
+"""The one module that imports from above, and late: what it loads, only some programs use."""
 
 MAY_BE_IMPORTED_LATE = {
     # Optional, or too slow for `import tractor` and the start of every actor.
@@ -86,6 +90,8 @@ MAY_BE_IMPORTED_LATE = {
     "typer",
     "uvloop",
     "tractor.devx.debug.repl._repl",  # pdbp
+    "tractor.devx.debug.attach._repl",  # pdbp
+    "tractor.shm._segment",  # multiprocessing.shared_memory
 }
 
 NOT_IN_PROTO = {"asyncio", "datetime", "select", "socket", "ssl", "subprocess", "time", "trio"}
@@ -215,7 +221,8 @@ def upward(modules: Iterable[Module]) -> Iterator[str]:
         own = layer_of(module.name)
         for edge in module.edges:
             other = layer_of(edge.target) if is_ours(edge.target) else None
-            if own is not None and other is not None and other > own:
+            plugged_in = module.name == PLUGS_IN and (edge.late or edge.type_only)
+            if own is not None and other is not None and other > own and not plugged_in:
                 yield (
                     f"{module.name}:{edge.line}: layer {own} imports {edge.target} of layer {other}"
                 )
@@ -224,7 +231,8 @@ def upward(modules: Iterable[Module]) -> Iterator[str]:
 def late(modules: Iterable[Module]) -> Iterator[str]:
     for module in modules:
         for edge in module.edges:
-            if edge.late and edge.target not in MAY_BE_IMPORTED_LATE:
+            allowed = edge.target in MAY_BE_IMPORTED_LATE or module.name == PLUGS_IN
+            if edge.late and not allowed:
                 yield f"{module.name}:{edge.line}: imports {edge.target} inside a function"
 
 

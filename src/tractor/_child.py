@@ -18,6 +18,7 @@ from typing import NoReturn, TypeAlias
 import msgspec
 import trio
 
+from tractor import _tools
 from tractor import log as _log
 from tractor._errors import InternalError, TransportClosed
 from tractor._proto.limits import Limits
@@ -37,7 +38,6 @@ from tractor.process._stdio import take_numbers
 from tractor.process._title import actor_title, set_actor_proctitle
 from tractor.runtime._actor import Actor
 from tractor.runtime._group_signals import ancestor_got, note_signals
-from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import asyncio_host
 from tractor.runtime._vars import runtime_vars, set_runtime_vars
@@ -160,7 +160,7 @@ def run_child(args: ChildArgs) -> int:
     main = partial(_child_main, args, record, early)
     try:
         if args.infect_asyncio:
-            status: int = load_late("run_infected")(main)
+            status: int = _tools.run_infected(main)
             return status
         return trio.run(main, strict_exception_groups=True)
     except BaseException as exc:
@@ -199,11 +199,12 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         loglevel=args.loglevel,
         reg_addrs=[_pair(a) for a in spec.reg_addrs],
     )
+    actor.add_requests(_tools.TOOL_REQUESTS)
     actor.start_method = selected_start_method()
     actor.parent_chan = chan
     _arm_stack_dumps(actor)
     if runtime_vars()._debug_mode:
-        load_late("arm_debugger")(actor)
+        _tools.arm_debugger(actor)
     if args.own_process:
         actor.lifetime_stack.enter_context(own_breakpoint(_sync_pause()))
         no_actor = undone_in_child(partial(select_start_method_later, "trio"))
@@ -232,7 +233,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
             actor.io_nursery.start_soon(_watch_lifeline, actor, args.boot_fd)
         try:
             if runtime_vars().use_greenback:
-                await load_late("init_greenback")()
+                await _tools.init_greenback()
             await _configure(actor, args, spec, registration)
         except Exception as exc:
             chan.transport.put(pack_error(exc, cid=0, src_uid=aid.uid))
@@ -240,10 +241,10 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         else:
             restore_stderr(record)
             if runtime_vars()._debug_mode:
-                load_late("serve_attach")(actor)
+                _tools.serve_attach(actor)
             actor.note_to_parent("_ready", accept_addrs=actor.accept_addrs)
             # Nobody waits for this any more, so it costs no start.
-            load_late("fix_trio")(log=log.runtime)
+            _tools.fix_trio(log.runtime)
             await trio.sleep_forever()
     if lifeline is not None:
         lifeline.stop()
@@ -261,7 +262,7 @@ def _arm_stack_dumps(actor: Actor) -> None:
     """Have SIGUSR1 dump the task tree, where the parent's settings or the environment say so."""
     asked = runtime_vars().use_stackscope or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
     if asked or runtime_vars()._debug_mode:
-        load_late("arm_actor")(actor, asked)
+        _tools.arm_stack_dumps(actor, asked)
 
 
 Connect: TypeAlias = Callable[[], Awaitable[tuple[Channel, SpawnSpec]]]

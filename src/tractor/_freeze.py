@@ -13,25 +13,7 @@ from tractor.process._frozen import is_frozen, note_support
 
 if TYPE_CHECKING:
     # What is loaded by name.  Tools that freeze a program look for imports in its code, and find them here.
-    import tractor._testing
-    import tractor.devx._stack_dump
-    import tractor.devx._tree_picture
-    import tractor.devx.debug._post_mortem
-    import tractor.devx.debug.attach._listener
-    import tractor.devx.debug.attach._repl
-    import tractor.devx.debug.lock._debugger
-    import tractor.devx.debug.repl._greenback
-    import tractor.devx.debug.repl._respawn
-    import tractor.process._sentinel_main
-    import tractor.runtime._group_signals
-    import tractor.shm._segment
-    import tractor.shm.ring._transport
-    import tractor.spawn._exec
-    import tractor.spawn.fork._backend
-    import tractor.spawn.mp._backends
-    import tractor.spawn.subint._backend
-    import tractor.to_asyncio._host
-    import tractor.trionics.patches._table  # noqa: F401
+    pass
 
 _SENTINEL = "tractor.process._sentinel_main"
 _HELPER = re.compile(

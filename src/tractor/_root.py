@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import msgspec
 import trio
 
+from tractor import _tools
 from tractor import log as _log
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
@@ -39,7 +40,6 @@ from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_brea
 from tractor.process._stdio import numbers_taken
 from tractor.runtime._actor import Actor
 from tractor.runtime._group_signals import note_signals
-from tractor.runtime._late import load_late
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import (
     asyncio_host,
@@ -348,6 +348,7 @@ async def open_root_actor(
         actor = cls(
             aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known
         )
+        actor.add_requests(_tools.TOOL_REQUESTS)
         actor.start_method = method
         undo.callback(reset_runtime_vars)
         own = [from_this_host(e.addr).unwrap() for e in endpoints]
@@ -367,9 +368,9 @@ async def open_root_actor(
         )
         dumps_asked = enable_stack_on_sig or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
         if dumps_asked or debug_mode:
-            load_late("arm_actor")(actor, dumps_asked)
+            _tools.arm_stack_dumps(actor, dumps_asked)
         if debug_mode:
-            load_late("arm_debugger")(actor, debug_filter)
+            _tools.arm_debugger(actor, debug_filter)
         registration = Registration(actor)
         undo.enter_context(_signals_cancel(actor))
         async with open_runtime(actor, registration.stop):
@@ -379,10 +380,10 @@ async def open_root_actor(
             actor.ipc_server.serve_endpoints(endpoints)
             await registration.start()
             if debug_mode:
-                load_late("serve_attach")(actor)
+                _tools.serve_attach(actor)
             if sync_pauses:
-                undo.callback(load_late("stop_greenback"))
-                await load_late("init_greenback")()
+                undo.callback(_tools.stop_greenback)
+                await _tools.init_greenback()
             try:
                 yield actor
             except BaseException as exc:

@@ -17,11 +17,11 @@ import pytest
 import trio
 
 import tractor
+from tractor._tools import TOOL_REQUESTS
 from tractor._util import _task_tree
 from tractor._util._task_tree import dump_file
 from tractor.devx import _stack_dump
 from tractor.devx._stack_dump import disarm, enable_stack_on_sig, expects_signal
-from tractor.runtime._late import LATE_REQUESTS
 from tractor.runtime._vars import reset_runtime_vars
 from tractor.testing import get_rando_addr
 
@@ -337,4 +337,4 @@ class TestTree:
 
 
 def test_the_request_is_one_of_the_fixed_list() -> None:
-    assert "_dump_stacks" in LATE_REQUESTS
+    assert "_dump_stacks" in TOOL_REQUESTS

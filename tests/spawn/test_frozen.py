@@ -16,7 +16,6 @@ import pytest
 import tractor
 from tractor import _freeze
 from tractor.process import _frozen
-from tractor.runtime._late import LATE, LATE_REQUESTS
 from tractor.spawn import _contract
 from tractor.transport import _table
 
@@ -118,6 +117,6 @@ def test_what_is_loaded_by_name_is_found_by_tools_that_freeze() -> None:
     """They look for import statements."""
     text = Path(_freeze.__file__).read_text()
     known = [module for module, _ in _contract._BUILT_IN.values()]
-    known += [*LATE.values(), *LATE_REQUESTS.values(), *_table.LATE.values()]
+    known += _table.LATE.values()
     for path in [*known, _freeze._SENTINEL]:
         assert re.search(rf"^    import {path.partition(':')[0]}\b", text, re.MULTILINE)

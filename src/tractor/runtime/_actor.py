@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -31,12 +31,11 @@ from tractor.msg.types import (
 )
 from tractor.process._at_fork import go_on
 from tractor.process._stat import ProcessId
-from tractor.runtime._group_signals import SignalLog
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._intake import Intake
-from tractor.runtime._late import LATE_REQUESTS, load_late
 from tractor.runtime._portal import Portal
 from tractor.runtime._reader import protocol_error, read_channel
+from tractor.runtime._signal_log import SignalLog
 from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._callee import (
     ServedCall,
@@ -81,6 +80,9 @@ SLICE = 200
 """Tasks that are cancelled in one turn of the loop, where there are many."""
 
 Served = ServedTask | ServedDialog
+
+ServeRequest: TypeAlias = "Callable[[Actor, Channel, int, dict[str, Any]], None]"
+"""Carries out a request in the namespace ``self``: of the actor, the channel, the dialog and the arguments."""
 
 
 class ChildRecord(PeerProcess, Protocol):
@@ -528,11 +530,8 @@ class Actor:
 
     def _on_runtime_request(self, chan: Channel, msg: Request) -> None:
         intake = self._intakes[chan]
-        handler = self._requests.get(msg.func)
         if not self._may_ask(chan, msg.func):
-            there = [
-                name for name in (*self._requests, *LATE_REQUESTS) if self._may_ask(chan, name)
-            ]
+            there = [name for name in self._requests if self._may_ask(chan, name)]
             exc = AttributeError(
                 f"{msg.func!r} is no request that {self.aid.reprol()} serves in the namespace 'self'; "
                 f"there are {sorted(there)}"
@@ -546,10 +545,7 @@ class Actor:
             intake.refuse(msg.cid, error, self.aid.uid)
             return
         try:
-            if handler is None:
-                load_late(msg.func)(self, chan, msg.cid, kwargs)
-            else:
-                handler(chan, msg.cid, kwargs)
+            self._requests[msg.func](chan, msg.cid, kwargs)
         except TransportClosed:
             raise
         except Exception as exc:
@@ -557,11 +553,18 @@ class Actor:
 
     def _may_ask(self, chan: Channel, name: str) -> bool:
         """Whether there is such a request, and it is this peer's to make."""
+        if name not in self._requests:
+            return False
         if name in CHILD_REQUESTS:
             return self.child_at(chan) is not None
         if name in PARENT_REQUESTS:
             return chan is self.parent_chan
-        return name in self._requests or name in LATE_REQUESTS
+        return True
+
+    def add_requests(self, requests: Mapping[str, ServeRequest]) -> None:
+        """Serve further requests in the namespace ``self``, each by a function that never waits."""
+        for name, serve in requests.items():
+            self._requests[name] = partial(serve, self)
 
     def add_async_request(self, name: str, fn: Callable[..., Any]) -> None:
         """Serve ``self:name`` by an async function, in a task of its own; for registrars."""

@@ -13,57 +13,24 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
 from tractor._errors import TransportClosed
+from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
 from tractor.process._at_fork import close_in_child
+from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._caller import request
-
-if TYPE_CHECKING:
-    from tractor.ipc._chan import Channel
-    from tractor.runtime._actor import Actor
-
-SAME_WITHIN = 1.0
-"""Seconds between two arrivals of one signal to a group: they are sent one after the other."""
 
 PATIENCE = 0.25
 """Seconds that a root waits for a signal of its own which a subactor has got already."""
 
 WORD_TIMEOUT = 1.0
 """Seconds that a subactor waits for its parent's word; one whose parent is stuck acts alone."""
-
-
-class SignalLog:
-    """When this process has got which signal.
-
-    Attributes:
-        watching: whether it is told of every signal.
-    """
-
-    def __init__(self) -> None:
-        self.watching = False
-        self._last: dict[int, float] = {}
-        self._changed = trio.lowlevel.ParkingLot()
-
-    def note(self, number: int, at: float) -> None:
-        """Signal ``number`` has come, at a time of the monotonic clock."""
-        self._last[number] = at
-        self._changed.unpark_all()
-
-    def got(self, number: int, at: float) -> bool:
-        """Whether that signal has come here, too, about then."""
-        last = self._last.get(number)
-        return last is not None and abs(last - at) <= SAME_WITHIN
-
-    async def wait_for(self, number: int, at: float) -> None:
-        """Wait until :meth:`got` is true."""
-        while not self.got(number, at):
-            await self._changed.park()
 
 
 async def note_signals(

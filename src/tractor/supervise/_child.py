@@ -24,7 +24,6 @@ from tractor.process._file_mark import FileMark, file_mark
 from tractor.process._sentinel import forget, guard, guard_files, stand_down
 from tractor.process._stat import ProcessId, is_below, kill_process, process_start_time
 from tractor.process._wait_pids import pid_alive, wait_pids_gone
-from tractor.runtime._late import load_late
 from tractor.runtime.dialog._caller import PendingCall, request
 from tractor.spawn._contract import ChildProcess, SpawnRequest
 from tractor.transport._addresses import wrap_address
@@ -619,7 +618,9 @@ def _remove_segments(pids: Iterable[int]) -> None:
     for pid in pids:
         # A sub-interpreter's is this very process.
         if pid != os.getpid() and has_shm_records(pid):
-            load_late("remove_segments_of")(pid)
+            from tractor.shm._segment import remove_segments_of
+
+            remove_segments_of(pid)
 
 
 async def _remove_sockets(pids: Iterable[int]) -> None:

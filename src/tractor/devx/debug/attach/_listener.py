@@ -24,11 +24,11 @@ from tractor.devx.debug.lock._session import acquire
 from tractor.devx.debug.lock._status import Holder
 from tractor.ipc._debug_sock import debug_addr
 from tractor.process._at_fork import close_in_child
-from tractor.runtime._late import load_late
 from tractor.transport._uds import bind_uds, check_peer_uid, peer_credentials
 from tractor.trionics._groups import collapse_eg
 
 if TYPE_CHECKING:
+    from tractor.devx.debug.attach._repl import AttachREPL
     from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
@@ -228,7 +228,7 @@ class Session:
         if DebugStatus.holder() is not None or not self._claim.acquire(blocking=False):
             return
         self._taken.set()
-        self._repl = load_late("attach_repl")(self.wire, self._color, self._left)
+        self._repl = _make_repl(self.wire, self._color, self._left)
         self._tell(f"attached to {self._name} in {frame.f_code.co_qualname}(); {HINT}\n")
         self._repl.look_here(frame)
 
@@ -283,7 +283,7 @@ class Session:
             lease.release()
             self._soon(self._over.set)
 
-        self._repl = repl = load_late("attach_repl")(self.wire, self._color, left)
+        self._repl = repl = _make_repl(self.wire, self._color, left)
         task = repl.choose(self._wanted, counts)
         lease.repl = repl
         self._tell(f"attached to {self._name}, task {task.name}; {HINT}\n")
@@ -308,3 +308,10 @@ class _Steps(trio.abc.Instrument):
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.steps[task] += 1
+
+
+def _make_repl(wire: Wire, color: bool, on_release: Callable[[], None]) -> AttachREPL:
+    """A REPL for the terminal at the other end; only then pdbp is imported."""
+    from tractor.devx.debug.attach._repl import AttachREPL
+
+    return AttachREPL(wire, color, on_release)

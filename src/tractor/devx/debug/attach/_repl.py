@@ -291,8 +291,3 @@ def find_task(wanted: str) -> trio.lowlevel.Task:
     what = f"{len(found)} tasks are called" if found else "there is no task"
     listed = "\n".join(f"  {number} {task_line(task)}" for number, task in enumerate(tasks, 1))
     raise LookupError(f"{what} {wanted!r}; give a number:\n{listed}")
-
-
-def make_repl(wire: Wire, color: bool, on_release: Callable[[], None]) -> AttachREPL:
-    """A REPL for the peer of ``wire``; in the thread that it will run in."""
-    return AttachREPL(wire, color, on_release)

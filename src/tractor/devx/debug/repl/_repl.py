@@ -17,7 +17,7 @@ from tractor import log as _log
 from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug.lock._holder import current_ident
 from tractor.devx.debug.repl._pdbp import pdb_has_pdbp, pdbp
-from tractor.runtime._late import load_late
+from tractor.devx.debug.repl._respawn import respawn_command
 
 log = _log.get_logger()
 
@@ -187,7 +187,7 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
     def do_respawn(self, arg: str) -> bool:
         """respawn [NAME]: have a fresh process, with the code as it is now, take the place of this crashed actor, or of
         the subactor NAME."""
-        return bool(load_late("respawn_command")(self, arg))
+        return bool(respawn_command(self, arg))
 
     # -- from other threads --
 

@@ -1,0 +1,109 @@
+"""What the boot plugs into an actor, and only some programs use: asyncio, the debugger, pictures of the tree.
+
+Each of these is imported when it is used, so that none costs a start.  This is the only file that imports from layers
+above its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tractor.ipc._chan import Channel
+from tractor.runtime._actor import Actor, ServeRequest
+from tractor.runtime._group_signals import serve_signalled
+
+if TYPE_CHECKING:
+    from tractor.devx.debug._post_mortem import DebugFilter
+
+T = TypeVar("T")
+
+
+def run_infected(trio_main: Callable[[], Awaitable[T]]) -> T:
+    """Run the actor's trio as a guest of an asyncio loop."""
+    from tractor.to_asyncio._host import run_infected
+
+    return run_infected(trio_main)
+
+
+def fix_trio(log: Callable[[str], None]) -> None:
+    """Apply those of the fixes of trio that this trio needs."""
+    from tractor.trionics.patches._table import apply_all
+
+    apply_all(log=log)
+
+
+def arm_stack_dumps(actor: Actor, asked: bool) -> None:
+    """Have a signal dump the actor's task tree."""
+    from tractor.devx._stack_dump import arm_actor
+
+    arm_actor(actor, asked)
+
+
+def arm_debugger(actor: Actor, debug_filter: DebugFilter | None = None) -> None:
+    """Have crashes of the actor open the REPL."""
+    from tractor.devx.debug._post_mortem import arm
+
+    arm(actor, debug_filter)
+
+
+def serve_attach(actor: Actor) -> None:
+    """Listen for people at other terminals."""
+    from tractor.devx.debug.attach._listener import serve_attach
+
+    serve_attach(actor)
+
+
+async def init_greenback() -> None:
+    """Have ``breakpoint()`` work in sync code of the actor's tasks."""
+    from tractor.devx.debug.repl._greenback import maybe_init_greenback
+
+    await maybe_init_greenback()
+
+
+def stop_greenback() -> None:
+    """The end of :func:`init_greenback`."""
+    from tractor.devx.debug.repl._greenback import stop_greenback
+
+    stop_greenback()
+
+
+def _debug_lock(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.devx.debug.lock._debugger import serve_lock
+
+    serve_lock(actor, chan, cid, kwargs)
+
+
+def _debug_held(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.devx.debug.lock._debugger import serve_held
+
+    serve_held(actor, chan, cid, kwargs)
+
+
+def _dump_stacks(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.devx._stack_dump import serve_dump
+
+    serve_dump(actor, chan, cid, kwargs)
+
+
+def _tree(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.devx._tree_picture import serve_tree
+
+    serve_tree(actor, chan, cid, kwargs)
+
+
+def _respawn(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.devx.debug.repl._respawn import serve_respawn
+
+    serve_respawn(actor, chan, cid, kwargs)
+
+
+TOOL_REQUESTS: dict[str, ServeRequest] = {
+    "_signalled": serve_signalled,
+    "_debug_lock": _debug_lock,
+    "_debug_held": _debug_held,
+    "_dump_stacks": _dump_stacks,
+    "_tree": _tree,
+    "_respawn": _respawn,
+}
+"""Requests in the namespace ``self`` that are not the runtime's own."""
