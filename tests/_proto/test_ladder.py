@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.ladder import (
+from tractor._proto.deadlines import (
     ACK_TIMEOUT,
     BOOT_GRACE,
     EXIT_TIMEOUT,
     PROGRESS_TIMEOUT,
     TERM_TIMEOUT,
+)
+from tractor._proto.ladder import (
     Do,
     Escalation,
     Event,

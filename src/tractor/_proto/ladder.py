@@ -25,11 +25,13 @@ import enum
 import math
 from typing import Final, NamedTuple
 
-BOOT_GRACE: Final = 0.5
-ACK_TIMEOUT: Final = 0.5
-EXIT_TIMEOUT: Final = 1.6
-TERM_TIMEOUT: Final = 0.5
-PROGRESS_TIMEOUT: Final = 30.0
+from tractor._proto.deadlines import (
+    ACK_TIMEOUT,
+    BOOT_GRACE,
+    EXIT_TIMEOUT,
+    PROGRESS_TIMEOUT,
+    TERM_TIMEOUT,
+)
 
 
 class Rung(enum.Enum):

@@ -9,6 +9,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
+from tractor._proto.deadlines import UNREGISTER_TIMEOUT
 from tractor.address._policy import from_this_host
 from tractor.address._types import TCPAddress, UnwrappedAddress
 from tractor.discovery._places import end_of
@@ -19,9 +20,6 @@ from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
 log = _log.get_logger()
-
-UNREGISTER_TIMEOUT = 0.5
-"""Seconds that saying goodbye to one registrar may take."""
 
 ATTEMPT_TIMEOUT = 3.0
 """Seconds that one try to register may take.  An actor's start waits for the first one, not for its success."""

@@ -18,6 +18,7 @@ from tractor._errors import (
     RemoteActorError,
     TransportClosed,
 )
+from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor.msg._conversion import decode_result
 from tractor.msg.types import Uid
 from tractor.pool._jobs import Call, Job, State, WorkerDied, closed_error
@@ -34,7 +35,7 @@ from tractor.pool._queue import JobQueue
 from tractor.pool._worker import serve_pool
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
-from tractor.runtime.dialog._caller import CANCEL_TIMEOUT, boxed
+from tractor.runtime.dialog._caller import boxed
 from tractor.runtime.dialog._stream import MsgStream
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 from tractor.trionics._ki import ki_protected

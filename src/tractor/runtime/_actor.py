@@ -14,6 +14,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
+from tractor._proto.deadlines import PEERS_TIMEOUT
 from tractor._proto.flow import STRICT_BUFFER_SIZE
 from tractor.address._policy import require_connectable
 from tractor.address._types import Address, UnwrappedAddress
@@ -55,9 +56,6 @@ from tractor.transport._settings import wire_settings
 
 log = _log.get_logger()
 
-
-PEERS_TIMEOUT = 3.0
-"""Seconds that an ending actor waits for its peers to disconnect."""
 
 CHILD_REQUESTS = frozenset(
     {

@@ -18,6 +18,7 @@ from typing import Any
 import trio
 
 from tractor._errors import TransportClosed
+from tractor._proto.deadlines import SIGNAL_PATIENCE, WORD_TIMEOUT
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
@@ -25,12 +26,6 @@ from tractor.process._at_fork import close_in_child
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._caller import request
-
-PATIENCE = 0.25
-"""Seconds that a root waits for a signal of its own which a subactor has got already."""
-
-WORD_TIMEOUT = 1.0
-"""Seconds that a subactor waits for its parent's word; one whose parent is stuck acts alone."""
 
 
 async def note_signals(
@@ -129,7 +124,7 @@ async def _answer_later(actor: Actor, chan: Channel, cid: int, number: int, at: 
         if actor.signals.watching:
             tn.start_soon(look_here)
             if actor.parent_chan is None:
-                tn.cancel_scope.deadline = trio.current_time() + PATIENCE
+                tn.cancel_scope.deadline = trio.current_time() + SIGNAL_PATIENCE
         if actor.parent_chan is not None:
             found = await ancestor_got(actor, number, at) or found
             tn.cancel_scope.cancel()

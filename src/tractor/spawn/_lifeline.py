@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from tractor._proto.deadlines import LEAVE_AFTER
 from tractor.process._sentinel_main import ProcessWatch
 from tractor.process._stat import ProcessId
 from tractor.spawn._boot import release_all_lifelines
@@ -41,7 +42,7 @@ class Lifeline:
         self,
         fd: int,
         on_lost: Callable[[], None],
-        grace: float = 1.0,
+        grace: float = LEAVE_AFTER,
         *,
         exit_code: int = 1,
         last_words: Callable[[], None] | None = None,

@@ -14,7 +14,14 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed, describe_exit
-from tractor._proto.ladder import ACK_TIMEOUT, Do, Event, Ladder, Progress, Rung
+from tractor._proto.deadlines import (
+    ACK_TIMEOUT,
+    CLOSING_TIME,
+    DELIVERY_TIMEOUT,
+    DESCENDANTS_TIMEOUT,
+    END_TIMEOUT,
+)
+from tractor._proto.ladder import Do, Event, Ladder, Progress, Rung
 from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path
@@ -35,20 +42,8 @@ if TYPE_CHECKING:
 
 log = _log.get_logger()
 
-DELIVERY_TIMEOUT = 0.5
-"""Seconds in which what a dead child had sent is still read and delivered."""
-
-END_TIMEOUT = 0.5
-"""Seconds that the error of a lost dialog waits for the end of the process."""
-
 RETRY = 0.1
 """Seconds until what has failed for want of descriptors is tried again."""
-
-DESCENDANTS_TIMEOUT = 1.6
-"""Seconds in which the descendants of a killed child must be gone: more than a forced exit or a sentinel takes."""
-
-CLOSING_TIME = 0.3
-"""Seconds that the sockets of a process that counts as dead may take to be closed."""
 
 
 class ChildInfo(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from tractor._errors import (
     RuntimeFailure,
     TransportClosed,
 )
+from tractor._proto.deadlines import PROGRESS_INTERVAL
 from tractor._util._caller import Caller
 from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
@@ -640,10 +641,6 @@ class ActorNursery(OneShots):
                 self._begin_teardown(hard_kill)
                 await self._wait_all_gone(shield=True)
                 tn.cancel_scope.cancel()
-
-
-PROGRESS_INTERVAL = 0.5
-"""Seconds between the notes that an actor sends while it works down its subactors."""
 
 
 def _module_files(names: Sequence[str]) -> dict[str, str | None]:

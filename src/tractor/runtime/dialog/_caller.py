@@ -19,6 +19,7 @@ from tractor._errors import (
     TransportClosed,
     Uid,
 )
+from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 log = _log.get_logger()
 
 _BUSY = type_path(ActorBusy)
-
-CANCEL_TIMEOUT = 0.616
-"""Seconds that a cancelled caller waits for the end of the remote task."""
 
 
 class PendingCall(DialogEnd):

@@ -18,13 +18,14 @@ from tractor._errors import (
     TransportClosed,
     one_line,
 )
+from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor._proto.dialog import ContextState, Do, Event, Phase, StreamState
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import MsgCodec
 from tractor.msg._payload import unencodable_error
 from tractor.msg._pld_rx import PldRx
 from tractor.msg.types import Error, Return, Started, Stop, Uid, Yield
-from tractor.runtime.dialog._caller import CANCEL_TIMEOUT, request_cancel
+from tractor.runtime.dialog._caller import request_cancel
 from tractor.runtime.dialog._context_child import ServedDialog
 from tractor.runtime.dialog._context_core import Unresolved
 from tractor.runtime.dialog._endpoints import Endpoint

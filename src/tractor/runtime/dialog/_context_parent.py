@@ -14,12 +14,13 @@ from tractor._errors import (
     StreamOverrun,
     TransportClosed,
 )
+from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor._proto.dialog import ContextState, Do, Event, Phase
 from tractor._util._caller import find_caller
 from tractor._util._which_scope import which_scope
 from tractor.msg.types import Started
 from tractor.runtime._state import ipc_ctx
-from tractor.runtime.dialog._caller import CANCEL_TIMEOUT, canceller_of, explain_loss, put_start
+from tractor.runtime.dialog._caller import canceller_of, explain_loss, put_start
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._generics import FirstT, RecvT, ResultT, SendT
 from tractor.transport._stream import HIGH_WATER

@@ -16,6 +16,7 @@ from typing import Any
 
 import trio
 
+from tractor._proto.deadlines import SENTINEL_GRACE
 from tractor.process._at_fork import on_fork
 from tractor.process._exit_watch import ExitWatch
 from tractor.process._frozen import is_frozen
@@ -35,9 +36,6 @@ NEEDED_FDS = 5
 
 STOP_TIMEOUT = 1.0
 """Seconds that a fork server may take to end by itself."""
-
-LOST_GRACE = 1.3
-"""Seconds after the loss of a fork server until those of its processes that have not ended by themselves are killed."""
 
 STATUS_TIMEOUT = 1.0
 """Seconds in which a fork server must have told how a dead child has ended."""
@@ -181,7 +179,7 @@ class ForkServerProcess:
         if self._server_lost:
             self._on_server_lost()
             # One that is stopped, or whose threads all wait for the GIL, can't act on that.
-            await trio.sleep(LOST_GRACE)
+            await trio.sleep(SENTINEL_GRACE)
             self.send_signal(signal.SIGKILL)
 
     def _read_status(self) -> None:
