@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "trionics.__init__": 11,
     "trionics._cached": 11,
     "process": 1,
+    "process._state": 0,
     "msg": 2,
     "_proto": 2,
     "_exceptions": 2,

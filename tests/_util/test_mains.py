@@ -19,7 +19,7 @@ def mains(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", module)
     monkeypatch.delitem(sys.modules, "__mp_main__", raising=False)
-    monkeypatch.setattr(_mains, "_load", None)
+    monkeypatch.setattr(_mains._load, "value", None)
     return module
 
 

@@ -455,7 +455,7 @@ def test_one_that_does_not_work_is_not_tried_again(
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit(1)")
     monkeypatch.setattr(_sentinel, "PROGRAM", broken)
-    monkeypatch.setattr(_sentinel, "_does_not_work", False)
+    monkeypatch.setattr(_sentinel._does_not_work, "value", False)
     pid = start().pid
     started = _sentinel.guard(pid, process_start_time(pid))
     assert started is not None

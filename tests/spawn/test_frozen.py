@@ -105,7 +105,7 @@ def test_a_fork_needs_no_support(tmp_path: Path) -> None:
 
 
 def test_other_arguments_are_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_frozen, "_supported", False)
+    monkeypatch.setattr(_frozen._supported, "value", False)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     for argv in ([], ["-m"], ["-m", "other", "tractor._child"], ["-c", "pass"], ["tractor._child"]):
         monkeypatch.setattr(sys, "argv", ["program", *argv])

@@ -171,7 +171,7 @@ def test_main_that_is_enabled_but_not_inherited() -> None:
 
 @pytest.fixture
 def _restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_parent_main, "_told", None)
+    monkeypatch.setattr(_parent_main._told, "value", None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", list(sys.argv))
 

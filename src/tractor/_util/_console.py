@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
+from tractor.process._state import ProcessVar
+
 DATE_FORMAT = "%b %d %H:%M:%S"
 LOG_FORMAT = (
     "%(log_color)s%(asctime)s (%(actor_field)s, %(pid_field)s, %(task_field)s) "
@@ -18,7 +20,7 @@ LOG_FORMAT = (
 ID_TAIL = 6
 """Digits of a uuid or of an object's id that are printed."""
 
-_actor_uid: Callable[[], tuple[str, str] | None] | None = None
+_actor_uid: ProcessVar[Callable[[], tuple[str, str] | None] | None] = ProcessVar(lambda: None)
 
 
 def set_context_provider(provider: Callable[[], tuple[str, str] | None] | None) -> None:
@@ -28,13 +30,12 @@ def set_context_provider(provider: Callable[[], tuple[str, str] | None] | None) 
         provider: gives the actor's ``(name, uuid)``, or ``None`` while there is none; it is called
             for each record that is printed, in any thread.  ``None`` takes the provider away.
     """
-    global _actor_uid
-    _actor_uid = provider
+    _actor_uid.value = provider
 
 
 def actor_field() -> str:
     """``name[uuid6]`` of the running actor."""
-    uid = None if _actor_uid is None else _actor_uid()
+    uid = None if _actor_uid.value is None else _actor_uid.value()
     return "no actor context" if uid is None else f"{uid[0]}[{uid[1][:ID_TAIL]}]"
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from tractor.process._state import ProcessVar
+
 # Loads the program's main module, when it is first asked for; in a process that is not where the program began.
-_load: Callable[[], None] | None = None
-_lock = threading.RLock()
+_load: ProcessVar[Callable[[], None] | None] = ProcessVar(lambda: None)
+_lock = ProcessVar(threading.RLock)
 
 
 class _Running:
@@ -28,9 +30,8 @@ def main_modules() -> list[Any]:
     Raises:
         BaseException: what the program's main module raises, where it is loaded only now.
     """
-    global _load
-    with _lock:
-        load, _load = _load, None
+    with _lock.value:
+        load, _load.value = _load.value, None
         if load is not None:
             load()
     names = ("__mp_main__", "__main__")
@@ -45,8 +46,7 @@ def main_modules() -> list[Any]:
 
 def load_main_later(load: Callable[[], None] | None) -> None:
     """Have the program's main module loaded when :func:`main_modules` is first called; ``None``: there is none."""
-    global _load
-    _load = load
+    _load.value = load
 
 
 def running_mains(frame: FrameType | None) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from tractor.process._state import ProcessVar, of_process
+
 
 @dataclass(frozen=True)
 class _Watch:
@@ -24,10 +26,10 @@ class _Watch:
         return self.deadline > time.monotonic() and os.fstat(self.fd).st_size == 0
 
 
-_watches: list[_Watch] = []
+_watches: list[_Watch] = of_process([])
 """Those of the blocks that are open; the watchdog of the interpreter serves one, the first that is due."""
 
-_lock = threading.Lock()
+_lock = ProcessVar(threading.Lock)
 
 GIL_LIMIT = 2.0
 """Seconds after which the GIL counts as held.  Only then are stacks read without it: reading those of threads that run
@@ -85,7 +87,7 @@ def _timer(seconds: float, fd: int, ident: int | None) -> Iterator[None]:
         # Nothing lets go of the GIL before all stacks are read, so they are of one moment.
         if ident is None:
             faulthandler.dump_traceback(file=fd)
-            with _lock:
+            with _lock.value:
                 _rearm()
             return
         stack = "".join(traceback.format_stack(sys._current_frames().get(ident)))
@@ -108,13 +110,13 @@ def _timer(seconds: float, fd: int, ident: int | None) -> Iterator[None]:
 def _watchdog(seconds: float, fd: int) -> Iterator[None]:
     """Have the interpreter's own thread write the stacks of all, unless they have been by then."""
     watch = _Watch(time.monotonic() + seconds, fd)
-    with _lock:
+    with _lock.value:
         _watches.append(watch)
         _rearm()
     try:
         yield
     finally:
-        with _lock:
+        with _lock.value:
             _watches.remove(watch)
             _rearm()
 

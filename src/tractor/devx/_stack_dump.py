@@ -27,6 +27,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._util._task_tree import append_dump, dump_file, format_threads, format_tree_of
 from tractor.ipc._chan import Channel
+from tractor.process._state import ProcessVar, of_process
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
@@ -45,8 +46,8 @@ LOOP_LIMIT = 0.5
 
 SIGUSR1: int | None = getattr(signal, "SIGUSR1", None)
 
-_one_at_a_time = threading.Lock()
-_armed: dict[int, Any] = {}
+_one_at_a_time = ProcessVar(threading.Lock)
+_armed: dict[int, Any] = of_process({})
 """The handlers that were in force before, by signal."""
 
 
@@ -179,7 +180,7 @@ def _token() -> trio.lowlevel.TrioToken | None:
     return None
 
 
-_callbacks: deque[Callable[[FrameType], object]] = deque()
+_callbacks: deque[Callable[[FrameType], object]] = of_process(deque())
 
 
 def interrupt_main_thread(fn: Callable[[FrameType], object]) -> bool:
@@ -211,7 +212,7 @@ def _on_signal(signum: int, frame: FrameType | None) -> None:
         _thread.start_new_thread(dump.make_if_late, ())
 
 
-_due_here: list[_Dump] = []
+_due_here: list[_Dump] = of_process([])
 
 
 def _make_here(dump: _Dump) -> None:
@@ -228,7 +229,7 @@ def _dump_and_relay(
 ) -> None:
     """This process's dump, then those below; a failure of the one does not keep the others from being made."""
     actor = process_actor()
-    with _one_at_a_time:
+    with _one_at_a_time.value:
         try:
             _write(actor, root, note)
         except Exception as exc:

@@ -16,6 +16,7 @@ from tractor.devx.debug._public import Lock
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
+from tractor.process._state import of_process
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._callee import put_return, relay_error
@@ -44,7 +45,7 @@ class _Making:
     turn: trio.Lock = field(default_factory=trio.Lock)
 
 
-_making: WeakKeyDictionary[Actor, _Making] = WeakKeyDictionary()
+_making: WeakKeyDictionary[Actor, _Making] = of_process(WeakKeyDictionary())
 
 
 def _making_in(actor: Actor) -> _Making:

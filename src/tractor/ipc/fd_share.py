@@ -19,6 +19,7 @@ import trio
 
 from tractor._errors import TransportClosed
 from tractor.discovery._lookup import find_actor
+from tractor.process._state import of_process
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._endpoints import context
@@ -87,7 +88,7 @@ class _Held:
         self.token = self.stack.enter_context(_stream.open_ringbuf(name, buf_size))
 
 
-_held: dict[str, _Held] = {}
+_held: dict[str, _Held] = of_process({})
 
 
 @contextmanager

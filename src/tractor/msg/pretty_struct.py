@@ -11,6 +11,8 @@ import msgspec
 from msgspec.inspect import CustomType, type_info
 from msgspec.structs import FieldInfo, fields, force_setattr, replace
 
+from tractor.process._state import of_process
+
 __all__ = ["MISSING", "DiffDump", "Struct", "iter_fields", "pformat"]
 
 _StructT = TypeVar("_StructT", bound="Struct")
@@ -138,7 +140,7 @@ def pformat(struct: msgspec.Struct, field_indent: int = 2, indent: int = 0) -> s
     return pad + text.replace("\n", "\n" + pad)
 
 
-_rendering: set[tuple[int, int]] = set()
+_rendering: set[tuple[int, int]] = of_process(set())
 """The structs that are being rendered, and by which thread: a cycle ends at one of them."""
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from tractor.process._at_fork import on_fork
 from tractor.process._stat import ProcessId, pid_alive, process_start_time
+from tractor.process._state import of_process
 
 MAX_KEPT = 32
 """Processes, the nearest ones; a boot record has room for these.  Those further up are lost by way of these."""
 
-_above: list[ProcessId] = []
+_above: list[ProcessId] = of_process([])
 
 
 def set_ancestry(above: Iterable[ProcessId], server_pid: int | None = None) -> None:
@@ -41,6 +43,5 @@ def lineage() -> list[ProcessId]:
     return [*ancestry(), (pid, process_start_time(pid))][-MAX_KEPT:]
 
 
-if hasattr(os, "register_at_fork"):
-    # What user code forks off is no part of the tree.
-    os.register_at_fork(after_in_child=_above.clear)
+# What user code forks off is no part of the tree.
+on_fork(_above.clear, always=True)

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
+from tractor.process._state import ProcessVar, of_process
+
 
 class Closable(Protocol):
     """A socket, or what else owns a descriptor, and can be referred to weakly."""
@@ -27,26 +29,22 @@ class Closable(Protocol):
         """Close this process's descriptor, and do nothing else."""
 
 
-_closables: weakref.WeakSet[Any] = weakref.WeakSet()
+_closables: weakref.WeakSet[Any] = of_process(weakref.WeakSet())
 _callbacks: list[Callable[[], None]] = []
-_undo: list[Callable[[], None]] = []
-_handlers_before: dict[int, Any] = {}
+_undo: list[Callable[[], None]] = of_process([])
+_handlers_before: dict[int, Any] = of_process({})
 _own_handlers: weakref.WeakSet[Any] = weakref.WeakSet()
-_hook_installed = False
-_armed = False
+_always: list[Callable[[], None]] = []
+_armed = ProcessVar(lambda: False)
 
 
 def arm(armed: bool) -> None:
     """A runtime begins to change this process, or has put everything back."""
-    global _hook_installed, _armed
-    if armed and not _hook_installed and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork)
-        _hook_installed = True
-    if armed and not _armed:
+    if armed and not _armed.value:
         _handlers_before.update(
             {number: signal.getsignal(number) for number in signal.valid_signals()}
         )
-    _armed = armed
+    _armed.value = armed
 
 
 def close_in_child(closable: Closable) -> None:
@@ -59,9 +57,14 @@ def note_handler(handler: Any) -> None:
     _own_handlers.add(handler)
 
 
-def on_fork(callback: Callable[[], None]) -> None:
-    """Call this in every child that is forked off while a runtime is open; for modules, once."""
-    _callbacks.append(callback)
+def on_fork(callback: Callable[[], None], *, always: bool = False) -> None:
+    """Call this in every child that is forked off; for modules, once.
+
+    Args:
+        callback: what it raises is dropped.
+        always: also while no runtime is open.
+    """
+    (_always if always else _callbacks).append(callback)
 
 
 @contextmanager
@@ -77,10 +80,12 @@ def undone_in_child(undo: Callable[[], None]) -> Iterator[None]:
 
 def _after_fork() -> None:
     """In the child; of what fails here nothing may keep the rest from being done."""
-    global _armed
-    if not _armed:
+    for callback in _always:
+        with contextlib.suppress(Exception):
+            callback()
+    if not _armed.value:
         return
-    _armed = False
+    _armed.value = False
     with contextlib.suppress(ValueError, OSError):
         _put_signals_back()
     for closable in list(_closables):
@@ -92,6 +97,10 @@ def _after_fork() -> None:
             callback()
     _undo.clear()
     _handlers_before.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _put_signals_back() -> None:

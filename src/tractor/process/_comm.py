@@ -6,10 +6,13 @@ import contextlib
 import os
 import sys
 
+from tractor.process._at_fork import on_fork
+from tractor.process._state import ProcessVar
+
 COMM_PATH = "/proc/self/comm"
 """Takes 15 bytes; what is longer is cut.  That of the process is its main thread's."""
 
-_before: bytes | None = None
+_before: ProcessVar[bytes | None] = ProcessVar(lambda: None)
 
 
 def set_short_name(title: str) -> bool:
@@ -24,7 +27,6 @@ def set_short_name(title: str) -> bool:
     Returns:
         Whether it was set; only Linux can.
     """
-    global _before
     if sys.platform != "linux":
         return False
     try:
@@ -33,18 +35,19 @@ def set_short_name(title: str) -> bool:
         _write(os.fsencode(title))
     except (OSError, ValueError):
         return False
-    if _before is None:
-        os.register_at_fork(after_in_child=_restore)
-    _before = before
+    _before.value = before
     return True
 
 
 def _restore() -> None:
-    if _before is not None:
+    if _before.value is not None:
         with contextlib.suppress(OSError):
-            _write(_before)
+            _write(_before.value)
 
 
 def _write(name: bytes) -> None:
     with open(COMM_PATH, "wb", buffering=0) as file:
         file.write(name)
+
+
+on_fork(_restore, always=True)

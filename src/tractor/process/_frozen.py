@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from tractor._errors import RuntimeFailure
+from tractor.process._state import ProcessVar
 
-_supported = False
+_supported = ProcessVar(lambda: False, survives=True)
 
 
 def is_frozen() -> bool:
@@ -16,13 +17,12 @@ def is_frozen() -> bool:
 
 def note_support() -> None:
     """The program has called :func:`tractor.freeze_support`: so will what is started from its executable."""
-    global _supported
-    _supported = True
+    _supported.value = True
 
 
 def is_supported() -> bool:
     """Whether ``sys.executable`` can be started as something else than the program."""
-    return _supported or not is_frozen()
+    return _supported.value or not is_frozen()
 
 
 def require_support(key: str) -> None:

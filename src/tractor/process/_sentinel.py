@@ -19,9 +19,11 @@ import trio
 
 from tractor import log as _log
 from tractor.process._ancestry import ancestry
+from tractor.process._at_fork import on_fork
 from tractor.process._file_mark import file_mark
 from tractor.process._frozen import is_frozen, is_supported
 from tractor.process._stat import ProcessId, process_start_time
+from tractor.process._state import ProcessVar, of_process
 
 log = _log.get_logger()
 
@@ -70,16 +72,15 @@ class _Running:
 
 
 # One for each process (and sub-interpreter), as there is one actor.
-_running: _Running | None = None
-_children: dict[int, float | None] = {}
-_files: dict[Path, bytes] = {}
-_fork_hook_installed = False
-_does_not_work = False
+_running: ProcessVar[_Running | None] = ProcessVar(lambda: None)
+_children: dict[int, float | None] = of_process({})
+_files: dict[Path, bytes] = of_process({})
+_does_not_work = ProcessVar(lambda: False)
 
 
 def sentinel_pid() -> int | None:
     """The pid of this actor's sentinel; ``None`` while there is none."""
-    return None if _running is None else _running.popen.pid
+    return None if _running.value is None else _running.value.popen.pid
 
 
 @trio.lowlevel.enable_ki_protection
@@ -135,10 +136,9 @@ def stand_down() -> int | None:
     Returns:
         The pid that it had; ``None`` if there was none.
     """
-    global _running
     _children.clear()
     _files.clear()
-    running, _running = _running, None
+    running, _running.value = _running.value, None
     if running is None:
         return None
     running.end()
@@ -146,26 +146,24 @@ def stand_down() -> int | None:
 
 
 def _tell(lines: Iterable[bytes]) -> ProcessId | None:
-    global _running, _does_not_work, _fork_hook_installed
-    if _running is not None:
-        if _running.put(lines):
+    if _running.value is not None:
+        if _running.value.put(lines):
             return None
-        running, _running = _running, None
+        running, _running.value = _running.value, None
         status = running.end()
-        _does_not_work = status > 0
+        _does_not_work.value = status > 0
         log.warning(
             "sentinel %s ended with status %s; %s",
             running.popen.pid,
             status,
-            "subactors are left to their lifelines" if _does_not_work else "starting another one",
+            "subactors are left to their lifelines"
+            if _does_not_work.value
+            else "starting another one",
         )
-    if _does_not_work or not _can_run():
+    if _does_not_work.value or not _can_run():
         return None
-    if not _fork_hook_installed:
-        os.register_at_fork(after_in_child=_after_fork)
-        _fork_hook_installed = True
     try:
-        _running = _Running()
+        _running.value = _Running()
     except Exception as exc:
         # Whatever keeps the net from being there is no reason not to have the child.
         log.warning("no sentinel could be started (%s); subactors are left to their lifelines", exc)
@@ -173,19 +171,23 @@ def _tell(lines: Iterable[bytes]) -> ProcessId | None:
     me = os.getpid()
     above = [_line("above", one) for one in ancestry()]
     below = [_line("below", one) for one in _children.items()]
-    _running.put([_line("self", (me, process_start_time(me))), *above, *below, *_files.values()])
-    pid = _running.popen.pid
+    _running.value.put(
+        [_line("self", (me, process_start_time(me))), *above, *below, *_files.values()]
+    )
+    pid = _running.value.popen.pid
     return pid, process_start_time(pid)
 
 
 def _after_fork() -> None:
-    global _running
-    running, _running = _running, None
+    running, _running.value = _running.value, None
     _children.clear()
     _files.clear()
     if running is not None:
         with contextlib.suppress(OSError):
             running.disown()
+
+
+on_fork(_after_fork, always=True)
 
 
 def _can_run() -> bool:

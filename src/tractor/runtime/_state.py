@@ -11,6 +11,7 @@ from tractor._errors import InternalError, NoRuntime, RuntimeFailure
 from tractor._util._runs import Run, current_run, is_over
 from tractor.msg._pld_rx import current_dialog
 from tractor.process import _at_fork
+from tractor.process._state import ProcessVar, of_process
 from tractor.runtime._vars import get_runtime_vars, reset_runtime_vars, set_run_of_vars
 from tractor.transport._settings import reset_wire_settings, set_lifetime
 
@@ -26,10 +27,10 @@ class AsyncioHost(Protocol):
         """The actor got a further SIGINT after the one that cancelled it."""
 
 
-_actor: Actor | None = None
-_actor_run: Run | None = None
+_actor: ProcessVar[Actor | None] = ProcessVar(lambda: None)
+_actor_run: ProcessVar[Run | None] = ProcessVar(lambda: None)
 """The run that the actor lives in."""
-_last_actor: Actor | None = None
+_last_actor: ProcessVar[Actor | None] = ProcessVar(lambda: None)
 
 
 class _Claim:
@@ -40,7 +41,7 @@ class _Claim:
         self.thread = threading.current_thread().name
 
 
-_claims: dict[str, _Claim] = {}
+_claims: dict[str, _Claim] = of_process({})
 """At most one entry.  Taken by ``setdefault()``, which no other thread can come between."""
 
 ipc_ctx: ContextVar[Context | None] = current_dialog
@@ -67,14 +68,16 @@ def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
         NoRuntime: no runtime is open in this run, be it that one is open in another run of this process.
     """
     run = current_run()
-    if _actor is not None and (run is None or run is _actor_run):
-        return _actor
+    if _actor.value is not None and (run is None or run is _actor_run.value):
+        return _actor.value
     if not err_on_no_runtime:
         return None
-    if _actor is not None:
-        where = f"; {_actor.aid.reprol()} lives in another `trio.run()`, that of another thread"
+    if _actor.value is not None:
+        where = (
+            f"; {_actor.value.aid.reprol()} lives in another `trio.run()`, that of another thread"
+        )
     else:
-        where = f"; the last one here was {_last_actor.aid.uid}" if _last_actor else ""
+        where = f"; the last one here was {_last_actor.value.aid.uid}" if _last_actor.value else ""
     raise NoRuntime(
         f"no actor runtime is open in this process's run{where}: "
         "enter `tractor.open_root_actor()` or `tractor.open_nursery()` first"
@@ -94,18 +97,17 @@ def process_actor(err_on_no_runtime: bool = False) -> Actor | None:
     Raises:
         NoRuntime: there is none.
     """
-    return current_actor(err_on_no_runtime) if _actor is None else _actor
+    return current_actor(err_on_no_runtime) if _actor.value is None else _actor.value
 
 
 def set_current_actor(actor: Actor | None) -> None:
     """Make ``actor`` (or nobody) the actor of this run, and so of this process."""
-    global _actor, _actor_run, _last_actor
     if actor is not None:
-        _last_actor = actor
-    _actor = actor
-    _actor_run = None if actor is None else current_run()
+        _last_actor.value = actor
+    _actor.value = actor
+    _actor_run.value = None if actor is None else current_run()
     set_lifetime(None if actor is None else actor.lifetime_stack)
-    set_run_of_vars(_actor_run)
+    set_run_of_vars(_actor_run.value)
     log.set_context_provider(None if actor is None else _own_uid)
     _at_fork.arm(actor is not None)
 
@@ -117,12 +119,11 @@ def _own_uid() -> tuple[str, str] | None:
 
 def forget_actor() -> None:
     """In a process that was forked off: it is no actor, and was none."""
-    global _last_actor
-    if _actor is not None:
-        _actor.end_if_copy = _at_fork.leave_copy
+    if _actor.value is not None:
+        _actor.value.end_if_copy = _at_fork.leave_copy
     _claims.clear()
     set_current_actor(None)
-    _last_actor = None
+    _last_actor.value = None
 
 
 def last_actor() -> Actor | None:
@@ -130,7 +131,7 @@ def last_actor() -> Actor | None:
 
     One that has ended can be looked at, and used for nothing else.
     """
-    return _last_actor
+    return _last_actor.value
 
 
 def _forget_runtime() -> None:
@@ -153,14 +154,14 @@ def claim_process() -> None:
     if holder is not None and holder.run is not None and is_over(holder.run):
         # Its run has crashed, and has given nothing back.
         _claims.pop("process", None)
-    if _actor_run is not None and is_over(_actor_run):
+    if _actor_run.value is not None and is_over(_actor_run.value):
         set_current_actor(None)
     claim = _Claim()
-    if _actor is None and (holder := _claims.setdefault("process", claim)) is claim:
+    if _actor.value is None and (holder := _claims.setdefault("process", claim)) is claim:
         return
     here = threading.current_thread().name
-    run = _actor_run if holder is None else holder.run
-    who = f"the actor {_actor.aid.reprol()}" if _actor is not None else "a root actor"
+    run = _actor_run.value if holder is None else holder.run
+    who = f"the actor {_actor.value.aid.reprol()}" if _actor.value is not None else "a root actor"
     if run is not None and run is not claim.run:
         thread = threading.main_thread().name if holder is None else holder.thread
         raise RuntimeFailure(
@@ -168,7 +169,7 @@ def claim_process() -> None:
             f"the thread {here!r}: a process is one actor. Start the second one in a process of its own, or call into "
             "the first one's run by `trio.from_thread.run(fn, trio_token=...)`"
         )
-    if _actor is None:
+    if _actor.value is None:
         raise RuntimeFailure(
             "another task of this process is booting a root actor; wait for it and use "
             "`tractor.open_nursery()` under the running one"

@@ -9,6 +9,7 @@ import msgspec
 
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._runs import Run, current_run
+from tractor.process._state import ProcessVar
 
 
 class RuntimeVars(msgspec.Struct):
@@ -40,7 +41,7 @@ class RuntimeVars(msgspec.Struct):
 
 
 _vars = RuntimeVars()
-_run: Run | None = None
+_run: ProcessVar[Run | None] = ProcessVar(lambda: None)
 """The run that the values are for; ``None``: none in particular."""
 
 
@@ -68,7 +69,7 @@ def get_runtime_vars(
         clear_values: give the defaults instead of the values in force.
     """
     run = current_run()
-    foreign = _run is not None and run is not None and run is not _run
+    foreign = _run.value is not None and run is not None and run is not _run.value
     now = RuntimeVars() if clear_values or foreign else RuntimeVars(**_vars.to_dict())
     return now.to_dict() if as_dict else now
 
@@ -80,8 +81,7 @@ def runtime_vars() -> RuntimeVars:
 
 def set_run_of_vars(run: Run | None) -> None:
     """Note which run the values are for; ``None``: none in particular."""
-    global _run
-    _run = run
+    _run.value = run
 
 
 def set_runtime_vars(values: Mapping[str, Any] | RuntimeVars) -> None:

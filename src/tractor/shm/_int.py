@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 
+from tractor.process._state import ProcessVar
 from tractor.shm._segment import Segment
 
 SIZE = 8
 
 # Processors on which stores become visible in their order, and loads happen in theirs (x86's total store order).
 _IN_ORDER = hasattr(os, "uname") and os.uname().machine in ("x86_64", "AMD64", "i686", "i386")
-_lock = threading.Lock()
+_lock = ProcessVar(threading.Lock)
 
 
 def _fence() -> None:
@@ -21,9 +22,9 @@ def _fence() -> None:
     acquire stays after it, what comes before a release stays before it, and a release comes before the next acquire.
     """
     if not _IN_ORDER:
-        with _lock:
+        with _lock.value:
             pass
-        with _lock:
+        with _lock.value:
             pass
 
 

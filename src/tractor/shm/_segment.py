@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from tractor.process._state import ProcessVar, of_process
 from tractor.shm._record import (
     SegmentRecord,
     add_record,
@@ -336,22 +337,21 @@ def _posixshmem() -> Any:
 
 # -- the end of the maker --
 
-_owned: set[SegmentName] = set()
+_owned: set[SegmentName] = of_process(set())
 """What was made here and not unlinked yet."""
 
-_stacks: list[ExitStack] = []
+_stacks: list[ExitStack] = of_process([])
 """The actors' stacks that were told: one, but for programs that open one runtime after the other."""
 
-_at_exit = False
+_at_exit = ProcessVar(lambda: False)
 
 
 def _unlink_at_end(tag: SegmentName) -> None:
-    global _at_exit
     tag.stack = lifetime()
     _owned.add(tag)
     if tag.stack is None:
-        if not _at_exit:
-            _at_exit = True
+        if not _at_exit.value:
+            _at_exit.value = True
             atexit.register(_unlink_all, None)
     elif not any(known is tag.stack for known in _stacks):
         _stacks.append(tag.stack)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tractor.msg._arrays import dtype_from_wire, dtype_to_wire
+from tractor.process._state import of_process
 
 
 class NDToken(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ class NDToken(msgspec.Struct, frozen=True):
         return msg if isinstance(msg, cls) else msgspec.convert(msg, cls)
 
 
-_known: dict[str, NDToken | str] = {}
+_known: dict[str, NDToken | str] = of_process({})
 
 
 def note_token(key: str, token: NDToken | str | None) -> None:

@@ -20,7 +20,9 @@ from collections.abc import Callable
 import msgspec
 
 from tractor.process._ancestry import lineage
+from tractor.process._at_fork import on_fork
 from tractor.process._stat import ProcessId
+from tractor.process._state import of_process
 from tractor.process._stdio import move_above_stdio
 from tractor.transport.tls._config import TLSConfig
 
@@ -73,8 +75,7 @@ class LifelineEnd:
 
 # Whoever takes an entry out (one atomic dict operation, so no lock that a signal handler could
 # deadlock on) is the one to close its descriptor; nobody closes a number that was reused since.
-_open_ends: dict[LifelineEnd, int] = {}
-_fork_hook_installed = False
+_open_ends: dict[LifelineEnd, int] = of_process({})
 
 
 def release_all_lifelines() -> None:
@@ -85,6 +86,10 @@ def release_all_lifelines() -> None:
 def _forget_lifelines() -> None:
     """In what user code has forked off: the subactors are its parent's, and must see that one's end."""
     _pop_all(_close)
+
+
+# A child that user code forks off would otherwise keep our subactors' lifelines open after our death.
+on_fork(_forget_lifelines, always=True)
 
 
 def _pop_all(end: Callable[[int], None]) -> None:
@@ -117,18 +122,12 @@ def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
         ValueError: The record is too large, which only an overlong key or certificate path can cause.
         OSError: Out of descriptors.
     """
-    global _fork_hook_installed
     data = msgspec.msgpack.encode(record)
     if len(data) > MAX_RECORD:
         raise ValueError(
             f"boot record of {len(data)} bytes is over the limit of {MAX_RECORD};"
             " use a shorter authkey, and shorter paths in TLSConfig"
         )
-    if not _fork_hook_installed and hasattr(os, "register_at_fork"):
-        # A child that user code forks off would otherwise keep our subactors' lifelines open after
-        # our death.
-        os.register_at_fork(after_in_child=_forget_lifelines)
-        _fork_hook_installed = True
     read_fd, write_fd = os.pipe()
     try:
         read_fd = move_above_stdio(read_fd)

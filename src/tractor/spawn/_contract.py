@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 import msgspec
 
 from tractor._util._entry_points import EntryPointTable
+from tractor.process._state import ProcessVar
 from tractor.spawn._boot import release_all_lifelines as release_all_lifelines
 from tractor.transport.tls._config import TLSConfig
 
@@ -155,7 +156,7 @@ _RESERVED: dict[str, str] = {
     ),
 }
 
-_selected: str = "trio"
+_selected = ProcessVar(lambda: "trio")
 
 
 def get_backend(key: str) -> SpawnBackend:
@@ -230,13 +231,12 @@ def try_set_start_method(key: str) -> SpawnBackend:
 
 def select_start_method_later(key: str) -> None:
     """Select a backend that is looked for when the first subactor is started."""
-    global _selected
-    _selected = key
+    _selected.value = key
 
 
 def selected_start_method() -> str:
     """The key of the backend with which this process starts its subactors, at first ``'trio'``."""
-    return _selected
+    return _selected.value
 
 
 def forget_plugins() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tractor._errors import RuntimeFailure
 from tractor._util._mains import load_main_later
+from tractor.process._state import ProcessVar, of_process
 from tractor.spawn._import_path import import_path, pack, unpack
 from tractor.spawn._program import Program, find_program, way_out
 from tractor.spawn._sent_modules import install_sent_modules, known_modules
@@ -20,15 +21,15 @@ from tractor.spawn._sent_modules import install_sent_modules, known_modules
 _REPLAY_NAME = "__mp_main__"
 
 # Mains that were replaced: functions of theirs may still run.
-_replaced: list[ModuleType] = []
+_replaced: list[ModuleType] = of_process([])
 
 # What this process was told of the program by its parent; `None`: it has none, and is where the program began.
-_told: Program | None = None
+_told: ProcessVar[Program | None] = ProcessVar(lambda: None)
 
 _UNTOLD = "this actor was started with `inherit_parent_main=False`, and so has nothing of the program's main module"
 
 # A main module that starts the program while it is replayed has no main guard.
-_replaying_in: int | None = None
+_replaying_in: ProcessVar[int | None] = ProcessVar(lambda: None)
 """The thread that replays one."""
 
 _IS_RUNNING = ("from inside a run()", "from a running event loop", "main module is replayed")
@@ -63,7 +64,7 @@ def get_parent_main_data(inherit: bool, enabled: Iterable[str] = ()) -> dict[str
                 " from it; leave the argument out, or move the functions to a module of their own"
             )
         return data
-    program = _program() if wanted else _told or find_program()
+    program = _program() if wanted else _told.value or find_program()
     if program.origin is not None:
         data.update(program.origin)
         data["replay_main"] = wanted or not program.is_entry
@@ -89,7 +90,9 @@ def refuse_in_replay(any_thread: bool) -> None:
     Raises:
         RuntimeFailure: a main module that is being replayed tries to.
     """
-    if _replaying_in is not None and (any_thread or _replaying_in == threading.get_ident()):
+    if _replaying_in.value is not None and (
+        any_thread or _replaying_in.value == threading.get_ident()
+    ):
         raise RuntimeFailure(
             "no actor can be started while the main module is replayed in one: put what starts the program"
             " under `if __name__ == '__main__':`"
@@ -97,7 +100,7 @@ def refuse_in_replay(any_thread: bool) -> None:
 
 
 def _program() -> Program:
-    program = _told or find_program()
+    program = _told.value or find_program()
     if program.origin is None:
         raise RuntimeFailure(
             f"functions of `__main__` can't be run in an actor: {program.why_not}, so that another process"
@@ -116,15 +119,14 @@ def apply_parent_main_data(data: dict[str, Any]) -> None:
         RuntimeFailure: The parent's main module has no main guard, or ends the process.
         BaseException: Whatever else it raises when it is imported.  ``sys.modules`` is then as before.
     """
-    global _told
     sys.path[:] = [unpack(entry) for entry in data["sys_path"]]
     install_sent_modules(data)
     load_main_later(None)
     origin = {key: value for key, value in data.items() if key.startswith("init_main_")}
     if not origin:
-        _told = Program(None, why_not=_UNTOLD)
+        _told.value = Program(None, why_not=_UNTOLD)
         return
-    _told = Program(origin, is_entry=not data["replay_main"])
+    _told.value = Program(origin, is_entry=not data["replay_main"])
     if data["replay_main"]:
         _replay_main(origin, data["sys_argv"])
     else:
@@ -185,9 +187,8 @@ def _replay(module: ModuleType, code: CodeType) -> None:
     before = sys.modules.get("__main__")
     # In place before its code runs, because types look their own module up while they are made.
     sys.modules["__main__"] = sys.modules[_REPLAY_NAME] = module
-    global _replaying_in
     try:
-        _replaying_in = threading.get_ident()
+        _replaying_in.value = threading.get_ident()
         exec(code, module.__dict__)
     except BaseException as exc:
         sys.modules.pop(_REPLAY_NAME, None)
@@ -201,7 +202,7 @@ def _replay(module: ModuleType, code: CodeType) -> None:
             ) from exc
         raise
     finally:
-        _replaying_in = None
+        _replaying_in.value = None
     if before is not None:
         _replaced.append(before)
 

@@ -16,15 +16,16 @@ from types import ModuleType
 from typing import Any
 
 from tractor._util._plain import plain
+from tractor.process._state import of_process
 from tractor.spawn._import_path import pack, unpack
 
 Cell = tuple[str, str]
 """A part of a module that is in no file: the name by which tracebacks know it, and its source."""
 
-cells: dict[str, list[Cell]] = {}
+cells: dict[str, list[Cell]] = of_process({})
 """The modules that are in no file, by name: their parts, in the order in which they run."""
 
-_files: dict[str, tuple[str, list[str] | None] | None] = {}
+_files: dict[str, tuple[str, list[str] | None] | None] = of_process({})
 """Those of the parent's that were loaded by file path: file and package path; ``None``: a package that is nowhere."""
 
 

@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tractor.process._state import ProcessVar
+
 ENDING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 """The signals that ask a process to end."""
 
-_forked_off_thread = False
+_forked_off_thread = ProcessVar(lambda: False, survives=True)
 
 
 @contextlib.contextmanager
@@ -97,12 +99,11 @@ class EarlySignals:
 
 def note_forked_off_thread() -> None:
     """In the child: its only thread is not the one that its program began with."""
-    global _forked_off_thread
-    _forked_off_thread = True
+    _forked_off_thread.value = True
 
 
 def run_pending_handlers() -> None:
     """Run the handlers of signals that have come, where the interpreter would not do so by itself."""
-    if _forked_off_thread and sys.version_info >= (3, 13):
+    if _forked_off_thread.value and sys.version_info >= (3, 13):
         # Asks for what is pending, and changes nothing.
         signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -12,6 +12,7 @@ import threading
 
 from tractor.address._types import UnwrappedAddress
 from tractor.process._dirs import get_runtime_dir
+from tractor.process._state import ProcessVar, of_process
 from tractor.transport._table import get_address_cls
 
 PORTS = range(10_240, 32_768)
@@ -20,12 +21,12 @@ BLOCK = 256
 """Ports that a process reserves at once; the first of them is the guard."""
 LOOPBACK = "127.0.0.1"
 
-_lock = threading.Lock()
-_guards: list[int] = []
-_owner: int | None = None
-_ports: list[int] = []
-_tried: set[int] = set()
-_given: set[UnwrappedAddress] = set()
+_lock = ProcessVar(threading.Lock)
+_guards: list[int] = of_process([])
+_owner: ProcessVar[int | None] = ProcessVar(lambda: None)
+_ports: list[int] = of_process([])
+_tried: set[int] = of_process(set())
+_given: set[UnwrappedAddress] = of_process(set())
 _numbers = itertools.count()
 
 
@@ -46,7 +47,7 @@ def get_rando_addr(tpt_proto: str) -> UnwrappedAddress:
         PermissionError: the runtime directory is not this user's alone.
     """
     cls = get_address_cls(tpt_proto)
-    with _lock:
+    with _lock.value:
         if tpt_proto == "tcp":
             return LOOPBACK, _next_port()
         directory = get_runtime_dir() if tpt_proto == "uds" else None
@@ -66,8 +67,8 @@ def reserve_ports() -> None:
     Raises:
         RuntimeError: all ports are reserved by other processes.
     """
-    with _lock:
-        if _owner != os.getpid() or not _ports:
+    with _lock.value:
+        if _owner.value != os.getpid() or not _ports:
             _reserve()
 
 
@@ -78,7 +79,7 @@ def reservations() -> frozenset[int]:
 
 def _next_port() -> int:
     while True:
-        if _owner != os.getpid() or not _ports:
+        if _owner.value != os.getpid() or not _ports:
             _reserve()
         port = _ports.pop()
         with socket.socket() as probe:
@@ -95,10 +96,9 @@ def _reserve() -> None:
     Its first port is bound, never to listen, until this process ends however it ends: no two
     processes can hold the same guard, and only its holder gives out the rest of the block.
     """
-    global _owner
-    if _owner != os.getpid():
+    if _owner.value != os.getpid():
         # A forked child has its parent's guard, too, and must not share its ports.
-        _owner = os.getpid()
+        _owner.value = os.getpid()
         _ports.clear()
         _tried.clear()
         for inherited in _guards:

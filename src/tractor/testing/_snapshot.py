@@ -21,6 +21,7 @@ import trio
 from tractor._util._task_tree import dump_file, format_here, format_threads
 from tractor.process._dirs import runtime_dir_path
 from tractor.process._stat import pid_alive
+from tractor.process._state import of_process
 from tractor.reaping._actors import is_actor
 from tractor.reaping._table import ProcessInfo, descendants, process_table
 
@@ -29,7 +30,7 @@ DUMP_LIMIT = 1.0
 
 STATUS_FIELDS = ("Name", "State", "Threads", "SigBlk", "SigCgt", "VmRSS")
 
-_written: list[Path] = []
+_written: list[Path] = of_process([])
 
 
 def written_snapshots() -> Sequence[Path]:

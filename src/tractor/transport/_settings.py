@@ -12,6 +12,7 @@ from tractor._errors import RuntimeFailure
 from tractor._proto.limits import Limits
 from tractor._util._runs import Run, current_run
 from tractor.msg._bounded import bounds
+from tractor.process._state import ProcessVar
 from tractor.transport._authkey import load_authkey
 from tractor.transport.tls._config import TLSConfig, TLSContexts
 
@@ -91,24 +92,23 @@ class WireSettings:
         return self._contexts
 
 
-_current = WireSettings()
+_current = ProcessVar(WireSettings)
 
 
 def wire_settings() -> WireSettings:
     """The settings in force."""
-    return _current
+    return _current.value
 
 
 def set_wire_settings(settings: WireSettings) -> None:
     """Put settings in force for every connection made from now on."""
-    global _current
-    _current = settings
+    _current.value = settings
     bounds.use(settings.limits)
 
 
 def set_limits(limits: Limits) -> None:
     """Put other limits in force; the rest of the settings stays."""
-    _current.limits = limits
+    _current.value.limits = limits
     bounds.use(limits)
 
 
@@ -117,18 +117,17 @@ def reset_wire_settings() -> None:
     set_wire_settings(WireSettings())
 
 
-_lifetime: ExitStack | None = None
-_lifetime_run: Run | None = None
+_lifetime: ProcessVar[ExitStack | None] = ProcessVar(lambda: None)
+_lifetime_run: ProcessVar[Run | None] = ProcessVar(lambda: None)
 
 
 def lifetime() -> ExitStack | None:
     """The ``lifetime_stack`` of the actor of the calling code's run; ``None`` while it is none."""
     run = current_run()
-    return _lifetime if run is None or run is _lifetime_run else None
+    return _lifetime.value if run is None or run is _lifetime_run.value else None
 
 
 def set_lifetime(stack: ExitStack | None) -> None:
     """Note the stack that is closed at the end of this process's actor; ``None``: it is no actor any more."""
-    global _lifetime, _lifetime_run
-    _lifetime = stack
-    _lifetime_run = None if stack is None else current_run()
+    _lifetime.value = stack
+    _lifetime_run.value = None if stack is None else current_run()

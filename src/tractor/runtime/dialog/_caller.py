@@ -37,6 +37,7 @@ from tractor.msg.types import (
     Stop,
     Yield,
 )
+from tractor.process._state import of_process
 from tractor.runtime.dialog._end import DialogEnd
 from tractor.runtime.dialog._port import StreamPort
 from tractor.transport._stream import HIGH_WATER
@@ -119,7 +120,7 @@ class PendingCall(DialogEnd):
         )
 
 
-_origins: WeakKeyDictionary[BaseException, Channel] = WeakKeyDictionary()
+_origins: WeakKeyDictionary[BaseException, Channel] = of_process(WeakKeyDictionary())
 
 
 def origin_of(exc: BaseException) -> Channel | None:

@@ -18,6 +18,7 @@ from tractor._errors import ModuleNotExposed
 from tractor._util._mains import main_modules
 from tractor.msg._codec import MsgDec, ext_type_tuple, mk_dec, unknown_types
 from tractor.msg._conversion import NOTHING_KNOWN, Conversions, conversions_of, own_signature
+from tractor.process._state import of_process
 
 if sys.version_info >= (3, 14):
     import annotationlib
@@ -237,7 +238,7 @@ def kind_of(fn: Any) -> Kind | None:
     return None
 
 
-_known: dict[Any, Endpoint] = {}
+_known: dict[Any, Endpoint] = of_process({})
 
 
 def describe(fn: Any, name: str) -> Endpoint | None:

@@ -19,6 +19,7 @@ from tractor._util._mains import main_modules
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import own_signature
 from tractor.msg._nspath import NamespacePath
+from tractor.process._state import of_process
 from tractor.runtime.dialog._endpoints import (
     Endpoint,
     Kind,
@@ -245,7 +246,7 @@ class Target(msgspec.Struct, frozen=True, eq=False):
         return kwargs
 
 
-_known: dict[Any, Target] = {}
+_known: dict[Any, Target] = of_process({})
 """Of functions that a peer can find: they live as long as their modules do."""
 
 _WANTED = {

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import trio
 
 from tractor import log as _log
+from tractor.process._state import of_process
 from tractor.process._stdio import replace_missing
 from tractor.spawn._contract import SpawnRequest
 from tractor.spawn._pipes import BootedChild, ChildPipes
@@ -115,7 +116,7 @@ def _check_options(options: Any) -> None:
 _OWN_THREADS = ("tractor-", "Trio thread ")
 """How the names of threads begin that hold no lock which a child could need: the runtime's, and idle ones of trio's."""
 
-_warned_of: set[str] = set()
+_warned_of: set[str] = of_process(set())
 
 
 def _warn_of_threads() -> None:

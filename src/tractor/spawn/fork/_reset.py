@@ -26,10 +26,10 @@ from typing import Any, TextIO
 
 from tractor.log import PACKAGE
 from tractor.process._frozen import is_frozen
+from tractor.process._state import renew_all
 from tractor.process._stdio import has_stream
 from tractor.runtime._state import forget_actor
 from tractor.runtime._vars import reset_runtime_vars
-from tractor.spawn.mp._tracker import forget_tracker
 from tractor.transport._settings import reset_wire_settings
 
 _of_the_parent: list[object] = []
@@ -71,6 +71,7 @@ def reset_process(mask: Collection[int]) -> None:
     forget_actor()
     reset_runtime_vars()
     reset_wire_settings()
+    renew_all()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -193,7 +194,6 @@ def _forget_multiprocessing() -> None:
     tracker: Any = getattr(
         sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None
     )
-    forget_tracker()
     if tracker is not None:
         tracker._fd = tracker._pid = None
     server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)

@@ -22,6 +22,7 @@ from tractor.process._exit_watch import ExitWatch
 from tractor.process._frozen import is_frozen
 from tractor.process._sentinel import forget, guard, stand_down
 from tractor.process._stat import pid_alive, process_start_time
+from tractor.process._state import ProcessVar
 from tractor.process._stdio import to_hand_down
 from tractor.runtime._state import current_actor
 from tractor.spawn._command import with_path
@@ -220,18 +221,17 @@ class ForkServerProcess:
             os.close(fd)
 
 
-_current: tuple[int, ForkServerClient] | None = None
+_current: ProcessVar[tuple[int, ForkServerClient] | None] = ProcessVar(lambda: None)
 
 
 def fork_server() -> ForkServerClient:
     """The fork server of this process's actor; not started yet, perhaps.  It ends with the actor."""
-    global _current
-    if _current is None or _current[0] != os.getpid():
-        _current = os.getpid(), ForkServerClient()
+    if _current.value is None or _current.value[0] != os.getpid():
+        _current.value = os.getpid(), ForkServerClient()
         actor = current_actor(err_on_no_runtime=False)
         if actor is not None:
             actor.lifetime_stack.callback(stop_fork_server)
-    return _current[1]
+    return _current.value[1]
 
 
 def note_started(server: ForkServerClient) -> None:
@@ -250,8 +250,7 @@ def note_started(server: ForkServerClient) -> None:
 
 def stop_fork_server() -> None:
     """End this process's fork server, if it has one, and reap it.  Its processes must have ended."""
-    global _current
-    current, _current = _current, None
+    current, _current.value = _current.value, None
     if current is None or current[0] != os.getpid():
         return
     pid = current[1].pid
@@ -309,8 +308,7 @@ def _with_own_path(args: list[str]) -> list[str]:
 
 def _after_fork() -> None:
     """In what user code has forked off: the server is its parent's, and ends with that one."""
-    global _current
-    current, _current = _current, None
+    current, _current.value = _current.value, None
     if current is not None:
         current[1].disown()
 

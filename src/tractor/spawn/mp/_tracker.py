@@ -27,6 +27,7 @@ from typing import Any
 import trio
 
 from tractor import log as _log
+from tractor.process._state import ProcessVar
 from tractor.process._stdio import to_hand_down
 
 log = _log.get_logger()
@@ -64,19 +65,19 @@ class _Loader(importlib.abc.Loader):
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        if _fd is not None:
-            _tell(module, _fd)
+        if _fd.value is not None:
+            _tell(module, _fd.value)
 
 
-_fd: int | None = None
+_fd: ProcessVar[int | None] = ProcessVar(lambda: None)
 """The pipe's write end, on which everybody tells the tracker."""
 _hook = _OnImport()
 
 
 def tracker_fd() -> int | None:
     """The descriptor that a subactor of this process gets; ``None``: there is none."""
-    if _fd is not None and _is_pipe(_fd):
-        return _fd
+    if _fd.value is not None and _is_pipe(_fd.value):
+        return _fd.value
     module: Any = sys.modules.get(MODULE)
     # One that the program has started before.
     found: int | None = None if module is None else module._resource_tracker._fd
@@ -97,10 +98,9 @@ def use_tracker(fd: int) -> None:
     Args:
         fd: inherited; open until the end of the process.
     """
-    global _fd
     with contextlib.suppress(OSError):
         os.set_inheritable(fd, False)
-    _fd = fd
+    _fd.value = fd
     module = sys.modules.get(MODULE)
     if module is not None:
         _tell(module, fd)
@@ -116,8 +116,7 @@ def _tell(module: Any, fd: int) -> None:
 
 def forget_tracker() -> None:
     """In a process that was forked off: it knows of no tracker."""
-    global _fd
-    _fd = None
+    _fd.value = None
     with contextlib.suppress(ValueError):
         sys.meta_path.remove(_hook)
 

@@ -15,15 +15,17 @@ import threading
 from types import CodeType
 from typing import NoReturn
 
+from tractor.process._state import ProcessVar, of_process
+
 _FLUSH_FAILED = 120
 """The status with which CPython ends when buffers can't be flushed."""
 
-_held: set[object] = set()
-_installed_in = 0
+_held: set[object] = of_process(set())
+_installed_in = ProcessVar(lambda: 0)
 
 # The exception, if any, that has left the main thread's outermost frame.
-_left_with: BaseException | None = None
-_outermost: CodeType | None = None
+_left_with: ProcessVar[BaseException | None] = ProcessVar(lambda: None)
+_outermost: ProcessVar[CodeType | None] = ProcessVar(lambda: None)
 
 
 def hold(interpreter: object) -> None:
@@ -34,14 +36,13 @@ def hold(interpreter: object) -> None:
     Args:
         interpreter: stands for a sub-interpreter.
     """
-    global _installed_in
     import _interpreters
 
     if _interpreters.get_current()[0] != _interpreters.get_main()[0]:
         return
     _held.add(interpreter)
-    if _installed_in != os.getpid():
-        _installed_in = os.getpid()
+    if _installed_in.value != os.getpid():
+        _installed_in.value = os.getpid()
         _install()
 
 
@@ -56,9 +57,8 @@ def watch_exit_status() -> None:
     This costs a little with each frame that an exception leaves, and is for processes that have abandoned an
     interpreter.  Idempotent.
     """
-    global _outermost
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    if not _held or _outermost is not None or frame is None:
+    if not _held or _outermost.value is not None or frame is None:
         return
     while frame.f_back is not None:
         frame = frame.f_back
@@ -68,7 +68,7 @@ def watch_exit_status() -> None:
             monitoring.use_tool_id(tool, "tractor exit status")
             monitoring.register_callback(tool, monitoring.events.PY_UNWIND, _on_unwind)
             monitoring.set_events(tool, monitoring.events.PY_UNWIND)
-            _outermost = frame.f_code
+            _outermost.value = frame.f_code
             return
 
 
@@ -86,9 +86,8 @@ def exit_status(exc: BaseException | None) -> int:
 
 
 def _on_unwind(code: CodeType, _offset: int, exc: BaseException) -> None:
-    global _left_with
-    if code is _outermost and threading.current_thread() is threading.main_thread():
-        _left_with = exc
+    if code is _outermost.value and threading.current_thread() is threading.main_thread():
+        _left_with.value = exc
 
 
 def _install() -> None:
@@ -97,7 +96,7 @@ def _install() -> None:
 
     def shutdown() -> None:
         original()
-        if _held and os.getpid() == _installed_in and _called_by_interpreter():
+        if _held and os.getpid() == _installed_in.value and _called_by_interpreter():
             _leave()
 
     threading._shutdown = shutdown  # type: ignore[attr-defined]
@@ -113,8 +112,8 @@ def _called_by_interpreter() -> bool:
 
 
 def _leave() -> NoReturn:
-    exc = _left_with
-    if _outermost is None:
+    exc = _left_with.value
+    if _outermost.value is None:
         # Nobody has watched. Of an exception that was printed this is left.
         exc = getattr(sys, "last_exc", None)
     status = exit_status(exc)

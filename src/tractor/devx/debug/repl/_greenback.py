@@ -14,6 +14,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import InternalError
 from tractor.process._breakpoint import greenback_is_there
+from tractor.process._state import ProcessVar
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
 
@@ -53,7 +54,7 @@ class SyncPauses(trio.abc.Instrument):
             self._bestow(task)
 
 
-_pauses: SyncPauses | None = None
+_pauses: ProcessVar[SyncPauses | None] = ProcessVar(lambda: None)
 
 
 def sync_pauses() -> SyncPauses:
@@ -63,7 +64,7 @@ def sync_pauses() -> SyncPauses:
         RuntimeError: greenback is not installed.
         InternalError: it has never been initialised here.
     """
-    if _pauses is None or not _pauses.is_own:
+    if _pauses.value is None or not _pauses.value.is_own:
         if not greenback_is_there(say=False):
             raise RuntimeError(
                 "pausing in sync code needs `greenback`, which is not installed: "
@@ -73,7 +74,7 @@ def sync_pauses() -> SyncPauses:
             "greenback has not been initialised in this actor: open the root actor with `debug_mode=True` "
             "and `maybe_enable_greenback=True` (the default), or use `await tractor.pause()`"
         )
-    return _pauses
+    return _pauses.value
 
 
 async def maybe_init_greenback() -> bool:
@@ -88,7 +89,6 @@ async def maybe_init_greenback() -> bool:
     Raises:
         NoRuntime: this process is no actor.
     """
-    global _pauses
     actor = process_actor(err_on_no_runtime=True)
     settings = runtime_vars()
     settings.use_greenback = settings.use_greenback and greenback_is_there()
@@ -96,9 +96,9 @@ async def maybe_init_greenback() -> bool:
         return False
     import greenback
 
-    if _pauses is None or not _pauses.is_own:
-        _pauses = SyncPauses(greenback.bestow_portal, actor.io_nursery)
-        trio.lowlevel.add_instrument(_pauses)
+    if _pauses.value is None or not _pauses.value.is_own:
+        _pauses.value = SyncPauses(greenback.bestow_portal, actor.io_nursery)
+        trio.lowlevel.add_instrument(_pauses.value)
     _let_ctrl_c_in(trio.lowlevel.current_task())
     await greenback.ensure_portal()
     return True
@@ -140,8 +140,7 @@ def _has_mark(code: CodeType) -> bool:
 
 def stop_greenback() -> None:
     """Give no more portals; what tasks have they keep."""
-    global _pauses
-    before, _pauses = _pauses, None
+    before, _pauses.value = _pauses.value, None
     if before is not None and before.is_own:
         trio.lowlevel.remove_instrument(before)
 

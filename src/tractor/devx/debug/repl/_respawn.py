@@ -12,6 +12,7 @@ from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Error, Return
+from tractor.process._state import of_process
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import process_actor
 from tractor.runtime.dialog._callee import put_return
@@ -19,10 +20,10 @@ from tractor.runtime.dialog._caller import boxed, request
 
 log = _log.get_logger()
 
-_crashes: dict[trio.lowlevel.Task, BaseException] = {}
+_crashes: dict[trio.lowlevel.Task, BaseException] = of_process({})
 """The errors that open a REPL, or are about to, by the task that they leave."""
 
-_wanted: set[trio.lowlevel.Task] = set()
+_wanted: set[trio.lowlevel.Task] = of_process(set())
 
 
 @contextlib.contextmanager
