@@ -70,8 +70,8 @@ HANDLES = {
 """Classes that users do not build: how they are built is nobody's concern."""
 
 INTERNAL = {
-    "Actor": "add_async_request add_request add_requests asking_child attach child_at io_nursery note_served note_serving"
-    " note_to_parent on_channel_lost note_reset part_from_peers report_descendants serve_channel service_nursery"
+    "Actor": "add_async_request add_request add_requests asking_child attach child_at io_nursery note_served"
+    " note_serving note_to_parent on_channel_lost note_reset part_from_peers report_descendants serve_channel service_nursery"
     " start_cancel",
     "ActorNursery": "finish",
     "Channel": "abort handshake lose_dialogs new_cid role send_eof",
