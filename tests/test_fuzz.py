@@ -52,7 +52,7 @@ PATIENCE = 10.0
 ME = Aid("stranger", "5717a11ce", 1)
 MODULE = ep_fuzz.__name__
 
-pytestmark = pytest.mark.timeout(2 * LIMIT)
+pytestmark = [pytest.mark.usefixtures("forked_actors"), pytest.mark.timeout(2 * LIMIT)]
 
 
 # -- the stage -----------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ from tractor.devx.debug.lock._debugger import debugger_of
 from tractor.devx.debug.lock._session import Holder, acquire
 from tractor.runtime._vars import runtime_vars
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def root(**kwargs: Any) -> Any:
     kwargs = {"debug_mode": True, "maybe_enable_greenback": False, **kwargs}

@@ -37,6 +37,8 @@ from raw_peer import (
     text_of,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 VICTIM = "ep_victim"
 
 
