@@ -17,8 +17,6 @@ from ep_supervise_tools import run
 import tractor
 from tractor.experimental import msgpub
 
-pytestmark = pytest.mark.usefixtures("forked_actors")
-
 FORKED = "main_thread_forkserver"
 
 

@@ -30,8 +30,6 @@ from tractor.pool._jobs import Call, Job, Pace, State, call_of
 from tractor.pool._messages import NotRun
 from tractor.trionics import WorkerDied, WorkerPool, open_worker_pool
 
-pytestmark = pytest.mark.usefixtures("forked_actors")
-
 FORKED = "main_thread_forkserver"
 
 NOBODY: Any = None

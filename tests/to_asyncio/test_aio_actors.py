@@ -19,10 +19,9 @@ from tractor.spawn import SpawnMethodKey
 from tractor.spawn._contract import get_backend
 from tractor.to_asyncio import run_as_asyncio_guest
 
-pytestmark = [
-    pytest.mark.usefixtures("forked_actors"),
-    pytest.mark.parametrize("tpt_proto", ["uds" if os.name == "posix" else "tcp"], indirect=True),
-]
+pytestmark = pytest.mark.parametrize(
+    "tpt_proto", ["uds" if os.name == "posix" else "tcp"], indirect=True
+)
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 
