@@ -19,8 +19,6 @@ from ep_supervise_tools import run
 import tractor
 from tractor.ipc import HAS_UDS
 
-pytestmark = pytest.mark.usefixtures("forked_actors")
-
 REMOTE = "MsgpackTLSStream"
 
 
