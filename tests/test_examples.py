@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import json
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,15 @@ def run(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProce
     )
 
 
+@functools.cache
+def outcome_of(script: str) -> subprocess.CompletedProcess[str]:
+    """How a script has ended, once for all tests, in a directory in which it has left nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        done = run(str(EXAMPLES / script), cwd=Path(directory))
+        assert os.listdir(directory) == []
+    return done
+
+
 def check(done: subprocess.CompletedProcess[str]) -> None:
     """What holds for each script."""
     report = f"exit code {done.returncode}\n{done.stdout}\n--- stderr\n{done.stderr}"
@@ -210,16 +221,15 @@ def check(done: subprocess.CompletedProcess[str]) -> None:
 
 
 @pytest.mark.parametrize("script", [s for s in scripts() if s != WAITS_FOR_CTRL_C])
-def test_script(script: str, tmp_path: Path) -> None:
+def test_script(script: str) -> None:
     if reason := skip_reason(script):
         pytest.skip(reason)
 
-    done = run(str(EXAMPLES / script), cwd=tmp_path)
+    done = outcome_of(script)
 
     check(done)
     for pattern in PRINTS.get(script, []):
         assert re.search(pattern, done.stdout, re.MULTILINE), f"{pattern}\nnot in\n{done.stdout}"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_expectations_are_about_existing_scripts() -> None:
@@ -235,8 +245,8 @@ def test_script_teaches_and_runs_main(script: str) -> None:
     assert text.endswith('\n\nif __name__ == "__main__":\n    trio.run(main)\n')
 
 
-def test_tree_comes_down_leaves_first(tmp_path: Path) -> None:
-    lines = run(str(EXAMPLES / "nested_actor_tree.py"), cwd=tmp_path).stdout.splitlines()
+def test_tree_comes_down_leaves_first() -> None:
+    lines = outcome_of("nested_actor_tree.py").stdout.splitlines()
 
     def position(start: str) -> int:
         (found,) = [at for at, line in enumerate(lines) if line.startswith(start)]
