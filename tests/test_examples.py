@@ -358,7 +358,7 @@ def test_broken_connection_ends_both_sides(tpt_proto: str, tmp_path: Path) -> No
     """All ways to break it, one after the other in one program, which must be none the worse for it."""
     faults = [fault for fault in FAULTS if fault[-1] == tpt_proto]
     assert len(faults) == 6
-    calls = [
+    calls: list[dict[str, object]] = [
         {
             "break_parent_after": BREAKERS[breaker][0],
             "break_child_after": BREAKERS[breaker][1],
