@@ -29,6 +29,7 @@ import pytest
 if sys.platform != "win32":
     import fcntl
 
+from tractor import spawn
 from tractor.address._types import UnwrappedAddress
 from tractor.testing import get_rando_addr
 from tractor.testing._adopter import restart_below_adopter
@@ -195,6 +196,26 @@ def leaves_nothing_behind(private_dir: Path) -> Iterator[None]:
     if left:
         clean_up(before)
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+# -- how long a test takes --
+
+
+@pytest.fixture
+def forked_actors(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Actors of the test's own process are forks of it, which start in a tenth of the time of an interpreter.
+
+    For tests whose subject begins once the actors run. What each backend's children have in common, and how they
+    start and end, is tested with all of them in `tests/spawn`. Programs that the test starts are not concerned.
+    With `--soak`, or another backend by `--spawn-backend`, it changes nothing.
+    """
+    usual = pytestconfig.getoption("spawn_backend")
+    if usual != "trio" or pytestconfig.getoption("soak") or not hasattr(os, "fork"):
+        yield
+        return
+    spawn.try_set_start_method("main_thread_forkserver")
+    yield
+    spawn.try_set_start_method(usual)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import json
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,15 @@ def run(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProce
     )
 
 
+@functools.cache
+def outcome_of(script: str) -> subprocess.CompletedProcess[str]:
+    """How a script has ended, once for all tests, in a directory in which it has left nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        done = run(str(EXAMPLES / script), cwd=Path(directory))
+        assert os.listdir(directory) == []
+    return done
+
+
 def check(done: subprocess.CompletedProcess[str]) -> None:
     """What holds for each script."""
     report = f"exit code {done.returncode}\n{done.stdout}\n--- stderr\n{done.stderr}"
@@ -210,16 +221,15 @@ def check(done: subprocess.CompletedProcess[str]) -> None:
 
 
 @pytest.mark.parametrize("script", [s for s in scripts() if s != WAITS_FOR_CTRL_C])
-def test_script(script: str, tmp_path: Path) -> None:
+def test_script(script: str) -> None:
     if reason := skip_reason(script):
         pytest.skip(reason)
 
-    done = run(str(EXAMPLES / script), cwd=tmp_path)
+    done = outcome_of(script)
 
     check(done)
     for pattern in PRINTS.get(script, []):
         assert re.search(pattern, done.stdout, re.MULTILINE), f"{pattern}\nnot in\n{done.stdout}"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_expectations_are_about_existing_scripts() -> None:
@@ -235,8 +245,8 @@ def test_script_teaches_and_runs_main(script: str) -> None:
     assert text.endswith('\n\nif __name__ == "__main__":\n    trio.run(main)\n')
 
 
-def test_tree_comes_down_leaves_first(tmp_path: Path) -> None:
-    lines = run(str(EXAMPLES / "nested_actor_tree.py"), cwd=tmp_path).stdout.splitlines()
+def test_tree_comes_down_leaves_first() -> None:
+    lines = outcome_of("nested_actor_tree.py").stdout.splitlines()
 
     def position(start: str) -> int:
         (found,) = [at for at, line in enumerate(lines) if line.startswith(start)]
@@ -319,7 +329,8 @@ import ipc_failure_during_stream as script
 from functools import partial
 
 if __name__ == "__main__":
-    trio.run(partial(script.main, **json.loads({arguments!r})))
+    for arguments in json.loads({calls!r}):
+        trio.run(partial(script.main, **arguments))
 """
 
 
@@ -336,48 +347,49 @@ FAULTS = [
 ]
 
 
-def fault_script(folder: Path, **arguments: object) -> Path:
-    """A program that runs the script's `main()` with these arguments."""
+def fault_script(folder: Path, *calls: dict[str, object]) -> Path:
+    """A program that calls the script's `main()` with each of these sets of arguments in turn."""
     path = folder / "fault.py"
-    path.write_text(
-        FAULT.format(folder=str(EXAMPLES / "advanced_faults"), arguments=json.dumps(arguments))
-    )
+    path.write_text(FAULT.format(folder=str(EXAMPLES / "advanced_faults"), calls=json.dumps(calls)))
     return path
 
 
-@pytest.mark.parametrize(("breaker", "method", "pre_close", "transport"), FAULTS)
-def test_broken_connection_ends_both_sides(
-    breaker: str, method: str, pre_close: bool, transport: str, tmp_path: Path
-) -> None:
-    if transport == "uds" and os.name != "posix":
-        pytest.skip("no Unix sockets on this platform")
-    parent_after, child_after = BREAKERS[breaker]
-    script = fault_script(
-        tmp_path,
-        break_parent_after=parent_after,
-        break_child_after=child_after,
-        method=method,
-        pre_close=pre_close,
-        transport=transport,
-    )
+def test_broken_connection_ends_both_sides(tpt_proto: str, tmp_path: Path) -> None:
+    """All ways to break it, one after the other in one program, which must be none the worse for it."""
+    faults = [fault for fault in FAULTS if fault[-1] == tpt_proto]
+    assert len(faults) == 6
+    calls: list[dict[str, object]] = [
+        {
+            "break_parent_after": BREAKERS[breaker][0],
+            "break_child_after": BREAKERS[breaker][1],
+            "method": method,
+            "pre_close": pre_close,
+            "transport": transport,
+        }
+        for breaker, method, pre_close, transport in faults
+    ]
 
-    done = run(str(script), cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    done = run(str(fault_script(tmp_path, *calls)), cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1")
 
     check(done)
-    seen = re.search(r"^parent saw (.*); the child is gone$", done.stdout, re.MULTILINE)
-    assert seen, done.stdout
-    names = seen[1].split(", then ")
-    assert names[-1] == "TransportClosed"
-    # Where both break it, the one may lose the connection before it closed its stream.
-    if pre_close and breaker != "both":
-        assert names[0] == {"parent": "ClosedResourceError", "child": "EndOfChannel"}[breaker]
-    assert re.search(r"^child saw TransportClosed$", done.stdout, re.MULTILINE), done.stdout
+    *reports, rest = re.split(r"^parent saw (.*); the child is gone\n", done.stdout, flags=re.M)
+    assert rest == ""
+    assert len(reports) == 2 * len(faults), done.stdout
+    for fault, before, seen in zip(faults, reports[::2], reports[1::2], strict=True):
+        breaker, _, pre_close, _ = fault
+        names = seen.split(", then ")
+        assert names[-1] == "TransportClosed", fault
+        # Where both break it, the one may lose the connection before it closed its stream.
+        if pre_close and breaker != "both":
+            first = {"parent": "ClosedResourceError", "child": "EndOfChannel"}[breaker]
+            assert names[0] == first, fault
+        assert re.search(r"^child saw TransportClosed$", before, re.MULTILINE), (fault, before)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 @pytest.mark.parametrize("whole_group", [True, False])
 def test_endless_talk_ends_on_ctrl_c(whole_group: bool, tpt_proto: str, tmp_path: Path) -> None:
-    script = fault_script(tmp_path, break_child_after=None, transport=tpt_proto)
+    script = fault_script(tmp_path, {"break_child_after": None, "transport": tpt_proto})
 
     code, _, err = interrupt_when(script, "begins to talk", whole_group=whole_group)
 

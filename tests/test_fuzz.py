@@ -2,7 +2,7 @@
 
 Whatever a peer sends costs that peer's connection at most: every call of the rightful peer succeeds, the actor
 serves afterwards, and nothing is left in it.  ``TRACTOR_FUZZ_EXAMPLES`` sets the number of generated inputs of
-each kind (default 200).
+each kind (default 100).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tractor.msg.types import (
 from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport
 
-EXAMPLES = int(os.environ.get("TRACTOR_FUZZ_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("TRACTOR_FUZZ_EXAMPLES", "100"))
 LIMIT = 30.0 + EXAMPLES
 PATIENCE = 10.0
 """Seconds that the actor has for an answer; far beyond what it needs."""
@@ -52,7 +52,7 @@ PATIENCE = 10.0
 ME = Aid("stranger", "5717a11ce", 1)
 MODULE = ep_fuzz.__name__
 
-pytestmark = pytest.mark.timeout(2 * LIMIT)
+pytestmark = [pytest.mark.usefixtures("forked_actors"), pytest.mark.timeout(2 * LIMIT)]
 
 
 # -- the stage -----------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def test_many_starts_and_cancels_leave_nothing(
     take_stock: Callable[[], Any], spawn_backend: str, repeats: Callable[[int, int], int]
 ) -> None:
     # Sub-interpreters share one GIL, and each imports all it needs anew.
-    cycles, at_once = (repeats(20, 40), 1) if spawn_backend == "subint" else (repeats(40, 200), 4)
+    cycles, at_once = (repeats(12, 40), 1) if spawn_backend == "subint" else (repeats(24, 200), 4)
 
     async def main() -> None:
         async with tractor.open_nursery() as an:

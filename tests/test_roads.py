@@ -20,7 +20,10 @@ from tractor.msg.types import Aid
 
 LIMIT = 40.0
 
-pytestmark = pytest.mark.skipif(not HAS_UDS, reason="there is one transport only here")
+pytestmark = [
+    pytest.mark.usefixtures("forked_actors"),
+    pytest.mark.skipif(not HAS_UDS, reason="there is one transport only here"),
+]
 
 SETS: list[list[str]] = [["tcp"], ["uds"], ["tcp", "uds"], ["uds", "tcp"]]
 

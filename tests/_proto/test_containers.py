@@ -13,14 +13,18 @@ from tractor._proto.containers import Shape, is_container, most_containers, shap
 
 encode = msgspec.msgpack.encode
 
-keys = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
-    lambda inner: st.tuples(inner, inner),
-    max_leaves=4,
-)
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
+# Plainly built, as drawing is what takes long: recursion begins anew where a draw has become too large, and of a
+# text each character is drawn.
+pairs = st.tuples(scalars, scalars)
+keys = scalars | pairs | st.tuples(scalars, pairs) | st.tuples(pairs, pairs)
+# Past the lengths at which the header changes.
+long_texts = st.builds(str.__mul__, st.text(min_size=1, max_size=4), st.integers(60, 300))
+long_bytes = st.builds(bytes.__mul__, st.binary(min_size=1, max_size=4), st.integers(60, 300))
 values = st.recursive(
-    keys | st.binary(max_size=300) | st.text(min_size=250, max_size=300),
+    keys | st.binary(max_size=40) | long_bytes | long_texts,
     lambda inner: st.lists(inner, max_size=20) | st.dictionaries(keys, inner, max_size=20),
+    max_leaves=40,
 )
 
 

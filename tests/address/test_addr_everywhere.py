@@ -19,6 +19,8 @@ from tractor.discovery import TCPAddress, UDSAddress, mk_maddr, wrap_address
 from tractor.ipc._chan import Channel, connect_chan, transport_from_addr
 from tractor.transport._addresses import wrap_addresses
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 RegistryAddress = tuple[str, Any]
 
 FORMS: dict[str, Callable[[RegistryAddress], Any]] = {

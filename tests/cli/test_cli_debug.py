@@ -21,7 +21,10 @@ from tractor.reaping._table import ProcessInfo
 from tractor.testing import get_rando_addr
 from tractor.transport._maddr import mk_maddr
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets")
+pytestmark = [
+    pytest.mark.usefixtures("forked_actors"),
+    pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets"),
+]
 
 Main = Callable[[list[str], str], int]
 

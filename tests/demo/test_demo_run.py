@@ -84,8 +84,8 @@ def test_ends_in_peace_when_told_so(folder: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 def test_ctrl_c_ends_everything() -> None:
     with subprocess.Popen(
-        # The standard library takes much longer than this test.
-        [*COMMAND, "--workers", "2"],
+        # They take several times as long as this test lets them.
+        [*COMMAND, "--workers", "2", "--limit", "200"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -109,7 +109,7 @@ def test_ctrl_c_ends_everything() -> None:
 
 def test_killed_worker_fails_the_run_and_leaves_nobody() -> None:
     with subprocess.Popen(
-        [*COMMAND, "--workers", "2"],
+        [*COMMAND, "--workers", "2", "--limit", "200"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -23,7 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from attach_client import Terminal
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets")
+pytestmark = [
+    pytest.mark.usefixtures("forked_actors"),
+    pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets"),
+]
 
 in_thread = trio.to_thread.run_sync
 

@@ -28,6 +28,8 @@ from tractor.devx.debug.lock._status import Holder
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.spawn._contract import selected_start_method
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 LONGER_THAN_THE_LADDER = 3.2
 """Seconds in which a child that does not answer would have been killed."""
 

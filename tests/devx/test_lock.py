@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tractor.ipc._chan import Channel
     from tractor.runtime._actor import Actor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def test_each_has_its_turn_in_the_order_of_asking(user: User, reg_addr: UnwrappedAddress) -> None:
     async def main() -> None:

@@ -27,6 +27,8 @@ from tractor.devx.debug.lock._session import acquire
 from tractor.devx.debug.lock._status import Holder
 from tractor.runtime._vars import runtime_vars
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def root(**kwargs: Any) -> Any:
     kwargs = {"debug_mode": True, "maybe_enable_greenback": False, **kwargs}

@@ -18,6 +18,8 @@ from tractor.devx.debug._post_mortem import is_crash
 from tractor.msg.types import Error
 from tractor.trionics._groups import the_one_error
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def cancelled() -> BaseException:
     """A `trio.Cancelled`, which only trio can make."""

@@ -33,6 +33,8 @@ from ep_supervise_tools import Program, free_uds, program, spoken
 import tractor
 from tractor.discovery import _registration
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_discovery"]
 MODES = ["tcp", "uds"] if hasattr(os, "fork") else ["tcp"]
 

@@ -17,6 +17,8 @@ import tractor
 from tractor.discovery import get_peer_by_name, get_root, maybe_open_portal, wrap_address
 from tractor.transport._settings import WireSettings, set_wire_settings, wire_settings
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_supervise"]
 
 

@@ -32,6 +32,8 @@ import tractor
 from tractor.discovery import _listeners
 from tractor.discovery._places import end_of
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_discovery"]
 
 

@@ -34,6 +34,8 @@ from tractor.discovery import (
 from tractor.discovery._registration import published
 from tractor.ipc import _chan
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_discovery"]
 
 

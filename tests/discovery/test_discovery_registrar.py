@@ -18,6 +18,8 @@ from ep_supervise_tools import free_uds, one_daemon, run
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_supervise"]
 
 

@@ -32,6 +32,8 @@ from ep_marks import gets_signals
 import tractor
 from tractor.discovery import _bounds
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 GHOST = ("ghost", "uuid-of-a-ghost")
 
 

@@ -30,6 +30,8 @@ import tractor
 from tractor.discovery import get_root, maybe_open_portal
 from tractor.discovery._bounds import Bound, Way, bound_of, first_in_order, first_of
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_discovery"]
 BRIEF = 0.4
 

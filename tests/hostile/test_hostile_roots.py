@@ -37,6 +37,8 @@ from raw_peer import (
     text_of,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 VICTIM = "ep_victim"
 
 
@@ -94,7 +96,7 @@ def test_a_frame_that_has_begun_must_go_on(reg_addr: Any, debug_mode: bool) -> N
         for byte in slow:
             peers["slow"].send_bytes(bytes([byte]))
             trio.from_thread.run(trio.sleep, 0.05)
-        wait = 0.1 if debug_mode else 3
+        wait = 0.1 if debug_mode else 5
         closed = {name: peers[name].is_closed(wait if name in BEGUN else 0.1) for name in peers}
         for peer in peers.values():
             peer.close()
@@ -103,7 +105,7 @@ def test_a_frame_that_has_begun_must_go_on(reg_addr: Any, debug_mode: bool) -> N
     async def main() -> None:
         async with tractor.open_root_actor(
             registry_addrs=[reg_addr],
-            limits=Limits(frame_progress=0.3),
+            limits=Limits(frame_progress=0.8),
             debug_mode=debug_mode,
             loglevel="critical",
         ) as actor:

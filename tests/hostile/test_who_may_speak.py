@@ -25,7 +25,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from raw_peer import ERROR, RETURN, Message, RawPeer, error, start
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and socket files")
+pytestmark = [
+    pytest.mark.usefixtures("forked_actors"),
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and socket files"),
+]
 
 Uid = tuple[str, str]
 

@@ -414,7 +414,7 @@ hostile = st.tuples(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(hostile | plain)
 def test_whatever_comes_is_a_harmless_array_or_refused(wire: Any) -> None:
     data = msgspec.msgpack.encode(wire)

@@ -331,7 +331,8 @@ def test_an_error_of_an_item_cancels_the_rest_of_its_map(tmp_path: Path) -> None
     async def main() -> None:
         path = f"{tmp_path}/sleeper"
         async with forked_pool(2) as pool:
-            values = pool.map(ep_pool.fail_when_there, [[path, path], [path], *[["x", "y"]] * 9])
+            others = [[f"{tmp_path}/never", f"{tmp_path}/other"]] * 9
+            values = pool.map(ep_pool.fail_when_there, [[path, path], [path], *others])
             with pytest.raises(tractor.RemoteActorError, match="the one that fails") as info:
                 await values.__anext__()
             assert info.value.boxed_type is ValueError

@@ -13,6 +13,8 @@ from ep_peer import open_peer, run
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 MANY = 2000
 WINDOW = 1024
 

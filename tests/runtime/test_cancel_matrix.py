@@ -21,6 +21,8 @@ from ep_peer import open_peer, own_uid, peer_uid, run, settle
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 CHILD_BLOCKED_IN = ("sleep", "receive", "send")
 OWNER_WAITS_IN = ("block", "stream", "receive", "result", "exit")
 

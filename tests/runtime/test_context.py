@@ -16,6 +16,8 @@ from ep_peer import open_peer, own_uid, peer_uid, run
 import tractor
 from tractor.runtime.dialog._context_core import Unresolved
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 async def until_ended(ctx: tractor.Context) -> None:
     """Return when the final message has come, without being the one that waits for it."""

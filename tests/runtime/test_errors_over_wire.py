@@ -14,6 +14,8 @@ from ep_peer import open_peer, peer_uid, run
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 FRAME = 100_000
 """A small frame limit, in bytes; what the endpoints call large is larger."""
 

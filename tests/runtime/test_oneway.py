@@ -13,6 +13,8 @@ from ep_peer import open_peer, own_uid, peer_uid, run
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 WINDOW = 1024
 
 

@@ -12,6 +12,8 @@ import tractor
 from tractor import Limits, MsgTypeError
 from tractor.msg._bounded import bounds
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 MOST = 1000
 ANY = 10**9
 

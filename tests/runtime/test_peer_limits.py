@@ -16,6 +16,8 @@ from tractor import Limits
 from tractor.ipc import Channel
 from tractor.msg.types import Aid, Start
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def test_the_whole_tree_has_the_limits_of_the_root() -> None:
     async def main() -> None:

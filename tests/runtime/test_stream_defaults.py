@@ -20,6 +20,8 @@ import tractor
 from tractor.msg.types import Yield
 from tractor.runtime.dialog import _context_parent, _port
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 WINDOW = 1024
 
 

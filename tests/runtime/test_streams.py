@@ -16,6 +16,8 @@ from ep_peer import open_peer, own_uid, peer_uid, run
 import tractor
 from tractor.trionics import Lagged
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 OVERFLOW = 616
 
 

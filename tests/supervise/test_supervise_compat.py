@@ -9,6 +9,8 @@ from ep_supervise_tools import free_uds, one_daemon, run
 import tractor
 from tractor.log import get_logger
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def test_of_actors_channels_and_portals() -> None:
     async def main() -> None:

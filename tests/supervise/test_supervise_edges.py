@@ -11,6 +11,8 @@ from ep_peer import open_peer, run
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def test_a_one_shot_whose_arguments_cannot_be_sent_is_taken_back() -> None:
     async def main() -> None:

@@ -16,6 +16,8 @@ from ep_supervise_tools import run
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_outcome"]
 DEATHS = [name for name in events.EVENTS if name.startswith("death (")]
 OTHERS = [name for name in events.EVENTS if name not in DEATHS]

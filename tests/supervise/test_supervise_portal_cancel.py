@@ -17,6 +17,8 @@ from ep_supervise_tools import alive, run
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 HERE = ["ep_outcome"]
 
 

@@ -132,7 +132,8 @@ def test_what_cannot_work_is_a_usage_error(
     pytester: pytest.Pytester, arguments: tuple[str, ...], told: list[str]
 ) -> None:
     pytester.makepyfile(test_it="def test_it(): raise RuntimeError('has run')")
-    result = run(pytester, *arguments)
+    # In this process: it is over before it has begun.
+    result = pytester.runpytest_inprocess(*PLUGIN, *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(told)
 

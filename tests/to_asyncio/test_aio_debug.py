@@ -22,6 +22,8 @@ from tractor.to_asyncio import (
     run_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 async def deep() -> None:
     await asyncio.sleep(0.01)

@@ -13,6 +13,8 @@ import tractor
 from tractor.address._types import UnwrappedAddress
 from tractor.to_asyncio import run_as_asyncio_guest
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 class Row(NamedTuple):
     """What a row lets out (``None``: nothing), and what both sides saw in order."""

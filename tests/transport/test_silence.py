@@ -19,7 +19,10 @@ import tractor
 from tractor.transport import _silence
 from tractor.transport._tcp import tcp_from_socket
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO as Linux has it")
+pytestmark = [
+    pytest.mark.usefixtures("forked_actors"),
+    pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO as Linux has it"),
+]
 
 LARGE = bytes(8_000_000)
 """More than the buffers of a connection take."""

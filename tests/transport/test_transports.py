@@ -39,6 +39,8 @@ from tractor.transport._table import (
     transport_of_stream,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide" / "transports.rst"
 KEY = b"the key of this test's tree"
