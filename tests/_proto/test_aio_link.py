@@ -12,9 +12,8 @@ from tractor._proto.aio_link import (
     VERDICTS,
     AioEnd,
     AioLink,
-    Do,
-    IllegalLinkEvent,
-    Phase,
+    LinkDo,
+    LinkPhase,
     Relation,
     TrioEnd,
     Verdict,
@@ -22,6 +21,7 @@ from tractor._proto.aio_link import (
     related,
     without,
 )
+from tractor._proto.machine import IllegalEvent
 
 X = Verdict.IMPOSSIBLE
 V = Verdict
@@ -48,17 +48,17 @@ EXPECTED = {
 }
 
 
-def link_in(phase: Phase) -> AioLink:
+def link_in(phase: LinkPhase) -> AioLink:
     """A link that has come to a phase in the shortest way."""
     link = AioLink()
-    if phase is Phase.STARTING:
+    if phase is LinkPhase.STARTING:
         return link
     link.started()
-    if phase is Phase.ENDING:
+    if phase is LinkPhase.ENDING:
         link.trio_ended(TrioEnd.LEFT)
-    elif phase is Phase.AIO_DONE:
+    elif phase is LinkPhase.AIO_DONE:
         link.aio_ended(AioEnd.RETURNED)
-    elif phase is Phase.ENDED:
+    elif phase is LinkPhase.ENDED:
         link.trio_ended(TrioEnd.LEFT)
         link.aio_ended(AioEnd.RETURNED)
     assert link.phase is phase
@@ -100,14 +100,14 @@ def test_choices_are_made_by_strictness_and_relation(
     assert link.verdict(strict, relation) is verdict
 
 
-@pytest.mark.parametrize("phase", Phase)
-def test_started_in_each_phase(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", LinkPhase)
+def test_started_in_each_phase(phase: LinkPhase) -> None:
     link = link_in(phase)
-    if phase is Phase.STARTING:
-        assert link.started() == [Do.ENTER]
-        assert link.phase is Phase.OPEN
+    if phase is LinkPhase.STARTING:
+        assert link.started() == [LinkDo.ENTER]
+        assert link.phase is LinkPhase.OPEN
     else:
-        with pytest.raises(IllegalLinkEvent, match="started"):
+        with pytest.raises(IllegalEvent, match="started"):
             link.started()
         assert link.phase is phase
 
@@ -116,66 +116,70 @@ def test_a_start_that_comes_after_the_end_of_the_trio_side_enters_nothing() -> N
     link = AioLink()
     link.trio_ended(TrioEnd.CANCELLED)
     assert link.started() == []
-    assert link.phase is Phase.ENDING
+    assert link.phase is LinkPhase.ENDING
 
 
-@pytest.mark.parametrize(("phase", "how"), list(itertools.product(Phase, AioEnd)))
-def test_end_of_the_asyncio_task_in_each_phase(phase: Phase, how: AioEnd) -> None:
+@pytest.mark.parametrize(("phase", "how"), list(itertools.product(LinkPhase, AioEnd)))
+def test_end_of_the_asyncio_task_in_each_phase(phase: LinkPhase, how: AioEnd) -> None:
     link = link_in(phase)
     needs_word = how in (AioEnd.LET_OUT, AioEnd.GIVEN_UP)
-    if phase in (Phase.AIO_DONE, Phase.ENDED) or (needs_word and phase is not Phase.ENDING):
-        with pytest.raises(IllegalLinkEvent, match="asyncio"):
+    if phase in (LinkPhase.AIO_DONE, LinkPhase.ENDED) or (
+        needs_word and phase is not LinkPhase.ENDING
+    ):
+        with pytest.raises(IllegalEvent, match="asyncio"):
             link.aio_ended(how)
         return
     todo = link.aio_ended(how)
     assert link.aio is how
-    if phase is Phase.STARTING:
-        assert todo == [Do.END_VALUES, Do.FAIL_ENTRY]
-        assert link.phase is Phase.AIO_DONE
-    elif phase is Phase.OPEN:
-        expected = [Do.END_VALUES, Do.CANCEL_SCOPE] if how in UNWINDS else [Do.END_VALUES]
+    if phase is LinkPhase.STARTING:
+        assert todo == [LinkDo.END_VALUES, LinkDo.FAIL_ENTRY]
+        assert link.phase is LinkPhase.AIO_DONE
+    elif phase is LinkPhase.OPEN:
+        expected = (
+            [LinkDo.END_VALUES, LinkDo.CANCEL_SCOPE] if how in UNWINDS else [LinkDo.END_VALUES]
+        )
         assert todo == expected
-        assert link.phase is Phase.AIO_DONE
+        assert link.phase is LinkPhase.AIO_DONE
     else:
-        assert todo == [Do.END_VALUES]
-        assert link.phase is Phase.ENDED
+        assert todo == [LinkDo.END_VALUES]
+        assert link.phase is LinkPhase.ENDED
 
 
-@pytest.mark.parametrize(("phase", "how"), list(itertools.product(Phase, TrioEnd)))
-def test_end_of_the_trio_side_in_each_phase(phase: Phase, how: TrioEnd) -> None:
+@pytest.mark.parametrize(("phase", "how"), list(itertools.product(LinkPhase, TrioEnd)))
+def test_end_of_the_trio_side_in_each_phase(phase: LinkPhase, how: TrioEnd) -> None:
     link = link_in(phase)
     can_be_told = {
-        Phase.STARTING: {TrioEnd.CANCELLED, TrioEnd.RAISED},
-        Phase.OPEN: {TrioEnd.LEFT, TrioEnd.CANCELLED, TrioEnd.RAISED},
+        LinkPhase.STARTING: {TrioEnd.CANCELLED, TrioEnd.RAISED},
+        LinkPhase.OPEN: {TrioEnd.LEFT, TrioEnd.CANCELLED, TrioEnd.RAISED},
     }
     if how in can_be_told.get(phase, ()):
         assert link.trio_ended(how) == [TELL[how]]
         assert link.told
-        assert link.phase is Phase.ENDING
-    elif phase is Phase.AIO_DONE and how is not TrioEnd.UNWOUND:
+        assert link.phase is LinkPhase.ENDING
+    elif phase is LinkPhase.AIO_DONE and how is not TrioEnd.UNWOUND:
         assert link.trio_ended(how) == []
         assert not link.told
-        assert link.phase is Phase.ENDED
+        assert link.phase is LinkPhase.ENDED
     else:
         # A task that has returned has unwound nothing.
-        with pytest.raises(IllegalLinkEvent, match="trio"):
+        with pytest.raises(IllegalEvent, match="trio"):
             link.trio_ended(how)
 
 
 def test_what_the_task_is_told() -> None:
     assert {
-        TrioEnd.LEFT: Do.TELL_EXITED,
-        TrioEnd.CANCELLED: Do.TELL_CANCELLED,
-        TrioEnd.RAISED: Do.TELL_CANCELLED,
+        TrioEnd.LEFT: LinkDo.TELL_EXITED,
+        TrioEnd.CANCELLED: LinkDo.TELL_CANCELLED,
+        TrioEnd.RAISED: LinkDo.TELL_CANCELLED,
     } == TELL
 
 
-@pytest.mark.parametrize("phase", Phase)
-def test_a_cancel_is_passed_on_only_while_the_task_runs_untold(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", LinkPhase)
+def test_a_cancel_is_passed_on_only_while_the_task_runs_untold(phase: LinkPhase) -> None:
     link = link_in(phase)
     todo = link.cancel_asked()
-    runs = phase in (Phase.STARTING, Phase.OPEN)
-    assert todo == ([Do.CANCEL_TASK] if runs else [])
+    runs = phase in (LinkPhase.STARTING, LinkPhase.OPEN)
+    assert todo == ([LinkDo.CANCEL_TASK] if runs else [])
     assert link.asked is runs
 
 
@@ -183,7 +187,7 @@ def test_no_verdict_before_both_have_ended() -> None:
     link = AioLink()
     link.started()
     with pytest.raises(
-        IllegalLinkEvent, match=r"'verdict' can't happen while both sides run.*started"
+        IllegalEvent, match=r"'verdict' can't happen to a link while both sides run.*started"
     ):
         link.verdict(False, Relation.INDEPENDENT)
 

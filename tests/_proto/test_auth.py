@@ -14,13 +14,13 @@ from tractor._proto.auth import (
     FIELDS,
     MAGIC,
     PROTOCOL_VERSION,
-    Event,
+    AuthEvent,
+    AuthState,
     Handshake,
     HandshakeError,
-    IllegalEvent,
     Role,
-    State,
 )
+from tractor._proto.machine import IllegalEvent
 
 KEY = b"k" * 32
 NONCES: dict[str, bytes] = {"connect": b"c" * 32, "accept": b"a" * 32}
@@ -46,51 +46,58 @@ def opening(role: Role, key: bytes = KEY) -> bytes:
     return HELLO + NONCES[role] + proof(role, key)
 
 
-def at(role: Role, state: State) -> Handshake:
+def at(role: Role, state: AuthState) -> Handshake:
     machine = make(role)
-    if state is State.NEW:
+    if state is AuthState.NEW:
         return machine
     machine.start()
     whole = opening(peer_of(role))
-    if state is State.FAILED:
+    if state is AuthState.FAILED:
         with pytest.raises(HandshakeError):
             machine.receive(b"GET /")
     else:
         machine.receive(
-            whole[: {State.HELLO: 0, State.NONCE: 6, State.PROOF: 38, State.DONE: 70}[state]]
+            whole[
+                : {AuthState.HELLO: 0, AuthState.NONCE: 6, AuthState.PROOF: 38, AuthState.DONE: 70}[
+                    state
+                ]
+            ]
         )
     assert machine.state is state
     return machine
 
 
-def feed(machine: Handshake, event: Event) -> None:
-    if event is Event.START:
+def feed(machine: Handshake, event: AuthEvent) -> None:
+    if event is AuthEvent.START:
         machine.start()
-    elif event is Event.BYTES:
+    elif event is AuthEvent.BYTES:
         machine.receive(b"")
-    elif event is Event.EOF:
+    elif event is AuthEvent.EOF:
         machine.receive_eof()
     else:
         machine.deadline()
 
 
-WAITING = (State.HELLO, State.NONCE, State.PROOF)
+WAITING = (AuthState.HELLO, AuthState.NONCE, AuthState.PROOF)
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("event", list(Event))
-@pytest.mark.parametrize("state", list(State))
-def test_cell(role: Role, state: State, event: Event) -> None:
+@pytest.mark.parametrize("event", list(AuthEvent))
+@pytest.mark.parametrize("state", list(AuthState))
+def test_cell(role: Role, state: AuthState, event: AuthEvent) -> None:
     machine = at(role, state)
     history = list(machine.history)
-    if (state is State.NEW) is (event is Event.START) and state in (State.NEW, *WAITING):
-        if event in (Event.START, Event.BYTES):
+    if (state is AuthState.NEW) is (event is AuthEvent.START) and state in (
+        AuthState.NEW,
+        *WAITING,
+    ):
+        if event in (AuthEvent.START, AuthEvent.BYTES):
             feed(machine, event)
-            assert machine.state is (State.HELLO if event is Event.START else state)
+            assert machine.state is (AuthState.HELLO if event is AuthEvent.START else state)
         else:
             with pytest.raises(HandshakeError, match=state.value):
                 feed(machine, event)
-            assert machine.state is State.FAILED
+            assert machine.state is AuthState.FAILED
         return
     with pytest.raises(IllegalEvent) as caught:
         feed(machine, event)
@@ -135,7 +142,7 @@ def test_the_wrong_key_fails(role: Role) -> None:
     machine.start()
     with pytest.raises(HandshakeError, match="key"):
         machine.receive(opening(peer_of(role), b"x" * 32))
-    assert machine.state is State.FAILED
+    assert machine.state is AuthState.FAILED
 
 
 @given(st.binary(max_size=200))
@@ -159,7 +166,7 @@ def test_a_connector_gives_an_impostor_no_message(data: bytes) -> None:
     assert not sent.done
     with pytest.raises(HandshakeError, match="key"):
         connect.receive(data[32:])
-    assert connect.state is State.FAILED
+    assert connect.state is AuthState.FAILED
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -248,7 +255,7 @@ def test_no_other_version_is_spoken(role: Role, key: bytes | None, version: int)
     whole = MAGIC + version.to_bytes(2, "little") + opening(peer_of(role))[6:]
     with pytest.raises(HandshakeError, match=f"version {version},"):
         machine.receive(whole)
-    assert machine.state is State.FAILED
+    assert machine.state is AuthState.FAILED
 
 
 @given(st.integers(0, 69), st.integers(0, 7), st.sampled_from(ROLES))
@@ -259,7 +266,7 @@ def test_one_wrong_bit_anywhere_fails(at_byte: int, bit: int, role: Role) -> Non
     machine.start()
     with pytest.raises(HandshakeError):
         machine.receive(bytes(whole))
-    assert machine.state is State.FAILED
+    assert machine.state is AuthState.FAILED
 
 
 @pytest.mark.parametrize("key", [KEY, None])
@@ -334,12 +341,12 @@ def test_the_cutting_of_the_bytes_does_not_matter(
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("state", WAITING)
 def test_only_a_connector_that_has_proven_is_told_to_look_at_its_key(
-    role: Role, state: State
+    role: Role, state: AuthState
 ) -> None:
     """By itself: a peer that refuses it says nothing."""
     with pytest.raises(HandshakeError, match=state.value) as caught:
         at(role, state).receive_eof()
-    assert ("authkey" in str(caught.value)) is (role == "connect" and state is State.PROOF)
+    assert ("authkey" in str(caught.value)) is (role == "connect" and state is AuthState.PROOF)
 
 
 def test_trickled_bytes_leave_a_bounded_history() -> None:

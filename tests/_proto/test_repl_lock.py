@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tractor._proto.machine import IllegalEvent
 from tractor._proto.repl_lock import (
     RECORD_TABLE,
     TABLE,
-    Do,
-    Event,
-    IllegalEvent,
+    LockDo,
+    LockEvent,
     Owner,
     RecordEvent,
     ReplRecord,
@@ -21,17 +21,17 @@ from tractor._proto.repl_lock import (
     TerminalLock,
 )
 
-# The table of devx.md §3, row by row, and a row for who gives up waiting; `None`: can't happen.
-CELLS: dict[Event, tuple[Do | None, Do | None, Do | None]] = {
-    Event.ROOT_ASKS: (Do.GRANT, Do.WAIT, Do.WAIT),
-    Event.CHILD_ASKS: (Do.GRANT, Do.WAIT, Do.WAIT),
-    Event.RELEASED: (None, Do.FREE, Do.FREE),
-    Event.LOST: (None, None, Do.FREE),
-    Event.WITHDRAWN: (None, None, None),
-    Event.SIGINT: (Do.NORMAL, Do.REDRAW, Do.IGNORE),
-    Event.REAP: (Do.REAP, Do.WAIT, Do.WAIT),
+# The table of devx.md §3, row by row (reaping waits for the requests that it knows, outside of this table), and a row
+# for who gives up waiting; `None`: can't happen.
+CELLS: dict[LockEvent, tuple[LockDo | None, LockDo | None, LockDo | None]] = {
+    LockEvent.ROOT_ASKS: (LockDo.GRANT, LockDo.WAIT, LockDo.WAIT),
+    LockEvent.CHILD_ASKS: (LockDo.GRANT, LockDo.WAIT, LockDo.WAIT),
+    LockEvent.RELEASED: (None, LockDo.FREE, LockDo.FREE),
+    LockEvent.LOST: (None, None, LockDo.FREE),
+    LockEvent.WITHDRAWN: (None, None, None),
+    LockEvent.SIGINT: (LockDo.NORMAL, LockDo.REDRAW, LockDo.IGNORE),
 }
-ASKS = {Owner.ROOT: Event.ROOT_ASKS, Owner.CHILD: Event.CHILD_ASKS}
+ASKS = {Owner.ROOT: LockEvent.ROOT_ASKS, Owner.CHILD: LockEvent.CHILD_ASKS}
 
 
 def lock_in(owner: Owner, *waiting: str) -> TerminalLock[str]:
@@ -40,12 +40,12 @@ def lock_in(owner: Owner, *waiting: str) -> TerminalLock[str]:
     if owner is not Owner.FREE:
         lock.handle(ASKS[owner], "holder")
     for key in waiting:
-        lock.handle(Event.CHILD_ASKS, key)
+        lock.handle(LockEvent.CHILD_ASKS, key)
     return lock
 
 
-def key_for(event: Event) -> str | None:
-    if event in (Event.SIGINT, Event.REAP):
+def key_for(event: LockEvent) -> str | None:
+    if event is LockEvent.SIGINT:
         return None
     return "new" if event in ASKS.values() else "holder"
 
@@ -54,7 +54,7 @@ def key_for(event: Event) -> str | None:
     ("event", "owner", "do"),
     [(e, o, do) for e, row in CELLS.items() for o, do in zip(Owner, row, strict=True)],
 )
-def test_cell(event: Event, owner: Owner, do: Do | None) -> None:
+def test_cell(event: LockEvent, owner: Owner, do: LockDo | None) -> None:
     lock = lock_in(owner)
     if do is None:
         with pytest.raises(IllegalEvent, match=event.value):
@@ -64,49 +64,49 @@ def test_cell(event: Event, owner: Owner, do: Do | None) -> None:
         return
     assert lock.handle(event, key_for(event)).do is do
     after = {
-        Do.GRANT: Owner.ROOT if event is Event.ROOT_ASKS else Owner.CHILD,
-        Do.FREE: Owner.FREE,
+        LockDo.GRANT: Owner.ROOT if event is LockEvent.ROOT_ASKS else Owner.CHILD,
+        LockDo.FREE: Owner.FREE,
     }.get(do, owner)
     assert lock.owner is after
-    assert lock.waiting == (["new"] if do is Do.WAIT and key_for(event) else [])
+    assert lock.waiting == (["new"] if do is LockDo.WAIT and key_for(event) else [])
 
 
 def test_all_cells_are_listed() -> None:
-    assert set(CELLS) == set(Event)
+    assert set(CELLS) == set(LockEvent)
     assert {(o, e) for e, row in CELLS.items() for o, do in zip(Owner, row, strict=True) if do} == {
-        cell for cell in TABLE if cell[1] is not Event.WITHDRAWN
+        cell for cell in TABLE if cell[1] is not LockEvent.WITHDRAWN
     }
 
 
 @pytest.mark.parametrize(
     ("owner", "event"),
     [
-        (Owner.ROOT, Event.RELEASED),
-        (Owner.CHILD, Event.RELEASED),
-        (Owner.CHILD, Event.LOST),
+        (Owner.ROOT, LockEvent.RELEASED),
+        (Owner.CHILD, LockEvent.RELEASED),
+        (Owner.CHILD, LockEvent.LOST),
     ],
 )
-def test_the_next_in_line_gets_it(owner: Owner, event: Event) -> None:
+def test_the_next_in_line_gets_it(owner: Owner, event: LockEvent) -> None:
     lock = lock_in(owner, "a", "b")
-    assert lock.handle(event, "holder") == (Do.GRANT, "a")
+    assert lock.handle(event, "holder") == (LockDo.GRANT, "a")
     assert (lock.holder, lock.waiting, lock.owner) == ("a", ["b"], Owner.CHILD)
-    assert lock.handle(Event.LOST, "a") == (Do.GRANT, "b")
-    assert lock.handle(Event.RELEASED, "b").do is Do.FREE
+    assert lock.handle(LockEvent.LOST, "a") == (LockDo.GRANT, "b")
+    assert lock.handle(LockEvent.RELEASED, "b").do is LockDo.FREE
 
 
 @pytest.mark.parametrize("owner", [Owner.ROOT, Owner.CHILD])
 def test_giving_up_leaves_the_queue(owner: Owner) -> None:
     lock = lock_in(owner, "a", "b", "c")
-    assert lock.handle(Event.WITHDRAWN, "b").do is Do.NOTHING
+    assert lock.handle(LockEvent.WITHDRAWN, "b").do is LockDo.NOTHING
     assert lock.waiting == ["a", "c"]
     with pytest.raises(IllegalEvent):
-        lock.handle(Event.WITHDRAWN, "holder")
+        lock.handle(LockEvent.WITHDRAWN, "holder")
 
 
 def test_a_root_task_that_waits_gets_its_turn_as_root() -> None:
     lock = lock_in(Owner.CHILD)
-    lock.handle(Event.ROOT_ASKS, "root")
-    lock.handle(Event.LOST, "holder")
+    lock.handle(LockEvent.ROOT_ASKS, "root")
+    lock.handle(LockEvent.LOST, "holder")
     assert lock.owner is Owner.ROOT
 
 
@@ -114,28 +114,31 @@ def test_a_root_task_that_waits_gets_its_turn_as_root() -> None:
 def test_a_closing_root_refuses_children_only(owner: Owner) -> None:
     lock = lock_in(owner)
     lock.closing = True
-    assert lock.handle(Event.CHILD_ASKS, "late") == (Do.REFUSE, "late")
+    assert lock.handle(LockEvent.CHILD_ASKS, "late") == (LockDo.REFUSE, "late")
     assert lock.waiting == []
-    expected = Do.GRANT if owner is Owner.FREE else Do.WAIT
-    assert lock.handle(Event.ROOT_ASKS, "root").do is expected
+    expected = LockDo.GRANT if owner is Owner.FREE else LockDo.WAIT
+    assert lock.handle(LockEvent.ROOT_ASKS, "root").do is expected
 
 
 def test_a_ctrl_c_cancels_a_holder_that_is_gone() -> None:
-    assert lock_in(Owner.CHILD).handle(Event.SIGINT, connected=False) == (Do.CANCEL_STALE, "holder")
-    assert lock_in(Owner.ROOT).handle(Event.SIGINT, connected=False).do is Do.REDRAW
+    assert lock_in(Owner.CHILD).handle(LockEvent.SIGINT, connected=False) == (
+        LockDo.CANCEL_STALE,
+        "holder",
+    )
+    assert lock_in(Owner.ROOT).handle(LockEvent.SIGINT, connected=False).do is LockDo.REDRAW
 
 
 @pytest.mark.parametrize("key", ["holder", "a", None])
 def test_asking_twice_is_a_bug(key: str | None) -> None:
     with pytest.raises(IllegalEvent):
-        lock_in(Owner.CHILD, "a").handle(Event.CHILD_ASKS, key)
+        lock_in(Owner.CHILD, "a").handle(LockEvent.CHILD_ASKS, key)
 
 
 @pytest.mark.parametrize("key", ["a", "stranger", None])
 def test_only_the_holder_releases(key: str | None) -> None:
     lock = lock_in(Owner.CHILD, "a")
     with pytest.raises(IllegalEvent):
-        lock.handle(Event.RELEASED, key)
+        lock.handle(LockEvent.RELEASED, key)
     assert (lock.holder, lock.waiting) == ("holder", ["a"])
 
 
@@ -146,18 +149,18 @@ def test_one_holder_first_come_first_served_nothing_lost(steps: list[tuple[str, 
     model: deque[int] = deque()
     for what, key in steps:
         if what == "ask" and key not in model:
-            step = lock.handle(Event.ROOT_ASKS if key == 0 else Event.CHILD_ASKS, key)
-            assert step == (Do.WAIT if model else Do.GRANT, key)
+            step = lock.handle(LockEvent.ROOT_ASKS if key == 0 else LockEvent.CHILD_ASKS, key)
+            assert step == (LockDo.WAIT if model else LockDo.GRANT, key)
             model.append(key)
         elif what == "leave" and key in model:
             held = model[0] == key
             lost = held and key % 2 == 1
             step = lock.handle(
-                Event.LOST if lost else Event.RELEASED if held else Event.WITHDRAWN, key
+                LockEvent.LOST if lost else LockEvent.RELEASED if held else LockEvent.WITHDRAWN, key
             )
             model.remove(key)
             if held:
-                assert step == ((Do.GRANT, model[0]) if model else (Do.FREE, None))
+                assert step == ((LockDo.GRANT, model[0]) if model else (LockDo.FREE, None))
         assert [k for k in (lock.holder, *lock.waiting) if k is not None] == list(model)
         kind = Owner.FREE if not model else Owner.ROOT if model[0] == 0 else Owner.CHILD
         assert lock.owner is kind
@@ -204,9 +207,9 @@ def test_record_cell(state: ReplState, event: RecordEvent) -> None:
 
 def test_another_task_queues_and_the_owner_may_ask_again() -> None:
     record = record_in(ReplState.HELD)
-    assert record.ask("owner") is Do.NOTHING
-    assert record.ask("a") is Do.WAIT
-    assert record.ask("b") is Do.WAIT
+    assert record.ask("owner") is LockDo.NOTHING
+    assert record.ask("a") is LockDo.WAIT
+    assert record.ask("b") is LockDo.WAIT
     with pytest.raises(IllegalEvent):
         record.ask("a")
     assert record.left("owner", RecordEvent.RELEASE) == "a"

@@ -14,9 +14,9 @@ from tractor._proto.auth import (
     MAGIC,
     NONCE_SIZE,
     PROTOCOL_VERSION,
+    AuthState,
     Handshake,
     HandshakeError,
-    State,
 )
 from tractor._proto.framing import FrameBuffer, FrameTooLarge
 from tractor.msg import unpack_error
@@ -135,7 +135,7 @@ def handshake(data: bytes) -> None:
             step = machine.receive(piece)
             done, leftover = step.done, step.rest
             assert len(step.send) in (0, 32)
-            if proves and machine.state is State.PROOF and not done:
+            if proves and machine.state is AuthState.PROOF and not done:
                 # From here on it is somebody who holds the key.
                 proof = true_proof(machine, came)
                 step = machine.receive(proof[len(came) - 6 - NONCE_SIZE :] + b"rest")
@@ -143,7 +143,7 @@ def handshake(data: bytes) -> None:
                 assert step.rest == b"rest"
                 return
     except HandshakeError as exc:
-        assert machine.state is State.FAILED
+        assert machine.state is AuthState.FAILED
         assert str(exc)  # noqa: PT017
         assert KEY.decode() not in str(exc)  # noqa: PT017
         return

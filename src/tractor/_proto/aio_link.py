@@ -24,6 +24,8 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from tractor._proto.machine import IllegalEvent
+
 
 class AioEnd(enum.Enum):
     """How the asyncio task has ended."""
@@ -54,7 +56,7 @@ class Relation(enum.Enum):
     TRIO_FIRST = "the trio side's caused the asyncio side's, or has it and others in its group"
 
 
-class Phase(enum.Enum):
+class LinkPhase(enum.Enum):
     """Where a link stands."""
 
     STARTING = "the task has not said that it has started"
@@ -64,7 +66,7 @@ class Phase(enum.Enum):
     ENDED = "both have ended"
 
 
-class Do(enum.Enum):
+class LinkDo(enum.Enum):
     """What the driver has to do at once."""
 
     ENTER = "enter the block"
@@ -145,26 +147,15 @@ VERDICTS: Final[dict[tuple[AioEnd, TrioEnd], Verdict]] = {
     for trio, verdict in zip(TrioEnd, row, strict=True)
 }
 
-TELL: Final[dict[TrioEnd, Do]] = {
-    TrioEnd.LEFT: Do.TELL_EXITED,
-    TrioEnd.CANCELLED: Do.TELL_CANCELLED,
-    TrioEnd.RAISED: Do.TELL_CANCELLED,
+TELL: Final[dict[TrioEnd, LinkDo]] = {
+    TrioEnd.LEFT: LinkDo.TELL_EXITED,
+    TrioEnd.CANCELLED: LinkDo.TELL_CANCELLED,
+    TrioEnd.RAISED: LinkDo.TELL_CANCELLED,
 }
 """What the asyncio task is told of the trio side's end; the error of ``RAISED`` is its ``__cause__``."""
 
 UNWINDS: Final = frozenset({AioEnd.RAISED, AioEnd.CANCELLED})
 """The ends of the asyncio task that cancel the trio side's block."""
-
-
-class Ended(NamedTuple):
-    """The end of both sides: what leaves the block."""
-
-    verdict: Verdict
-    relation: Relation
-
-
-class IllegalLinkEvent(RuntimeError):
-    """An event that can't happen in the link's phase; names phase, event and history."""
 
 
 class AioLink:
@@ -178,57 +169,57 @@ class AioLink:
     """
 
     def __init__(self) -> None:
-        self.phase = Phase.STARTING
+        self.phase = LinkPhase.STARTING
         self.aio: AioEnd | None = None
         self.trio: TrioEnd | None = None
         self.told = False
         self.asked = False
         self.history: list[str] = []
 
-    def started(self) -> list[Do]:
-        """The asyncio task says that it has started.  Raises IllegalLinkEvent: it is not the first time."""
-        if self.phase is Phase.ENDING and "started" not in self.history:
+    def started(self) -> list[LinkDo]:
+        """The asyncio task says that it has started.  Raises IllegalEvent: it is not the first time."""
+        if self.phase is LinkPhase.ENDING and "started" not in self.history:
             # Nobody waits for it any more.
             self.history.append("started")
             return []
-        self._expect("started", Phase.STARTING)
-        self.phase = Phase.OPEN
-        return [Do.ENTER]
+        self._expect("started", LinkPhase.STARTING)
+        self.phase = LinkPhase.OPEN
+        return [LinkDo.ENTER]
 
-    def cancel_asked(self) -> list[Do]:
+    def cancel_asked(self) -> list[LinkDo]:
         """The trio side asks for the task's cancellation; nothing where the task has ended or was told to."""
-        if self.phase not in (Phase.STARTING, Phase.OPEN):
+        if self.phase not in (LinkPhase.STARTING, LinkPhase.OPEN):
             return []
         self.history.append("cancel asked")
         self.asked = True
-        return [Do.CANCEL_TASK]
+        return [LinkDo.CANCEL_TASK]
 
-    def aio_ended(self, how: AioEnd) -> list[Do]:
-        """The asyncio task has ended.  Raises IllegalLinkEvent: not in this phase, or not so."""
-        self._expect(f"asyncio {how.value}", Phase.STARTING, Phase.OPEN, Phase.ENDING)
+    def aio_ended(self, how: AioEnd) -> list[LinkDo]:
+        """The asyncio task has ended.  Raises IllegalEvent: not in this phase, or not so."""
+        self._expect(f"asyncio {how.value}", LinkPhase.STARTING, LinkPhase.OPEN, LinkPhase.ENDING)
         if not self.told and how in (AioEnd.LET_OUT, AioEnd.GIVEN_UP):
             raise self._illegal(f"asyncio {how.value}")
         before, self.aio = self.phase, how
-        if before is Phase.ENDING:
-            self.phase = Phase.ENDED
-            return [Do.END_VALUES]
-        self.phase = Phase.AIO_DONE
-        if before is Phase.STARTING:
-            return [Do.END_VALUES, Do.FAIL_ENTRY]
-        return [Do.END_VALUES, Do.CANCEL_SCOPE] if how in UNWINDS else [Do.END_VALUES]
+        if before is LinkPhase.ENDING:
+            self.phase = LinkPhase.ENDED
+            return [LinkDo.END_VALUES]
+        self.phase = LinkPhase.AIO_DONE
+        if before is LinkPhase.STARTING:
+            return [LinkDo.END_VALUES, LinkDo.FAIL_ENTRY]
+        return [LinkDo.END_VALUES, LinkDo.CANCEL_SCOPE] if how in UNWINDS else [LinkDo.END_VALUES]
 
-    def trio_ended(self, how: TrioEnd) -> list[Do]:
-        """The trio side has ended.  Raises IllegalLinkEvent: not in this phase, or not so."""
-        self._expect(f"trio {how.value}", Phase.STARTING, Phase.OPEN, Phase.AIO_DONE)
-        if self.phase is Phase.AIO_DONE:
+    def trio_ended(self, how: TrioEnd) -> list[LinkDo]:
+        """The trio side has ended.  Raises IllegalEvent: not in this phase, or not so."""
+        self._expect(f"trio {how.value}", LinkPhase.STARTING, LinkPhase.OPEN, LinkPhase.AIO_DONE)
+        if self.phase is LinkPhase.AIO_DONE:
             assert self.aio is not None
             if VERDICTS[self.aio, how] is Verdict.IMPOSSIBLE:
                 raise self._illegal(f"trio {how.value}")
-            self.trio, self.phase = how, Phase.ENDED
+            self.trio, self.phase = how, LinkPhase.ENDED
             return []
-        if how not in TELL or (self.phase is Phase.STARTING and how is TrioEnd.LEFT):
+        if how not in TELL or (self.phase is LinkPhase.STARTING and how is TrioEnd.LEFT):
             raise self._illegal(f"trio {how.value}")
-        self.trio, self.phase, self.told = how, Phase.ENDING, True
+        self.trio, self.phase, self.told = how, LinkPhase.ENDING, True
         return [TELL[how]]
 
     def verdict(self, strict: bool, relation: Relation) -> Verdict:
@@ -239,9 +230,9 @@ class AioLink:
             relation: how the two sides' errors are related, if there are two.
 
         Raises:
-            IllegalLinkEvent: a side has not ended.
+            IllegalEvent: a side has not ended.
         """
-        if self.phase is not Phase.ENDED or self.aio is None or self.trio is None:
+        if self.phase is not LinkPhase.ENDED or self.aio is None or self.trio is None:
             raise self._illegal("verdict")
         verdict = VERDICTS[self.aio, self.trio]
         if verdict is Verdict.NOTHING_UNLESS_STRICT:
@@ -257,14 +248,13 @@ class AioLink:
             }[relation]
         return verdict
 
-    def _expect(self, event: str, *phases: Phase) -> None:
+    def _expect(self, event: str, *phases: LinkPhase) -> None:
         if self.phase not in phases:
             raise self._illegal(event)
         self.history.append(event)
 
-    def _illegal(self, event: str) -> IllegalLinkEvent:
-        past = ", ".join(self.history) or "nothing"
-        return IllegalLinkEvent(f"{event!r} can't happen while {self.phase.value}; so far: {past}")
+    def _illegal(self, event: str) -> IllegalEvent:
+        return IllegalEvent(event, f"a link while {self.phase.value}", self.history)
 
 
 def aio_end(*, cancelled: bool, failed: bool, on_told: bool, asked: bool, told: bool) -> AioEnd:

@@ -29,6 +29,8 @@ import hmac
 import struct
 from typing import Final, Literal, NamedTuple, NoReturn
 
+from tractor._proto.machine import IllegalEvent
+
 PROTOCOL_VERSION: Final = 1
 MAGIC: Final = b"\xb0TRC"
 NONCE_SIZE: Final = 32
@@ -44,7 +46,7 @@ _TLS_VERSION: Final = b"\x03"
 Role = Literal["connect", "accept"]
 
 
-class State(enum.Enum):
+class AuthState(enum.Enum):
     """What a side waits for."""
 
     NEW = "not started"
@@ -55,7 +57,7 @@ class State(enum.Enum):
     FAILED = "failed"
 
 
-class Event(enum.Enum):
+class AuthEvent(enum.Enum):
     """What can happen to a side."""
 
     START = "start"
@@ -65,21 +67,21 @@ class Event(enum.Enum):
 
 
 # (awaited field, is there a key?) -> (its size in bytes, what is awaited next)
-FIELDS: Final[dict[tuple[State, bool], tuple[int, State]]] = {
-    (State.HELLO, False): (_HELLO.size, State.DONE),
-    (State.HELLO, True): (_HELLO.size, State.NONCE),
-    (State.NONCE, True): (NONCE_SIZE, State.PROOF),
-    (State.PROOF, True): (_PROOF_SIZE, State.DONE),
+FIELDS: Final[dict[tuple[AuthState, bool], tuple[int, AuthState]]] = {
+    (AuthState.HELLO, False): (_HELLO.size, AuthState.DONE),
+    (AuthState.HELLO, True): (_HELLO.size, AuthState.NONCE),
+    (AuthState.NONCE, True): (NONCE_SIZE, AuthState.PROOF),
+    (AuthState.PROOF, True): (_PROOF_SIZE, AuthState.DONE),
 }
 
-_WAITING: Final = (State.HELLO, State.NONCE, State.PROOF)
+_WAITING: Final = (AuthState.HELLO, AuthState.NONCE, AuthState.PROOF)
 
 # Which events a state allows, and the state after them; BYTES may go on as FIELDS says, or fail.
-TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
-    (State.NEW, Event.START): State.HELLO,
-    **{(state, Event.BYTES): state for state in _WAITING},
-    **{(state, Event.EOF): State.FAILED for state in _WAITING},
-    **{(state, Event.DEADLINE): State.FAILED for state in _WAITING},
+TRANSITIONS: Final[dict[tuple[AuthState, AuthEvent], AuthState]] = {
+    (AuthState.NEW, AuthEvent.START): AuthState.HELLO,
+    **{(state, AuthEvent.BYTES): state for state in _WAITING},
+    **{(state, AuthEvent.EOF): AuthState.FAILED for state in _WAITING},
+    **{(state, AuthEvent.DEADLINE): AuthState.FAILED for state in _WAITING},
 }
 
 
@@ -102,19 +104,6 @@ class HandshakeError(Exception):
         self.peer_version = peer_version
 
 
-class IllegalEvent(RuntimeError):
-    """The driver fed an event that the state does not allow: a bug of the runtime."""
-
-    def __init__(self, machine: Handshake, event: Event) -> None:
-        past = " > ".join(f"{s.value}: {e.value}" for s, e in machine.history) or "(nothing yet)"
-        super().__init__(
-            f"{event.value!r} can't happen to a {machine.role!r} handshake that is "
-            f"{machine.state.value!r}; its history: {past}"
-        )
-        self.state = machine.state
-        self.event = event
-
-
 class Step(NamedTuple):
     """What to do after bytes came.
 
@@ -132,7 +121,7 @@ class Step(NamedTuple):
 class Handshake:
     """One side of the opening exchange.
 
-    After an error of any method the state is `State.FAILED` (`HandshakeError`) or unchanged
+    After an error of any method the state is `AuthState.FAILED` (`HandshakeError`) or unchanged
     (`IllegalEvent`). Never more than one incomplete field is kept of what an unproven peer sends.
 
     Args:
@@ -156,9 +145,9 @@ class Handshake:
         if key is not None and len(nonce) != NONCE_SIZE:
             raise ValueError(f"a nonce must have {NONCE_SIZE} bytes, this one has {len(nonce)}")
         self.role: Role = role
-        self.state = State.NEW
+        self.state = AuthState.NEW
         # Byte events that change nothing are left out: a peer that trickles does not make it grow.
-        self.history: list[tuple[State, Event]] = []
+        self.history: list[tuple[AuthState, AuthEvent]] = []
         self._key = key
         self._nonce = nonce
         self._peer_nonce = b""
@@ -171,7 +160,7 @@ class Handshake:
 
     def start(self) -> bytes:
         """Begin; returns the bytes to send at once. `IllegalEvent` the second time."""
-        self._move(Event.START)
+        self._move(AuthEvent.START)
         hello = _HELLO.pack(MAGIC, PROTOCOL_VERSION)
         return hello + self._nonce if self.keyed else hello
 
@@ -182,19 +171,19 @@ class Handshake:
             HandshakeError: they are not what a peer that may talk here sends.
             IllegalEvent: not started, done or failed.
         """
-        self._check(Event.BYTES)
+        self._check(AuthEvent.BYTES)
         self._buffer += data
         send = b""
-        while self.state is not State.DONE:
+        while self.state is not AuthState.DONE:
             size, following = FIELDS[self.state, self.keyed]
             field = self._buffer[:size]
-            if self.state is State.HELLO and not MAGIC.startswith(field[: len(MAGIC)]):
+            if self.state is AuthState.HELLO and not MAGIC.startswith(field[: len(MAGIC)]):
                 self._fail_as_stranger(field)
             if len(field) < size:
                 return Step(send, False, b"")
             self._buffer = self._buffer[size:]
             send += self._take(field)
-            self.history.append((self.state, Event.BYTES))
+            self.history.append((self.state, AuthEvent.BYTES))
             self.state = following
         rest, self._buffer = self._buffer, b""
         return Step(send, True, rest)
@@ -207,13 +196,13 @@ class Handshake:
                 too.
             IllegalEvent: not started, done or failed.
         """
-        self._check(Event.EOF)
+        self._check(AuthEvent.EOF)
         why = f"the peer closed the connection while this side was {self.state.value}"
-        if self.state is State.PROOF and self.role == "connect":
+        if self.state is AuthState.PROOF and self.role == "connect":
             why += "; one that holds another key does so (see authkey)"
         elif self.keyed and self.role == "connect":
             why += "; one whose TLS settings are not this side's does so (see tls)"
-        self._fail(Event.EOF, why)
+        self._fail(AuthEvent.EOF, why)
 
     def deadline(self) -> NoReturn:
         """The time for the exchange is over; always raises.
@@ -222,27 +211,27 @@ class Handshake:
             HandshakeError: in every waiting state.
             IllegalEvent: not started, done or failed.
         """
-        self._check(Event.DEADLINE)
-        self._fail(Event.DEADLINE, f"the peer took too long: still {self.state.value}")
+        self._check(AuthEvent.DEADLINE)
+        self._fail(AuthEvent.DEADLINE, f"the peer took too long: still {self.state.value}")
 
     def _take(self, field: bytes) -> bytes:
         """Judge one whole field; returns what to send in answer."""
-        if self.state is State.HELLO:
+        if self.state is AuthState.HELLO:
             _, version = _HELLO.unpack(field)
             if version != PROTOCOL_VERSION:
                 self._fail(
-                    Event.BYTES,
+                    AuthEvent.BYTES,
                     f"protocol version mismatch: the peer speaks version {version}, "
                     f"this side version {PROTOCOL_VERSION}; use the same tractor on both",
                     version,
                 )
             return b""
-        if self.state is State.NONCE:
+        if self.state is AuthState.NONCE:
             self._peer_nonce = field
             return self._proof(self.role) if self.role == "connect" else b""
         peer_role: Role = "accept" if self.role == "connect" else "connect"
         if not hmac.compare_digest(field, self._proof(peer_role)):
-            self._fail(Event.BYTES, "the peer does not hold this tree's key (see authkey)")
+            self._fail(AuthEvent.BYTES, "the peer does not hold this tree's key (see authkey)")
         return self._proof(self.role) if self.role == "accept" else b""
 
     def _proof(self, role: Role) -> bytes:
@@ -252,13 +241,15 @@ class Handshake:
         text = _HELLO.pack(MAGIC, PROTOCOL_VERSION) + _ROLE_BYTE[role] + first + second
         return hmac.digest(self._key, text, "sha256")
 
-    def _check(self, event: Event) -> State:
+    def _check(self, event: AuthEvent) -> AuthState:
         try:
             return TRANSITIONS[self.state, event]
         except KeyError:
-            raise IllegalEvent(self, event) from None
+            state = f"a {self.role!r} handshake that is {self.state.value!r}"
+            past = [f"{at.value}: {e.value}" for at, e in self.history]
+            raise IllegalEvent(event.value, state, past) from None
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: AuthEvent) -> None:
         following = self._check(event)
         self.history.append((self.state, event))
         self.state = following
@@ -266,17 +257,17 @@ class Handshake:
     def _fail_as_stranger(self, field: bytes) -> NoReturn:
         if field[0] in _TLS_RECORDS and field[1:2] in (b"", _TLS_VERSION):
             self._fail(
-                Event.BYTES,
+                AuthEvent.BYTES,
                 "it does not speak this protocol without TLS, as this side does: "
                 "give tls= on both sides, or on none",
                 speaks_tls=True,
             )
-        self._fail(Event.BYTES, f"it does not speak this protocol: it began with {field!r}")
+        self._fail(AuthEvent.BYTES, f"it does not speak this protocol: it began with {field!r}")
 
     def _fail(
-        self, event: Event, reason: str, version: int | None = None, speaks_tls: bool = False
+        self, event: AuthEvent, reason: str, version: int | None = None, speaks_tls: bool = False
     ) -> NoReturn:
         self.history.append((self.state, event))
-        self.state = State.FAILED
+        self.state = AuthState.FAILED
         self._buffer = b""
         raise HandshakeError(reason, version, speaks_tls)

@@ -11,7 +11,6 @@ RELEASED                     next waiter, or free   next waiter, or free
 LOST                                                next waiter, or free
 WITHDRAWN                    leaves the queue       leaves the queue
 SIGINT        as ever        ignored, redrawn       ignored; a holder that is gone is cancelled
-REAP          reaps          waits                  waits
 ============  =============  =====================  ===========================================
 
 A root that is closing refuses every child that asks; what was granted or queued before stays.
@@ -26,6 +25,8 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from tractor._proto.machine import IllegalEvent
+
 KeyT = TypeVar("KeyT", bound=Hashable)
 """What stands for one request; compared by equality."""
 
@@ -38,7 +39,7 @@ class Owner(enum.Enum):
     CHILD = "held by child"
 
 
-class Event(enum.Enum):
+class LockEvent(enum.Enum):
     """What can happen to the terminal's lock."""
 
     ROOT_ASKS = "root task wants it"
@@ -47,10 +48,9 @@ class Event(enum.Enum):
     LOST = "holder is gone, was cancelled or failed"
     WITHDRAWN = "somebody who waits gives up"
     SIGINT = "ctrl-c"
-    REAP = "root wants to reap a child"
 
 
-class Do(enum.Enum):
+class LockDo(enum.Enum):
     """What follows."""
 
     GRANT = "grant it"
@@ -62,39 +62,31 @@ class Do(enum.Enum):
     REDRAW = "ignore, and draw the prompt again"
     IGNORE = "ignore"
     CANCEL_STALE = "cancel the request of a holder that is gone"
-    REAP = "reap"
 
 
-TABLE: Final[dict[tuple[Owner, Event], Do]] = {
-    (Owner.FREE, Event.ROOT_ASKS): Do.GRANT,
-    (Owner.ROOT, Event.ROOT_ASKS): Do.WAIT,
-    (Owner.CHILD, Event.ROOT_ASKS): Do.WAIT,
-    (Owner.FREE, Event.CHILD_ASKS): Do.GRANT,
-    (Owner.ROOT, Event.CHILD_ASKS): Do.WAIT,
-    (Owner.CHILD, Event.CHILD_ASKS): Do.WAIT,
-    (Owner.ROOT, Event.RELEASED): Do.FREE,
-    (Owner.CHILD, Event.RELEASED): Do.FREE,
-    (Owner.CHILD, Event.LOST): Do.FREE,
-    (Owner.ROOT, Event.WITHDRAWN): Do.NOTHING,
-    (Owner.CHILD, Event.WITHDRAWN): Do.NOTHING,
-    (Owner.FREE, Event.SIGINT): Do.NORMAL,
-    (Owner.ROOT, Event.SIGINT): Do.REDRAW,
-    (Owner.CHILD, Event.SIGINT): Do.IGNORE,
-    (Owner.FREE, Event.REAP): Do.REAP,
-    (Owner.ROOT, Event.REAP): Do.WAIT,
-    (Owner.CHILD, Event.REAP): Do.WAIT,
+TABLE: Final[dict[tuple[Owner, LockEvent], LockDo]] = {
+    (Owner.FREE, LockEvent.ROOT_ASKS): LockDo.GRANT,
+    (Owner.ROOT, LockEvent.ROOT_ASKS): LockDo.WAIT,
+    (Owner.CHILD, LockEvent.ROOT_ASKS): LockDo.WAIT,
+    (Owner.FREE, LockEvent.CHILD_ASKS): LockDo.GRANT,
+    (Owner.ROOT, LockEvent.CHILD_ASKS): LockDo.WAIT,
+    (Owner.CHILD, LockEvent.CHILD_ASKS): LockDo.WAIT,
+    (Owner.ROOT, LockEvent.RELEASED): LockDo.FREE,
+    (Owner.CHILD, LockEvent.RELEASED): LockDo.FREE,
+    (Owner.CHILD, LockEvent.LOST): LockDo.FREE,
+    (Owner.ROOT, LockEvent.WITHDRAWN): LockDo.NOTHING,
+    (Owner.CHILD, LockEvent.WITHDRAWN): LockDo.NOTHING,
+    (Owner.FREE, LockEvent.SIGINT): LockDo.NORMAL,
+    (Owner.ROOT, LockEvent.SIGINT): LockDo.REDRAW,
+    (Owner.CHILD, LockEvent.SIGINT): LockDo.IGNORE,
 }
 """What an event leads to at first sight; `FREE` becomes `GRANT` while somebody waits."""
 
 
-class IllegalEvent(RuntimeError):
-    """The driver fed an event that can't happen in this state: a bug of the runtime."""
-
-
 class Step(NamedTuple, Generic[KeyT]):
-    """What follows from an event; with `Do.GRANT`, whom the terminal is granted to."""
+    """What follows from an event; with `LockDo.GRANT`, whom the terminal is granted to."""
 
-    do: Do
+    do: LockDo
     key: KeyT | None = None
 
 
@@ -128,12 +120,14 @@ class TerminalLock(Generic[KeyT]):
         """Whose requests wait, the next one first."""
         return [key for key, _ in self._waiting]
 
-    def handle(self, event: Event, key: KeyT | None = None, connected: bool = True) -> Step[KeyT]:
+    def handle(
+        self, event: LockEvent, key: KeyT | None = None, connected: bool = True
+    ) -> Step[KeyT]:
         """Take an event.
 
         Args:
             event: what happened.
-            key: the request that it happened to; for `SIGINT` and `REAP` none.
+            key: the request that it happened to; for `SIGINT` none.
             connected: for `SIGINT`: whether the holder's channel is open.
 
         Returns:
@@ -145,25 +139,25 @@ class TerminalLock(Generic[KeyT]):
         do = TABLE.get((self._kind, event))
         if do is None:
             raise self._illegal(event, key)
-        if event in (Event.ROOT_ASKS, Event.CHILD_ASKS):
+        if event in (LockEvent.ROOT_ASKS, LockEvent.CHILD_ASKS):
             return self._ask(event, do, key)
-        if event in (Event.RELEASED, Event.LOST):
+        if event in (LockEvent.RELEASED, LockEvent.LOST):
             if key is None or key != self._holder:
                 raise self._illegal(event, key)
             return self._next()
-        if event is Event.WITHDRAWN:
+        if event is LockEvent.WITHDRAWN:
             return self._withdraw(event, key)
-        if do is Do.IGNORE and not connected:
-            return Step(Do.CANCEL_STALE, self._holder)
+        if do is LockDo.IGNORE and not connected:
+            return Step(LockDo.CANCEL_STALE, self._holder)
         return Step(do)
 
-    def _ask(self, event: Event, do: Do, key: KeyT | None) -> Step[KeyT]:
+    def _ask(self, event: LockEvent, do: LockDo, key: KeyT | None) -> Step[KeyT]:
         if key is None or key == self._holder or key in self.waiting:
             raise self._illegal(event, key)
-        kind = Owner.ROOT if event is Event.ROOT_ASKS else Owner.CHILD
+        kind = Owner.ROOT if event is LockEvent.ROOT_ASKS else Owner.CHILD
         if kind is Owner.CHILD and self.closing:
-            return Step(Do.REFUSE, key)
-        if do is Do.WAIT:
+            return Step(LockDo.REFUSE, key)
+        if do is LockDo.WAIT:
             self._waiting.append((key, kind))
         else:
             self._holder, self._kind = key, kind
@@ -172,21 +166,21 @@ class TerminalLock(Generic[KeyT]):
     def _next(self) -> Step[KeyT]:
         if not self._waiting:
             self._holder, self._kind = None, Owner.FREE
-            return Step(Do.FREE)
+            return Step(LockDo.FREE)
         self._holder, self._kind = self._waiting.popleft()
-        return Step(Do.GRANT, self._holder)
+        return Step(LockDo.GRANT, self._holder)
 
-    def _withdraw(self, event: Event, key: KeyT | None) -> Step[KeyT]:
+    def _withdraw(self, event: LockEvent, key: KeyT | None) -> Step[KeyT]:
         for entry in self._waiting:
             if entry[0] == key:
                 self._waiting.remove(entry)
-                return Step(Do.NOTHING, key)
+                return Step(LockDo.NOTHING, key)
         raise self._illegal(event, key)
 
-    def _illegal(self, event: Event, key: KeyT | None) -> IllegalEvent:
+    def _illegal(self, event: LockEvent, key: KeyT | None) -> IllegalEvent:
         return IllegalEvent(
-            f"{event.value!r} can't happen to {key!r} while the terminal is {self._kind.value!r}"
-            f" (holder {self._holder!r}, waiting {self.waiting!r})"
+            event.value,
+            f"{key!r} while the terminal is {self._kind.value!r} (holder {self._holder!r}, waiting {self.waiting!r})",
         )
 
 
@@ -246,7 +240,7 @@ class ReplRecord(Generic[KeyT]):
         """Whether somebody in this actor holds or awaits the REPL."""
         return self.owner is not None
 
-    def ask(self, key: KeyT) -> Do:
+    def ask(self, key: KeyT) -> LockDo:
         """A task wants the REPL: `GRANT` (it may send its request), `WAIT` (for its turn here), `NOTHING` (it is the
         owner already).
 
@@ -254,15 +248,15 @@ class ReplRecord(Generic[KeyT]):
             IllegalEvent: it waits already.
         """
         if key == self.owner:
-            return Do.NOTHING
+            return LockDo.NOTHING
         if key in self._queue:
             raise self._illegal(RecordEvent.ASK, key)
         if self.owner is not None:
             self._queue.append(key)
-            return Do.WAIT
+            return LockDo.WAIT
         self._move(RecordEvent.ASK, key)
         self.owner = key
-        return Do.GRANT
+        return LockDo.GRANT
 
     def granted(self, key: KeyT) -> None:
         """The owner's request was granted.  Raises IllegalEvent."""
@@ -305,6 +299,6 @@ class ReplRecord(Generic[KeyT]):
 
     def _illegal(self, event: RecordEvent, key: KeyT) -> IllegalEvent:
         return IllegalEvent(
-            f"{event.value!r} can't happen to {key!r} while the REPL is {self.state.value!r}"
-            f" (owner {self.owner!r}, queue {self.queue!r})"
+            event.value,
+            f"{key!r} while the REPL is {self.state.value!r} (owner {self.owner!r}, queue {self.queue!r})",
         )

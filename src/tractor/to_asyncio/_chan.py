@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import trio
 
-from tractor._proto.aio_link import AioEnd, Phase
+from tractor._proto.aio_link import AioEnd, LinkPhase
 from tractor.to_asyncio._link import Link
 from tractor.trionics._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor.trionics._ki import ki_protected
@@ -55,14 +55,14 @@ class ToTrio:
 
     def send_nowait(self, item: Any) -> None:
         """Send to the trio side; see :meth:`LinkedTaskChannel.send_nowait`."""
-        if self._first_enters and self._link.machine.phase is Phase.STARTING:
+        if self._first_enters and self._link.machine.phase is LinkPhase.STARTING:
             self._link.started(item)
         else:
             self._link.put_nowait(item)
 
     async def send(self, item: Any) -> None:
         """Send to the trio side, waiting for room; see :meth:`LinkedTaskChannel.send`."""
-        if self._first_enters and self._link.machine.phase is Phase.STARTING:
+        if self._first_enters and self._link.machine.phase is LinkPhase.STARTING:
             self._link.started(item)
         else:
             await self._link.put(item)
@@ -231,7 +231,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
     def statistics(self) -> LinkedTaskStatistics:
         """A frozen record of plain values."""
         link, machine = self._link, self._link.machine
-        starting = machine.phase is Phase.STARTING
+        starting = machine.phase is LinkPhase.STARTING
         return LinkedTaskStatistics(
             to_asyncio=link.to_aio.qsize(),
             to_trio=link.unread(),

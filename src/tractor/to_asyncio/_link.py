@@ -24,8 +24,8 @@ from tractor._proto.aio_link import (
     UNWINDS,
     AioEnd,
     AioLink,
-    Do,
-    Phase,
+    LinkDo,
+    LinkPhase,
     Related,
     Relation,
     TrioEnd,
@@ -134,7 +134,7 @@ class Link:
     @property
     def entry_failed(self) -> bool:
         """Whether the task has ended before it had started."""
-        return self.machine.phase is Phase.AIO_DONE and not self._entered
+        return self.machine.phase is LinkPhase.AIO_DONE and not self._entered
 
     @property
     def task(self) -> asyncio.Task[Any]:
@@ -226,7 +226,7 @@ class Link:
 
     def ask_cancel(self, msg: str) -> None:
         """Cancel the task because the trio side asks for it."""
-        if Do.CANCEL_TASK in self.machine.cancel_asked():
+        if LinkDo.CANCEL_TASK in self.machine.cancel_asked():
             self.task.cancel(msg or None)
 
     def _close(self) -> None:
@@ -276,17 +276,17 @@ class Link:
 
     # -- what the machine says ------------------------------------------------------------------------
 
-    def _carry_out(self, todo: list[Do]) -> None:
+    def _carry_out(self, todo: list[LinkDo]) -> None:
         for do in todo:
-            if do in (Do.ENTER, Do.FAIL_ENTRY):
+            if do in (LinkDo.ENTER, LinkDo.FAIL_ENTRY):
                 self.entry.set()
-            elif do is Do.TELL_EXITED:
+            elif do is LinkDo.TELL_EXITED:
                 self._tell(TrioTaskExited("the trio side of this asyncio task has left its block"))
-            elif do is Do.TELL_CANCELLED:
+            elif do is LinkDo.TELL_CANCELLED:
                 self._tell(TrioCancelled("the trio side of this asyncio task was cancelled"))
-        if Do.CANCEL_SCOPE in todo:
+        if LinkDo.CANCEL_SCOPE in todo:
             self._unwind_when_read()
-        elif Do.END_VALUES in todo:
+        elif LinkDo.END_VALUES in todo:
             self._end_values()
 
     def _end_values(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tractor import log as _log
-from tractor._proto.repl_lock import Do, Event, RecordEvent, ReplRecord, ReplState
+from tractor._proto.repl_lock import LockDo, LockEvent, RecordEvent, ReplRecord, ReplState
 from tractor.devx.debug.lock._lease import Lease
 from tractor.devx.debug.lock._request import HeldRelay, LocalAsk, ServedAsk
 from tractor.devx.debug.lock._road import Road
@@ -74,7 +74,7 @@ class Debugger(RuntimeHooks):
         ident = holder.ident
         self._holders[ident] = holder
         try:
-            if self.record.ask(ident) is Do.WAIT:
+            if self.record.ask(ident) is LockDo.WAIT:
                 self.say_if_stepping(holder.text)
                 await self._wait_turn(ident)
             ask = LocalAsk(self.actor.aid.uid, id(ident), holder.text)
@@ -219,13 +219,13 @@ class Debugger(RuntimeHooks):
         parent = self.actor.parent_chan
         if self.road.lock is not None:
             connected = self.road.holder_connected()
-            step = self.road.lock.handle(Event.SIGINT, connected=connected)
-            if step.do is Do.CANCEL_STALE:
+            step = self.road.lock.handle(LockEvent.SIGINT, connected=connected)
+            if step.do is LockDo.CANCEL_STALE:
                 self.shield.remove()
                 if step.key is not None:
                     self._soon(self.road.leave, step.key, True)
                 return
-            if step.do in (Do.IGNORE, Do.REDRAW):
+            if step.do in (LockDo.IGNORE, LockDo.REDRAW):
                 self.road.note_ignored_ctrl_c()
                 return
             # Nobody has it any more: it is the former handler's.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tractor import log as _log
 from tractor._errors import DebugRequestError, TransportClosed
-from tractor._proto.repl_lock import Do, Event, TerminalLock
+from tractor._proto.repl_lock import LockDo, LockEvent, TerminalLock
 from tractor.devx.debug.lock._request import Ask, UpRequest
 from tractor.devx.debug.lock._status import _blocked_msg
 from tractor.devx.debug.lock._terminal import TerminalState, has_terminal
@@ -93,13 +93,13 @@ class Road:
             self._ask_parent(ask)
             return
         self.lock.closing = self._actor.cancel_called
-        event = Event.ROOT_ASKS if ask.chan is None else Event.CHILD_ASKS
+        event = LockEvent.ROOT_ASKS if ask.chan is None else LockEvent.CHILD_ASKS
         do = self.lock.handle(event, ask).do
-        if do is Do.GRANT:
+        if do is LockDo.GRANT:
             self._modes = TerminalState.save()
             self._since = time.monotonic()
             self._grant(ask)
-        elif do is Do.REFUSE:
+        elif do is LockDo.REFUSE:
             text = f"{_blocked_msg} {ask.uid}: the root is shutting down"
             log.pdb("%s", text)
             self.refuse(ask, DebugRequestError(text))
@@ -136,18 +136,18 @@ class Road:
                 ask.up.release()
             return
         if self.lock.holder is not ask:
-            self.lock.handle(Event.WITHDRAWN, ask)
+            self.lock.handle(LockEvent.WITHDRAWN, ask)
             self._drop(ask)
             ask.on_returned()
             return
         if ask.chan is not None and self._modes is not None:
             # It may have died in the middle of a line; from far below its loss is told as a release.
             self._modes.restore()
-        event = Event.LOST if lost and ask.chan is not None else Event.RELEASED
+        event = LockEvent.LOST if lost and ask.chan is not None else LockEvent.RELEASED
         step = self.lock.handle(event, ask)
         self._drop(ask)
         ask.on_returned()
-        if step.do is Do.GRANT:
+        if step.do is LockDo.GRANT:
             assert step.key is not None
             self._grant(step.key)
         elif self._since is not None:
