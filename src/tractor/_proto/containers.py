@@ -172,7 +172,7 @@ def _shape(view: memoryview, most: int, most_keys: int) -> Shape:
 
 
 def header_of(view: memoryview, pos: int = 0) -> tuple[int, bool, int]:
-    """Of a container at ``pos``: how many values it holds, keys counted, whether it is a dict, and where the first is."""
+    """Of a container at ``pos``: how many values it holds, keys counted, whether it is a dict, where the first is."""
     byte = view[pos]
     if byte < 0xA0:
         is_map = byte < 0x90

@@ -10,8 +10,8 @@ The drain also asks for a buffer of 64 KiB.  Where that is not to be had, ``Memo
 callbacks of other threads, and the run waits for ever at its end.  The fix asks for a few bytes, which is what
 the pair holds, and leaves what it can't read for the next time.
 
-:func:`apply` changes trio's class, which is for processes that are ours; :func:`apply_to_this_run` changes one run alone,
-which is what a root may do to the run it is opened in.
+:func:`apply` changes trio's class, which is for processes that are ours; :func:`apply_to_this_run` changes one run
+alone, which is what a root may do to the run it is opened in.
 """
 
 from __future__ import annotations
