@@ -119,4 +119,4 @@ def apply_to_this_run() -> None:
     cls = _pair_class()
     if cls is not None and isinstance(pair, cls) and not hasattr(cls, _marker):
         # The socket, not the pair: a pair that held itself would need a collection to go.
-        pair.drain = partial(_read_all, pair.wakeup_sock)  # type: ignore[method-assign]
+        pair.drain = partial(_read_all, pair.wakeup_sock)
