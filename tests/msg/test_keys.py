@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from time import thread_time
 from typing import Any
 from uuid import UUID
@@ -20,35 +22,14 @@ from tractor.msg._bounded import Bounded
 from tractor.msg._keys import GRACE, MANY, KeyTypes
 from tractor.msg.types import Error, decode_large
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
+
+from meeting_keys import meeting
+
 encode = msgspec.msgpack.encode
 
 PRIME = 2**61 - 1
 """Numbers that differ by it have one hash."""
-
-
-def meeting(bits: int) -> list[int]:
-    """Integers that fill a dict's table of ``2**bits`` places, of which some meet most of the others.
-
-    The first ones lie where a search goes on that has used up its number; the others come to them after few steps,
-    each of which finds its place taken.
-    """
-    size = 1 << bits
-    mask = size - 1
-    orbit = [0]
-    while len(orbit) < size * 3 // 5:
-        orbit.append(orbit[-1] * 5 + 1 & mask)
-    place = {at: number for number, at in enumerate(orbit)}
-    rng = random.Random(1)
-    others: set[int] = set()
-    while len(others) < size // 20:
-        key = rng.randrange(size, size << 5)
-        at, rest = key & mask, key
-        while rest and at in place:
-            rest >>= 5
-            at = at * 5 + rest + 1 & mask
-        if not rest and place.get(at, size) < size // 5:
-            others.add(key)
-    return [*orbit, *others]
 
 
 def as_dict(keys: Iterable[Any]) -> bytes:
