@@ -67,6 +67,7 @@ from tractor.transport._table import default_lo_addrs, get_address_cls, known_tr
 from tractor.transport._uds_leftovers import sweep
 from tractor.transport.tls._config import TLSConfig
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
+from tractor.trionics.patches._wakeup_drain import apply_to_this_run
 
 log = _log.get_logger()
 
@@ -275,6 +276,8 @@ async def open_root_actor(
     claim_process()
     with contextlib.ExitStack() as undo:
         undo.callback(release_process)
+        # Without it a run that is out of memory waits for ever at its end.
+        apply_to_this_run()
         undo.enter_context(numbers_taken())
         name = require_name(name)
         if tls is not None and not isinstance(tls, TLSConfig):

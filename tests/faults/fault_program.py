@@ -13,7 +13,8 @@ from typing import Any
 import trio
 
 import tractor
-from tractor.ipc import attach_shm_ndarray, open_shm_ndarray
+from tractor import open_nursery
+from tractor.ipc import attach_shm_list, attach_shm_ndarray, open_shm_list, open_shm_ndarray
 
 
 async def add(x: int, y: int) -> int:
@@ -35,9 +36,15 @@ async def total(token: Any) -> int:
     return int(attach_shm_ndarray(token).array["value"].sum())
 
 
+async def total_of_list(key: str) -> int:
+    """The sum of a shared list."""
+    return sum(attach_shm_list(key))
+
+
 async def main(backend: str) -> None:
     """Three actors: a call, a stream, and an array that is shared."""
-    async with tractor.open_nursery(start_method=backend, loglevel="critical") as an:
+    # Named at the top: where not even the import finds memory, there is nothing of ours to look at.
+    async with open_nursery(start_method=backend, loglevel="critical") as an:
         one, two, three = [
             await an.start_actor(f"child{n}", enable_modules=[__name__]) for n in range(3)
         ]
@@ -46,9 +53,14 @@ async def main(backend: str) -> None:
             for n in range(10):
                 await stream.send(n)
                 assert await stream.receive() == n
-        array = open_shm_ndarray(size=1000, dtype=ONES.dtype)
-        array.push(ONES)
-        assert await three.run(total, token=array.token) == 300
+        if backend == "subint":
+            # numpy can't be loaded there.
+            shared = open_shm_list(None, [1] * 300)
+            assert await three.run(total_of_list, key=shared.key) == 300
+        else:
+            array = open_shm_ndarray(size=1000, dtype=ONES.dtype)
+            array.push(ONES)
+            assert await three.run(total, token=array.token) == 300
         await an.cancel()
 
 

@@ -10,7 +10,7 @@ import ep_trionics
 import pytest
 import trio
 from ep_supervise_tools import run
-from trio._core import _wakeup_socketpair
+from trio._core import _run, _wakeup_socketpair
 
 import tractor
 from tractor.trionics import patches
@@ -173,3 +173,52 @@ def test_actors_have_what_their_trio_needs_and_the_root_is_left_alone(start_meth
     assert run(main) == needed
     assert Pair.drain is drain
     assert not _table._applied
+
+
+def test_a_root_mends_the_run_it_is_opened_in_and_no_other() -> None:
+    def drain_of_this_run() -> Any:
+        return _run.GLOBAL_RUN_CONTEXT.runner.entry_queue.wakeup.drain
+
+    async def main() -> Any:
+        before = drain_of_this_run()
+        assert before.__func__ is Pair.drain
+        async with tractor.open_root_actor():
+            await trio.to_thread.run_sync(abs, -1)
+            mended = drain_of_this_run()
+        # What it guards against may come after the root has closed.
+        assert drain_of_this_run() is mended
+        return mended
+
+    async def other() -> Any:
+        return drain_of_this_run().__func__
+
+    drain = Pair.drain
+    mended = run(main)
+    assert max(_asked(mended.func)) < 1024
+    assert Pair.drain is drain
+    assert trio.run(other) is drain
+
+
+def _asked(read_all: Any) -> list[int]:
+    """The sizes that a drain asks a socket for that has no memory."""
+    asked = []
+
+    class Poor:
+        def recv(self, size: int) -> bytes:
+            asked.append(size)
+            raise MemoryError
+
+    read_all(Poor())
+    return asked
+
+
+def test_a_run_that_is_not_known_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    wakeup_socketpair_drain.apply_to_this_run()
+
+    async def main() -> bool:
+        pair = _run.GLOBAL_RUN_CONTEXT.runner.entry_queue.wakeup
+        monkeypatch.delattr(_wakeup_socketpair, "WakeupSocketpair")
+        wakeup_socketpair_drain.apply_to_this_run()
+        return "drain" in vars(pair)
+
+    assert not trio.run(main)

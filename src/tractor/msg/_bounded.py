@@ -9,6 +9,8 @@ that step long for few bytes:
   where the type has them, and few.  Where the type takes anything, a small payload is decoded and its keys are looked
   at by a JSON encoder, which refuses tuples at C speed.  A larger one is decoded as :data:`Plain`: numbers and text in
   lists and dicts, to a depth of :data:`DEPTH`.  What that refuses is looked at in full before it is decoded.
+- Dicts whose keys are numbers, or hashed like them, see ``_keys``.  Where the type takes anything, a payload over
+  :data:`SMALL` is first decoded as :data:`Texts`, in which all keys are text: most are.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, get_args, get_origin
 
-from msgspec import ValidationError, inspect
+from msgspec import ValidationError
 from msgspec.json import Encoder as JSONEncoder
 from msgspec.msgpack import Decoder
 
 from tractor import log as _log
-from tractor._proto.containers import is_container, most_containers, shape_of
+from tractor._proto.containers import containers_in, is_container, most_containers, shape_of
 from tractor._proto.limits import Limits
+from tractor.msg._keys import KeyCheck, KeyTypes
 
 log = _log.get_logger()
 
@@ -34,7 +37,7 @@ COUNTED_ABOVE = 2**20
 MAX_ARRAY_KEYS = 10_000
 """Keys of dicts, in one payload, that are lists."""
 
-FIRST_LOOK = 64
+FIRST_LOOK = 4
 """Steps of a count that is made before the upper bound: what holds little but long texts and bytes is settled by it."""
 
 SMALL = 4096
@@ -90,13 +93,13 @@ def refuse_crowded(data: Any, around: int = 0, counts: bool = True) -> None:
     most = bounds.max_containers + around
     if not is_container(data):
         return
-    first = shape_of(data, most, len(data), FIRST_LOOK)
-    if first.is_whole and first.containers <= most:
-        return
-    if first.containers <= most:
+    found, is_whole = containers_in(data, most, FIRST_LOOK)
+    if found <= most:
+        if is_whole:
+            return
         # `Raw` and views have no `translate()`.
         plain = data if isinstance(data, bytes | bytearray) else bytes(data)
-        if most_containers(plain) <= most or shape_of(plain, most, len(plain)).containers <= most:
+        if most_containers(plain) <= most or containers_in(plain, most)[0] <= most:
             return
     if counts:
         bounds.count()
@@ -108,7 +111,7 @@ def refuse_crowded(data: Any, around: int = 0, counts: bool = True) -> None:
 
 def _refuse_items(data: Any) -> None:
     """Refuse a payload for a type with sets of lists that holds too many.  Raises ValidationError."""
-    if shape_of(data, MAX_ARRAY_KEYS, len(data)).containers > MAX_ARRAY_KEYS:
+    if containers_in(data, MAX_ARRAY_KEYS)[0] > MAX_ARRAY_KEYS:
         raise ValidationError(
             f"it holds more than {MAX_ARRAY_KEYS} lists and dicts, and sets of them"
         )
@@ -129,20 +132,23 @@ def refuse_keys(data: Any, most: int = 0) -> None:
 _Key: TypeAlias = bool | int | float | str | None
 
 
-def _plain(depth: int) -> Any:
+def _plain(depth: int, key: Any) -> Any:
     """Lists and dicts of numbers and text that nest no deeper."""
     made: Any = _Key
     for _ in range(depth):
-        made = Union[_Key, list[made], dict[_Key, made]]  # noqa: UP007 - of types made here
+        made = Union[_Key, list[made], dict[key, made]]  # noqa: UP007 - of types made here
     return made
 
 
 if TYPE_CHECKING:
     Plain: TypeAlias = Any
+    Texts: TypeAlias = Any
 else:
-    Plain = _plain(DEPTH)
+    Plain = _plain(DEPTH, _Key)
+    Texts = _plain(DEPTH, str)
 
 _decode_plain = Decoder(Plain).decode
+_decode_texts = Decoder(Texts).decode
 
 _refuse_other_keys = JSONEncoder().encode
 """Raises for a dict whose keys are no text and no numbers, and for values that JSON does not have."""
@@ -171,18 +177,36 @@ class Bounded:
 
     def __init__(self, spec: Any = Any, dec_hook: Callable[[type, Any], Any] | None = None) -> None:
         slow = Decoder(spec, dec_hook=dec_hook).decode
-        keys = _Keys(spec)
-        if keys.is_open and not keys.has_arrays:
-            self.decode = _open_decoder(slow, _closed_decoder(spec, dec_hook), keys.has_sets)
+        keys = KeyTypes(spec)
+        check = KeyCheck(keys, dec_hook).refuse if keys.can_meet else None
+        if check is not None and keys.is_open and not keys.has_arrays:
+            texts = _closed_decoder(spec, dec_hook, Texts, str)
+            fast = _closed_decoder(spec, dec_hook, Plain, _Key)
+            self.decode = _open_decoder(slow, texts, fast, keys, check)
         else:
-            self.decode = _strict_decoder(slow, keys)
+            self.decode = _strict_decoder(slow, keys, check)
 
 
 def _open_decoder(
-    slow: Callable[[Any], Any], fast: Callable[[Any], Any] | None, has_sets: bool
+    slow: Callable[[Any], Any],
+    texts: Callable[[Any], Any] | None,
+    fast: Callable[[Any], Any] | None,
+    keys: KeyTypes,
+    check: Callable[[Any], None],
 ) -> Callable[[Any], Any]:
-    """Of a type that takes anything somewhere; ``fast`` decodes all of it that is :data:`Plain`, if it is known."""
+    """Of a type that takes anything somewhere.
+
+    Args:
+        slow: decodes all.
+        texts: all of it whose keys are text, if that is known.
+        fast: all of it that is :data:`Plain`, if that is known.
+        keys: of the type.
+        check: refuses keys that meet.
+    """
     first = fast or _decode_plain
+    has_sets = keys.has_sets
+    # Text can become another key, and a list a set.
+    can_pass = not keys.chosen and not keys.any_sets
     # Looked up once: this is on the way of each message.
     small, atoms = SMALL, _ATOMS
 
@@ -201,6 +225,14 @@ def _open_decoder(
             return slow(buf)
         if has_sets:
             _refuse_items(buf)
+        if can_pass:
+            try:
+                value = (texts or _decode_texts)(buf)
+            except ValidationError:
+                pass
+            else:
+                return slow(buf) if texts is None else value
+        check(buf)
         try:
             value = first(buf)
         except ValidationError:
@@ -227,12 +259,16 @@ def plain_values(raws: Sequence[Any]) -> list[Any] | None:
     return values if _ATOMS.issuperset(map(type, values)) else None
 
 
-def _strict_decoder(slow: Callable[[Any], Any], keys: _Keys) -> Callable[[Any], Any]:
+def _strict_decoder(
+    slow: Callable[[Any], Any], keys: KeyTypes, check: Callable[[Any], None] | None
+) -> Callable[[Any], Any]:
     """Of a type that says all, or that has dicts keyed by lists."""
 
     def decode(buf: Any) -> Any:
         if len(buf) > COUNTED_ABOVE:
             refuse_crowded(buf)
+        if check is not None and len(buf) > SMALL:
+            check(buf)
         return slow(buf)
 
     def decode_keys(buf: Any) -> Any:
@@ -246,11 +282,15 @@ def _strict_decoder(slow: Callable[[Any], Any], keys: _Keys) -> Callable[[Any], 
     return decode_keys if keys.has_arrays or keys.has_sets else decode
 
 
-def _closed_decoder(spec: Any, dec_hook: Any) -> Callable[[Any], Any] | None:
-    """Decodes ``spec`` with :data:`Plain` in place of ``Any``; ``None``: it is not written of plain generics alone."""
-    closed = _closed(spec)
+def _closed_decoder(spec: Any, dec_hook: Any, plain: Any, key: Any) -> Callable[[Any], Any] | None:
+    """Decodes ``spec`` with ``plain`` in place of ``Any``, and ``key`` where that is one.
+
+    ``None``: it is not written of plain generics alone, or has other keys where all are to be text.
+    """
+    closed = _closed(spec, plain, key)
     try:
-        if closed is spec or _Keys(closed).is_open:
+        keys = KeyTypes(closed)
+        if closed is spec or keys.is_open or (key is str and keys.can_meet):
             return None
         return Decoder(closed, dec_hook=dec_hook).decode
     except TypeError:
@@ -258,71 +298,17 @@ def _closed_decoder(spec: Any, dec_hook: Any) -> Callable[[Any], Any] | None:
         return None
 
 
-def _closed(spec: Any) -> Any:
+def _closed(spec: Any, plain: Any, key: Any) -> Any:
     if spec is Any:
-        return Plain
+        return plain
     if spec is list or spec is dict:
-        return list[Plain] if spec is list else dict[_Key, Plain]
+        return list[plain] if spec is list else dict[key, plain]
     origin, args = get_origin(spec), get_args(spec)
     if origin is dict:
-        key, value = args
-        return dict[_Key if key is Any else key, _closed(value)]  # type: ignore[misc]
+        given, value = args
+        return dict[key if given is Any else given, _closed(value, plain, key)]  # type: ignore[misc]
     if origin is list:
-        return list[_closed(args[0])]  # type: ignore[misc]
+        return list[_closed(args[0], plain, key)]  # type: ignore[misc]
     if origin in (Union, UnionType):
-        return Union[tuple(map(_closed, args))]  # noqa: UP007 - of types made here
+        return Union[tuple(_closed(one, plain, key) for one in args)]  # noqa: UP007 - of types made here
     return spec
-
-
-class _Keys:
-    """What a type takes as keys of dicts and items of sets.
-
-    Attributes:
-        is_open: somewhere it takes anything.
-        has_arrays: dicts keyed by lists.
-        has_sets: sets of lists.
-    """
-
-    __slots__ = ("_seen", "has_arrays", "has_sets", "is_open")
-
-    def __init__(self, spec: Any) -> None:
-        self.is_open = self.has_arrays = self.has_sets = False
-        self._seen: set[int] = set()
-        try:
-            self._look(inspect.type_info(spec))
-        except Exception:
-            # What msgspec can't describe may be anything.
-            self.is_open = self.has_arrays = True
-
-    def _look(self, root: Any) -> None:
-        left: list[Any] = [root]
-        while left:
-            node = left.pop()
-            if isinstance(node, tuple):
-                left.extend(node)
-            elif isinstance(node, inspect.Type | inspect.Field) and id(node) not in self._seen:
-                self._seen.add(id(node))
-                self._note(node)
-                left.extend(getattr(node, name) for name in node.__struct_fields__)
-
-    def _note(self, node: Any) -> None:
-        if isinstance(node, inspect.AnyType | inspect.CustomType):
-            self.is_open = True
-        elif isinstance(node, inspect.DictType):
-            self.has_arrays |= any(map(_is_array, _members(node.key_type)))
-        elif isinstance(node, inspect.SetType | inspect.FrozenSetType):
-            items = _members(node.item_type)
-            self.has_sets |= any(
-                isinstance(one, inspect.AnyType) or _is_array(one) for one in items
-            )
-
-
-def _members(node: Any) -> tuple[Any, ...]:
-    return node.types if isinstance(node, inspect.UnionType) else (node,)
-
-
-def _is_array(node: Any) -> bool:
-    return isinstance(node, _ARRAYS) or bool(getattr(node, "array_like", False))
-
-
-_ARRAYS = (inspect.CollectionType, inspect.TupleType, inspect.NamedTupleType)

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from tractor.msg._bounded import Bounded, refuse_keys
+from tractor.msg._keys import refuse_meeting
 from tractor.msg.pretty_struct import Struct as PrettyStruct
 
 __all__ = [
@@ -243,11 +244,13 @@ def decode_large(frame: Any) -> Incoming:
     """As :data:`INCOMING`, for a frame of any size: those fields of a message that hold anything are looked at before.
 
     Raises:
-        msgspec.DecodeError: it is no message, or has a dict with a list as a key outside of a payload.
+        msgspec.DecodeError: it is no message, or has, outside of a payload, a dict with a list as a key, or with keys
+            that meet.
     """
     head = bytes(frame[:2])
     if head[:1] not in _SHORT_ARRAYS or head[1:] not in _CLOSED_TAGS:
         refuse_keys(frame)
+        refuse_meeting(frame)
     return INCOMING.decode(frame)
 
 

@@ -1,7 +1,7 @@
 """Fixes for bugs of trio, each applied only where a probe shows the bug.
 
 Nothing here runs on import.  :func:`apply_all` is called by actors that tractor starts, as soon as they
-serve, never in a process that is not ours: a root's owner may call it.
+serve, never in a process that is not ours: a root's owner may call it.  A root changes the one run it is opened in.
 """
 
 from __future__ import annotations

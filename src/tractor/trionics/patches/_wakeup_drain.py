@@ -9,15 +9,19 @@ tasks, so it can be cancelled and end.
 The drain also asks for a buffer of 64 KiB.  Where that is not to be had, ``MemoryError`` ends the task that runs the
 callbacks of other threads, and the run waits for ever at its end.  The fix asks for a few bytes, which is what
 the pair holds, and leaves what it can't read for the next time.
+
+:func:`apply` changes trio's class, which is for processes that are ours; :func:`apply_to_this_run` changes one run
+alone, which is what a root may do to the run it is opened in.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+from functools import partial
 from typing import Any, Final
 
-from trio._core import _wakeup_socketpair
+from trio._core import _run, _wakeup_socketpair
 
 NAME: Final = "wakeup_socketpair_drain"
 
@@ -88,8 +92,12 @@ def is_needed() -> bool:
 
 
 def _drain(self: Any) -> None:
+    _read_all(self.wakeup_sock)
+
+
+def _read_all(sock: socket.socket) -> None:
     with contextlib.suppress(BlockingIOError, MemoryError):
-        while self.wakeup_sock.recv(READ):
+        while sock.recv(READ):
             pass
 
 
@@ -99,3 +107,16 @@ def apply() -> None:
     if cls is not None and not hasattr(cls, _marker):
         setattr(cls, _marker, True)
         cls.drain = _drain
+
+
+def apply_to_this_run() -> None:
+    """Replace the drain of the trio run that this task is in, and of no other; idempotent.
+
+    An implementation that is not known is left alone.
+    """
+    runner = getattr(getattr(_run, "GLOBAL_RUN_CONTEXT", None), "runner", None)
+    pair = getattr(getattr(runner, "entry_queue", None), "wakeup", None)
+    cls = _pair_class()
+    if cls is not None and isinstance(pair, cls) and not hasattr(cls, _marker):
+        # The socket, not the pair: a pair that held itself would need a collection to go.
+        pair.drain = partial(_read_all, pair.wakeup_sock)
