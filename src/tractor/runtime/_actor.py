@@ -16,6 +16,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.deadlines import PEERS_TIMEOUT
 from tractor._proto.flow import STRICT_BUFFER_SIZE
+from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
 from tractor.address._types import Address, UnwrappedAddress
 from tractor.ipc._chan import Channel, PeerProcess
@@ -203,7 +204,7 @@ class Actor:
         self.end_if_copy: Callable[..., None] = go_on
         self.children: dict[Uid, ChildRecord] = {}
         self.served: set[Served] = set()
-        self.none_served = trio.lowlevel.ParkingLot()
+        self.none_served = Waiters()
         self.main_scope = trio.CancelScope()
         self.parent_chan: Channel | None = None
         self.registration: RegistrationRecord | None = None
@@ -511,8 +512,8 @@ class Actor:
         intake = self._intakes.get(task.chan)
         if intake is not None:
             intake.ended()
-        if not self.served:
-            self.none_served.unpark_all()
+        if self.none_served and not self.served:
+            self.none_served.wake_all()
 
     def note_reset(self, task: Served, cid: int) -> None:
         """A peer's message has ended what it had asked for; ``cid``: where to tell it.

@@ -293,7 +293,7 @@ async def call(
         MsgTypeError: an argument can't be sent, or the value is not what the function is annotated with.
         MessagingError: the request can't be sent.
     """
-    if not chan.has_room:
+    if chan.opened >= chan.may_open:
         await chan.wait_for_room()
     pending = PendingCall(chan, f"{ns}:{func}")
     enc = codec_in_force().enc

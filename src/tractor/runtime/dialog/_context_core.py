@@ -18,6 +18,7 @@ from tractor._errors import (
 from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller
+from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
@@ -109,7 +110,7 @@ class ContextDialog:
         self._cancelled_elsewhere = False
         self._overrun: StreamOverrun | None = None
         # Who waits for the end of the dialog, or for its first answer.
-        self._waiting = trio.lowlevel.ParkingLot()
+        self._waiting = Waiters()
         self._owner_waits = False
         self._acks: list[int] = []
         # Of the channel's reader, in which the request came.
@@ -275,7 +276,7 @@ class ContextDialog:
                 self._set_port_error(error)
             else:
                 self._port.wake()
-        self._waiting.unpark_all()
+        self._waiting.wake_all()
 
     def _unwind_block(self) -> None:
         """Cancel the block because of a remote error; readers get the error itself.
@@ -330,7 +331,7 @@ class ContextDialog:
         request_cancel(self._chan, self._cid)
         self._set_port_error(error)
         self._scope.cancel()
-        self._waiting.unpark_all()
+        self._waiting.wake_all()
 
     def _on_overrun(self) -> None:
         """A message came that can't be held: tell the sender, which ends the dialog."""
@@ -393,7 +394,7 @@ class ContextDialog:
                     # The opener ends the dialog; an endpoint that goes on meanwhile must see it as over, too.
                     self._local_error = self._port.error = error
                 put_error(self._chan, pack_error(error, self._cid, self._chan.local_uid))
-        self._waiting.unpark_all()
+        self._waiting.wake_all()
 
     def _bad_yield(self, raw: Any, exc: Exception) -> MsgTypeError:
         return self._bad_payload(Yield, raw, exc)
