@@ -24,12 +24,14 @@ def test_they_are_woken_in_order_as_many_as_are_asked_for() -> None:
                 await trio.testing.wait_all_tasks_blocked()
             waiters.wake()
             await trio.testing.wait_all_tasks_blocked()
-            assert woken == [0] and len(waiters) == 3
+            assert woken == [0]
+            assert len(waiters) == 3
             waiters.wake(2)
             await trio.testing.wait_all_tasks_blocked()
             assert sorted(woken) == [0, 1, 2]
             waiters.wake_all()
-        assert not waiters and sorted(woken) == [0, 1, 2, 3]
+        assert not waiters
+        assert sorted(woken) == [0, 1, 2, 3]
         waiters.wake(5)
 
     trio.run(main)
@@ -40,7 +42,8 @@ def test_one_that_is_cancelled_waits_no_more() -> None:
         waiters = Waiters()
         with trio.move_on_after(0) as scope:
             await waiters.park()
-        assert scope.cancelled_caught and not waiters
+        assert scope.cancelled_caught
+        assert not waiters
         waiters.wake_all()
 
     trio.run(main)

@@ -455,7 +455,7 @@ class Actor:
     def on_channel_lost(self, chan: Channel) -> None:
         """A peer's channel has ended; a registrar drops that peer's entries."""
 
-    def _on_start(self, chan: Channel, msg: Request) -> None:
+    def _on_start(self, chan: Channel, intake: Intake, msg: Request) -> None:
         """Serve a request: in a task of its own, or at once where it is one to the runtime."""
         aid = chan.aid
         cid = msg.cid
@@ -468,35 +468,34 @@ class Actor:
         if msg.ns == "self":
             self._on_runtime_request(chan, msg)
         else:
-            self._intakes[chan].take(msg, len(self.served))
+            intake.take(msg, len(self.served))
 
     def _begin(self, chan: Channel, msg: Request) -> None:
         """Serve a request that came to an endpoint."""
         if self.cancel_called:
             self._refuse(chan, msg.cid, f"{msg.ns}:{msg.func}")
             return
+        cid = msg.cid
         try:
             endpoint = find_endpoint(self.enabled, msg.ns, msg.func, msg.kind)
         except Exception as exc:
-            self._intakes[chan].refuse(msg.cid, exc, self.aid.uid)
+            self._intakes[chan].refuse(cid, exc, self.aid.uid)
             return
-        self._serve(chan, msg, endpoint)
+        start = self.service_nursery.start_soon
+        if endpoint.kind is Kind.CONTEXT:
+            # No answer to what came: that is its first value, or its end.
+            chan.transport.put_now(StartAck(cid, "context"))
+            ctx = Context(self, chan, cid, "child", endpoint)
+            self.note_serving(ctx)
+            start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
+            return
+        cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
+        start(cls(self, chan, cid, msg.kwargs, endpoint).run, name=endpoint.name)
 
     def _refuse(self, chan: Channel, cid: int, what: str) -> None:
         """Answer a request that comes while this actor is cancelled: it ends as cancelled by the same canceller."""
         canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
         put_error(chan, ctxc_error(self, chan, cid, canceller, what))
-
-    def _serve(self, chan: Channel, msg: Request, endpoint: Endpoint) -> None:
-        start = self.service_nursery.start_soon
-        if endpoint.kind is Kind.CONTEXT:
-            chan.transport.put(StartAck(msg.cid, "context"))
-            ctx = Context(self, chan, msg.cid, "child", endpoint)
-            self.note_serving(ctx)
-            start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
-            return
-        cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
-        start(cls(self, chan, msg.cid, msg.kwargs, endpoint).run, name=endpoint.name)
 
     def note_serving(self, task: Served) -> None:
         """A request's task is about to begin."""

@@ -157,11 +157,7 @@ class Intake:
     def _resume(self) -> None:
         """Half of the replies has left: begin what was kept."""
         kept, transport, limits = self._kept, self._chan.transport, self._limits
-        while (
-            kept
-            and transport.unsent <= limits.max_unsent
-            and self.serving < limits.max_served
-        ):
+        while kept and transport.unsent <= limits.max_unsent and self.serving < limits.max_served:
             self._begin(kept.popleft())
         if kept:
             transport.drain_is_awaited = True

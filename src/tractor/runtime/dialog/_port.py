@@ -142,7 +142,7 @@ class StreamPort:
         if recv.strict and held >= recv.size:
             self.overflowed += 1
         if self._readers:
-            self._readers.wake()
+            trio.lowlevel.reschedule(self._readers.popleft())
         return admission
 
     def push_many(self, raws: list[Any]) -> bool:
