@@ -76,19 +76,19 @@ class FrameBuffer:
         end = len(whole)
         limit = self.max_frame_size
         unpack = HEADER.unpack_from
-        while end - pos >= 4:
-            size = unpack(whole, pos)[0]
+        while (start := pos + 4) <= end:
+            (size,) = unpack(whole, pos)
             if size > limit:
                 raise FrameTooLarge(size, limit)
-            stop = pos + 4 + size
+            stop = start + size
             if stop > end:
                 break
             if size < COPY_BELOW:
-                frames.append(whole[pos + 4 : stop])
+                frames.append(whole[start:stop])
             else:
                 if view is None:
                     view = memoryview(whole)
-                frames.append(view[pos + 4 : stop])
+                frames.append(view[start:stop])
             pos = stop
         if pos < end:
             self._part += memoryview(whole)[pos:]

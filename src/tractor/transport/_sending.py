@@ -54,6 +54,30 @@ class FrameSender:
     A frame is never cut by a cancelled sender: what was put stays in the buffer and leaves with the next write.
     """
 
+    # CPython finds the attributes of an object quickly while its dict has no more than 30: these are apart.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_blocked",
+        "_closed_by",
+        "_corked",
+        "_deaf",
+        "_dropped",
+        "_encoder",
+        "_flusher",
+        "_flusher_parked",
+        "_held",
+        "_last_write",
+        "_may_write_alone",
+        "_out",
+        "_put_bytes",
+        "_raddr",
+        "_sealed",
+        "_sealed_size",
+        "_write_lock",
+        "_written",
+    )
+
     def __init__(self, io: ByteIO, raddr: Address, max_frame_size: int) -> None:
         self.io = io
         self.max_frame_size = max_frame_size

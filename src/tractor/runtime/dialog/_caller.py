@@ -91,14 +91,8 @@ class PendingCall(DialogEnd):
                 trio.lowlevel.reschedule(self._task)
                 self._task = None
 
-    def on_return(self, msg: Return[Any]) -> None:
-        self._end(msg)
-
-    def on_cancel_ack(self, msg: CancelAck) -> None:
-        self._end(msg)
-
-    def on_error(self, msg: Error) -> None:
-        self._end(msg)
+    # Any of them is a reply.
+    on_return = on_cancel_ack = on_error = _end
 
     def on_lost(self, exc: TransportClosed) -> None:
         self._end(lost(self.chan, self.what, exc))
