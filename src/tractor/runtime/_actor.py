@@ -182,6 +182,20 @@ class Actor:
     msg_buffer_size: int = STRICT_BUFFER_SIZE
     is_registrar: bool = False
 
+    # Apart from those in its dict: as in `FrameSender`.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_cancel_done",
+        "_intakes",
+        "_io_nursery",
+        "_limits_reached",
+        "_reg_addrs",
+        "_requests",
+        "_server",
+        "_service_nursery",
+    )
+
     def __init__(
         self,
         aid: Aid,

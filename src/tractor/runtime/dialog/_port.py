@@ -238,20 +238,23 @@ class StreamPort:
             BaseException: the dialog's error.
         """
         turns = self._turns
-        if not self.buffer:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        elif turns.must_pass():
-            await turns.let_pass()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+        waited = False
+        if self.buffer:
+            if turns.must_pass():
+                await turns.let_pass()
+            else:
+                await trio.lowlevel.checkpoint_if_cancelled()
         while not self.buffer:
             if self.shared and not shared:
                 raise Rerouted
             if self.over():
                 # The end was there already: this call must be a checkpoint, too.
+                if not waited:
+                    await trio.lowlevel.checkpoint_if_cancelled()
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 self.raise_if_over()
             await self._readers.park()
+            waited = True
             turns.began()
         if self.shared and not shared:
             raise Rerouted
