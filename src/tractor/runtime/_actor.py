@@ -497,7 +497,7 @@ class Actor:
             return
         start = self.service_nursery.start_soon
         if endpoint.kind is Kind.CONTEXT:
-            # No answer to what came: that is its first value, or its end.
+            # Written apart, so that its end may still leave at once: see `FrameSender.put()`.
             chan.transport.put_now(StartAck(cid, "context"))
             ctx = Context(self, chan, cid, "child", endpoint)
             self.note_serving(ctx)
