@@ -81,10 +81,10 @@ class PendingCall(DialogEnd):
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _end(self, reply: MsgType | BaseException) -> None:
+    def _end(self, msg: MsgType | BaseException) -> None:
         self.chan.dialogs.pop(self.cid, None)
         if self.reply is None:
-            self.reply = reply
+            self.reply = msg
             if self.on_end is not None:
                 self.on_end()
             if self._task is not None:
