@@ -466,12 +466,14 @@ class Dialog:
     @property
     def state(self) -> ContextState:
         """The public status, worked out from the phase, the stream and how the dialog ended."""
-        if self.end is not None:
-            return self.end
-        view = _PARENT_VIEW.get(self.phase)
+        return self.end if self.end is not None else self.state_in(self.phase)
+
+    def state_in(self, phase: Phase) -> ContextState:
+        """The public status that it has in a phase before its end, or had when it was there."""
+        view = _PARENT_VIEW.get(phase)
         if view is not None:
             return view
-        if self.phase in UNWINDING:
+        if phase in UNWINDING:
             return C.CANCELLING
         if self.stream is StreamState.IDLE:
             return C.STARTED

@@ -7,6 +7,7 @@ a peer that lies about a length costs its own connection and no memory.
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 HEADER = struct.Struct("<I")
 DEFAULT_MAX_FRAME_SIZE = 2**30
@@ -69,29 +70,31 @@ class FrameBuffer:
                 return []
             # Never touched again, so views of it stay good.
             whole, self._part = self._part, bytearray()
-        frames: list[bytes | memoryview] = []
+        frames: list[Any] = []
         view: memoryview | None = None
         pos = 0
         end = len(whole)
         limit = self.max_frame_size
         unpack = HEADER.unpack_from
-        while end - pos >= 4:
-            size = unpack(whole, pos)[0]
+        while (start := pos + 4) <= end:
+            (size,) = unpack(whole, pos)
             if size > limit:
                 raise FrameTooLarge(size, limit)
-            stop = pos + 4 + size
+            stop = start + size
             if stop > end:
                 break
             if size < COPY_BELOW:
-                piece = whole[pos + 4 : stop]
-                frames.append(piece if type(piece) is bytes else bytes(piece))
+                frames.append(whole[start:stop])
             else:
                 if view is None:
                     view = memoryview(whole)
-                frames.append(view[pos + 4 : stop])
+                frames.append(view[start:stop])
             pos = stop
         if pos < end:
             self._part += memoryview(whole)[pos:]
+        if whole is not data:
+            # Those that were copied are of its type.
+            frames = [bytes(one) if type(one) is bytearray else one for one in frames]
         return frames
 
     def _check_head(self) -> None:

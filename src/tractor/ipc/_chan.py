@@ -18,6 +18,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.auth import Handshake
 from tractor._util._names import is_presentable
+from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
 from tractor.address._types import Address, UnwrappedAddress
 from tractor.msg._codec import MsgCodec, apply_codec
@@ -82,10 +83,15 @@ class Channel:
 
     Not built by users: see :meth:`from_addr` and :func:`connect_chan`.  A dialog's id is an integer, unique on
     its channel: odd from the side that connected, even from the side that accepted.
+
+    Attributes:
+        transport: the transport below.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "transport")
+
     def __init__(self, transport: MsgpackTransport, role: Role) -> None:
-        self._transport = transport
+        self.transport = transport
         self._role: Role = role
         self._last_cid = -1 if role == "connect" else 0
         self.aid: Aid | None = None
@@ -104,10 +110,11 @@ class Channel:
         self.is_registration = False
         # Messages for dialogs that have ended; normal after a cancel, worth a look when many.
         self.late_messages = 0
-        # Dialogs that this side has opened and the peer serves, and how many it serves at a time.
+        # Dialogs that this side has opened and the peer serves, and how many of them it serves at a time: with more a
+        # call comes after `wait_for_room()`.
         self.opened = 0
-        self._may_open: float = math.inf
-        self._may_call = trio.lowlevel.ParkingLot()
+        self.may_open: float = math.inf
+        self._may_call = Waiters()
 
     @classmethod
     async def from_addr(cls, addr: UnwrappedAddress | Address | str) -> Channel:
@@ -141,11 +148,6 @@ class Channel:
     # -- what it is -----------------------------------------------------------------------------------
 
     @property
-    def transport(self) -> MsgpackTransport:
-        """The transport below."""
-        return self._transport
-
-    @property
     def role(self) -> Role:
         """Which side of the connection this is."""
         return self._role
@@ -153,21 +155,21 @@ class Channel:
     @property
     def laddr(self) -> Address:
         """The local address."""
-        return self._transport.laddr
+        return self.transport.laddr
 
     @property
     def raddr(self) -> Address:
         """The peer's address."""
-        return self._transport.raddr
+        return self.transport.raddr
 
     @property
     def maddr(self) -> str:
         """The peer's address as a multiaddr string."""
-        return self._transport.maddr
+        return self.transport.maddr
 
     def connected(self) -> bool:
         """Whether both directions are believed to be open."""
-        return self._transport.connected()
+        return self.transport.connected()
 
     @property
     def closed(self) -> bool:
@@ -191,7 +193,7 @@ class Channel:
         warnings.warn(
             "`Channel.msgstream` is outdated; use `transport`", DeprecationWarning, stacklevel=2
         )
-        return self._transport
+        return self.transport
 
     def pformat(self) -> str:
         """One line for people."""
@@ -204,9 +206,9 @@ class Channel:
         """A frozen record of plain values."""
         return ChannelStatistics(
             dialogs=len(self.dialogs),
-            sent=self._transport.sent,
-            received=self._transport.received,
-            unsent_bytes=self._transport.unsent,
+            sent=self.transport.sent,
+            received=self.transport.received,
+            unsent_bytes=self.transport.unsent,
             late_messages=self.late_messages,
         )
 
@@ -219,23 +221,18 @@ class Channel:
 
     def set_room(self, dialogs: int) -> None:
         """Note how many dialogs of this side the peer serves at a time."""
-        self._may_open = dialogs
+        self.may_open = dialogs
 
     async def wait_for_room(self) -> None:
         """Wait until the peer serves another dialog of this side; for calls, which can."""
-        while self.opened >= self._may_open and self.connected():
+        while self.opened >= self.may_open and self.connected():
             await self._may_call.park()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the peer serves another dialog of this side."""
-        return self.opened < self._may_open
 
     def note_closed(self) -> None:
         """A dialog that this side had opened is over."""
         self.opened -= 1
         if self._may_call:
-            self._may_call.unpark()
+            self._may_call.wake()
 
     async def send(self, msg: MsgType, hide_tb: bool = True) -> None:
         """Send one message.
@@ -253,7 +250,7 @@ class Channel:
         __tracebackhide__ = hide_tb
         self._require_proof()
         self._require_open("send")
-        await self._transport.send(msg, None if self._codec is None else self._codec.enc)
+        await self.transport.send(msg, None if self._codec is None else self._codec.enc)
 
     async def recv(self) -> MsgType:
         """The next message.
@@ -265,18 +262,18 @@ class Channel:
         """
         self._require_proof()
         self._require_open("recv")
-        return self._by_codec(await self._transport.recv())
+        return self._by_codec(await self.transport.recv())
 
     def __aiter__(self) -> AsyncIterator[MsgType]:
         return self
 
     async def __anext__(self) -> MsgType:
         self._require_proof()
-        return self._by_codec(await anext(self._transport))
+        return self._by_codec(await anext(self.transport))
 
     def _require_proof(self) -> None:
         """Keep messages by hand off a peer that may be anyone.  Raises RuntimeError."""
-        if not self._authenticated and _is_keyed(self._transport):
+        if not self._authenticated and _is_keyed(self.transport):
             raise RuntimeError(
                 f"the peer at {self.raddr} has not proven the key yet: await `handshake()` before messages"
             )
@@ -322,20 +319,20 @@ class Channel:
         most = wire_settings().limits.max_served
         aid = msgspec.structs.replace(aid, max_served=most, claim=claim)
         if self._authenticated:
-            await self._transport.send(aid)
+            await self.transport.send(aid)
         else:
-            machine = _machine(self._transport, self._role, key)
-            await self._transport.authenticate(machine, early=aid)
+            machine = _machine(self.transport, self._role, key)
+            await self.transport.authenticate(machine, early=aid)
             self._authenticated = True
-        first = await self._transport.recv()
+        first = await self.transport.recv()
         if not isinstance(first, Aid):
-            self._transport.abort()
+            self.transport.abort()
             raise TransportClosed(
                 f"the peer at {self.raddr} began with a {type(first).__name__!r} message instead of its identity"
             )
         most = wire_settings().limits.max_name
         if not is_presentable(first.name, most) or not is_presentable(first.uuid, most):
-            self._transport.abort()
+            self.transport.abort()
             raise TransportClosed(
                 f"the peer at {self.raddr} gave a name that is refused: {first.name[:80]!r}; it must be 1 to {most}"
                 " bytes of printable text"
@@ -351,20 +348,20 @@ class Channel:
     async def aclose(self) -> None:
         """Flush what waits to leave (at most 0.2 s), then close; idempotent."""
         self._closed = True
-        await self._transport.aclose()
+        await self.transport.aclose()
 
     async def send_eof(self) -> None:
         """Send what waits to leave, then say that nothing follows; the peer answers by closing."""
         try:
-            await self._transport.flush()
-            self._transport.io.send_eof()
+            await self.transport.flush()
+            self.transport.io.send_eof()
         except (TransportClosed, OSError) as exc:
             log.transport("the end could not be told to %s: %r", self.peer, exc)
 
     def abort(self) -> None:
         """Close at once, without flushing; idempotent."""
         self._closed = True
-        self._transport.abort()
+        self.transport.abort()
 
     def lose_dialogs(self, exc: TransportClosed, most: float = math.inf) -> bool:
         """End dialogs, at most so many, because the connection is gone; whether there are more."""
@@ -372,7 +369,7 @@ class Channel:
             _, dialog = self.dialogs.popitem()
             dialog.on_lost(exc)
             most -= 1
-        self._may_call.unpark_all()
+        self._may_call.wake_all()
         return bool(self.dialogs)
 
     async def __aenter__(self) -> Channel:

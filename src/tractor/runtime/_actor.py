@@ -16,6 +16,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.deadlines import PEERS_TIMEOUT
 from tractor._proto.flow import STRICT_BUFFER_SIZE
+from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
 from tractor.address._types import Address, UnwrappedAddress
 from tractor.ipc._chan import Channel, PeerProcess
@@ -181,6 +182,20 @@ class Actor:
     msg_buffer_size: int = STRICT_BUFFER_SIZE
     is_registrar: bool = False
 
+    # Apart from those in its dict: as in `FrameSender`.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_cancel_done",
+        "_intakes",
+        "_io_nursery",
+        "_limits_reached",
+        "_reg_addrs",
+        "_requests",
+        "_server",
+        "_service_nursery",
+    )
+
     def __init__(
         self,
         aid: Aid,
@@ -203,7 +218,7 @@ class Actor:
         self.end_if_copy: Callable[..., None] = go_on
         self.children: dict[Uid, ChildRecord] = {}
         self.served: set[Served] = set()
-        self.none_served = trio.lowlevel.ParkingLot()
+        self.none_served = Waiters()
         self.main_scope = trio.CancelScope()
         self.parent_chan: Channel | None = None
         self.registration: RegistrationRecord | None = None
@@ -454,7 +469,7 @@ class Actor:
     def on_channel_lost(self, chan: Channel) -> None:
         """A peer's channel has ended; a registrar drops that peer's entries."""
 
-    def _on_start(self, chan: Channel, msg: Request) -> None:
+    def _on_start(self, chan: Channel, intake: Intake, msg: Request) -> None:
         """Serve a request: in a task of its own, or at once where it is one to the runtime."""
         aid = chan.aid
         cid = msg.cid
@@ -467,35 +482,34 @@ class Actor:
         if msg.ns == "self":
             self._on_runtime_request(chan, msg)
         else:
-            self._intakes[chan].take(msg, len(self.served))
+            intake.take(msg, len(self.served))
 
     def _begin(self, chan: Channel, msg: Request) -> None:
         """Serve a request that came to an endpoint."""
         if self.cancel_called:
             self._refuse(chan, msg.cid, f"{msg.ns}:{msg.func}")
             return
+        cid = msg.cid
         try:
             endpoint = find_endpoint(self.enabled, msg.ns, msg.func, msg.kind)
         except Exception as exc:
-            self._intakes[chan].refuse(msg.cid, exc, self.aid.uid)
+            self._intakes[chan].refuse(cid, exc, self.aid.uid)
             return
-        self._serve(chan, msg, endpoint)
+        start = self.service_nursery.start_soon
+        if endpoint.kind is Kind.CONTEXT:
+            # Written apart, so that its end may still leave at once: see `FrameSender.put()`.
+            chan.transport.put_now(StartAck(cid, "context"))
+            ctx = Context(self, chan, cid, "child", endpoint)
+            self.note_serving(ctx)
+            start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
+            return
+        cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
+        start(cls(self, chan, cid, msg.kwargs, endpoint).run, name=endpoint.name)
 
     def _refuse(self, chan: Channel, cid: int, what: str) -> None:
         """Answer a request that comes while this actor is cancelled: it ends as cancelled by the same canceller."""
         canceller = self.cancel_caller.uid if self.cancel_caller else self.aid.uid
         put_error(chan, ctxc_error(self, chan, cid, canceller, what))
-
-    def _serve(self, chan: Channel, msg: Request, endpoint: Endpoint) -> None:
-        start = self.service_nursery.start_soon
-        if endpoint.kind is Kind.CONTEXT:
-            chan.transport.put(StartAck(msg.cid, "context"))
-            ctx = Context(self, chan, msg.cid, "child", endpoint)
-            self.note_serving(ctx)
-            start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
-            return
-        cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
-        start(cls(self, chan, msg.cid, msg.kwargs, endpoint).run, name=endpoint.name)
 
     def note_serving(self, task: Served) -> None:
         """A request's task is about to begin."""
@@ -511,8 +525,8 @@ class Actor:
         intake = self._intakes.get(task.chan)
         if intake is not None:
             intake.ended()
-        if not self.served:
-            self.none_served.unpark_all()
+        if self.none_served and not self.served:
+            self.none_served.wake_all()
 
     def note_reset(self, task: Served, cid: int) -> None:
         """A peer's message has ended what it had asked for; ``cid``: where to tell it.

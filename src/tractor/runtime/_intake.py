@@ -90,6 +90,7 @@ class Intake:
             self.reached("max_unsent")
             if len(self._kept) < limits.max_served:
                 self._kept.append(msg)
+                self._chan.transport.drain_is_awaited = True
             else:
                 self._busy(msg, "it keeps requests until this peer has taken its replies")
         elif self.serving >= limits.max_served:
@@ -155,11 +156,11 @@ class Intake:
 
     def _resume(self) -> None:
         """Half of the replies has left: begin what was kept."""
-        kept, transport = self._kept, self._chan.transport
-        while kept and transport.unsent <= self._limits.max_unsent:
-            if self.serving >= self._limits.max_served:
-                return
+        kept, transport, limits = self._kept, self._chan.transport, self._limits
+        while kept and transport.unsent <= limits.max_unsent and self.serving < limits.max_served:
             self._begin(kept.popleft())
+        if kept:
+            transport.drain_is_awaited = True
 
     def ended(self) -> None:
         """A dialog that was served for this peer has ended."""

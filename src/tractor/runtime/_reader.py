@@ -48,7 +48,7 @@ _METHODS: dict[type, str] = {
 async def read_channel(
     chan: Channel,
     intake: Intake,
-    on_start: Callable[[Channel, Request], None],
+    on_start: Callable[[Channel, Intake, Request], None],
     on_boot_error: Callable[[Channel, Any], None],
 ) -> None:
     """Read a peer's channel, and hand each message to its dialog, until the channel ends.
@@ -56,7 +56,7 @@ async def read_channel(
     Args:
         chan: the channel.
         intake: the peer's requests.
-        on_start: takes a request.
+        on_start: takes a request, with the channel and the peer's requests.
         on_boot_error: takes the error of a child that could not be configured.
 
     Raises:
@@ -66,26 +66,29 @@ async def read_channel(
     recv_batch = chan.transport.recv_batch
     methods = _METHODS
     limits = wire_settings().limits
+    most, seconds = limits.turn_messages, limits.turn_seconds
     while True:
         batch = await recv_batch()
         intake.turn += 1
         size = len(batch)
         n = 0
-        turn_end = limits.turn_messages
-        began = perf_counter()
+        turn_end = most
+        # A message by itself is a turn, however long it takes.
+        deadline = perf_counter() + seconds if size > 1 else 0.0
         while n < size:
-            if n >= turn_end or (n and perf_counter() - began > limits.turn_seconds):
+            if n and (n >= turn_end or perf_counter() > deadline):
                 await trio.lowlevel.checkpoint()
                 intake.turn += 1
-                turn_end = n + limits.turn_messages
-                began = perf_counter()
+                turn_end = n + most
+                deadline = perf_counter() + seconds
             msg = batch[n]
             kind = type(msg)
             n += 1
             if kind is Yield:
                 cid, first = msg.cid, n - 1  # type: ignore[union-attr]
-                end = min(size, turn_end)
-                while n < end and type(batch[n]) is Yield and batch[n].cid == cid:  # type: ignore[union-attr]
+                while (
+                    n < size and n < turn_end and type(batch[n]) is Yield and batch[n].cid == cid  # type: ignore[union-attr]
+                ):
                     n += 1
                 dialog = dialogs.get(cid)  # type: ignore[arg-type]
                 if dialog is None:
@@ -97,7 +100,7 @@ async def read_channel(
                     await _hand_over(dialog, batch[first:n])  # type: ignore[arg-type]
                 continue
             if kind is Request:
-                on_start(chan, msg)  # type: ignore[arg-type]
+                on_start(chan, intake, msg)  # type: ignore[arg-type]
                 continue
             method = methods.get(kind)
             if method is None:

@@ -14,6 +14,7 @@ import trio
 
 from tractor._errors import MessagingError, TransportClosed, class_name, safe_str
 from tractor._proto.framing import HEADER
+from tractor._util._waiters import Waiters
 from tractor.address._types import Address
 from tractor.msg._bounded import COUNTED_ABOVE, refuse_crowded
 from tractor.msg.types import MsgType, Return, Start, Started, Yield
@@ -53,6 +54,30 @@ class FrameSender:
     A frame is never cut by a cancelled sender: what was put stays in the buffer and leaves with the next write.
     """
 
+    # CPython finds the attributes of an object quickly while its dict has no more than 30: these are apart.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_blocked",
+        "_closed_by",
+        "_corked",
+        "_deaf",
+        "_dropped",
+        "_encoder",
+        "_flusher",
+        "_flusher_parked",
+        "_held",
+        "_last_write",
+        "_may_write_alone",
+        "_out",
+        "_put_bytes",
+        "_raddr",
+        "_sealed",
+        "_sealed_size",
+        "_write_lock",
+        "_written",
+    )
+
     def __init__(self, io: ByteIO, raddr: Address, max_frame_size: int) -> None:
         self.io = io
         self.max_frame_size = max_frame_size
@@ -75,16 +100,17 @@ class FrameSender:
         # Bytes that were ever put; some were dropped at the end of the connection.
         self._put_bytes = 0
         self._dropped = False
-        # Called after a write with no more than `drain_mark` bytes left.
+        # Called once after a write with no more than `drain_mark` bytes left, where somebody awaits that.
         self.on_drained: Callable[[], None] | None = None
         self.drain_mark = 0
+        self.drain_is_awaited = False
         # With more bytes than this unsent replies wait: in `wait_drained()`, until no more than `drain_mark` are left.
         self.hold_above = math.inf
-        self._held = trio.lowlevel.ParkingLot()
+        self._held = Waiters()
         # More bytes than this of what `put()` takes without waiting end the connection.
         self.abort_above = math.inf
         # Who waits for bytes to leave; woken after every write of a rest and at the end.
-        self._written = trio.lowlevel.ParkingLot()
+        self._written = Waiters()
         # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
         self._closed_by: TransportClosed | None = None
         self._deaf = False
@@ -235,6 +261,7 @@ class FrameSender:
     async def wait_drained(self) -> None:
         """Where more than ``hold_above`` bytes wait to leave: wait until few do, or the connection is gone."""
         while self.unsent > self.hold_above and self._closed_by is None:
+            self.drain_is_awaited = True
             await self._held.park()
 
     async def flush(self) -> None:
@@ -258,7 +285,7 @@ class FrameSender:
         """Write while no flusher does; a flusher takes the lock before it begins."""
         while self.unsent and self._closed_by is None:
             if self._write_some():
-                self._written.unpark_all()
+                self._written.wake_all()
             else:
                 await self._wait_writable()
 
@@ -278,12 +305,14 @@ class FrameSender:
                     self._corked = False
                     self._may_write_alone = True
                     # Somebody else may have written the last of it.
-                    self._note_drained()
+                    if self.drain_is_awaited:
+                        self._note_drained()
                     await self._park_flusher()
                     continue
                 if self._write_some():
-                    self._written.unpark_all()
-                    self._note_drained()
+                    self._written.wake_all()
+                    if self.drain_is_awaited:
+                        self._note_drained()
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._wait_writable()
@@ -292,12 +321,12 @@ class FrameSender:
         finally:
             self._flusher = None
             self._corked = False
-            self._written.unpark_all()
+            self._written.wake_all()
 
     def _note_drained(self) -> None:
         if self.unsent <= self.drain_mark:
-            if self._held:
-                self._held.unpark_all()
+            self.drain_is_awaited = False
+            self._held.wake_all()
             if self.on_drained is not None:
                 self.on_drained()
 
@@ -408,8 +437,8 @@ class FrameSender:
             self._sealed.clear()
             self._sealed_size = 0
         self._wake_flusher()
-        self._written.unpark_all()
-        self._held.unpark_all()
+        self._written.wake_all()
+        self._held.wake_all()
         return error
 
     def _gone(self) -> TransportClosed:

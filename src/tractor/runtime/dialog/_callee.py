@@ -14,7 +14,6 @@ from tractor._errors import ContextCancelled, MessagingError, TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import codec_in_force
-from tractor.msg._conversion import any_arguments, decode_arguments
 from tractor.msg._payload import refuse_garbage, unencodable_error
 from tractor.msg.types import (
     CancelAck,
@@ -172,13 +171,7 @@ class ServedTask(DialogEnd):
             return given
         # Done with: it would keep alive all that came with it.
         self.given = {}
-        endpoint = self.endpoint
-        if endpoint.takes_anything:
-            try:
-                return any_arguments(given)
-            except Exception:
-                pass
-        return decode_arguments(given, endpoint.conversions, endpoint.name, self.cid)
+        return self.endpoint.arguments(given, self.cid)
 
     def take_cancel(
         self, canceller: Uid, ack_cid: int | None = None, by_actor: bool = False
@@ -295,15 +288,18 @@ class ServedCall(ServedTask):
     async def perform(self) -> None:
         """Call, and return the value."""
         transport = self.chan.transport
-        await transport.wait_drained()
-        value = await self.endpoint.fn(**self.arguments())
+        endpoint = self.endpoint
+        if transport.unsent > transport.hold_above:
+            await transport.wait_drained()
+        value = await endpoint.fn(**self.arguments())
         self.actor.end_if_copy()
-        await transport.wait_drained()
-        declared = self.endpoint.conversions.result
+        if transport.unsent > transport.hold_above:
+            await transport.wait_drained()
+        declared = endpoint.conversions.result
         if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)
         elif declared is not None:
-            value = self.endpoint.conversions.pack_result(value, codec_in_force())
+            value = endpoint.conversions.pack_result(value, codec_in_force())
         if not self.lost:
             put_return(self.chan, self.cid, value)
 

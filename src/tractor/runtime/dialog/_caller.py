@@ -81,24 +81,18 @@ class PendingCall(DialogEnd):
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _end(self, reply: MsgType | BaseException) -> None:
+    def _end(self, msg: MsgType | BaseException) -> None:
         self.chan.dialogs.pop(self.cid, None)
         if self.reply is None:
-            self.reply = reply
+            self.reply = msg
             if self.on_end is not None:
                 self.on_end()
             if self._task is not None:
                 trio.lowlevel.reschedule(self._task)
                 self._task = None
 
-    def on_return(self, msg: Return[Any]) -> None:
-        self._end(msg)
-
-    def on_cancel_ack(self, msg: CancelAck) -> None:
-        self._end(msg)
-
-    def on_error(self, msg: Error) -> None:
-        self._end(msg)
+    # Any of them is a reply.
+    on_return = on_cancel_ack = on_error = _end
 
     def on_lost(self, exc: TransportClosed) -> None:
         self._end(lost(self.chan, self.what, exc))
@@ -293,7 +287,7 @@ async def call(
         MsgTypeError: an argument can't be sent, or the value is not what the function is annotated with.
         MessagingError: the request can't be sent.
     """
-    if not chan.has_room:
+    if chan.opened >= chan.may_open:
         await chan.wait_for_room()
     pending = PendingCall(chan, f"{ns}:{func}")
     enc = codec_in_force().enc

@@ -72,6 +72,12 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     __tractor_context_class__: ClassVar[bool] = True
 
+    # This side has asked for the strict mode.
+    _chose_strict = False
+    _result_waiters = 0
+    # The stream was given up, and the peer has not heard of it.
+    _stop_is_due = False
+
     def __init__(
         self,
         actor: Actor,
@@ -83,11 +89,6 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
     ) -> None:
         super().__init__(actor, chan, cid, side, endpoint)
         self._portal = portal
-        # This side has asked for the strict mode.
-        self._chose_strict = False
-        self._result_waiters = 0
-        # The stream was given up, and the peer has not heard of it.
-        self._stop_is_due = False
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.

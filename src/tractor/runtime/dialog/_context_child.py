@@ -11,7 +11,6 @@ from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.dialog import Do, Event, Phase
 from tractor.msg._boxing import pack_error
-from tractor.msg._conversion import decode_arguments
 from tractor.msg._pld_rx import current_dialog
 from tractor.msg.types import Return, Uid
 from tractor.runtime.dialog._callee import (
@@ -61,12 +60,14 @@ class ServedDialog(ContextDialog):
         try:
             with self._scope:
                 try:
-                    await transport.wait_drained()
-                    kwargs = decode_arguments(given, endpoint.conversions, endpoint.name, self._cid)
+                    if transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
+                    kwargs = endpoint.arguments(given, self._cid)
                     del given
                     value = await endpoint.fn(**{str(endpoint.param): self}, **kwargs)
                     self._actor.end_if_copy()
-                    await transport.wait_drained()
+                    if transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
                     self._report_return(value)
                 except BaseException as exc:
                     self._actor.end_if_copy(exc)

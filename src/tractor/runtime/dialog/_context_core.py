@@ -18,6 +18,7 @@ from tractor._errors import (
 from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller
+from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
@@ -74,6 +75,31 @@ class ContextDialog:
     The channel's reader calls the ``on_...()`` methods, synchronously; they never block.
     """
 
+    # How each of them begins.  In the class: most dialogs end with most of it unchanged.
+    # Of `Portal.open_context()`, on the parent side.
+    _caller: Caller | None = None
+    _stream: MsgStream | None = None
+    _task: trio.lowlevel.Task | None = None
+    _started_msg: Any = None
+    _was_started = False
+    _return: Any = Unresolved
+    _result: Any = Unresolved
+    _final_msg: Return[Any] | Error | None = None
+    # Where discarded messages are kept while somebody drains the dialog, and how many.
+    _drained: list[Yield[Any]] | None = None
+    _drained_limit = 0
+    _remote_error: BaseException | None = None
+    _local_error: BaseException | None = None
+    _canceller: Uid | None = None
+    _cancel_called = False
+    _cancel_acked = False
+    _unwound = False
+    _cancelled_elsewhere = False
+    _overrun: StreamOverrun | None = None
+    _owner_waits = False
+    # Of the channel's reader, in which the request came.
+    turn = 0
+
     def __init__(
         self, actor: Actor, chan: Channel, cid: int, side: str, endpoint: Endpoint
     ) -> None:
@@ -82,38 +108,15 @@ class ContextDialog:
         self._cid = cid
         self._name = endpoint.name
         self._endpoint = endpoint
-        # Of `Portal.open_context()`, on the parent side.
-        self._caller: Caller | None = None
         self._dialog = Dialog(side)
         self._scope = trio.CancelScope()
         self._pld_rx = PldRx(endpoint.pld_dec, endpoint.encoder)
         self._port = StreamPort(
             chan, cid, actor.msg_buffer_size, rx=self._pld_rx, what=f"{endpoint.name}()"
         )
-        self._stream: MsgStream | None = None
-        self._task: trio.lowlevel.Task | None = None
-        self._started_msg: Any = None
-        self._was_started = False
-        self._return: Any = Unresolved
-        self._result: Any = Unresolved
-        self._final_msg: Return[Any] | Error | None = None
-        # Where discarded messages are kept while somebody drains the dialog, and how many.
-        self._drained: list[Yield[Any]] | None = None
-        self._drained_limit = 0
-        self._remote_error: BaseException | None = None
-        self._local_error: BaseException | None = None
-        self._canceller: Uid | None = None
-        self._cancel_called = False
-        self._cancel_acked = False
-        self._unwound = False
-        self._cancelled_elsewhere = False
-        self._overrun: StreamOverrun | None = None
         # Who waits for the end of the dialog, or for its first answer.
-        self._waiting = trio.lowlevel.ParkingLot()
-        self._owner_waits = False
+        self._waiting = Waiters()
         self._acks: list[int] = []
-        # Of the channel's reader, in which the request came.
-        self.turn = 0
         chan.dialogs[cid] = self
 
     @property
@@ -253,13 +256,14 @@ class ContextDialog:
 
     def _wire(self, event: Event, msg: MsgType | None, error: BaseException | None = None) -> None:
         """Carry out what an event from the wire asks for."""
-        before = self.state
-        for do in self._dialog.handle(event):
+        dialog = self._dialog
+        before = dialog.phase
+        for do in dialog.handle(event):
             if do is Do.SET_ERROR:
                 assert error is not None
                 self._remote_error = error
             elif do is Do.VIOLATION:
-                self._violated(msg, before)
+                self._violated(msg, dialog.state_in(before))
             elif do is Do.CANCEL_BLOCK:
                 self._unwind_block()
             elif do is Do.IGNORE:
@@ -268,14 +272,15 @@ class ContextDialog:
                 # Another local task asked: the block is unwound.  An owner that waits for the final message is
                 # left to receive it.
                 self._scope.cancel()
-        if self._dialog.ended:
+        if dialog.ended:
             self._port.ended = True
             error = self._remote_error or self._overrun
             if error is not None:
                 self._set_port_error(error)
             else:
                 self._port.wake()
-        self._waiting.unpark_all()
+        if self._waiting:
+            self._waiting.wake_all()
 
     def _unwind_block(self) -> None:
         """Cancel the block because of a remote error; readers get the error itself.
@@ -330,7 +335,7 @@ class ContextDialog:
         request_cancel(self._chan, self._cid)
         self._set_port_error(error)
         self._scope.cancel()
-        self._waiting.unpark_all()
+        self._waiting.wake_all()
 
     def _on_overrun(self) -> None:
         """A message came that can't be held: tell the sender, which ends the dialog."""
@@ -393,7 +398,7 @@ class ContextDialog:
                     # The opener ends the dialog; an endpoint that goes on meanwhile must see it as over, too.
                     self._local_error = self._port.error = error
                 put_error(self._chan, pack_error(error, self._cid, self._chan.local_uid))
-        self._waiting.unpark_all()
+        self._waiting.wake_all()
 
     def _bad_yield(self, raw: Any, exc: Exception) -> MsgTypeError:
         return self._bad_payload(Yield, raw, exc)

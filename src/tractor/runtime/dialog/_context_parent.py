@@ -97,8 +97,8 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
     async def _wait_started(self, ctx: Context) -> None:
         dialog = ctx._dialog
         try:
-            if ctx.chan.transport.unsent > HIGH_WATER:
-                await ctx.chan.transport.wait_below_mark()
+            if ctx._chan.transport.unsent > HIGH_WATER:
+                await ctx._chan.transport.wait_below_mark()
             while dialog.phase is Phase.REQ:
                 await ctx._waiting.park()
         except (trio.Cancelled, KeyboardInterrupt) as exc:
@@ -131,8 +131,8 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         finally:
             ctx._port.closed = True
             ctx._port.wake()
-            ctx.chan.dialogs.pop(ctx.cid, None)
-            ctx.chan.note_closed()
+            ctx._chan.dialogs.pop(ctx.cid, None)
+            ctx._chan.note_closed()
 
     async def _finish(self, ctx: Context) -> None:
         """The block was left without an error of its own: wait for the end, raise what it brought."""
@@ -207,7 +207,7 @@ def _raise_real_error(ctx: Context, exc: BaseException, was_lost: bool = False) 
 
 def _is_told_by(ctx: Context, exc: BaseException) -> bool:
     """Whether a block's error is nothing but cancellations that this context's own peer has asked for."""
-    peer = ctx.chan.aid.uid if ctx.chan.aid is not None else None
+    peer = ctx._chan.aid.uid if ctx._chan.aid is not None else None
     return all(
         isinstance(one, trio.Cancelled)
         or (isinstance(one, ContextCancelled) and canceller_of(one) == peer)
@@ -223,8 +223,8 @@ async def _stop_remote(ctx: Context, event: Event, limit: float = CANCEL_TIMEOUT
     if Do.SEND_CANCEL in todo:
         ctx._cancel_called = True
         if not was_over:
-            ctx._canceller = ctx.chan.local_uid
-        if ctx.chan.connected():
+            ctx._canceller = ctx._chan.local_uid
+        if ctx._chan.connected():
             ctx.request_cancel()
     if Do.WAIT_ACK in todo:
         await ctx._wait_ack(limit)

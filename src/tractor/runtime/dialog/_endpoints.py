@@ -17,7 +17,14 @@ import msgspec
 from tractor._errors import ModuleNotExposed
 from tractor._util._mains import main_modules
 from tractor.msg._codec import MsgDec, ext_type_tuple, mk_dec, unknown_types
-from tractor.msg._conversion import NOTHING_KNOWN, Conversions, conversions_of, own_signature
+from tractor.msg._conversion import (
+    NOTHING_KNOWN,
+    Conversions,
+    any_arguments,
+    conversions_of,
+    decode_arguments,
+    own_signature,
+)
 from tractor.process._state import of_process
 
 if sys.version_info >= (3, 14):
@@ -39,10 +46,9 @@ class Kind(enum.Enum):
 
     __hash__ = object.__hash__
 
-    @property
-    def wire(self) -> str:
-        """The name of the dialog's kind on the wire; both one-way streams are of one kind there."""
-        return "asyncgen" if self is Kind.STREAM else self.value
+    def __init__(self, value: str) -> None:
+        # The name of the dialog's kind on the wire; both one-way streams are of one kind there.
+        self.wire = "asyncgen" if value == "stream" else value
 
 
 class ContextSpec(msgspec.Struct, frozen=True):
@@ -68,6 +74,22 @@ class Endpoint(msgspec.Struct, frozen=True):
     # What its annotations ask of its arguments and its result; and whether they ask nothing of the arguments.
     conversions: Conversions = NOTHING_KNOWN
     takes_anything: bool = True
+    # The canonical name of the module that defines it.
+    home: str = ""
+
+    def arguments(self, given: msgspec.Raw, cid: int) -> dict[str, Any]:
+        """What to call it with, in the dialog ``cid``.
+
+        Raises:
+            MsgTypeError: an argument is not what its parameter is annotated with, or they can't be decoded.
+        """
+        if self.takes_anything:
+            try:
+                return any_arguments(given)
+            except Exception:
+                # Once more, for its error, and on a stack that is deep enough.
+                pass
+        return decode_arguments(given, self.conversions, self.name, cid)
 
 
 @overload
@@ -262,8 +284,9 @@ def describe(fn: Any, name: str) -> Endpoint | None:
     pld_dec, encoder = (None, None) if spec is None else _payload_rules(spec, name)
     hooks = (spec.dec_hook, spec.ext_types or ()) if spec else (None, ())
     conversions = conversions_of(fn, param, *hooks)
+    home = canonical(getattr(inspect.unwrap(fn), "__module__", None) or "")
     found = Endpoint(
-        fn, kind, name, param, pld_dec, encoder, conversions, conversions.takes_anything
+        fn, kind, name, param, pld_dec, encoder, conversions, conversions.takes_anything, home
     )
     _known[fn] = found
     return found
@@ -302,24 +325,28 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
         AttributeError: it has no such function.
         TypeError: that is no async function, or one of another kind.
     """
-    if canonical(ns) not in enabled or (module := _loaded(ns, func)) is None:
+    own = canonical(ns)
+    if own not in enabled or (module := _loaded(own, func)) is None:
         raise ModuleNotExposed(
             f"module {ns!r} is not exposed by this actor (asked for {ns}:{func}); "
             f"add it to `enable_modules`, which now has {sorted(enabled)}"
         )
-    target = _attribute(module, ns, func)
+    try:
+        target = static_attribute(module, func)
+    except LookupError as exc:
+        raise AttributeError(f"{ns}:{func}: {exc.args[0]}") from None
+    found = _known.get(target) if type(target) is FunctionType else None
     # Asked nothing that runs code of its own, unless it can be called: a decorator may have made it.
-    is_function = callable(target) and not issubclass(type(target), type)
-    found = describe(target, f"{ns}:{func}") if is_function else None
+    if found is None and callable(target) and not issubclass(type(target), type):
+        found = describe(target, f"{ns}:{func}")
     if found is None:
         raise TypeError(
             f"{ns}:{func} must be an async function, and is a {type(target).__name__!r}"
         )
-    home = canonical(getattr(inspect.unwrap(target), "__module__", None) or "")
-    if home not in enabled:
+    if found.home not in enabled:
         # What an enabled module has merely imported is not exposed with it.
         raise ModuleNotExposed(
-            f"{ns}:{func} is defined in module {home!r}, which is not exposed by this actor; "
+            f"{ns}:{func} is defined in module {found.home!r}, which is not exposed by this actor; "
             f"add it to `enable_modules`, which now has {sorted(enabled)}"
         )
     if found.kind.wire != kind:
@@ -328,18 +355,6 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
             f"it is of the kind {found.kind.value!r}"
         )
     return found
-
-
-def _attribute(module: Any, ns: str, func: str) -> Any:
-    """The function ``func`` of a module, or of a class in it.  Never steps through other objects.
-
-    Raises:
-        AttributeError: there is none.
-    """
-    try:
-        return static_attribute(module, func)
-    except LookupError as exc:
-        raise AttributeError(f"{ns}:{func}: {exc.args[0]}") from None
 
 
 def static_attribute(module: Any, path: str) -> Any:
@@ -391,7 +406,7 @@ _mro_of = type.__dict__["__mro__"].__get__
 
 def _loaded(ns: str, func: str) -> Any:
     modules = sys.modules
-    if canonical(ns) != "__main__":
+    if ns != "__main__":
         return modules.get(ns)
     registered = modules.get("__mp_main__") or modules.get("__main__")
     first = func.partition(".")[0]

@@ -24,6 +24,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.flow import STRICT_BUFFER_SIZE, Admission, ReceiveWindow, SendWindow
 from tractor._util._turns import current_turns
+from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import refuse_garbage, unencodable_error
@@ -118,8 +119,8 @@ class StreamPort:
         # Bytes of an encoded `Yield` of this dialog that are not its payload.
         self._envelope = 3 if cid < 128 else 4 if cid < 256 else 5 if cid < 65_536 else 7
         self._turns = current_turns()
-        self._readers: deque[trio.lowlevel.Task] = deque()
-        self._senders = trio.lowlevel.ParkingLot()
+        self._readers = Waiters()
+        self._senders = Waiters()
 
     # -- fed by the reader ----------------------------------------------------------------------------
 
@@ -152,8 +153,7 @@ class StreamPort:
         self.heard = True
         self.buffer.extend(raws)
         self.received += len(raws)
-        for _ in range(min(len(raws), len(self._readers))):
-            trio.lowlevel.reschedule(self._readers.popleft())
+        self._readers.wake(len(raws))
         return True
 
     def is_full(self) -> bool:
@@ -175,9 +175,10 @@ class StreamPort:
 
     def wake(self) -> None:
         """Let every waiting reader and sender look again."""
-        while self._readers:
-            trio.lowlevel.reschedule(self._readers.popleft())
-        self._senders.unpark_all()
+        if self._readers:
+            self._readers.wake_all()
+        if self._senders:
+            self._senders.wake_all()
 
     def take_credit(self, n: int, size: int) -> None:
         """Take a ``Credit`` of the peer: a grant, or ``(-1, 0)``, by which it says that the dialog is strict.
@@ -191,7 +192,7 @@ class StreamPort:
         else:
             self.send.grant(n, size)
             self.heard = True
-        self._senders.unpark_all()
+        self._senders.wake_all()
 
     def be_strict(self) -> None:
         """Have no credit on this dialog, in both directions; the peer is told before anything else."""
@@ -237,20 +238,23 @@ class StreamPort:
             BaseException: the dialog's error.
         """
         turns = self._turns
-        if not self.buffer:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        elif turns.must_pass():
-            await turns.let_pass()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+        waited = False
+        if self.buffer:
+            if turns.must_pass():
+                await turns.let_pass()
+            else:
+                await trio.lowlevel.checkpoint_if_cancelled()
         while not self.buffer:
             if self.shared and not shared:
                 raise Rerouted
             if self.over():
                 # The end was there already: this call must be a checkpoint, too.
+                if not waited:
+                    await trio.lowlevel.checkpoint_if_cancelled()
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 self.raise_if_over()
-            await self._park_reader()
+            await self._readers.park()
+            waited = True
             turns.began()
         if self.shared and not shared:
             raise Rerouted
@@ -293,21 +297,10 @@ class StreamPort:
         if self.ended:
             raise trio.EndOfChannel
 
-    async def _park_reader(self) -> None:
-        task = trio.lowlevel.current_task()
-        self._readers.append(task)
-
-        def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
-            self._readers.remove(task)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
     def share(self) -> None:
         """Have the broadcaster alone read from now on; direct readers that wait are sent there."""
         self.shared = True
-        while self._readers:
-            trio.lowlevel.reschedule(self._readers.popleft())
+        self._readers.wake_all()
 
     def _pop(self) -> Any:
         if self.closed:
