@@ -7,8 +7,6 @@ from typing import Any
 
 import trio
 
-__all__ = ["Waiters"]
-
 
 class Waiters(deque[trio.lowlevel.Task]):
     """As ``trio.lowlevel.ParkingLot``, for what is woken with every message and seldom has anybody waiting.
