@@ -13,7 +13,13 @@ from tractor.process._frozen import is_frozen, note_support
 
 if TYPE_CHECKING:
     # What is loaded by name.  Tools that freeze a program look for imports in its code, and find them here.
-    pass
+    import tractor._testing
+    import tractor.process._sentinel_main
+    import tractor.shm.ring._transport
+    import tractor.spawn._exec
+    import tractor.spawn.fork._backend
+    import tractor.spawn.mp._backends
+    import tractor.spawn.subint._backend
 
 _SENTINEL = "tractor.process._sentinel_main"
 _HELPER = re.compile(

@@ -1,4 +1,4 @@
-"""A program that starts ten actors with few descriptors: ``python ep_few_descriptors.py LIMIT TPT``.
+"""A program that starts ten actors with few descriptors: ``python ep_few_descriptors.py LIMIT MADDR``.
 
 Prints ``works``, or the error and how many of its processes are left; not imported by children.
 """
@@ -22,8 +22,9 @@ def children() -> list[str]:
     ]
 
 
-async def main(tpt: str) -> None:
-    async with tractor.open_nursery(enable_transports=[tpt]) as an:
+async def main(registrar: str) -> None:
+    tpt = "uds" if registrar.startswith("/unix") else "tcp"
+    async with tractor.open_nursery(enable_transports=[tpt], registry_addrs=[registrar]) as an:
 
         async def one(number: int) -> None:
             await an.start_actor(f"w{number}", inherit_parent_main=False)

@@ -17,10 +17,12 @@ import pytest
 import trio
 from ep_marks import gets_signals
 
+from tractor.discovery import mk_maddr
 from tractor.process._stat import pid_alive, process_start_time
 from tractor.process._wait_pids import wait_pids_gone
 from tractor.reaping._table import read_process
 from tractor.spawn import ForkedProc
+from tractor.testing import get_rando_addr
 
 PROGRAM = Path(__file__).parents[1] / "endpoints" / "ep_few_descriptors.py"
 
@@ -44,7 +46,7 @@ def no_descriptor_left() -> Iterator[None]:
 @pytest.mark.parametrize("limit", [32, 40, 50])
 def test_ten_starts_with_few_descriptors(limit: int, tpt: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(limit), tpt],
+        [sys.executable, str(PROGRAM), str(limit), mk_maddr(get_rando_addr(tpt))],
         capture_output=True,
         text=True,
         timeout=60,
