@@ -1,4 +1,14 @@
-"""The registrar's table of names and addresses."""
+"""The registrar's table of names and addresses.
+
+Theory of operation.  An actor registers each of its addresses over a channel, its *keeper*; it may do so over
+several. An address has one owner at a time: who registers it takes it from the actor that had it, which must be dead,
+as two cannot listen at one address.  When a channel ends, every address that nothing else keeps goes with it, so the
+table needs no clock and no pings.  Entries and namesakes are dicts, which keep the order of insertion: that is the
+order of registration, and the newest actor of a name is the last.
+
+A waiter is told of a name in the same call that registers it.  As the driver never waits between a look-up that finds
+nothing and adding the waiter, no registration can come in between.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""The actor that keeps the table of names and addresses."""
+"""The actor that keeps the table of names and addresses.
+
+Theory of operation.  Each request is handled by the reader of the channel that it came by, between two awaits, so the
+table (`_proto/registry.py`) changes in the order in which messages came.  A peer speaks for itself alone: for its own
+uid, over the first of that uid's channels or one of the same process, and for addresses of its own host
+(`_places.py`).
+
+What somebody says of another's address is a hint.  Before an address changes its owner, and where somebody reports it
+as dead, the registrar looks for itself (`_listeners.py`); only a refusal or a missing file counts.  That look takes
+time, in a task of its own, and afterwards the table is asked again whether the address still has the owner that was
+looked at: an actor binds before it registers, so a new owner would have answered.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Keeping an actor registered with its registrars for as long as it lives."""
+"""Keeping an actor registered with its registrars for as long as it lives.
+
+Theory of operation.  One task for each registrar holds one channel to it, over which all addresses of this actor are
+registered.  A registration lives as long as that channel: when the registrar ends, or the connection breaks, the task
+connects anew, with growing pauses, and registers again.  At the end all of them say goodbye at the same time, each
+within a limit; a goodbye that does not arrive is made good by the end of the channel.
+A parent that is one of the registrars is told over its own channel, which is there anyway.
+"""
 
 from __future__ import annotations
 

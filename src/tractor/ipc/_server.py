@@ -1,4 +1,14 @@
-"""The listening server of an actor: its endpoints, and the peers that connected to them."""
+"""The listening server of an actor: its endpoints, and the peers that connected to them.
+
+Theory of operation.  One task accepts at each endpoint, and each connection has a task of its own, which first proves
+the key and exchanges identities, within a limit.  Until then it is *half open*; of too many of these one is dropped
+(`_proto/half_open.py`), so a flood can't keep rightful peers out.  Where the process is out of descriptors accepting
+pauses instead of failing, and goes on when a connection has ended.
+
+Channels of one uid stand in the order in which they came.  The first speaks for the uid; a uid is free again when all
+its channels have ended.  Whoever waits for a peer or for its departure looks first and waits then, without an await
+in between.
+"""
 
 from __future__ import annotations
 

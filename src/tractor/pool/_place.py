@@ -1,4 +1,10 @@
-"""One place of a worker pool: the worker that is there, and the one that replaces it."""
+"""One place of a worker pool: the worker that is there, and the one that replaces it.
+
+Theory of operation.  Each place has a nursery of actors of its own, so that the death of a worker is confined to it.
+One task starts the worker, reads what comes from it and starts the next one when it has ended; a second task sends.
+The jobs that a worker has stand in ``had`` from the moment before they are sent until their outcome was read.  So
+when the worker is gone, what is left in ``had`` is all that it can have had: each of these jobs fails, once.
+"""
 
 from __future__ import annotations
 

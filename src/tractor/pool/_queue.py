@@ -1,4 +1,17 @@
-"""The jobs of a worker pool that nobody has yet, and the places that take them."""
+"""The jobs of a worker pool that nobody has yet, and the places that take them.
+
+Theory of operation.  A job is WAITING (here), SENT (a worker has it) or OVER.  A place takes jobs of one call in
+batches: as many as its worker does in about 10 ms, at most its share of what waits, so that a burst reaches every
+worker.  A worker that has nothing makes the queue ask the one with the most jobs to give half of those back that it
+has not begun.  A place that was asked is not asked again before it has answered; who then still has several is asked
+by the next one that is idle, so a question that came too early is repeated, and no worker stays idle while another
+has a queue.
+
+Who withdraws a job that is WAITING is done at once.  One that is SENT is over when its outcome has come, or when its
+worker has ended; it is never given to another worker, because it may have begun.
+
+All methods but those that say so run between two awaits, in the actor's own thread: no state is seen half changed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Carrying out the life of a link: the driver of `_proto/aio_link.py`."""
+"""Carrying out the life of a link: the driver of `_proto/aio_link.py`.
+
+Theory of operation.  Both sides run in one thread, so each may call the other's synchronous functions directly, and
+nothing changes between two awaits of either.  What each side's end means for the other one is decided by the table;
+here is only when the ends are noticed.  asyncio tells of a task's end by a callback, one turn of its loop later: a
+task that is done and whose callback has not run counts as ended.  An exception is raised in a task by setting it on
+the future that the task awaits, and only where that can harm nobody else (`_deliver.py`); until then it waits.
+"""
 
 from __future__ import annotations
 

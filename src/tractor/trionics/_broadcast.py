@@ -1,4 +1,12 @@
-"""One source, many readers: each subscriber gets each value, at the pace of the fastest."""
+"""One source, many readers: each subscriber gets each value, at the pace of the fastest.
+
+Theory of operation.  The values that were taken from the source stand in a ring, and are numbered from the first; a
+subscriber keeps the number of the next one that it reads.  Whoever has read everything takes the next value for all:
+the others that need one wait for that task, not for the source, so the source has one reader at a time and no value
+is taken twice.  If that task is cancelled, one of those that wait takes over.  A value that a subscriber has not read
+when it leaves the ring is lost to it, and its next read says how many were; unless it is one that may not lose any:
+then nothing is received before it has read.
+"""
 
 from __future__ import annotations
 
