@@ -313,6 +313,32 @@ class Recording:
         return getattr(self._io, name)
 
 
+class Hesitating(Recording):
+    """Takes one byte of the first write, and the next ones whole."""
+
+    def send_nowait(self, buffers: list[Any]) -> int:
+        return super().send_nowait(buffers if self._writes else [buffers[0][:1]])
+
+
+def test_a_sender_whose_rest_another_one_writes_goes_on(open_pair: OpenPair) -> None:
+    """It happens before the flusher, which was woken for that rest, has had its turn."""
+
+    async def main() -> None:
+        async with open_pair() as (a, b), trio.open_nursery() as tn:
+            a.io = Hesitating(a.io, [])
+            await tn.start(a.run_flusher)
+            await trio.testing.wait_all_tasks_blocked()
+            # Both have their turn in one pass of trio's loop: the first one's rest wakes the flusher for the next pass.
+            with trio.fail_after(5):
+                async with trio.open_nursery() as senders:
+                    for each in range(2):
+                        senders.start_soon(a.send, Yield(1, each))
+            assert sorted([yielded(await b.recv()) for _ in range(2)]) == [0, 1]
+            tn.cancel_scope.cancel()
+
+    run(main)
+
+
 def test_statistics_count_messages_and_waiting_bytes(open_pair: OpenPair) -> None:
     async def main() -> None:
         async with open_pair() as (a, b):

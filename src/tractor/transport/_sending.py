@@ -304,7 +304,8 @@ class FrameSender:
                     # Nothing gathered during the last turn: the burst is over.
                     self._corked = False
                     self._may_write_alone = True
-                    # Somebody else may have written the last of it.
+                    # Another sender may have written the last of it, between this task's waking and its turn.
+                    self._written.wake_all()
                     if self.drain_is_awaited:
                         self._note_drained()
                     await self._park_flusher()
