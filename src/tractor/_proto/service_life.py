@@ -1,0 +1,254 @@
+"""A service as its supervisor sees it: the words for its states, ends and steps, and the record of each replica.
+
+=========  ================================  ==================================================================
+state      left by                           for
+=========  ================================  ==================================================================
+WAITING    its turn, `after` satisfied       STARTING
+STARTING   up; an end                        READY; as an end of READY
+READY      an end                            BACKOFF, or WAITING without a delay; ENDED, FAILED for good
+BACKOFF    the delay is over                 WAITING
+(to come)  stop                              STOPPED
+(up)       stop; restart, recycling, round   STOPPING, with the goal STOPPED; WAITING
+STOPPING   gone, with an error or without    its goal; a later stop or restart changes that
+(down)     restart                           WAITING
+=========  ================================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from tractor._proto.restarts import Backoff, Intensity, Restart
+
+
+class Strategy(enum.StrEnum):
+    """Which services a restart takes along."""
+
+    ONE_FOR_ONE = "one_for_one"
+    REST_FOR_ONE = "rest_for_one"
+    ONE_FOR_ALL = "one_for_all"
+
+
+class RestartKind(enum.StrEnum):
+    """After which ends a service is started again."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    TEMPORARY = "temporary"
+
+
+class AutoShutdown(enum.StrEnum):
+    """Whether ends of significant services close the supervisor."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    ALL_SIGNIFICANT = "all_significant"
+
+
+class ServiceState(enum.StrEnum):
+    """Where a member stands."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class ServiceEnd(enum.Enum):
+    """How an incarnation has ended."""
+
+    NORMAL = "returned, or was cancelled by somebody else and said goodbye"
+    ABNORMAL = "raised, died, failed to start, was stuck, or its host was lost"
+
+
+class SupervisorPhase(enum.Enum):
+    """Where the supervisor stands."""
+
+    OPEN = "open"
+    ROUND = "in a round"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class ServiceDo(enum.Enum):
+    """What the driver has to do."""
+
+    SPAWN = "spawn the next incarnation"
+    STOP = "drain it and take it down"
+    STOP_NOW = "take it down at once"
+    DROP = "forget it: a temporary one is down, or a first start has come to nothing"
+    TELL = "tell whoever subscribes"
+    GIVE_UP = "raise that there were too many restarts"
+    CLOSED = "nothing is left"
+
+
+class EventKind(enum.StrEnum):
+    """What subscribers are told."""
+
+    STARTING = "starting"
+    READY = "ready"
+    ENDED = "ended"
+    CRASHED = "crashed"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    GAVE_UP = "gave-up"
+
+
+UP: Final = frozenset({ServiceState.STARTING, ServiceState.READY, ServiceState.STOPPING})
+"""An incarnation exists."""
+TO_COME: Final = frozenset({ServiceState.WAITING, ServiceState.BACKOFF})
+DOWN: Final = frozenset({ServiceState.STOPPED, ServiceState.ENDED, ServiceState.FAILED})
+
+
+class ServiceRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table has to know of a service.
+
+    Attributes:
+        name: of the unit.
+        restart: after which ends it comes again.
+        backoff: the delays; ``None``: none.
+        own_intensity: its restarts are counted apart, and one too many makes it `FAILED` alone.
+        significant: its end may close the supervisor.
+        after: the units that it waits for at each start.
+        replicas: how many members it has.
+    """
+
+    name: str
+    restart: RestartKind = RestartKind.PERMANENT
+    backoff: Backoff | None = None
+    own_intensity: bool = False
+    significant: bool = False
+    after: tuple[str, ...] = ()
+    replicas: int = 1
+
+
+class Instruction(NamedTuple):
+    """One thing to do.
+
+    Attributes:
+        do: what.
+        member: with whom; ``None``: with the supervisor as a whole.
+        event: what subscribers are told, with `TELL`.
+    """
+
+    do: ServiceDo
+    member: Member | None = None
+    event: Told | None = None
+
+
+class Told(NamedTuple):
+    """What subscribers are told of one step of a member."""
+
+    member: Member | None
+    kind: EventKind
+    incarnation: int
+    error: Any
+    delay: float | None
+    because: str | None
+
+
+class Member:
+    """One replica of a service, over all of its incarnations.
+
+    Attributes:
+        unit: whose it is.
+        index: which of the unit's replicas, from 0.
+        state: where it stands.
+        goal: what a member that is `STOPPING` becomes when it is gone.
+        incarnation: the number of the latest one; 0: none was spawned.
+        restarts: how many were spawned after the first.
+        first: its start by ``start_service()`` is not over: if that fails the member is dropped.
+        in_a_row: the restarts after abnormal ends since it was last ready for long.
+        ready_since: when it became `READY`.
+        begins_at: when a member in `BACKOFF` may start.
+        error: the latest end's.
+        planned: the decision that counts for its next start.
+        fresh: the round that is under way has started it.
+    """
+
+    __slots__ = (
+        "begins_at",
+        "error",
+        "first",
+        "fresh",
+        "goal",
+        "in_a_row",
+        "incarnation",
+        "index",
+        "planned",
+        "ready_since",
+        "restarts",
+        "state",
+        "unit",
+    )
+
+    def __init__(self, unit: Unit, index: int, first: bool) -> None:
+        self.unit = unit
+        self.index = index
+        self.state = ServiceState.WAITING
+        self.goal = ServiceState.STOPPED
+        self.incarnation = 0
+        self.restarts = 0
+        self.first = first
+        self.in_a_row = 0
+        self.ready_since = math.inf
+        self.begins_at = math.inf
+        self.error: Any = None
+        self.planned: Restart | None = None
+        self.fresh = False
+
+    @property
+    def name(self) -> str:
+        """The actor's name: the unit's, or with a number behind it."""
+        rules = self.unit.rules
+        return rules.name if rules.replicas == 1 else f"{rules.name}.{self.index}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is up or to come."""
+        return self.state in TO_COME or (
+            self.state in UP
+            and not (self.state is ServiceState.STOPPING and self.goal is not ServiceState.WAITING)
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.state.value}>"
+
+
+class Unit:
+    """One service.
+
+    Attributes:
+        rules: as it was added.
+        members: its replicas.
+        intensity: the count that its restarts go to: its own, or the supervisor's.
+        rolling: members that a restart by plan has still to begin anew, one after the other.
+    """
+
+    __slots__ = ("intensity", "members", "rolling", "rules")
+
+    def __init__(self, rules: ServiceRules, intensity: Intensity, first: bool) -> None:
+        self.rules = rules
+        self.members = [Member(self, index, first) for index in range(rules.replicas)]
+        self.intensity = intensity
+        self.rolling: list[Member] = []
+
+    @property
+    def alive(self) -> bool:
+        """Whether a replica is up or to come."""
+        return any(m.alive for m in self.members)
+
+    @property
+    def serves(self) -> bool:
+        """Whether what comes after it may start: each replica is ready, or has ended normally."""
+        return all(m.state in (ServiceState.READY, ServiceState.ENDED) for m in self.members)

@@ -1,0 +1,578 @@
+"""The rules of a supervisor: which service starts, stops and comes again, in which order.
+
+Theory of operation.  A *unit* is a service with its place in the order; it has one *member* for each replica.  A member
+goes through the states of `service_life`; at most one incarnation of it exists, because a next one is spawned
+only in `WAITING`, which is left by its spawn and entered again only when the one before is gone.
+
+What an event does at once is a change of one member's state, and maybe a decision: to restart, to give up, to close.
+What follows from all states together (whose turn it is, what a round stops or starts next, when all is over) is
+worked out by one function, `_advance`, after every event.  It asks what is, and remembers no step that it was in the
+middle of; so an event that comes in between, such as a further crash during a round, needs no cell of its own.
+
+A group strategy makes a *round* of its decision: the members of the units that it takes are stopped in reverse order,
+each when the one before is gone, then started in order, each when the one before is ready.  Members that the round has
+not started yet belong to it: how they end is not counted.  One that has begun anew and fails is one more decision, and
+so is the end of a member outside of the round; the round then takes what the strategy takes for that one, too, and
+begins again with stopping.
+
+Time and chance are arguments; the driver reports what happened and carries out the instructions in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from tractor._proto.machine import IllegalEvent
+from tractor._proto.restarts import Intensity, Restart
+from tractor._proto.service_life import (
+    DOWN,
+    TO_COME,
+    UP,
+    AutoShutdown,
+    EventKind,
+    Instruction,
+    Member,
+    RestartKind,
+    ServiceDo,
+    ServiceEnd,
+    ServiceRules,
+    ServiceState,
+    Strategy,
+    SupervisorPhase,
+    Told,
+    Unit,
+)
+
+
+class Supervision:
+    """The rules of one supervisor.
+
+    Args:
+        strategy: which services a restart takes along.
+        max_restarts, within: the intensity; see :class:`~tractor._proto.restarts.Intensity`.
+        auto_shutdown: whether ends of significant services close it.
+
+    Attributes:
+        units: the services, in their order.
+        phase: where the supervisor stands.
+        deadline: when :meth:`tick` is due; ``inf`` for never.
+        gave_up: the restart that was one too many, with its member, and the errors of all that counted.
+        history: the events so far that were fed, in words.
+    """
+
+    HISTORY: Final = 50
+
+    def __init__(
+        self,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        max_restarts: int | None = 5,
+        within: float = 60.0,
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+    ) -> None:
+        self.strategy = strategy
+        self.auto_shutdown = auto_shutdown
+        self.units: list[Unit] = []
+        self.phase = SupervisorPhase.OPEN
+        self.gave_up: tuple[Member, list[Any]] | None = None
+        self.history: list[str] = []
+        self._limit = max_restarts, within
+        self._intensity = Intensity(max_restarts, within)
+        # What the round takes, in order; empty without one.
+        self._taken: list[Unit] = []
+        # Whether the round still stops its members.
+        self._stops = False
+        # Units whose first start, or restart by plan, waits for the end of the round.
+        self._later: list[tuple[Unit, bool]] = []
+        self._hard = False
+        self._todo: list[Instruction] = []
+
+    # -- what it is asked -----------------------------------------------------------------------------
+
+    def find(self, name: str) -> Unit | None:
+        """The unit of that name."""
+        return next((unit for unit in self.units if unit.rules.name == name), None)
+
+    @property
+    def deadline(self) -> float:
+        """When :meth:`tick` is due."""
+        delays = [m.begins_at for m in self._members() if m.state is ServiceState.BACKOFF]
+        return min(delays, default=math.inf)
+
+    def is_blocked(self, unit: Unit) -> bool:
+        """Whether it waits for a unit that does not come by itself."""
+        for name in unit.rules.after:
+            other = self.find(name)
+            if other is None or other.serves:
+                continue
+            if any(m.state in (ServiceState.FAILED, ServiceState.STOPPED) for m in other.members):
+                return True
+            if any(
+                m.state is ServiceState.STOPPING and m.goal is ServiceState.STOPPED
+                for m in other.members
+            ):
+                return True
+            if self.is_blocked(other):
+                return True
+        return False
+
+    def _may_start(self, unit: Unit) -> bool:
+        others = [self.find(name) for name in unit.rules.after]
+        return all(other is None or other.serves for other in others)
+
+    def _members(self) -> Iterator[Member]:
+        for unit in self.units:
+            yield from unit.members
+
+    # -- what happens ---------------------------------------------------------------------------------
+
+    def add(self, rules: ServiceRules, now: float, *, first: bool = False) -> list[Instruction]:
+        """A service is added, last in the order.
+
+        Args:
+            rules: its.
+            now: the time.
+            first: by ``start_service()``: its first start is tried once.
+
+        Raises:
+            IllegalEvent: the supervisor is closing.
+        """
+        self._note("add", rules.name)
+        if self.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED):
+            raise self._illegal("add", rules.name)
+        apart = rules.own_intensity
+        intensity = Intensity(*self._limit) if apart else self._intensity
+        unit = Unit(rules, intensity, first)
+        self.units.append(unit)
+        if self.phase is SupervisorPhase.ROUND:
+            self._later.append((unit, False))
+        return self._advance(now)
+
+    def up(self, member: Member, now: float) -> list[Instruction]:
+        """An incarnation is ready.  Raises IllegalEvent: none is starting."""
+        self._note("up", member.name)
+        if member.state is ServiceState.STOPPING:
+            # It was asked to go a moment before.
+            return []
+        if member.state is not ServiceState.STARTING:
+            raise self._illegal("up", repr(member))
+        member.state = ServiceState.READY
+        member.ready_since = now
+        member.first = False
+        member.planned = None
+        self._tell(member, EventKind.READY)
+        return self._advance(now)
+
+    def gone(
+        self, member: Member, how: ServiceEnd, error: Any, now: float, chance: float
+    ) -> list[Instruction]:
+        """An incarnation has ended, and nothing of it is left.
+
+        Args:
+            member: whose.
+            how: unless it was asked to go.
+            error: with which, or ``None``.
+            now: the time.
+            chance: from 0 up to 1, exclusively, for the delay of a restart.
+
+        Raises:
+            IllegalEvent: there is no incarnation.
+        """
+        self._note("gone", member.name)
+        if member.state not in UP:
+            raise self._illegal("gone", repr(member))
+        member.error = error if error is not None else member.error
+        if member.state is ServiceState.STOPPING:
+            self._arrive(member)
+            return self._advance(now)
+        normal = how is ServiceEnd.NORMAL
+        self._tell(member, EventKind.ENDED if normal else EventKind.CRASHED, error=error)
+        if member.first and not normal:
+            self._reject(member)
+        elif self.phase is SupervisorPhase.CLOSING:
+            member.state = ServiceState.ENDED if normal else ServiceState.FAILED
+        elif self._belongs_to_round(member):
+            self._take_end_in_round(member, normal)
+        elif self._comes_again(member.unit.rules.restart, normal):
+            self._decide(member, normal, error, now, chance)
+        else:
+            self._end_for_good(member, normal)
+        return self._advance(now)
+
+    def tick(self, now: float) -> list[Instruction]:
+        """The time of :attr:`deadline` has come, or may have."""
+        for member in self._members():
+            if member.state is ServiceState.BACKOFF and member.begins_at <= now:
+                member.state = ServiceState.WAITING
+                member.begins_at = math.inf
+        return self._advance(now)
+
+    def stop(self, unit: Unit, now: float) -> list[Instruction]:
+        """A service is to go for good."""
+        self._note("stop", unit.rules.name)
+        unit.rolling.clear()
+        self._later = [(other, again) for other, again in self._later if other is not unit]
+        for member in unit.members:
+            self._stop_member(member, ServiceState.STOPPED, because="stop")
+        return self._advance(now)
+
+    def restart(self, unit: Unit, now: float) -> list[Instruction]:
+        """A service is to begin anew, by plan, with what the strategy takes along; one that is down is started.
+
+        Raises:
+            IllegalEvent: the supervisor is closing.
+        """
+        self._note("restart", unit.rules.name)
+        if self.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED):
+            raise self._illegal("restart", unit.rules.name)
+        if self.phase is SupervisorPhase.ROUND:
+            for member in unit.members:
+                if member.state in DOWN or member.goal is ServiceState.STOPPED:
+                    member.goal = ServiceState.WAITING
+            if (unit, True) not in self._later:
+                self._later.append((unit, True))
+        else:
+            self._begin_anew(unit)
+        return self._advance(now)
+
+    def recycle(self, member: Member, now: float) -> list[Instruction]:
+        """An incarnation has become too old or too large: it begins anew, by plan, when its siblings are ready."""
+        self._note("recycle", member.name)
+        if member.state is ServiceState.READY and member not in member.unit.rolling:
+            member.unit.rolling.append(member)
+        return self._advance(now)
+
+    def close(self, now: float, *, hard: bool = False) -> list[Instruction]:
+        """All services are to go, one by one in reverse order; ``hard``: all at once."""
+        self._note("close", "hard" if hard else "in order")
+        if self.phase is not SupervisorPhase.CLOSED:
+            self._begin_closing()
+            if hard and not self._hard:
+                self._hard = True
+                for member in self._members():
+                    if member.state is ServiceState.STOPPING:
+                        self._do(ServiceDo.STOP_NOW, member)
+        return self._advance(now)
+
+    # -- what an end leads to -------------------------------------------------------------------------
+
+    @staticmethod
+    def _comes_again(kind: RestartKind, normal: bool) -> bool:
+        return kind is RestartKind.PERMANENT or (kind is RestartKind.TRANSIENT and not normal)
+
+    def _belongs_to_round(self, member: Member) -> bool:
+        """Whether the round that is under way has still to stop, or to start, it."""
+        return (
+            self.phase is SupervisorPhase.ROUND and member.unit in self._taken and not member.fresh
+        )
+
+    def _take_end_in_round(self, member: Member, normal: bool) -> None:
+        kind = member.unit.rules.restart
+        again = kind is RestartKind.PERMANENT or (kind is RestartKind.TRANSIENT and not normal)
+        if again:
+            member.state = ServiceState.WAITING
+        else:
+            self._end_for_good(member, normal)
+
+    def _decide(self, member: Member, normal: bool, error: Any, now: float, chance: float) -> None:
+        """Have a service started again, or give up."""
+        backoff = member.unit.rules.backoff
+        delay = 0.0
+        if backoff is not None:
+            if now - member.ready_since >= backoff.reset_after:
+                member.in_a_row = 0
+            member.in_a_row += not normal
+            delay = backoff.delay(0 if normal else member.in_a_row, chance)
+        member.ready_since = math.inf
+        restart = Restart(now + delay, error)
+        if not member.unit.intensity.decide(restart):
+            self._give_up(member)
+            return
+        member.planned = restart
+        if delay > 0:
+            member.state = ServiceState.BACKOFF
+            member.begins_at = now + delay
+            self._tell(member, EventKind.BACKOFF, delay=delay)
+        else:
+            member.state = ServiceState.WAITING
+        self._take_along(member.unit, member)
+
+    def _give_up(self, member: Member) -> None:
+        errors = [known.error for known in member.unit.intensity.planned]
+        member.state = ServiceState.FAILED
+        if member.unit.rules.own_intensity:
+            self._tell(member, EventKind.FAILED, error=member.error)
+            return
+        self.gave_up = member, errors
+        self._tell(member, EventKind.GAVE_UP, error=member.error)
+        self._begin_closing()
+        self._do(ServiceDo.GIVE_UP, member)
+
+    def _end_for_good(self, member: Member, normal: bool) -> None:
+        """It has ended by itself, and does not come again."""
+        member.state = ServiceState.ENDED if normal else ServiceState.FAILED
+        if not normal:
+            self._tell(member, EventKind.FAILED, error=member.error)
+        significant = member.unit.rules.significant and not member.unit.alive
+        self._drop_if_temporary(member)
+        if not significant or self.auto_shutdown is AutoShutdown.NEVER:
+            return
+        others = any(unit.rules.significant and unit.alive for unit in self.units)
+        if self.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not others:
+            self._begin_closing()
+
+    def _reject(self, member: Member) -> None:
+        """A first start has failed: the whole unit is dropped, its other replicas are taken down."""
+        member.state = ServiceState.FAILED
+        unit = member.unit
+        for other in unit.members:
+            self._stop_member(other, ServiceState.STOPPED, because="start failed")
+        if not any(m.state in UP for m in unit.members):
+            self._drop(unit)
+
+    def _drop_if_temporary(self, member: Member) -> None:
+        unit = member.unit
+        if unit.rules.restart is RestartKind.TEMPORARY and all(
+            m.state in DOWN for m in unit.members
+        ):
+            self._drop(unit)
+
+    def _drop(self, unit: Unit) -> None:
+        if unit in self.units:
+            self.units.remove(unit)
+            self._taken = [other for other in self._taken if other is not unit]
+            self._later = [(other, again) for other, again in self._later if other is not unit]
+            self._do(ServiceDo.DROP, unit.members[0])
+
+    # -- what is asked for ----------------------------------------------------------------------------
+
+    def _begin_anew(self, unit: Unit) -> None:
+        for member in unit.members:
+            member.in_a_row = 0
+            self._withdraw(member)
+        if len(unit.members) > 1 and len(self._takes(unit)) == 1 and not self._is_down(unit):
+            unit.rolling = list(unit.members)
+            return
+        for member in unit.members:
+            if member.state in DOWN or member.state is ServiceState.BACKOFF:
+                member.state = ServiceState.WAITING
+                member.begins_at = math.inf
+            elif member.state is ServiceState.STOPPING:
+                member.goal = ServiceState.WAITING
+            elif len(self._takes(unit)) == 1:
+                self._stop_member(member, ServiceState.WAITING, because="restart")
+        self._take_along(unit)
+
+    @staticmethod
+    def _is_down(unit: Unit) -> bool:
+        return all(m.state in DOWN for m in unit.members)
+
+    def _takes(self, unit: Unit) -> list[Unit]:
+        """What a restart of ``unit`` takes along, itself included: those that are up or to come."""
+        at = self.units.index(unit)
+        of: Sequence[Unit] = [unit]
+        if self.strategy is Strategy.REST_FOR_ONE:
+            of = self.units[at:]
+        elif self.strategy is Strategy.ONE_FOR_ALL:
+            of = self.units
+        waiting = [other for other, _ in self._later]
+        return [other for other in of if other is unit or (other.alive and other not in waiting)]
+
+    def _take_along(self, unit: Unit, ended: Member | None = None) -> None:
+        """Begin a round, or widen the one that is under way, with what the strategy takes for ``unit``.
+
+        Args:
+            unit: what is to be restarted.
+            ended: the member of it that was; ``None``: all of them are.
+        """
+        takes = self._takes(unit)
+        if len(takes) == 1 and self.phase is not SupervisorPhase.ROUND:
+            return
+        if self.strategy is Strategy.ONE_FOR_ONE:
+            return
+        taken = {id(other) for other in (*self._taken, *takes)}
+        self._taken = [other for other in self.units if id(other) in taken]
+        self.phase = SupervisorPhase.ROUND
+        self._stops = True
+        for other in takes:
+            other.rolling.clear()
+            siblings_stay = (
+                other is unit and ended is not None and self.strategy is Strategy.REST_FOR_ONE
+            )
+            for member in other.members:
+                # As if the round had started them: their own ends count.
+                member.fresh = siblings_stay and member is not ended and member.state in UP
+
+    def _withdraw(self, member: Member) -> None:
+        if member.planned is not None:
+            member.unit.intensity.withdraw(member.planned)
+            member.planned = None
+
+    def _stop_member(self, member: Member, goal: ServiceState, because: str) -> None:
+        """Have a member go; where it is to come or down it is there at once."""
+        if member.state in TO_COME:
+            if goal is not ServiceState.WAITING:
+                self._withdraw(member)
+                member.state = goal
+                member.begins_at = math.inf
+        elif member.state is ServiceState.STOPPING:
+            member.goal = goal
+        elif member.state in UP:
+            member.state = ServiceState.STOPPING
+            member.goal = goal
+            self._tell(member, EventKind.STOPPING, because=because)
+            self._do(ServiceDo.STOP_NOW if self._hard else ServiceDo.STOP, member)
+
+    def _arrive(self, member: Member) -> None:
+        """One that was asked to go is gone."""
+        member.state = member.goal
+        member.ready_since = math.inf
+        self._tell(member, EventKind.STOPPED, error=member.error)
+        if member.goal is not ServiceState.WAITING:
+            rejected = member.first and any(
+                m.state is ServiceState.FAILED for m in member.unit.members
+            )
+            if rejected and not any(m.state in UP for m in member.unit.members):
+                self._drop(member.unit)
+            else:
+                self._drop_if_temporary(member)
+
+    def _begin_closing(self) -> None:
+        if self.phase is not SupervisorPhase.CLOSING:
+            self.phase = SupervisorPhase.CLOSING
+            self._taken, self._later = [], []
+            for unit in self.units:
+                unit.rolling.clear()
+                for member in unit.members:
+                    member.goal = ServiceState.STOPPED
+
+    # -- whose turn it is -----------------------------------------------------------------------------
+
+    def _advance(self, now: float) -> list[Instruction]:
+        """Do what is due, until nothing is; the instructions, in order."""
+        while self._step():
+            pass
+        todo, self._todo = self._todo, []
+        return todo
+
+    def _step(self) -> bool:
+        """Do one thing that is due; whether there was one."""
+        before = len(self._todo), self.phase, self._stops
+        if self.phase is SupervisorPhase.CLOSING:
+            self._close_next()
+        elif self.phase is SupervisorPhase.ROUND:
+            if self._stops:
+                self._stop_next()
+            else:
+                self._start_next()
+            if self._taken:
+                self._start_all(self.units[: self.units.index(self._taken[0])])
+        else:
+            self._roll()
+            self._start_all(self.units)
+        return (len(self._todo), self.phase, self._stops) != before
+
+    def _close_next(self) -> None:
+        for unit in reversed(self.units):
+            for member in unit.members:
+                if member.state is not ServiceState.STOPPING:
+                    self._stop_member(member, ServiceState.STOPPED, because="close")
+            if any(m.state in UP for m in unit.members) and not self._hard:
+                return
+        if not any(m.state in UP for m in self._members()):
+            self.phase = SupervisorPhase.CLOSED
+            self._do(ServiceDo.CLOSED)
+
+    def _stop_next(self) -> None:
+        """In a round: stop the last of its units that is up, when those behind it are gone."""
+        for unit in reversed(self._taken):
+            temporary = unit.rules.restart is RestartKind.TEMPORARY
+            for member in list(unit.members):
+                if member.state is ServiceState.STOPPING:
+                    continue
+                if member.fresh and member.state in (ServiceState.STARTING, ServiceState.READY):
+                    # Of a widened round only what it takes anew begins again.
+                    continue
+                goal = ServiceState.ENDED if temporary else ServiceState.WAITING
+                self._stop_member(member, goal, because="round")
+                self._drop_if_temporary(member)
+            if any(m.state is ServiceState.STOPPING for m in unit.members):
+                return
+        self._stops = False
+
+    def _start_next(self) -> None:
+        """In a round: start the next of its units, when the one before is ready, down or passed over."""
+        for unit in self._taken:
+            if self.is_blocked(unit):
+                continue
+            self._start_all([unit])
+            for member in unit.members:
+                member.fresh = member.fresh or member.state in UP
+            if any(
+                m.state in TO_COME or m.state in UP - {ServiceState.READY} for m in unit.members
+            ):
+                return
+        self._taken = []
+        self.phase = SupervisorPhase.OPEN
+        for member in self._members():
+            member.fresh = False
+        later, self._later = self._later, []
+        for unit, again in later:
+            if again:
+                self._begin_anew(unit)
+
+    def _start_all(self, units: Iterable[Unit]) -> None:
+        waiting = [unit for unit, again in self._later if not again]
+        for unit in units:
+            if unit in waiting or not self._may_start(unit):
+                continue
+            for member in unit.members:
+                if member.state is ServiceState.WAITING:
+                    member.state = ServiceState.STARTING
+                    member.incarnation += 1
+                    member.restarts += member.incarnation > 1
+                    self._tell(member, EventKind.STARTING)
+                    self._do(ServiceDo.SPAWN, member)
+
+    def _roll(self) -> None:
+        """Of each unit that is restarted by plan: the next replica, when the one before is ready again."""
+        for unit in self.units:
+            if not unit.rolling:
+                continue
+            if any(m.state not in (ServiceState.READY, *DOWN) for m in unit.members):
+                if any(m.state is ServiceState.BACKOFF for m in unit.members):
+                    # One has failed on the way: the others stay as they are.
+                    unit.rolling.clear()
+                continue
+            member = unit.rolling.pop(0)
+            if member.state in DOWN:
+                member.state = ServiceState.WAITING
+            else:
+                self._stop_member(member, ServiceState.WAITING, because="restart")
+
+    # -- words ----------------------------------------------------------------------------------------
+
+    def _do(self, do: ServiceDo, member: Member | None = None) -> None:
+        self._todo.append(Instruction(do, member))
+
+    def _tell(
+        self,
+        member: Member,
+        kind: EventKind,
+        *,
+        error: Any = None,
+        delay: float | None = None,
+        because: str | None = None,
+    ) -> None:
+        told = Told(member, kind, member.incarnation, error, delay, because)
+        self._todo.append(Instruction(ServiceDo.TELL, member, told))
+
+    def _note(self, event: str, what: str) -> None:
+        self.history.append(f"{event} {what}")
+        del self.history[: -self.HISTORY]
+
+    def _illegal(self, event: str, what: str) -> IllegalEvent:
+        return IllegalEvent(
+            event, f"{what} of a supervisor that is {self.phase.value}", self.history
+        )
