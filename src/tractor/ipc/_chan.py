@@ -9,7 +9,7 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 import trio
@@ -21,20 +21,9 @@ from tractor._util._names import is_presentable
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
 from tractor.address._types import Address, UnwrappedAddress
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._codec import MsgCodec, apply_codec
-from tractor.msg.types import (
-    Aid,
-    CancelAck,
-    Credit,
-    Error,
-    MsgType,
-    Return,
-    StartAck,
-    Started,
-    Stop,
-    Uid,
-    Yield,
-)
+from tractor.msg.types import Aid, MsgType, Uid
 from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport, MsgTransport
@@ -46,25 +35,6 @@ log = _log.get_logger()
 Role = Literal["connect", "accept"]
 
 _plain_encoder = msgspec.msgpack.Encoder()
-
-
-class DialogEnd(Protocol):
-    """One side of one dialog, as its channel sees it.  All are called by the channel's reader and never block.
-
-    ``on_yield()`` returns whether other tasks need a turn before the next message; ``on_yields()`` whether it took the
-    messages, which else come one by one.
-    """
-
-    def on_start_ack(self, msg: StartAck) -> None: ...
-    def on_started(self, msg: Started[Any]) -> None: ...
-    def on_yield(self, msg: Yield[Any]) -> bool | None: ...
-    def on_yields(self, msgs: list[Yield[Any]]) -> bool: ...
-    def on_stop(self, msg: Stop) -> None: ...
-    def on_return(self, msg: Return[Any]) -> None: ...
-    def on_cancel_ack(self, msg: CancelAck) -> None: ...
-    def on_credit(self, msg: Credit) -> None: ...
-    def on_error(self, msg: Error) -> None: ...
-    def on_lost(self, exc: TransportClosed) -> None: ...
 
 
 class PeerProcess(Protocol):

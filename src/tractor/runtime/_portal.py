@@ -7,7 +7,7 @@ import functools
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import trio
@@ -21,6 +21,9 @@ from tractor._errors import (
 from tractor._util._caller import Caller, find_caller
 from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel
+from tractor.ipc._server import Server
+from tractor.msg.types import Uid
+from tractor.runtime._records import ChildRecord
 from tractor.runtime.dialog._caller import (
     OneWayReceiver,
     PendingCall,
@@ -30,15 +33,12 @@ from tractor.runtime.dialog._caller import (
     request,
     result_of,
 )
-from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._context import Context, MsgStream
 from tractor.runtime.dialog._context_parent import OpenContext
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
-from tractor.runtime.dialog._stream import MsgStream
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
 from tractor.trionics._ki import ki_protected
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
 
@@ -63,6 +63,16 @@ class _ContextFunction(Protocol[_FirstT, _SendT, _RecvT, P, _GivenT]):
     ) -> Coroutine[Any, Any, _GivenT]: ...
 
 
+class PortalHost(Host, Protocol):
+    """What a portal needs of the actor that has it."""
+
+    children: dict[Uid, ChildRecord]
+
+    @property
+    def ipc_server(self) -> Server:
+        """The server that knows its peers."""
+
+
 class PortalStatistics(msgspec.Struct, frozen=True):
     """Counters of a portal's channel."""
 
@@ -82,7 +92,7 @@ class Portal:
     cancel_timeout: float = 0.5
     """Seconds that ``cancel_actor()`` waits for the acknowledgment unless told otherwise."""
 
-    def __init__(self, chan: Channel, actor: Actor) -> None:
+    def __init__(self, chan: Channel, actor: PortalHost) -> None:
         self.chan = chan
         self._actor = actor
         self._main: PendingCall | None = None
@@ -99,7 +109,7 @@ class Portal:
         return self.chan
 
     @property
-    def actor(self) -> Actor:
+    def actor(self) -> PortalHost:
         """The actor of this process."""
         return self._actor
 
@@ -223,7 +233,7 @@ class Portal:
             port.closed = True
             port.wake()
 
-        stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, close, receive_only=True)
+        stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, close)
         try:
             await receiver.acked.wait()
             if not port.buffer and port.error is not None:
@@ -315,7 +325,8 @@ class Portal:
         kwargs = {**merged, **kwargs}
         own = {"allow_overruns": allow_overruns is not None, "hide_tb": hide_tb is not True}
         refuse_swallowed(target, own, args, kwargs, "open_context()")
-        return OpenContext(self, target, allow_overruns, target.arguments(args, kwargs))
+        kwargs = target.arguments(args, kwargs)
+        return OpenContext(self._actor, self.chan, target, kwargs, allow_overruns, self)
 
     # -- the peer's end -------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 from msgspec import Raw
@@ -12,6 +12,7 @@ from msgspec import Raw
 from tractor import log as _log
 from tractor._errors import ContextCancelled, MessagingError, TransportClosed
 from tractor.ipc._chan import Channel
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import refuse_garbage, unencodable_error
@@ -26,14 +27,11 @@ from tractor.msg.types import (
     Uid,
 )
 from tractor.runtime.dialog._caller import told_once
-from tractor.runtime.dialog._end import DialogEnd
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
 from tractor.trionics._groups import is_multi_cancelled
 from tractor.trionics._masking import unmasked
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
 
@@ -75,12 +73,12 @@ def _put_shortened(chan: Channel, error: Error) -> None:
     )
 
 
-def relay_error(actor: Actor, chan: Channel, cid: int, exc: BaseException) -> None:
+def relay_error(actor: Host, chan: Channel, cid: int, exc: BaseException) -> None:
     """Box an exception and send it as the end of dialog ``cid``."""
     put_error(chan, pack_error(exc, cid=cid, src_uid=actor.aid.uid))
 
 
-def ctxc_error(actor: Actor, chan: Channel, cid: int, canceller: Uid, what: str) -> Error:
+def ctxc_error(actor: Host, chan: Channel, cid: int, canceller: Uid, what: str) -> Error:
     """The report that a task was cancelled on request."""
     own = actor.aid.uid
     peer = chan.aid.uid if chan.aid else None
@@ -139,7 +137,7 @@ class ServedTask(DialogEnd):
 
     def __init__(
         self,
-        actor: Actor,
+        actor: Host,
         chan: Channel,
         cid: int,
         given: Raw | dict[str, Any],
@@ -326,7 +324,7 @@ class ServedStream(ServedTask):
 
     def __init__(
         self,
-        actor: Actor,
+        actor: Host,
         chan: Channel,
         cid: int,
         given: Raw | dict[str, Any],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -23,6 +23,7 @@ from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import unpack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
 from tractor.msg._conversion import decode_result
@@ -38,14 +39,11 @@ from tractor.msg.types import (
     Yield,
 )
 from tractor.process._state import of_process
-from tractor.runtime.dialog._end import DialogEnd
+from tractor.runtime.dialog._endpoints import Endpoint
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
 from tractor.transport._stream import HIGH_WATER
 from tractor.trionics._groups import the_one_error, without
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
-    from tractor.runtime.dialog._endpoints import Endpoint
 
 log = _log.get_logger()
 
@@ -262,7 +260,7 @@ def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
 
 async def call(
     chan: Channel,
-    actor: Actor,
+    actor: Host,
     ns: str,
     func: str,
     kwargs: dict[str, Any],
@@ -331,7 +329,7 @@ async def _cancel_call(pending: PendingCall) -> None:
 def result_of(
     reply: MsgType | BaseException,
     chan: Channel,
-    actor: Actor,
+    actor: Host,
     endpoint: Endpoint | None = None,
     caller: Caller | None = None,
 ) -> Any:
@@ -363,7 +361,7 @@ def result_of(
 
 
 def boxed(
-    msg: Any, chan: Channel, actor: Actor, caller: Caller | None = None
+    msg: Any, chan: Channel, actor: Host, caller: Caller | None = None
 ) -> RemoteActorError | ActorBusy:
     """The exception that an ``Error`` message carries; ``caller``: the code here that has asked for what failed."""
     if msg.src_type_path == _BUSY and not msg.relay_path:
@@ -379,9 +377,7 @@ def boxed(
 class OneWayReceiver(DialogEnd):
     """The caller's side of a one-way stream; its port always uses credit."""
 
-    def __init__(
-        self, chan: Channel, actor: Actor, what: str, caller: Caller | None = None
-    ) -> None:
+    def __init__(self, chan: Channel, actor: Host, what: str, caller: Caller | None = None) -> None:
         self.chan = chan
         self.actor = actor
         self.caller = caller

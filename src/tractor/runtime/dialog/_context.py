@@ -6,13 +6,17 @@ import itertools
 import math
 import types
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, overload
 
 import msgspec
 import trio
 
 from tractor import log as _log
 from tractor._errors import (
+    InternalError,
     MessagingError,
     MsgTypeError,
     TransportClosed,
@@ -23,19 +27,26 @@ from tractor._proto.dialog import ContextState, Do, Event, Phase, StreamState
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import MsgCodec
 from tractor.msg._payload import unencodable_error
-from tractor.msg._pld_rx import PldRx
+from tractor.msg._pld_rx import PldRx, current_dialog
 from tractor.msg.types import Error, Return, Started, Stop, Uid, Yield
 from tractor.runtime.dialog._caller import request_cancel
 from tractor.runtime.dialog._context_child import ServedDialog
 from tractor.runtime.dialog._context_core import Unresolved
 from tractor.runtime.dialog._endpoints import Endpoint
-from tractor.runtime.dialog._generics import FirstT, RecvT, ResultT, SendT
-from tractor.runtime.dialog._stream import MsgStream, OpenStream, StreamStatistics, port_statistics
+from tractor.runtime.dialog._generics import (
+    FirstT,
+    RecvT,
+    ResultT,
+    SendT,
+    StreamRecvT,
+    StreamSendT,
+)
+from tractor.runtime.dialog._host import Host
+from tractor.runtime.dialog._port import StreamPort
+from tractor.runtime.dialog._stream import DialogStream, StreamStatistics, port_statistics
 from tractor.trionics._ki import ki_protected
 
 if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
-    from tractor.runtime._portal import Portal
     from tractor.runtime.dialog._caller import PendingCall
 
 log = _log.get_logger()
@@ -80,12 +91,12 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     def __init__(
         self,
-        actor: Actor,
+        actor: Host,
         chan: Channel,
         cid: int,
         side: str,
         endpoint: Endpoint,
-        portal: Portal | None = None,
+        portal: Any = None,
     ) -> None:
         super().__init__(actor, chan, cid, side, endpoint)
         self._portal = portal
@@ -102,8 +113,8 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         return self._cid
 
     @property
-    def portal(self) -> Portal | None:
-        """The portal through which the parent side was opened; ``None`` on the child side."""
+    def portal(self) -> Any:
+        """The :class:`Portal` through which the parent side was opened; ``None`` on the child side."""
         return self._portal
 
     @property
@@ -582,3 +593,97 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
                 f"{self.repr_rpc} has no stream here to close: enter `ctx.open_stream()` first"
             )
         await self._stream.aclose()
+
+
+@ki_protected
+class MsgStream(DialogStream[StreamSendT, StreamRecvT]):
+    """One side of a stream.  One-shot: once closed it stays closed.
+
+    Not built by users: see :meth:`Context.open_stream` and :meth:`Portal.open_stream_from`.  For type checkers it is
+    generic: ``MsgStream[Send, Receive]`` names what this side sends and receives.
+    """
+
+    def __init__(
+        self,
+        port: StreamPort,
+        bad_payload: Callable[[Any, Exception], BaseException],
+        close: Callable[[], None],
+        ctx: Context[Any, StreamSendT, StreamRecvT, Any] | None = None,
+    ) -> None:
+        super().__init__(port, bad_payload, close, receive_only=ctx is None)
+        self._ctx = ctx
+
+    @property
+    def ctx(self) -> Context[Any, StreamSendT, StreamRecvT, Any]:
+        """The context that the stream belongs to.  Raises InternalError for a one-way stream."""
+        if self._ctx is None:
+            raise InternalError("a one-way stream has no context")
+        return self._ctx
+
+
+@ki_protected
+class OpenStream(Generic[StreamSendT, StreamRecvT]):
+    """The block of :meth:`Context.open_stream`."""
+
+    def __init__(
+        self,
+        ctx: Context[Any, StreamSendT, StreamRecvT, Any],
+        size: int | None,
+        overruns: bool | None,
+        back_pressure: bool | None,
+    ) -> None:
+        self._ctx = ctx
+        self._size = size
+        self._overruns = overruns
+        self._back_pressure = back_pressure
+        self._stream: MsgStream[StreamSendT, StreamRecvT] | None = None
+
+    async def __aenter__(self) -> MsgStream[StreamSendT, StreamRecvT]:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._stream = self._ctx.begin_stream(self._size, self._overruns, self._back_pressure)
+        return self._stream
+
+    async def __aexit__(
+        self,
+        etype: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        stream = self._stream
+        assert stream is not None
+        if exc is None or _is_end(exc):
+            await stream.aclose()
+            return True
+        # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
+        self._ctx.abandon_stream()
+        return False
+
+
+def _is_end(exc: BaseException) -> bool:
+    """Whether it only says that a channel has ended, maybe out of nurseries inside of the block."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_is_end, exc.exceptions))
+    return isinstance(exc, trio.EndOfChannel)
+
+
+ipc_ctx: ContextVar[Context | None] = current_dialog
+"""The innermost open context of a task; inherited by the tasks that it starts."""
+
+
+@overload
+def current_ipc_ctx(error_on_not_set: Literal[True]) -> Context: ...
+@overload
+def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None: ...
+def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None:
+    """The innermost context that is open in the calling task.
+
+    Args:
+        error_on_not_set: raise when there is none; else return ``None``.
+
+    Raises:
+        InternalError: no context is open in this task.
+    """
+    ctx = ipc_ctx.get()
+    if ctx is None and error_on_not_set:
+        raise InternalError("no IPC context is open in this task")
+    return ctx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import trio
@@ -20,6 +20,7 @@ from tractor._proto.flow import Admission
 from tractor._util._caller import Caller
 from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
 from tractor.msg._conversion import decode_result
@@ -45,11 +46,9 @@ from tractor.msg.types import (
 from tractor.runtime.dialog._callee import put_error
 from tractor.runtime.dialog._caller import boxed, lost, request_cancel
 from tractor.runtime.dialog._endpoints import Endpoint
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
-    from tractor.runtime.dialog._stream import MsgStream
+from tractor.runtime.dialog._stream import DialogStream
 
 log = _log.get_logger()
 
@@ -69,7 +68,7 @@ class _Unresolved:
 Unresolved = _Unresolved()
 
 
-class ContextDialog:
+class ContextDialog(DialogEnd):
     """Drives the state machine of one side of a context; :class:`tractor.Context` is its public face.
 
     The channel's reader calls the ``on_...()`` methods, synchronously; they never block.
@@ -78,7 +77,7 @@ class ContextDialog:
     # How each of them begins.  In the class: most dialogs end with most of it unchanged.
     # Of `Portal.open_context()`, on the parent side.
     _caller: Caller | None = None
-    _stream: MsgStream | None = None
+    _stream: DialogStream[Any, Any] | None = None
     _task: trio.lowlevel.Task | None = None
     _started_msg: Any = None
     _was_started = False
@@ -100,9 +99,7 @@ class ContextDialog:
     # Of the channel's reader, in which the request came.
     turn = 0
 
-    def __init__(
-        self, actor: Actor, chan: Channel, cid: int, side: str, endpoint: Endpoint
-    ) -> None:
+    def __init__(self, actor: Host, chan: Channel, cid: int, side: str, endpoint: Endpoint) -> None:
         self._actor = actor
         self._chan = chan
         self._cid = cid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 import trio
 
@@ -18,18 +18,16 @@ from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor._proto.dialog import ContextState, Do, Event, Phase
 from tractor._util._caller import find_caller
 from tractor._util._which_scope import which_scope
+from tractor.ipc._chan import Channel
 from tractor.msg.types import Started
-from tractor.runtime._state import ipc_ctx
 from tractor.runtime.dialog._caller import canceller_of, explain_loss, put_start
-from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._context import Context, ipc_ctx
 from tractor.runtime.dialog._generics import FirstT, RecvT, ResultT, SendT
+from tractor.runtime.dialog._host import Host
+from tractor.runtime.dialog._targets import Target
 from tractor.transport._stream import HIGH_WATER
 from tractor.trionics._groups import is_multi_cancelled, leaves
 from tractor.trionics._ki import ki_protected
-
-if TYPE_CHECKING:
-    from tractor.runtime._portal import Portal
-    from tractor.runtime.dialog._targets import Target
 
 REASON_TIMEOUT = 3.0
 """Seconds to wait for the error of a peer that has cancelled others: it takes them down first."""
@@ -45,8 +43,16 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
     """The block of :meth:`Portal.open_context`."""
 
     def __init__(
-        self, portal: Portal, target: Target, allow_overruns: bool | None, kwargs: dict[str, Any]
+        self,
+        actor: Host,
+        chan: Channel,
+        target: Target,
+        kwargs: dict[str, Any],
+        allow_overruns: bool | None,
+        portal: Any,
     ) -> None:
+        self._actor = actor
+        self._chan = chan
         self._portal = portal
         self._where = (target.ns, target.name)
         self._endpoint = target.endpoint
@@ -58,13 +64,13 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         self._caller = find_caller(2)
 
     async def __aenter__(self) -> tuple[Context[FirstT, SendT, RecvT, ResultT], FirstT]:
-        portal = self._portal
-        chan = portal.chan
-        actor = portal.actor
+        chan, actor = self._chan, self._actor
         if chan.aid is not None and chan.aid.uuid == actor.aid.uuid:
             raise RuntimeError("Invalid Operation: an actor can't open a context to itself")
         ns, name = self._where
-        ctx = self._ctx = Context(actor, chan, chan.new_cid(), "parent", self._endpoint, portal)
+        ctx = self._ctx = Context(
+            actor, chan, chan.new_cid(), "parent", self._endpoint, self._portal
+        )
         ctx._task = trio.lowlevel.current_task()
         ctx._caller = self._caller
         declared = self._endpoint.pld_dec

@@ -17,6 +17,7 @@ from tractor import log as _log
 from tractor._errors import DebugRequestError, MessagingError, TransportClosed
 from tractor.devx.debug.lock._status import LockRelease, LockStatus, decode_status
 from tractor.ipc._chan import Channel
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg.types import (
     Error,
     MsgType,
@@ -27,7 +28,6 @@ from tractor.msg.types import (
 )
 from tractor.runtime.dialog._callee import put_error, put_return, relay_error
 from tractor.runtime.dialog._caller import PendingCall, put_start
-from tractor.runtime.dialog._end import DialogEnd
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor

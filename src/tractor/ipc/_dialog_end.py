@@ -1,12 +1,14 @@
-"""What the ends of all dialogs have in common: a message that has no place in them."""
+"""One end of a dialog, as its channel knows it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tractor._errors import TransportClosed
 from tractor.msg.types import (
     CancelAck,
     Credit,
+    Error,
     MsgType,
     Return,
     StartAck,
@@ -17,9 +19,10 @@ from tractor.msg.types import (
 
 
 class DialogEnd:
-    """One end of a dialog, as a channel's reader knows it.
+    """One end of a dialog.
 
-    Every message is out of the dialog's grammar unless the subclass takes it.
+    All is called by the channel's reader and never blocks.  Every message is out of the dialog's grammar unless the
+    subclass takes it; each takes an error, and the loss of the channel.
     """
 
     __slots__ = ()
@@ -35,6 +38,7 @@ class DialogEnd:
         self._out_of_grammar(msg)
 
     def on_yield(self, msg: Yield[Any]) -> bool | None:
+        """Take a message of the stream; whether other tasks need a turn before the next one."""
         self._out_of_grammar(msg)
         return None
 
@@ -53,3 +57,10 @@ class DialogEnd:
 
     def on_credit(self, msg: Credit) -> None:
         self._out_of_grammar(msg)
+
+    def on_error(self, msg: Error) -> None:
+        raise NotImplementedError
+
+    def on_lost(self, exc: TransportClosed) -> None:
+        """The channel has ended; it is forgotten there already."""
+        raise NotImplementedError
