@@ -189,6 +189,35 @@ class Channel:
         self._last_cid += 2
         return self._last_cid
 
+    def open(self, end: DialogEnd) -> int:
+        """Have ``end`` get the messages of a new dialog; its id."""
+        self._last_cid += 2
+        self.dialogs[self._last_cid] = end
+        return self._last_cid
+
+    def forget(self, cid: int) -> None:
+        """A dialog is over here: what comes for it is late.  Idempotent."""
+        self.dialogs.pop(cid, None)
+
+    def tell(self, msg: MsgType, now: bool = False) -> None:
+        """Send a message if the peer is there; one that is gone gets none, and the channel's reader ends the dialogs.
+
+        Args:
+            msg: the message.
+            now: it is written before this returns; else it may be gathered with what follows.
+
+        Raises:
+            MessagingError: the message is over the frame limit; nothing was sent.
+            TypeError: it can't be encoded; nothing was sent.
+        """
+        try:
+            if now:
+                self.transport.put_now(msg)
+            else:
+                self.transport.put(msg)
+        except TransportClosed as exc:
+            log.transport("%s could not be told %s: %s", self.peer, type(msg).__name__, exc)
+
     def set_room(self, dialogs: int) -> None:
         """Note how many dialogs of this side the peer serves at a time."""
         self.may_open = dialogs

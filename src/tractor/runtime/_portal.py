@@ -33,8 +33,7 @@ from tractor.runtime.dialog._caller import (
     request,
     result_of,
 )
-from tractor.runtime.dialog._context import Context, MsgStream
-from tractor.runtime.dialog._context_parent import OpenContext
+from tractor.runtime.dialog._context import Context, MsgStream, OpenContext
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
@@ -229,11 +228,7 @@ class Portal:
         self.chan.opened += 1
         port = receiver.port
 
-        def close() -> None:
-            port.closed = True
-            port.wake()
-
-        stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, close)
+        stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, port.close)
         try:
             await receiver.acked.wait()
             if not port.buffer and port.error is not None:
@@ -242,7 +237,7 @@ class Portal:
             with contextlib.suppress(trio.EndOfChannel):
                 yield stream
         finally:
-            close()
+            port.close()
             try:
                 await receiver.stop()
             finally:
@@ -465,7 +460,7 @@ class Portal:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
             reply = await pending.wait()
             return not isinstance(reply, BaseException)
-        self.chan.dialogs.pop(pending.cid, None)
+        self.chan.forget(pending.cid)
         return None
 
     async def wait_closed(self) -> None:

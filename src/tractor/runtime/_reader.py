@@ -35,6 +35,7 @@ from tractor.runtime._intake import Intake
 from tractor.runtime._requests import serve_request
 from tractor.runtime.dialog._callee import ServedCall, ServedStream
 from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._context_child import ServedContext
 from tractor.runtime.dialog._endpoints import Kind, find_endpoint
 from tractor.transport._settings import wire_settings
 
@@ -213,9 +214,8 @@ def _begin(actor: Actor, chan: Channel, msg: Request) -> None:
     if endpoint.kind is Kind.CONTEXT:
         # Written apart, so that its end may still leave at once: see `FrameSender.put()`.
         chan.transport.put_now(StartAck(cid, "context"))
-        ctx = Context(actor, chan, cid, "child", endpoint)
-        actor.note_serving(ctx)
-        start(ctx.serve, endpoint, msg.kwargs, name=endpoint.name)
+        core = ServedContext(actor, chan, cid, msg.kwargs, endpoint, Context)
+        start(core.run, name=endpoint.name)
         return
     cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
     start(cls(actor, chan, cid, msg.kwargs, endpoint).run, name=endpoint.name)

@@ -15,7 +15,6 @@ from tractor.msg.types import Request
 from tractor.runtime._actor import Actor, ServeRequest
 from tractor.runtime._intake import Intake
 from tractor.runtime.dialog._callee import ServedTask, put_ack, put_return
-from tractor.runtime.dialog._context import Context
 from tractor.transport._addresses import wrap_address
 
 CHILD_REQUESTS = frozenset(
@@ -93,7 +92,7 @@ async def _ack_later(actor: Actor, chan: Channel, cid: int) -> None:
 def _cancel_task(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     intake = actor.intakes[chan]
     target = chan.dialogs.get(kwargs["cid"])
-    if isinstance(target, ServedTask) or (isinstance(target, Context) and target.side == "child"):
+    if isinstance(target, ServedTask):
         assert chan.aid is not None
         target.take_cancel(chan.aid.uid, cid)
         actor.note_reset(target, cid)

@@ -115,7 +115,7 @@ def is_only_cancelled(exc: BaseException) -> bool:
 
 
 class ServedTask(DialogEnd):
-    """Base of the callee's side: a task in its own scope, cancelled on request, acknowledged at its end.
+    """What a peer runs here, a call, stream or context: a task in its own scope, acknowledged at its end.
 
     Everything that it sends at its end is put without waiting, so that neither cancellation nor a slow peer can
     keep the end from being told.  Before that, while it can still be cancelled, a result waits for a peer that has
@@ -205,7 +205,7 @@ class ServedTask(DialogEnd):
             self._report_cancel()
             raise
         except BaseException as exc:
-            if self.canceller is not None and is_only_cancelled(exc):
+            if self.was_cancelled() and is_only_cancelled(exc):
                 self._report_cancel()
                 return
             await self._report_error(told_once(exc) or exc)
@@ -217,6 +217,10 @@ class ServedTask(DialogEnd):
     async def perform(self) -> None:
         """Run the endpoint and send what it gives."""
         raise NotImplementedError
+
+    def was_cancelled(self) -> bool:
+        """Whether the task ends because somebody has asked for that."""
+        return self.canceller is not None
 
     async def _report_error(self, exc: BaseException) -> None:
         if self.lost:

@@ -180,6 +180,25 @@ class StreamPort:
         if self._senders:
             self._senders.wake_all()
 
+    def end(self, error: BaseException | None = None) -> None:
+        """The peer will send nothing more; ``error``: why, if that is one."""
+        self.ended = True
+        if error is not None:
+            self.error = error
+        self.wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Have readers get ``error`` after what is buffered, and senders at once."""
+        self.error = error
+        self.wake()
+
+    def close(self, discard: bool = False) -> None:
+        """This side has closed the stream; ``discard``: nobody will read what is buffered."""
+        if discard:
+            self.drop_buffer()
+        self.closed = True
+        self.wake()
+
     def take_credit(self, n: int, size: int) -> None:
         """Take a ``Credit`` of the peer: a grant, or ``(-1, 0)``, by which it says that the dialog is strict.
 
@@ -217,11 +236,7 @@ class StreamPort:
             self._put_credit(*due)
 
     def _put_credit(self, n: int, size: int) -> None:
-        try:
-            self.chan.transport.put_now(Credit(self.cid, n, size))
-        except TransportClosed:
-            # The channel's reader tells this dialog.
-            return
+        self.chan.tell(Credit(self.cid, n, size), now=True)
 
     # -- reading --------------------------------------------------------------------------------------
 
