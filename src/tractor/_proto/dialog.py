@@ -135,6 +135,8 @@ Cell: TypeAlias = "tuple[DialogPhase, ContextState | None, tuple[DialogDo, ...]]
 P, E, C, D, S = DialogPhase, DialogEvent, ContextState, DialogDo, StreamState
 
 _VIOLATION: Final = (D.VIOLATION,)
+_CANCELS: Final = (E.CANCEL, E.CANCEL_BESIDE)
+_FROM_CHILD: Final = (E.ACK, E.ACK_OTHER, E.STARTED, E.RETURN)
 
 
 def _parent_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
@@ -151,12 +153,8 @@ def _parent_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
         (P.REQ, E.LOST): (end, C.PEER_LOST, (D.SET_ERROR,)),
         (P.REQ, E.BAD_PAYLOAD): (end, C.ERRORED, (D.SET_ERROR, D.SEND_ERROR)),
         (P.REQ, E.OVERRUN): (P.REQ, None, (D.SEND_ERROR,)),
-        (P.REQ, E.CANCEL): (P.CXL, None, (D.SEND_CANCEL,)),
         (P.REQ, E.INTERRUPTED): (P.STOP, None, (D.SEND_CANCEL, D.WAIT_ACK)),
         #
-        (P.RUN, E.ACK): (end, C.ERRORED, _VIOLATION),
-        (P.RUN, E.ACK_OTHER): (end, C.ERRORED, _VIOLATION),
-        (P.RUN, E.STARTED): (end, C.ERRORED, _VIOLATION),
         (P.RUN, E.YIELD): (P.RUN, None, (D.BUFFER,)),
         (P.RUN, E.STOP): (P.RUN, None, (D.BUFFER,)),
         (P.RUN, E.RETURN): (end, C.RESULT_RETURNED, (D.SET_RESULT,)),
@@ -165,14 +163,10 @@ def _parent_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
         (P.RUN, E.LOST): (end, C.PEER_LOST, (D.SET_ERROR, D.CANCEL_BLOCK)),
         (P.RUN, E.BAD_PAYLOAD): (end, C.ERRORED, (D.SET_ERROR, D.SEND_ERROR)),
         (P.RUN, E.OVERRUN): (P.RUN, None, (D.SEND_ERROR,)),
-        (P.RUN, E.CANCEL): (P.CXL, None, (D.SEND_CANCEL,)),
         (P.RUN, E.LEFT): (P.DRAIN, None, ()),
         (P.RUN, E.RAISED): (P.FAIL, None, (D.SEND_CANCEL, D.WAIT_ACK)),
         (P.RUN, E.INTERRUPTED): (P.STOP, None, (D.SEND_CANCEL, D.WAIT_ACK)),
         #
-        (P.DRAIN, E.ACK): (end, C.ERRORED, _VIOLATION),
-        (P.DRAIN, E.ACK_OTHER): (end, C.ERRORED, _VIOLATION),
-        (P.DRAIN, E.STARTED): (end, C.ERRORED, _VIOLATION),
         (P.DRAIN, E.YIELD): (P.DRAIN, None, (D.DISCARD,)),
         (P.DRAIN, E.STOP): (P.DRAIN, None, (D.BUFFER,)),
         (P.DRAIN, E.RETURN): (end, C.RESULT_RETURNED, (D.SET_RESULT,)),
@@ -180,12 +174,10 @@ def _parent_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
         (P.DRAIN, E.CTXC_OTHER): (end, C.PEER_CANCELLED, (D.SET_ERROR,)),
         (P.DRAIN, E.LOST): (end, C.PEER_LOST, (D.SET_ERROR,)),
         (P.DRAIN, E.BAD_PAYLOAD): (end, C.ERRORED, (D.SET_ERROR,)),
-        (P.DRAIN, E.CANCEL): (P.CXL, None, (D.SEND_CANCEL,)),
         (P.DRAIN, E.LEFT): (P.DRAIN, None, ()),
         (P.DRAIN, E.RAISED): (P.FAIL, None, (D.SEND_CANCEL, D.WAIT_ACK)),
         (P.DRAIN, E.INTERRUPTED): (P.STOP, None, (D.SEND_CANCEL, D.WAIT_ACK)),
         #
-        (P.CXL, E.CANCEL): (P.CXL, None, ()),
         (P.CXL, E.LEFT): (P.CXL, None, ()),
         (P.CXL, E.RAISED): (P.FAIL, None, (D.WAIT_ACK,)),
         (P.CXL, E.INTERRUPTED): (P.STOP, None, (D.WAIT_ACK,)),
@@ -202,7 +194,6 @@ def _parent_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
         (P.FAIL, E.CTXC_OTHER): (end, C.ERRORED, (D.SET_ERROR,)),
         (P.FAIL, E.LOST): (end, C.ERRORED, (D.SET_ERROR,)),
         (P.FAIL, E.SETTLED): (end, C.ERRORED, ()),
-        (P.FAIL, E.CANCEL): (P.FAIL, None, ()),
         (P.FAIL, E.INTERRUPTED): (P.FAIL, None, (D.WAIT_ACK,)),
         #
         (P.STOP, E.RETURN): (end, C.ACTOR_CANCELLED, (D.SET_RESULT,)),
@@ -211,10 +202,8 @@ def _parent_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
         (P.STOP, E.CTXC_OTHER): (end, C.ACTOR_CANCELLED, (D.SET_ERROR,)),
         (P.STOP, E.LOST): (end, C.PEER_LOST, (D.SET_ERROR,)),
         (P.STOP, E.SETTLED): (end, C.ACTOR_CANCELLED, ()),
-        (P.STOP, E.CANCEL): (P.STOP, None, ()),
         (P.STOP, E.INTERRUPTED): (P.STOP, None, (D.WAIT_ACK,)),
         #
-        (end, E.CANCEL): (end, None, ()),
         (end, E.LEFT): (end, None, ()),
         (end, E.RAISED): (end, None, (D.SEND_CANCEL,)),
         (end, E.INTERRUPTED): (end, None, ()),
@@ -233,20 +222,15 @@ def _parent_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
     table[P.STOP, E.YIELD] = (P.STOP, None, (D.DISCARD,))
     for phase in (P.FAIL, P.STOP):
         table[phase, E.BAD_PAYLOAD] = (phase, None, ())
-    for phase in (P.REQ, P.RUN, P.DRAIN, P.CXL, P.FAIL, P.STOP, end):
-        table[phase, E.CANCEL_BESIDE] = table[phase, E.CANCEL]
-    wire = (
-        E.ACK,
-        E.ACK_OTHER,
-        E.STARTED,
-        E.YIELD,
-        E.STOP,
-        E.RETURN,
-        E.ERROR,
-        E.CTXC_OWN,
-        E.CTXC_OTHER,
-    )
-    for event in wire:
+    for event in _CANCELS:
+        for phase in (P.REQ, P.RUN, P.DRAIN):
+            table[phase, event] = (P.CXL, None, (D.SEND_CANCEL,))
+        for phase in (P.CXL, P.FAIL, P.STOP, end):
+            table[phase, event] = (phase, None, ())
+    for event in (E.ACK, E.ACK_OTHER, E.STARTED):
+        for phase in (P.RUN, P.DRAIN):
+            table[phase, event] = (end, C.ERRORED, _VIOLATION)
+    for event in (*_FROM_CHILD, E.YIELD, E.STOP, E.ERROR, E.CTXC_OWN, E.CTXC_OTHER):
         table[end, event] = (end, None, (D.IGNORE,))
     return table
 
@@ -302,7 +286,7 @@ def _child_table() -> dict[tuple[DialogPhase, DialogEvent], Cell]:
             (end, C.PEER_LOST, ()) if lost else (end, C.ERRORED, (D.SEND_ERROR,))
         )
     # What only this side may send: the phase stays, the driver feeds the violation back as DialogEvent.ERROR.
-    for event in (E.ACK, E.ACK_OTHER, E.STARTED, E.RETURN):
+    for event in _FROM_CHILD:
         for phase in (P.SCHED, P.SERVE, *UNWINDING):
             table[phase, event] = (phase, None, _VIOLATION)
         table[end, event] = (end, None, (D.IGNORE,))
@@ -356,7 +340,6 @@ _TAKING: Final = frozenset(
     if event is E.YIELD and todo == (D.BUFFER,)
 )
 
-_CANCELS: Final = (E.CANCEL, E.CANCEL_BESIDE)
 _REMEMBERED: Final = frozenset({E.START, E.CTXC_OWN, *_CANCELS, E.RAISED, E.INTERRUPTED})
 """Events that leave more behind than a phase."""
 

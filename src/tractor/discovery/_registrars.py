@@ -127,7 +127,7 @@ async def ask(registrar: Portal | LocalPortal, bound: Bound, func: str, **kwargs
             try:
                 return result_of(await pending.wait(), chan, registrar.actor)
             finally:
-                chan.dialogs.pop(pending.cid, None)
+                chan.forget(pending.cid)
         except TransportClosed as exc:
             raise RuntimeFailure(f"the registrar {chan.peer} is lost: {exc}") from exc
         except RemoteActorError as exc:

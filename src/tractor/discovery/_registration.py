@@ -240,7 +240,7 @@ async def _request(actor: Actor, chan: Channel, func: str, **kwargs: object) -> 
     try:
         result_of(await pending.wait(), chan, actor)
     finally:
-        chan.dialogs.pop(pending.cid, None)
+        chan.forget(pending.cid)
 
 
 async def vouch_for(actor: Actor, chan: Channel) -> None:

@@ -69,6 +69,7 @@ class Channel:
         self.claim: bytes | None = None
         # This side's identity as the peer knows it; every request carries it.
         self.local_uid: Uid = ("", "")
+        # Who gets what comes.  By `open()` and `forget()`, but where a call's own ends save a call of Python's.
         self.dialogs: dict[int, DialogEnd] = {}
         self.cancel_called = False
         self.process: PeerProcess | None = None
@@ -189,11 +190,13 @@ class Channel:
         self._last_cid += 2
         return self._last_cid
 
-    def open(self, end: DialogEnd) -> int:
-        """Have ``end`` get the messages of a new dialog; its id."""
-        self._last_cid += 2
-        self.dialogs[self._last_cid] = end
-        return self._last_cid
+    def open(self, end: DialogEnd, cid: int | None = None) -> int:
+        """Have ``end`` get the messages of a dialog, which the peer has opened as ``cid``, or of a new one; its id."""
+        if cid is None:
+            self._last_cid += 2
+            cid = self._last_cid
+        self.dialogs[cid] = end
+        return cid
 
     def forget(self, cid: int) -> None:
         """A dialog is over here: what comes for it is late.  Idempotent."""

@@ -6,14 +6,8 @@ from typing import Any
 
 from tractor._errors import TransportClosed
 from tractor.msg.types import (
-    CancelAck,
-    Credit,
     Error,
     MsgType,
-    Return,
-    StartAck,
-    Started,
-    Stop,
     Yield,
 )
 
@@ -31,11 +25,10 @@ class DialogEnd:
         """End the dialog, and it alone, for a message that it does not know."""
         raise NotImplementedError
 
-    def on_start_ack(self, msg: StartAck) -> None:
+    def _unexpected(self, msg: Any) -> None:
         self._out_of_grammar(msg)
 
-    def on_started(self, msg: Started[Any]) -> None:
-        self._out_of_grammar(msg)
+    on_start_ack = on_started = on_stop = on_return = on_cancel_ack = on_credit = _unexpected
 
     def on_yield(self, msg: Yield[Any]) -> bool | None:
         """Take a message of the stream; whether other tasks need a turn before the next one."""
@@ -45,18 +38,6 @@ class DialogEnd:
     def on_yields(self, msgs: list[Yield[Any]]) -> bool:
         """Take several at once; ``False``: they must come one by one."""
         return False
-
-    def on_stop(self, msg: Stop) -> None:
-        self._out_of_grammar(msg)
-
-    def on_return(self, msg: Return[Any]) -> None:
-        self._out_of_grammar(msg)
-
-    def on_cancel_ack(self, msg: CancelAck) -> None:
-        self._out_of_grammar(msg)
-
-    def on_credit(self, msg: Credit) -> None:
-        self._out_of_grammar(msg)
 
     def on_error(self, msg: Error) -> None:
         raise NotImplementedError

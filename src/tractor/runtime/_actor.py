@@ -22,10 +22,7 @@ from tractor.address._types import Address, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
 from tractor.msg._bounded import bounds
-from tractor.msg.types import (
-    Aid,
-    Uid,
-)
+from tractor.msg.types import Aid, Uid
 from tractor.process._at_fork import go_on
 from tractor.process._stat import ProcessId
 from tractor.runtime._hooks import RuntimeHooks
@@ -34,12 +31,7 @@ from tractor.runtime._portal import Portal
 from tractor.runtime._records import ChildRecord, RegistrationRecord
 from tractor.runtime._signal_log import SignalLog
 from tractor.runtime._vars import runtime_vars
-from tractor.runtime.dialog._callee import (
-    ServedCall,
-    ctxc_error,
-    put_error,
-    put_return,
-)
+from tractor.runtime.dialog._callee import ServedCall, ctxc_error, put_error, put_return
 from tractor.runtime.dialog._caller import request
 from tractor.runtime.dialog._endpoints import Endpoint, Kind, canonical
 from tractor.runtime.dialog._host import Served

@@ -13,11 +13,7 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import (
-    ActorTooSlowError,
-    NoResult,
-    TransportClosed,
-)
+from tractor._errors import ActorTooSlowError, NoResult, TransportClosed
 from tractor._util._caller import Caller, find_caller
 from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel

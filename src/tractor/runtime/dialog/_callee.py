@@ -16,16 +16,7 @@ from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import refuse_garbage, unencodable_error
-from tractor.msg.types import (
-    CancelAck,
-    Credit,
-    Error,
-    MsgType,
-    Return,
-    StartAck,
-    Stop,
-    Uid,
-)
+from tractor.msg.types import CancelAck, Credit, Error, MsgType, Return, StartAck, Stop, Uid
 from tractor.runtime.dialog._caller import told_once
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
 from tractor.runtime.dialog._host import Host
@@ -39,9 +30,7 @@ log = _log.get_logger()
 def put_error(chan: Channel, error: Error) -> None:
     """Send an ``Error``; a peer that is gone gets none."""
     try:
-        chan.transport.put(error)
-    except TransportClosed as exc:
-        log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
+        chan.tell(error)
     except (MessagingError, TypeError):
         _put_shortened(chan, error)
 
@@ -62,11 +51,9 @@ def _put_shortened(chan: Channel, error: Error) -> None:
             )
             error.relay_path = [*error.relay_path[:1], *error.relay_path[1:][-1:]]
         try:
-            chan.transport.put(error)
+            chan.tell(error)
         except (MessagingError, TypeError):
             continue
-        except TransportClosed as exc:
-            log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
         return
     log.error(
         "an error can't be relayed to %s, whatever its text: %s", chan.peer, error.src_type_str
@@ -276,10 +263,7 @@ class ServedTask(DialogEnd):
 
 def put_ack(chan: Channel, cid: int, ok: bool = True) -> None:
     """Acknowledge a cancel request; a peer that is gone gets none."""
-    try:
-        chan.transport.put(CancelAck(cid, ok))
-    except TransportClosed as exc:
-        log.transport("a cancel could not be acknowledged to %s: %s", chan.peer, exc)
+    chan.tell(CancelAck(cid, ok))
 
 
 class ServedCall(ServedTask):

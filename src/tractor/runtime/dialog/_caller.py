@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,16 +28,7 @@ from tractor.msg._boxing import unpack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
 from tractor.msg._conversion import decode_result
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
-from tractor.msg.types import (
-    CancelAck,
-    Error,
-    MsgType,
-    Return,
-    Start,
-    StartAck,
-    Stop,
-    Yield,
-)
+from tractor.msg.types import CancelAck, Error, MsgType, Return, Start, StartAck, Stop, Yield
 from tractor.process._state import of_process
 from tractor.runtime.dialog._endpoints import Endpoint
 from tractor.runtime.dialog._host import Host
@@ -57,13 +48,12 @@ class PendingCall(DialogEnd):
 
     def __init__(self, chan: Channel, what: str) -> None:
         self.chan = chan
-        self.cid = chan.new_cid()
+        self.cid = chan.open(self)
         self.what = what
         self.reply: MsgType | BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
         # Called at the end, before anything else happens.
         self.on_end: Callable[[], None] | None = None
-        chan.dialogs[self.cid] = self
 
     async def wait(self) -> MsgType | BaseException:
         """The reply, or the reason why none comes."""
@@ -230,14 +220,12 @@ def put_start(
                 raise
             start.kwargs = plain
             chan.transport.put(start, encoder)
-    except TypeError as exc:
-        chan.dialogs.pop(cid, None)
-        raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
-    except TransportClosed as exc:
-        chan.dialogs.pop(cid, None)
-        raise lost(chan, f"{ns}:{func}", exc) from exc
-    except BaseException:
-        chan.dialogs.pop(cid, None)
+    except BaseException as exc:
+        chan.forget(cid)
+        if isinstance(exc, TypeError):
+            raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
+        if isinstance(exc, TransportClosed):
+            raise lost(chan, f"{ns}:{func}", exc) from exc
         raise
 
 
@@ -314,16 +302,19 @@ async def _cancel_call(pending: PendingCall) -> None:
     if pending.reply is not None:
         return
     request_cancel(pending.chan, pending.cid)
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT) as bound:
-        await pending.wait()
+    if not await came_in_time(pending.wait, f"the end of {pending.what} in {pending.chan.peer}"):
+        pending.chan.forget(pending.cid)
+
+
+async def came_in_time(
+    wait: Callable[[], Awaitable[object]], what: str, limit: float = CANCEL_TIMEOUT
+) -> bool:
+    """Wait, shielded, at most ``limit`` seconds for what a cancel request leads to; whether it came."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as bound:
+        await wait()
     if bound.cancelled_caught:
-        log.warning(
-            "%s of %s did not end within %s s of its cancellation",
-            pending.what,
-            pending.chan.peer,
-            CANCEL_TIMEOUT,
-        )
-        pending.chan.dialogs.pop(pending.cid, None)
+        log.warning("%s did not come within %s s of the cancel request", what, limit)
+    return not bound.cancelled_caught
 
 
 def result_of(
@@ -381,18 +372,15 @@ class OneWayReceiver(DialogEnd):
         self.chan = chan
         self.actor = actor
         self.caller = caller
-        self.cid = chan.new_cid()
+        self.cid = chan.open(self)
         self.what = what
         self.port = StreamPort(chan, self.cid, what=what)
         self.acked = trio.Event()
         self.over = trio.Event()
-        chan.dialogs[self.cid] = self
 
     def _end(self, error: BaseException | None) -> None:
-        self.chan.dialogs.pop(self.cid, None)
-        self.port.ended = True
-        self.port.error = self.port.error or error
-        self.port.wake()
+        self.chan.forget(self.cid)
+        self.port.end(self.port.error or error)
         self.acked.set()
         self.over.set()
 
@@ -439,8 +427,7 @@ class OneWayReceiver(DialogEnd):
         )
         if not self.over.is_set():
             # The dialog stays until the generator has ended: the block is not left before.
-            self.port.error = self.port.error or error
-            self.port.wake()
+            self.port.fail(self.port.error or error)
             request_cancel(self.chan, self.cid)
         return error
 
@@ -449,10 +436,5 @@ class OneWayReceiver(DialogEnd):
         if self.over.is_set():
             return
         request_cancel(self.chan, self.cid)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT) as bound:
-            await self.over.wait()
-        if bound.cancelled_caught:
-            log.warning(
-                "%s of %s did not end within %s s", self.what, self.chan.peer, CANCEL_TIMEOUT
-            )
-            self.chan.dialogs.pop(self.cid, None)
+        if not await came_in_time(self.over.wait, f"the end of {self.what} in {self.chan.peer}"):
+            self.chan.forget(self.cid)

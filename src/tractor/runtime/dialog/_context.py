@@ -23,17 +23,10 @@ from tractor.msg.types import Error, Return, Uid, Yield
 from tractor.runtime.dialog._context_child import ServedContext
 from tractor.runtime.dialog._context_core import ContextCore, Unresolved
 from tractor.runtime.dialog._context_parent import ParentContext
-from tractor.runtime.dialog._generics import (
-    FirstT,
-    RecvT,
-    ResultT,
-    SendT,
-    StreamRecvT,
-    StreamSendT,
-)
+from tractor.runtime.dialog._generics import FirstT, RecvT, ResultT, SendT, StreamRecvT, StreamSendT
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
-from tractor.runtime.dialog._stream import DialogStream, StreamStatistics, port_statistics
+from tractor.runtime.dialog._stream import DialogStream, port_statistics
 from tractor.runtime.dialog._targets import Target
 from tractor.trionics._ki import ki_protected
 
@@ -228,17 +221,9 @@ class Context(Generic[FirstT, SendT, RecvT, ResultT]):
 
     def statistics(self) -> ContextStatistics:
         """A frozen record of plain values."""
-        s: StreamStatistics = port_statistics(self._core.port)
-        return ContextStatistics(
-            state=str(self.state),
-            buffered=s.buffered,
-            buffer_size=s.buffer_size,
-            overflowed=s.overflowed,
-            sent=s.sent,
-            received=s.received,
-            discarded=s.discarded,
-            credit=s.credit,
-        )
+        counters = msgspec.structs.asdict(port_statistics(self._core.port))
+        del counters["closed"]
+        return ContextStatistics(str(self.state), **counters)
 
     # -- cancellation ---------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class ServedContext(ContextCore, ServedTask):
         self.turn = 0
         self._acks = []
         self._face = face
-        chan.dialogs[cid] = self
+        chan.open(self, cid)
         actor.note_serving(self)
 
     # -- its task -------------------------------------------------------------------------------------

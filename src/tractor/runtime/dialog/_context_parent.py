@@ -18,6 +18,7 @@ from tractor.ipc._chan import Channel
 from tractor.msg.types import Error, Return, Started, Yield
 from tractor.runtime.dialog._caller import (
     boxed,
+    came_in_time,
     canceller_of,
     explain_loss,
     lost,
@@ -262,16 +263,11 @@ class ParentContext(ContextCore):
 
     async def _wait_ack(self, timeout: float) -> None:
         """Wait, bounded and shielded, for the end of the remote task."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout) as bound:
-            while not self.dialog.ended:
-                await self.waiting.park()
-        if bound.cancelled_caught:
-            log.warning(
-                "the task of %s in %s did not end within %s s of the cancel request",
-                self.repr_rpc,
-                self.chan.peer,
-                timeout,
-            )
+        await came_in_time(self._end, f"the end of {self.repr_rpc} in {self.chan.peer}", timeout)
+
+    async def _end(self) -> None:
+        while not self.dialog.ended:
+            await self.waiting.park()
 
     async def _stop_remote(self, event: DialogEvent, limit: float) -> None:
         """Ask for the remote task's cancellation because the local block ended; wait, bounded, for its end."""
@@ -294,14 +290,7 @@ class ParentContext(ContextCore):
         """Cancel the remote task of a dialog that is over here already; wait, bounded, for the acknowledgment."""
         pending = request_cancel(self.chan, self.cid)
         if pending is not None:
-            with trio.move_on_after(CANCEL_TIMEOUT, shield=True) as bound:
-                await pending.wait()
-            if bound.cancelled_caught:
-                log.warning(
-                    "%s did not acknowledge its cancellation within %s s",
-                    self.repr_rpc,
-                    CANCEL_TIMEOUT,
-                )
+            await came_in_time(pending.wait, f"the acknowledgment of {self.repr_rpc}")
 
     # -- the end --------------------------------------------------------------------------------------
 
@@ -343,8 +332,7 @@ class ParentContext(ContextCore):
                 return
             if patience < math.inf:
                 with trio.move_on_after(patience) as scope:
-                    while not dialog.ended:
-                        await self.waiting.park()
+                    await self._end()
                 if scope.cancelled_caught:
                     log.warning(
                         "a block of `open_context()` was left %s s ago and waits for the end of %s in %s; "
@@ -353,8 +341,7 @@ class ParentContext(ContextCore):
                         self.repr_rpc,
                         self.chan.peer,
                     )
-            while not dialog.ended:
-                await self.waiting.park()
+            await self._end()
         finally:
             if owner:
                 dialog.owner_waits = False

@@ -218,7 +218,7 @@ class StreamPort:
         self.recv.strict = self.send.strict = True
         if not self._said_strict:
             self._said_strict = True
-            self._put_credit(-1, 0)
+            self.chan.tell(Credit(self.cid, -1, 0), now=True)
 
     def open(self) -> None:
         """Grant what a buffer larger than the first window allows."""
@@ -233,10 +233,7 @@ class StreamPort:
     def _grant(self, due: tuple[int, int] | None) -> None:
         # A peer that has ended, or closed its side, sends nothing more.
         if due is not None and not self.ended:
-            self._put_credit(*due)
-
-    def _put_credit(self, n: int, size: int) -> None:
-        self.chan.tell(Credit(self.cid, n, size), now=True)
+            self.chan.tell(Credit(self.cid, *due), now=True)
 
     # -- reading --------------------------------------------------------------------------------------
 
