@@ -1,12 +1,33 @@
 """The life of a context's dialog, as tables.
 
-Both sides of a context are a :class:`Dialog`: a phase, the state of the stream inside it, and how it ended.
-Events go in, instructions come out; whoever drives the dialog carries them out.  There is no clock and no I/O
-here, so every cell can be tested without a process.
+Theory of operation.  Both sides of a context are a :class:`Dialog`: a phase, the state of the stream inside it, how it
+ended, and the few facts that outlive a phase.  Events go in, instructions come out; the driver
+(``runtime/dialog/_context_core.py`` and its two sides) carries them out.  There is no clock and no I/O here, so every
+cell can be tested without a process.
 
-What is true after an illegal event: nothing has changed, and :class:`IllegalEvent` names the phase, the event
-and the history.  An event that the *peer* sends out of grammar is answered by :data:`DialogDo.VIOLATION` instead: that
-is the peer's fault, it ends this dialog, and it harms no other.
+    parent   REQ --Started--> RUN --block left--> DRAIN --Return, Error, loss--> END
+             any of them --cancel()--> CXL;   block raised --> FAIL;   block cancelled from outside --> STOP
+    child    SCHED --started()--> SERVE --returned, raised--> END
+             either --first cause to end it--> UNWIND_(that cause) --the task has ended--> END
+
+Why races are safe.  The two sides see events in different orders, so a message may come in a phase that its sender
+did not know of.  Each such cell is in the table:
+
+- *A cancel request crosses the result.*  In CXL a ``Return`` still ends the dialog with the result; the child, which
+  has ended, ignores the request.
+- *Two causes to unwind the endpoint.*  The first one names the UNWIND phase, later ones change nothing, but for a loss:
+  after it nothing can be sent.  A real error of the task wins over all of them.
+- *The block ends while the peer's end is under way.*  FAIL and STOP remember what the block brings to the end, so it
+  does not matter which came first.  The bounded wait for the peer ends in ``SETTLED``.
+- *Stream messages behind an end or a cancel.*  They are discarded, or ignored after END, and never an error: the peer
+  had not heard of it.
+- *A ``Stop`` before the stream is opened here* is kept in ``stop_came`` for the opening.
+
+After END only the ignored, the refused and the idempotent is left, so the end that is reached first stays.
+
+After an illegal event nothing has changed; it is a bug of the driver, and :class:`IllegalEvent` names the phase, the
+event and the history.  An event that the *peer* sends out of grammar is answered by :data:`DialogDo.VIOLATION`
+instead: that is the peer's fault, it ends this dialog, and it harms no other.
 """
 
 from __future__ import annotations

@@ -97,30 +97,44 @@ class Actor:
         reg_addrs: Iterable[UnwrappedAddress] = (),
     ) -> None:
         self.aid = aid
+        # Its log level, and that of the subactors that it starts, unless they are told another.
         self.loglevel = loglevel
         self.start_method = ""
+        # Canonical names of the modules that peers may call into.
         self.enabled: set[str] = {canonical(name) for name in enable_modules}
         self.lifetime_stack = ExitStack()
+        # The debugger's, once it is armed.
         self.hooks = RuntimeHooks()
+        # When it got which signal, for descendants that ask.
         self.signals = SignalLog()
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
         self.cancel_complete = False
         # Called where user code comes back; ends what was forked off (`forget_actor`), which must act for nobody.
         self.end_if_copy: Callable[..., None] = go_on
+        # Its subactors, as long as their nurseries keep them.
         self.children: dict[Uid, ChildRecord] = {}
+        # What it runs for peers; the cancellation of the actor ends when it is empty.
         self.served: set[Served] = set()
         self.none_served = Waiters()
+        # Around the block of the root, or the main task of a subactor.
         self.main_scope = trio.CancelScope()
+        # To the actor that started it; `None` in a root.
         self.parent_chan: Channel | None = None
+        # What keeps it registered; `None` before, and without registrars.
         self.registration: RegistrationRecord | None = None
         self._reg_addrs: list[UnwrappedAddress] = list(reg_addrs)
+        # These three are there while its runtime is open: see `attach()`.
         self._server: Server | None = None
         self._service_nursery: trio.Nursery | None = None
         self._io_nursery: trio.Nursery | None = None
+        # Every task that it served has ended.
         self._cancel_done = trio.Event()
+        # The requests of each peer that is connected.
         self.intakes: dict[Channel, Intake] = {}
+        # How often each limit was reached by a peer.
         self.limits_reached: Counter[str] = Counter()
+        # What it serves in the namespace `self`, by name.
         self.requests: dict[str, Callable[[Channel, int, dict[str, Any]], None]] = {}
 
     # -- what it is -----------------------------------------------------------------------------------

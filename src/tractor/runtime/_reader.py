@@ -4,6 +4,13 @@ Theory of operation.  The reader takes what one chunk brings and hands it over *
 dialog's id, and a call that never blocks.  Whoever waits is rescheduled directly.  A chunk may hold thousands of
 messages, so a turn is limited, in messages and in time; then the other tasks run.  Messages of one stream that follow
 each other are handed over together.
+
+Why races are safe.  A dialog's end is looked up for each message anew: one that has ended in between, by a message
+before or by a local task while the reader gave way, is not there any more, and the message is counted as late.  A
+request is in the table before its task first runs, so a cancel request right behind it finds it.  When the channel
+ends, its peer's process is waited for first (bounded), so that every dialog's error can tell how it ended; then the
+dialogs end, and only then the channel counts as gone: who waits for that finds no dialog left.  Requests that come
+while the actor is cancelled are refused, so what it waits for can only become less.
 """
 
 from __future__ import annotations

@@ -63,10 +63,11 @@ class Context(Generic[FirstT, SendT, RecvT, ResultT]):
     __tractor_context_class__: ClassVar[bool] = True
 
     def __init__(self, core: ContextCore, portal: Any = None) -> None:
-        # Knows and does everything.
+        # Of which side it is; knows and does everything.
         self._core = core
+        # Through which it was opened; `None` on the child side.
         self._portal = portal
-        # Once it was opened here.
+        # From `open_stream()` on.
         self._stream: MsgStream[SendT, RecvT] | None = None
 
     if not TYPE_CHECKING:

@@ -8,7 +8,12 @@ When :meth:`StreamPort.put` returns, the kernel has the message: the caller may 
 reason a grant leaves at once.  Each message is a cancellation point and gives way to tasks that were made ready in the
 meantime (``_util/_turns.py``).
 
-Between a check here and the step that relies on it nothing awaits, so no other task can come in between.
+Why races are safe.  Between a check here and the step that relies on it nothing awaits, so no other task, and not the
+channel's reader, comes in between.  Who waits is woken by each change that may concern it, and looks again; several who
+wait for one message or one grant are woken in order, and those who find nothing wait on.  An end that comes behind
+messages does not hide them: readers look at the buffer first, then at ``closed``, ``error`` and ``ended``.  A sender
+whose connection has broken waits a moment for the reader to have read what came before the break, since that says more.
+A grant that meets a peer which has ended is ignored there.
 """
 
 from __future__ import annotations
