@@ -361,7 +361,7 @@ _TAKING: Final = frozenset(
     if event is E.YIELD and todo == (D.BUFFER,)
 )
 
-_REMEMBERED: Final = frozenset({E.START, E.CTXC_OWN, *_CANCELS, E.RAISED, E.INTERRUPTED})
+_REMEMBERED: Final = frozenset({E.CTXC_OWN, *_CANCELS, E.RAISED, E.INTERRUPTED})
 """Events that leave more behind than a phase."""
 
 _PARENT_VIEW: Final = {
@@ -439,6 +439,8 @@ class Dialog:
         self.phase, end, todo = cell
         if end is not None:
             self.end = end
+        elif self.phase is P.SERVE:
+            self.started = True
         self._settle()
         if event in _REMEMBERED:
             self._remember(event, todo)
@@ -449,9 +451,7 @@ class Dialog:
         return todo
 
     def _remember(self, event: DialogEvent, todo: tuple[DialogDo, ...]) -> None:
-        if event is E.START:
-            self.started = self.started or self.phase is P.SERVE
-        elif event is E.CTXC_OWN:
+        if event is E.CTXC_OWN:
             self.cancel_acked = self.cancel_acked or (self.cancel_called and D.SET_ERROR in todo)
         elif event in _CANCELS or D.SEND_CANCEL in todo:
             self.cancel_called = True

@@ -387,12 +387,12 @@ class _CountedCall(ServedCall):
             if not self.counter[self.chan]:
                 del self.counter[self.chan]
 
-    async def perform(self) -> None:
-        try:
-            await super().perform()
-        except (PermissionError, RuntimeFailure) as exc:
+    async def _report_error(self, exc: BaseException) -> None:
+        if isinstance(exc, PermissionError | RuntimeFailure):
             # A refusal is no crash of this actor.
             put_error(self.chan, pack_error(exc, self.cid, self.actor.aid.uid, tb_str=str(exc)))
+        else:
+            await super()._report_error(exc)
 
 
 async def _remove_files(files: dict[Path, FileMark]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Awaitable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 import trio
 from msgspec import Raw
@@ -122,6 +123,9 @@ class ServedTask(DialogEnd):
         "turn",
     )
 
+    holds: ClassVar[bool] = True
+    """It waits while its peer has ``max_unsent`` bytes of replies to take; a stream's messages wait by themselves."""
+
     def __init__(
         self,
         actor: Host,
@@ -179,7 +183,15 @@ class ServedTask(DialogEnd):
         try:
             with self.scope:
                 try:
-                    await self.perform()
+                    transport = self.chan.transport
+                    if self.holds and transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
+                    # Not by way of a method: each time that the task goes on it passes each frame down to the endpoint.
+                    value = await self.begin()
+                    self.actor.end_if_copy()
+                    if self.holds and transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
+                    self.conclude(value)
                 except BaseException as exc:
                     self.actor.end_if_copy(exc)
                     hidden = unmasked(exc) if isinstance(exc, trio.Cancelled) else None
@@ -199,10 +211,17 @@ class ServedTask(DialogEnd):
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:
-            self._finish()
+            self.chan.dialogs.pop(self.cid, None)
+            for cid in self._acks:
+                put_ack(self.chan, cid)
+            self.actor.note_served(self)
 
-    async def perform(self) -> None:
-        """Run the endpoint and send what it gives."""
+    def begin(self) -> Awaitable[Any]:
+        """Call the endpoint."""
+        raise NotImplementedError
+
+    def conclude(self, value: Any) -> None:
+        """The endpoint has returned: send its value."""
         raise NotImplementedError
 
     def was_cancelled(self) -> bool:
@@ -226,12 +245,6 @@ class ServedTask(DialogEnd):
         put_error(
             self.chan, ctxc_error(self.actor, self.chan, self.cid, canceller, self.endpoint.name)
         )
-
-    def _finish(self) -> None:
-        self.chan.dialogs.pop(self.cid, None)
-        for cid in self._acks:
-            put_ack(self.chan, cid)
-        self.actor.note_served(self)
 
     # -- the channel's side ---------------------------------------------------------------------------
 
@@ -271,21 +284,15 @@ class ServedCall(ServedTask):
 
     __slots__ = ()
 
-    async def perform(self) -> None:
-        """Call, and return the value."""
-        transport = self.chan.transport
-        endpoint = self.endpoint
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
-        value = await endpoint.fn(**self.arguments())
-        self.actor.end_if_copy()
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
-        declared = endpoint.conversions.result
+    def begin(self) -> Awaitable[Any]:
+        return self.endpoint.fn(**self.arguments())  # type: ignore[no-any-return]
+
+    def conclude(self, value: Any) -> None:
+        conversions = self.endpoint.conversions
         if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)
-        elif declared is not None:
-            value = endpoint.conversions.pack_result(value, codec_in_force())
+        elif conversions.result is not None:
+            value = conversions.pack_result(value, codec_in_force())
         if not self.lost:
             put_return(self.chan, self.cid, value)
 
@@ -310,6 +317,8 @@ class ServedStream(ServedTask):
 
     __slots__ = ("port",)
 
+    holds = False
+
     def __init__(
         self,
         actor: Host,
@@ -321,8 +330,8 @@ class ServedStream(ServedTask):
         super().__init__(actor, chan, cid, given, endpoint)
         self.port = StreamPort(chan, cid, what=endpoint.name)
 
-    async def perform(self) -> None:
-        """Send all that the generator yields, then the end of the stream."""
+    async def begin(self) -> None:
+        """Send all that the generator yields."""
         put = self.port.put
         if self.endpoint.kind is Kind.ASYNCGEN:
             agen = self.endpoint.fn(**self.arguments())
@@ -335,7 +344,8 @@ class ServedStream(ServedTask):
             coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **kwargs)
             self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
             await coro
-        self.actor.end_if_copy()
+
+    def conclude(self, value: Any) -> None:
         if not self.lost:
             self.chan.transport.put(Stop(self.cid))
 

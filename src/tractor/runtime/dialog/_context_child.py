@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -58,19 +58,14 @@ class ServedContext(ContextCore, ServedTask):
 
     # -- its task -------------------------------------------------------------------------------------
 
-    async def perform(self) -> None:
-        """Run the endpoint and send its value."""
+    def begin(self) -> Awaitable[Any]:
         self.task = trio.lowlevel.current_task()
         ctx = self._face(self)
         current_dialog.set(ctx)
-        transport = self.chan.transport
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
         endpoint = self.endpoint
-        value = await endpoint.fn(**{str(endpoint.param): ctx}, **self.arguments())
-        self.actor.end_if_copy()
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
+        return endpoint.fn(**{str(endpoint.param): ctx}, **self.arguments())  # type: ignore[no-any-return]
+
+    def conclude(self, value: Any) -> None:
         dialog = self.dialog
         if not dialog.started and dialog.phase not in (
             DialogPhase.UNWIND_PEER,
