@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tractor._errors import TransportClosed
-from tractor.msg.types import (
-    Error,
-    MsgType,
-    Yield,
-)
+from tractor.msg.types import Error, MsgType, Yield
 
 
 class DialogEnd:

@@ -51,10 +51,7 @@ class _ContextFunction(Protocol[_FirstT, _SendT, _RecvT, P, _GivenT]):
     """An endpoint whose first parameter is ``ctx``; mypy matches one with ``**kwargs`` in this way only."""
 
     def __call__(
-        self,
-        ctx: Context[_FirstT, _SendT, _RecvT, Any],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, ctx: Context[_FirstT, _SendT, _RecvT, Any], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, _GivenT]: ...
 
 
@@ -112,11 +109,7 @@ class Portal:
 
     @overload
     async def run(
-        self,
-        fn: Callable[P, Coroutine[Any, Any, ValueT]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, fn: Callable[P, Coroutine[Any, Any, ValueT]], /, *args: P.args, **kwargs: P.kwargs
     ) -> ValueT: ...
     @overload
     async def run(self, fn: str, name: str = "", /, **kwargs: Any) -> Any: ...
@@ -176,11 +169,7 @@ class Portal:
 
     @overload
     def open_stream_from(
-        self,
-        agen_fn: Callable[P, AsyncIterator[ValueT]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, agen_fn: Callable[P, AsyncIterator[ValueT]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AbstractAsyncContextManager[MsgStream[Any, ValueT]]: ...
     @overload
     def open_stream_from(
@@ -322,10 +311,7 @@ class Portal:
     # -- the peer's end -------------------------------------------------------------------------------
 
     def expect_main(
-        self,
-        pending: PendingCall,
-        endpoint: Endpoint | None = None,
-        caller: Caller | None = None,
+        self, pending: PendingCall, endpoint: Endpoint | None = None, caller: Caller | None = None
     ) -> None:
         """This portal's actor is a one-shot: ``pending`` is its one function.
 

@@ -127,12 +127,7 @@ class ServedTask(DialogEnd):
     """It waits while its peer has ``max_unsent`` bytes of replies to take; a stream's messages wait by themselves."""
 
     def __init__(
-        self,
-        actor: Host,
-        chan: Channel,
-        cid: int,
-        given: Raw | dict[str, Any],
-        endpoint: Endpoint,
+        self, actor: Host, chan: Channel, cid: int, given: Raw | dict[str, Any], endpoint: Endpoint
     ) -> None:
         self.actor = actor
         self.chan = chan
@@ -319,16 +314,9 @@ class ServedStream(ServedTask):
 
     holds = False
 
-    def __init__(
-        self,
-        actor: Host,
-        chan: Channel,
-        cid: int,
-        given: Raw | dict[str, Any],
-        endpoint: Endpoint,
-    ) -> None:
-        super().__init__(actor, chan, cid, given, endpoint)
-        self.port = StreamPort(chan, cid, what=endpoint.name)
+    def __init__(self, *request: Any) -> None:
+        super().__init__(*request)
+        self.port = StreamPort(self.chan, self.cid, what=self.endpoint.name)
 
     async def begin(self) -> None:
         """Send all that the generator yields."""

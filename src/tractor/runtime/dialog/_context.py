@@ -403,10 +403,7 @@ class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
         return ctx, first
 
     async def __aexit__(
-        self,
-        etype: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
+        self, etype: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool:
         assert self._core is not None
         ipc_ctx.reset(self._token)
@@ -465,10 +462,7 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
         return self._stream
 
     async def __aexit__(
-        self,
-        etype: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
+        self, etype: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool:
         stream = self._stream
         assert stream is not None

@@ -82,36 +82,38 @@ Unresolved = _Unresolved()
 
 
 class ContextCore(DialogEnd):
-    """One side of a context."""
+    """One side of a context.
+
+    Attributes:
+        caller: the code that has opened it; on the parent side.
+        task: the task that owns this side.
+        returned: the endpoint's value as it came, undecoded; on the child side empty, once there is one.
+        result: the endpoint's value, decoded when it was first asked for.
+        final_msg: what ended the dialog; on the parent side.
+        drained: where the first discarded messages are kept while somebody drains the dialog ...
+        drained_limit: ... and how many of them.
+        remote_error: what came from the peer, or tells of its loss, or of what it has sent against the rules.
+        local_error: what this side's own task has raised.
+        overrun: the peer sent more than can be held here.  It was told; its report ends the dialog.
+        canceller: the actor through which a cancellation reached this side.
+        chose_strict: this side has asked for the strict mode of its stream.
+        stop_is_due: the stream was given up, and the peer has not heard of it: it will, if the dialog goes on.
+    """
 
     # How each of them begins.  In the class: most dialogs end with most of it unchanged.
-
     caller: Caller | None = None
-    """The code that has opened it; on the parent side."""
     task: trio.lowlevel.Task | None = None
-    """The task that owns this side."""
     returned: Any = Unresolved
-    """The endpoint's value as it came, undecoded; on the child side empty, once there is one."""
     result: Any = Unresolved
-    """The endpoint's value, decoded when it was first asked for."""
     final_msg: Return[Any] | Error | None = None
-    """What ended the dialog; on the parent side."""
     drained: list[Yield[Any]] | None = None
-    """Where the first discarded messages are kept while somebody drains the dialog."""
     drained_limit = 0
-    """How many of them."""
     remote_error: BaseException | None = None
-    """What came from the peer, or tells of its loss, or of what it has sent against the rules."""
     local_error: BaseException | None = None
-    """What this side's own task has raised."""
     overrun: StreamOverrun | None = None
-    """The peer sent more than can be held here.  It was told; its report ends the dialog."""
     canceller: Uid | None = None
-    """The actor through which a cancellation reached this side."""
     chose_strict = False
-    """This side has asked for the strict mode of its stream."""
     stop_is_due = False
-    """The stream was given up, and the peer has not heard of it: it will, if the dialog goes on."""
 
     def __init__(self, actor: Host, chan: Channel, cid: int, side: str, endpoint: Endpoint) -> None:
         self.actor = actor
