@@ -181,7 +181,7 @@ class Context(Generic[FirstT, SendT, RecvT, ResultT]):
             from_src_exc: the local error that it comes from: its cause, unless it has one.
         """
         __tracebackhide__ = hide_tb
-        self._core.maybe_raise(from_src_exc)
+        self._core.maybe_raise(hide_tb, from_src_exc)
 
     @property
     def repr_state(self) -> str:
@@ -258,7 +258,7 @@ class Context(Generic[FirstT, SendT, RecvT, ResultT]):
             TransportClosed: the peer is gone.
         """
         __tracebackhide__ = hide_tb
-        value: ResultT = await self._opener("wait_for_result").wait_for_result()
+        value: ResultT = await self._opener("wait_for_result").wait_for_result(hide_tb)
         return value
 
     async def result(self, hide_tb: bool = True) -> ResultT:
@@ -310,7 +310,7 @@ class Context(Generic[FirstT, SendT, RecvT, ResultT]):
             raise RuntimeError(
                 "`started()` is for the endpoint's side of a context, not for the opener's"
             )
-        await self._core.started(value, validate_pld_spec, strict_pld_parity)
+        await self._core.started(value, validate_pld_spec, strict_pld_parity, hide_tb)
 
     # -- the stream -----------------------------------------------------------------------------------
 

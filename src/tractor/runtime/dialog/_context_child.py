@@ -80,8 +80,9 @@ class ServedContext(ContextCore, ServedTask):
         dialog.handle(DialogEvent.RETURNED)
         self.result, self.returned = value, msgspec.Raw()
 
-    async def started(self, value: Any, validate: bool, parity: bool) -> None:
+    async def started(self, value: Any, validate: bool, parity: bool, hide_tb: bool) -> None:
         """See :meth:`tractor.Context.started`."""
+        __tracebackhide__ = hide_tb
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.dialog.phase is not DialogPhase.SCHED:
             raise RuntimeError(

@@ -386,8 +386,9 @@ class ContextCore(DialogEnd):
                     raise
         return None if self.result is Unresolved else self.result
 
-    def maybe_raise(self, src_exc: BaseException | None = None) -> None:
+    def maybe_raise(self, hide_tb: bool = True, src_exc: BaseException | None = None) -> None:
         """Raise the remote error, if it is not absorbed; ``src_exc``: its cause, unless it has one."""
+        __tracebackhide__ = hide_tb
         error = self.remote_error
         if error is not None and self.dialog.end is not ContextState.SELF_CANCELLED:
             if src_exc is not None and src_exc is not error:

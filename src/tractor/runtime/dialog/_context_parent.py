@@ -294,12 +294,13 @@ class ParentContext(ContextCore):
 
     # -- the end --------------------------------------------------------------------------------------
 
-    async def wait_for_result(self) -> Any:
+    async def wait_for_result(self, hide_tb: bool) -> Any:
         """See :meth:`tractor.Context.wait_for_result`."""
+        __tracebackhide__ = hide_tb
         await self._wait_result()
         if self.dialog.end is ContextState.SELF_CANCELLED:
             return self.remote_error
-        self.maybe_raise()
+        self.maybe_raise(hide_tb)
         if self.overrun is not None:
             raise self.overrun
         return self.take_result()
