@@ -149,7 +149,7 @@ def test_what_is_told_to_a_lost_peer_is_no_error(now: bool) -> None:
         near.abort()
         near.tell(Stop(1), now=now)
         with pytest.raises(TypeError):
-            far.tell(Yield(1, object()), now=now)
+            far.tell(Yield(1, object()), now=now)  # type: ignore[arg-type]
 
     run(main)
 
