@@ -70,13 +70,12 @@ HANDLES = {
 """Classes that users do not build: how they are built is nobody's concern."""
 
 INTERNAL = {
-    "Actor": "add_async_request add_request add_requests asking_child attach child_at io_nursery note_served"
-    " note_serving note_to_parent on_channel_lost note_reset part_from_peers report_descendants serve_channel"
-    " service_nursery start_cancel",
+    "Actor": "add_async_request add_request add_requests asking_child attach child_at intakes io_nursery"
+    " is_trusted_with_time limits_reached note_served note_serving note_to_parent on_channel_lost note_reset"
+    " part_from_peers refuse report_descendants requests service_nursery start_cancel",
     "ActorNursery": "finish",
-    "Channel": "abort handshake lose_dialogs new_cid role send_eof",
-    "Context": "abandon_stream begin_stream drain on_cancel_ack on_credit on_error on_lost on_return on_start_ack"
-    " on_started on_stop on_yield on_yields request_cancel serve take_cancel",
+    "Channel": "abort forget handshake lose_dialogs new_cid open role send_eof tell",
+    "Context": "drain",
     "Portal": "actor expect_main give_up_main main_result settle_main",
     "PldRx": "fixed_decode fixed_encoder",
     "RemoteActorError": "note_caller",

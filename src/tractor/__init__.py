@@ -75,7 +75,6 @@ if TYPE_CHECKING:
     from tractor.runtime._portal import LocalPortal as LocalPortal
     from tractor.runtime._portal import Portal as Portal
     from tractor.runtime._state import current_actor as current_actor
-    from tractor.runtime._state import current_ipc_ctx as current_ipc_ctx
     from tractor.runtime._state import debug_mode as debug_mode
     from tractor.runtime._state import is_root_process as is_root_process
     from tractor.runtime._state import last_actor as last_actor
@@ -83,9 +82,10 @@ if TYPE_CHECKING:
     from tractor.runtime._vars import get_runtime_vars as get_runtime_vars
     from tractor.runtime._vars import set_runtime_vars as set_runtime_vars
     from tractor.runtime.dialog._context import Context as Context
+    from tractor.runtime.dialog._context import MsgStream as MsgStream
+    from tractor.runtime.dialog._context import current_ipc_ctx as current_ipc_ctx
     from tractor.runtime.dialog._endpoints import context as context
     from tractor.runtime.dialog._endpoints import stream as stream
-    from tractor.runtime.dialog._stream import MsgStream as MsgStream
     from tractor.supervise._nursery import ActorNursery as ActorNursery
     from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
     from tractor.transport.tls._config import TLSConfig as TLSConfig
@@ -164,7 +164,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "tractor.devx.debug._post_mortem": ("post_mortem",),
         "tractor.devx.debug.repl._sync": ("pause_from_sync",),
         "tractor.runtime._actor": ("Actor",),
-        "tractor.runtime.dialog._context": ("Context",),
+        "tractor.runtime.dialog._context": ("Context", "MsgStream", "current_ipc_ctx"),
         "tractor.runtime.dialog._endpoints": (
             "context",
             "stream",
@@ -175,12 +175,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "tractor.runtime._state": (
             "current_actor",
-            "current_ipc_ctx",
             "debug_mode",
             "is_root_process",
             "last_actor",
         ),
-        "tractor.runtime.dialog._stream": ("MsgStream",),
         "tractor.runtime._vars": (
             "RuntimeVars",
             "get_runtime_vars",

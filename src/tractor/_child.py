@@ -39,6 +39,7 @@ from tractor.process._title import actor_title, set_actor_proctitle
 from tractor.runtime._actor import Actor
 from tractor.runtime._group_signals import ancestor_got, note_signals
 from tractor.runtime._lifecycle import open_runtime
+from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import asyncio_host
 from tractor.runtime._vars import runtime_vars, set_runtime_vars
 from tractor.runtime.dialog._caller import request
@@ -225,7 +226,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         lifeline = Lifeline(args.boot_fd, parent_lost, last_words=remove_files, above=ancestry())
     code = 0
     async with open_runtime(actor, registration.stop):
-        await actor.io_nursery.start(actor.serve_channel, chan)
+        await actor.io_nursery.start(serve_channel, actor, chan)
         if args.own_process:
             await actor.io_nursery.start(note_signals, actor, run_pending_handlers)
             await actor.io_nursery.start(_watch_signals, actor, early)

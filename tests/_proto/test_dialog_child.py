@@ -13,14 +13,14 @@ from tractor._proto.dialog import (
     PARENT_TABLE,
     ContextState,
     Dialog,
-    Do,
-    Event,
-    IllegalEvent,
-    Phase,
+    DialogDo,
+    DialogEvent,
+    DialogPhase,
     StreamState,
 )
+from tractor._proto.machine import IllegalEvent
 
-E, P, D, C = Event, Phase, Do, ContextState
+E, P, D, C = DialogEvent, DialogPhase, DialogDo, ContextState
 
 SCHED, SERVE, END = P.SCHED, P.SERVE, P.END
 BY_PEER, BY_SELF, BY_ACTOR, BY_ERROR, BY_LOSS = (
@@ -34,18 +34,18 @@ BY_PEER, BY_SELF, BY_ACTOR, BY_ERROR, BY_LOSS = (
 UNWIND = (BY_PEER, BY_SELF, BY_ACTOR, BY_ERROR, BY_LOSS)
 COLUMNS = (SCHED, SERVE, *UNWIND, END)
 
-Cell: TypeAlias = "tuple[Phase, ContextState | None, tuple[Do, ...]] | None"
+Cell: TypeAlias = "tuple[DialogPhase, ContextState | None, tuple[DialogDo, ...]] | None"
 
 
-def end(state: ContextState | None, *todo: Do) -> Cell:
+def end(state: ContextState | None, *todo: DialogDo) -> Cell:
     return (END, state, todo)
 
 
-def to(phase: Phase, *todo: Do) -> Cell:
+def to(phase: DialogPhase, *todo: DialogDo) -> Cell:
     return (phase, None, todo)
 
 
-def stay(*todo: Do) -> tuple[Cell, ...]:
+def stay(*todo: DialogDo) -> tuple[Cell, ...]:
     """The same in every unwinding phase: none is left."""
     return tuple(to(phase, *todo) for phase in UNWIND)
 
@@ -56,7 +56,7 @@ def unwound(by_each: Cell) -> tuple[Cell, ...]:
 
 
 LATE = end(None, D.IGNORE)
-NOTED = end(None, D.NOTE)
+NOTED = end(None)
 REFUSED = end(None, D.REFUSE)
 # Out of grammar, for the endpoint's side: the phase stays until the driver feeds the error back.
 ONLY_FROM_HERE: tuple[Cell, ...] = (
@@ -66,33 +66,33 @@ ONLY_FROM_HERE: tuple[Cell, ...] = (
     LATE,
 )
 
-EXPECTED: dict[Event, tuple[Cell, ...]] = {
+EXPECTED: dict[DialogEvent, tuple[Cell, ...]] = {
     # started(v)
     E.START: (
-        to(SERVE, D.SEND_STARTED),
+        to(SERVE),
         to(SERVE, D.REFUSE),
         *stay(D.REFUSE),
         REFUSED,
     ),
     # open_stream(); that it is possible once is the stream's own table
-    E.OPEN: (to(SCHED, D.REFUSE), to(SERVE, D.NOTE), *stay(D.REFUSE), REFUSED),
+    E.OPEN: (to(SCHED, D.REFUSE), to(SERVE), *stay(D.REFUSE), REFUSED),
     E.CANCEL_REQUEST: (
         to(BY_PEER, D.CANCEL_BLOCK),
         to(BY_PEER, D.CANCEL_BLOCK),
-        *stay(D.NOTE),
+        *stay(),
         LATE,
     ),
     E.CANCEL: (
         to(BY_SELF, D.CANCEL_BLOCK),
         to(BY_SELF, D.CANCEL_BLOCK),
-        *stay(D.NOTE),
+        *stay(),
         NOTED,
     ),
     # "first canceller stays"
     E.ACTOR_CANCEL: (
         to(BY_ACTOR, D.CANCEL_BLOCK),
         to(BY_ACTOR, D.CANCEL_BLOCK),
-        *stay(D.NOTE),
+        *stay(),
         NOTED,
     ),
     E.YIELD: (to(SCHED, D.BUFFER), to(SERVE, D.BUFFER), *stay(D.DISCARD), LATE),
@@ -101,20 +101,20 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
     E.ERROR: (
         to(BY_ERROR, D.SET_ERROR, D.CANCEL_BLOCK),
         to(BY_ERROR, D.SET_ERROR, D.CANCEL_BLOCK),
-        *stay(D.NOTE),
+        *stay(),
         LATE,
     ),
     # "UNWIND, END peer-lost; nothing is sent", whatever had begun the unwinding
     E.LOST: (
         to(BY_LOSS, D.SET_ERROR, D.CANCEL_BLOCK),
         to(BY_LOSS, D.SET_ERROR, D.CANCEL_BLOCK),
-        *((to(BY_LOSS, D.NOTE),) * 5),
+        *((to(BY_LOSS),) * 5),
         NOTED,
     ),
     E.RETURNED: (
         end(C.ERRORED, D.SEND_ERROR),
-        end(C.RESULT_RETURNED, D.SEND_RETURN),
-        *unwound(end(C.RESULT_RETURNED, D.SEND_RETURN)),
+        end(C.RESULT_RETURNED),
+        *unwound(end(C.RESULT_RETURNED)),
         None,
     ),
     # "a real error wins over the cancel"
@@ -139,9 +139,9 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
     ),
     # "MsgTypeError in the receiver; the sender gets an Error boxing it"
     E.BAD_PAYLOAD: (
-        to(SCHED, D.SEND_ERROR, D.RAISE),
-        to(SERVE, D.SEND_ERROR, D.RAISE),
-        *stay(D.RAISE),
+        to(SCHED, D.SEND_ERROR),
+        to(SERVE, D.SEND_ERROR),
+        *stay(),
         None,
     ),
     E.OVERRUN: (to(SCHED, D.SEND_ERROR), to(SERVE, D.SEND_ERROR), *stay(D.DISCARD), None),
@@ -152,7 +152,7 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
     E.RETURN: ONLY_FROM_HERE,
 }
 
-ROUTES: dict[Phase, tuple[Event, ...]] = {
+ROUTES: dict[DialogPhase, tuple[DialogEvent, ...]] = {
     SCHED: (),
     SERVE: (E.START,),
     BY_PEER: (E.START, E.CANCEL_REQUEST),
@@ -174,10 +174,10 @@ WIRE = {
     E.STARTED,
     E.RETURN,
 }
-CELLS = [(phase, event) for phase in COLUMNS for event in Event]
+CELLS = [(phase, event) for phase in COLUMNS for event in DialogEvent]
 
 
-def at(phase: Phase) -> Dialog:
+def at(phase: DialogPhase) -> Dialog:
     dialog = Dialog("child")
     for event in ROUTES[phase]:
         dialog.handle(event)
@@ -196,7 +196,7 @@ def snapshot(dialog: Dialog) -> tuple[object, ...]:
     )
 
 
-def expected(phase: Phase, event: Event) -> Cell:
+def expected(phase: DialogPhase, event: DialogEvent) -> Cell:
     row = EXPECTED.get(event)
     return None if row is None else row[COLUMNS.index(phase)]
 
@@ -207,7 +207,7 @@ def test_the_expected_table_is_whole() -> None:
 
 def test_every_phase_belongs_to_one_side_and_only_the_end_to_both() -> None:
     parents, children = ({phase for phase, _ in t} for t in (PARENT_TABLE, CHILD_TABLE))
-    assert parents | children == set(Phase)
+    assert parents | children == set(DialogPhase)
     assert parents & children == {END}
     assert children == set(COLUMNS)
 
@@ -215,7 +215,7 @@ def test_every_phase_belongs_to_one_side_and_only_the_end_to_both() -> None:
 @pytest.mark.parametrize(
     ("phase", "event"), CELLS, ids=[f"{phase.name}-{event.name}" for phase, event in CELLS]
 )
-def test_cell(phase: Phase, event: Event) -> None:
+def test_cell(phase: DialogPhase, event: DialogEvent) -> None:
     dialog = at(phase)
     cell = expected(phase, event)
     before = snapshot(dialog)
@@ -223,7 +223,7 @@ def test_cell(phase: Phase, event: Event) -> None:
         with pytest.raises(IllegalEvent) as caught:
             dialog.handle(event)
         assert snapshot(dialog) == before
-        assert caught.value.event is event
+        assert caught.value.event == event.value
         text = str(caught.value)
         assert repr(event.value) in text
         assert repr(phase.value) in text
@@ -239,14 +239,14 @@ def test_cell(phase: Phase, event: Event) -> None:
 
 
 @pytest.mark.parametrize("phase", COLUMNS)
-def test_no_message_of_the_peer_is_an_error_of_the_driver(phase: Phase) -> None:
+def test_no_message_of_the_peer_is_an_error_of_the_driver(phase: DialogPhase) -> None:
     for event in WIRE:
         at(phase).handle(event)
 
 
 @pytest.mark.parametrize("event", [E.ACK, E.ACK_OTHER, E.STARTED, E.RETURN])
 @pytest.mark.parametrize("phase", [SCHED, SERVE])
-def test_a_violation_fed_back_is_relayed_as_the_end(phase: Phase, event: Event) -> None:
+def test_a_violation_fed_back_is_relayed_as_the_end(phase: DialogPhase, event: DialogEvent) -> None:
     dialog = at(phase)
     assert dialog.handle(event) == (D.VIOLATION,)
     assert D.CANCEL_BLOCK in dialog.handle(E.ERROR)
@@ -264,7 +264,9 @@ def test_a_violation_fed_back_is_relayed_as_the_end(phase: Phase, event: Event) 
     ],
 )
 @pytest.mark.parametrize("later", [E.CANCEL_REQUEST, E.CANCEL, E.ACTOR_CANCEL, E.ERROR])
-def test_the_first_cause_of_the_unwinding_stays(cause: Event, by: Phase, later: Event) -> None:
+def test_the_first_cause_of_the_unwinding_stays(
+    cause: DialogEvent, by: DialogPhase, later: DialogEvent
+) -> None:
     dialog = at(SERVE)
     dialog.handle(cause)
     dialog.handle(later)
@@ -282,7 +284,7 @@ SHOWN_SERVING = {
 
 @pytest.mark.parametrize("phase", COLUMNS)
 @pytest.mark.parametrize("stream", list(StreamState))
-def test_state_shown(phase: Phase, stream: StreamState) -> None:
+def test_state_shown(phase: DialogPhase, stream: StreamState) -> None:
     dialog = at(phase)
     dialog.stream = stream
     if phase is SERVE:
@@ -293,12 +295,12 @@ def test_state_shown(phase: Phase, stream: StreamState) -> None:
         assert dialog.state is {SCHED: C.PRE_STARTED, END: C.RESULT_RETURNED}[phase]
 
 
-FINALS = {D.SEND_RETURN, D.SEND_CTXC, D.SEND_ERROR}
+FINALS = {D.SEND_CTXC, D.SEND_ERROR}
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(Event), max_size=40))
-def test_any_sequence_follows_the_table(events: list[Event]) -> None:
+@given(st.lists(st.sampled_from(DialogEvent), max_size=40))
+def test_any_sequence_follows_the_table(events: list[DialogEvent]) -> None:
     dialog = Dialog("child")
     ended_as: ContextState | None = None
     finals = 0
@@ -315,9 +317,22 @@ def test_any_sequence_follows_the_table(events: list[Event]) -> None:
         assert isinstance(dialog.state, ContextState)
         assert dialog.ended is (dialog.end is not None)
         if event in (E.RETURNED, E.FAILED, E.CANCELLED):
-            finals += len(FINALS.intersection(todo))
+            finals += len(FINALS.intersection(todo)) + (dialog.end is C.RESULT_RETURNED)
         if ended_as is not None:
             assert dialog.state is ended_as
         elif dialog.ended:
             ended_as = dialog.state
     assert finals == (ended_as not in (None, C.PEER_LOST))
+
+
+@pytest.mark.parametrize("phase", [SCHED, *UNWIND, END])
+def test_it_remembers_whether_the_endpoint_has_started(phase: DialogPhase) -> None:
+    dialog = Dialog("child")
+    for event in ROUTES[phase]:
+        if event is not E.START and (dialog.phase, event) in CHILD_TABLE:
+            dialog.handle(event)
+    assert not dialog.started
+    # After its end, or its cancellation, it is too late.
+    dialog.handle(E.START)
+    assert dialog.started is (phase is SCHED)
+    assert at(SERVE).started

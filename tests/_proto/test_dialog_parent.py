@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from tractor._proto.dialog import (
     ContextState,
     Dialog,
-    Do,
-    Event,
-    IllegalEvent,
-    Phase,
+    DialogDo,
+    DialogEvent,
+    DialogPhase,
     StreamState,
 )
+from tractor._proto.machine import IllegalEvent
 
-E, P, D, C = Event, Phase, Do, ContextState
+E, P, D, C = DialogEvent, DialogPhase, DialogDo, ContextState
 
 REQ, RUN, DRAIN, CXL, FAIL, STOP, END = (
     P.REQ,
@@ -33,14 +33,14 @@ REQ, RUN, DRAIN, CXL, FAIL, STOP, END = (
 # own error (FAIL), or a cancellation from outside (STOP).
 COLUMNS = (REQ, RUN, DRAIN, CXL, FAIL, STOP, END)
 
-Cell: TypeAlias = "tuple[Phase, ContextState | None, tuple[Do, ...]] | None"
+Cell: TypeAlias = "tuple[DialogPhase, ContextState | None, tuple[DialogDo, ...]] | None"
 
 
-def end(state: ContextState | None, *todo: Do) -> Cell:
+def end(state: ContextState | None, *todo: DialogDo) -> Cell:
     return (END, state, todo)
 
 
-def to(phase: Phase, *todo: Do) -> Cell:
+def to(phase: DialogPhase, *todo: DialogDo) -> Cell:
     return (phase, None, todo)
 
 
@@ -48,20 +48,20 @@ def to(phase: Phase, *todo: Do) -> Cell:
 BAD = end(C.ERRORED, D.VIOLATION)
 # For a dialog that has ended: counted and ignored.
 LATE = end(None, D.IGNORE)
-NOTED = end(None, D.NOTE)
+NOTED = end(None)
 
-ENDED_BY_PEER = (D.SET_ERROR, D.CANCEL_BLOCK, D.RAISE)
-RAISED_AT_ONCE = (D.SET_ERROR, D.RAISE)
+ENDED_BY_PEER = (D.SET_ERROR, D.CANCEL_BLOCK)
+RAISED_AT_ONCE = (D.SET_ERROR,)
 STOPPING = (D.SEND_CANCEL, D.WAIT_ACK)
 
 # One row for each row of the specification's table, in its order; ``None`` is its "–".
 #
 # Rows that it only has in its prose: a second block exit while draining stands for `wait_for_result()` within the
 # block, which drains too, so that "block left" and "block raises" can follow in DRAIN.
-EXPECTED: dict[Event, tuple[Cell, ...]] = {
-    E.ACK: (to(REQ, D.NOTE), BAD, BAD, *(to(p, D.NOTE) for p in (CXL, FAIL, STOP)), LATE),
-    E.ACK_OTHER: (BAD, BAD, BAD, *(to(p, D.NOTE) for p in (CXL, FAIL, STOP)), LATE),
-    E.STARTED: (to(RUN, D.ENTER), BAD, BAD, *(to(p, D.NOTE) for p in (CXL, FAIL, STOP)), LATE),
+EXPECTED: dict[DialogEvent, tuple[Cell, ...]] = {
+    E.ACK: (to(REQ), BAD, BAD, *(to(p) for p in (CXL, FAIL, STOP)), LATE),
+    E.ACK_OTHER: (BAD, BAD, BAD, *(to(p) for p in (CXL, FAIL, STOP)), LATE),
+    E.STARTED: (to(RUN), BAD, BAD, *(to(p) for p in (CXL, FAIL, STOP)), LATE),
     E.YIELD: (
         to(REQ, D.BUFFER),
         to(RUN, D.BUFFER),
@@ -74,9 +74,9 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
     E.STOP: (*(to(p, D.BUFFER) for p in (REQ, RUN, DRAIN, CXL, FAIL, STOP)), LATE),
     E.RETURN: (
         BAD,
-        end(C.RESULT_RETURNED, D.SET_RESULT, D.END_OF_STREAM),
-        end(C.RESULT_RETURNED, D.SET_RESULT, D.END_OF_STREAM),
-        end(C.RESULT_RETURNED, D.SET_RESULT, D.END_OF_STREAM),
+        end(C.RESULT_RETURNED, D.SET_RESULT),
+        end(C.RESULT_RETURNED, D.SET_RESULT),
+        end(C.RESULT_RETURNED, D.SET_RESULT),
         end(C.ERRORED, D.SET_RESULT),
         end(C.ACTOR_CANCELLED, D.SET_RESULT),
         LATE,
@@ -94,7 +94,7 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
         None,
         None,
         None,
-        end(C.SELF_CANCELLED, D.SET_ERROR, D.ABSORB),
+        end(C.SELF_CANCELLED, D.SET_ERROR),
         end(C.ERRORED, D.SET_ERROR),
         end(C.ACTOR_CANCELLED, D.SET_ERROR),
         LATE,
@@ -121,19 +121,28 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
         to(CXL, D.SEND_CANCEL),
         to(CXL, D.SEND_CANCEL),
         to(CXL, D.SEND_CANCEL),
-        to(CXL, D.NOTE),
-        to(FAIL, D.NOTE),
-        to(STOP, D.NOTE),
+        to(CXL),
+        to(FAIL),
+        to(STOP),
+        NOTED,
+    ),
+    E.CANCEL_BESIDE: (
+        to(CXL, D.SEND_CANCEL),
+        to(CXL, D.SEND_CANCEL),
+        to(CXL, D.SEND_CANCEL),
+        to(CXL),
+        to(FAIL),
+        to(STOP),
         NOTED,
     ),
     E.LEFT: (
         None,
-        to(DRAIN, D.WAIT_FINAL),
-        to(DRAIN, D.WAIT_FINAL),
-        to(CXL, D.WAIT_FINAL),
+        to(DRAIN),
+        to(DRAIN),
+        to(CXL),
         None,
         None,
-        end(None, D.RAISE),
+        end(None),
     ),
     E.RAISED: (
         None,
@@ -159,12 +168,12 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
     # "MsgTypeError in the receiver; the sender gets an Error boxing it"; a sender that was told to cancel, or
     # that has ended, needs no other word.
     E.BAD_PAYLOAD: (
-        end(C.ERRORED, D.SET_ERROR, D.SEND_ERROR, D.RAISE),
-        end(C.ERRORED, D.SET_ERROR, D.SEND_ERROR, D.RAISE),
+        end(C.ERRORED, D.SET_ERROR, D.SEND_ERROR),
+        end(C.ERRORED, D.SET_ERROR, D.SEND_ERROR),
         end(C.ERRORED, *RAISED_AT_ONCE),
         end(C.ERRORED, *RAISED_AT_ONCE),
-        to(FAIL, D.NOTE),
-        to(STOP, D.NOTE),
+        to(FAIL),
+        to(STOP),
         end(None, *RAISED_AT_ONCE),
     ),
     # "The receiver sends Error for StreamOverrun"; the end comes back as an Error. Nothing is buffered in DRAIN.
@@ -177,7 +186,7 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
     ),
 }
 
-ROUTES: dict[Phase, tuple[Event, ...]] = {
+ROUTES: dict[DialogPhase, tuple[DialogEvent, ...]] = {
     REQ: (),
     RUN: (E.ACK, E.STARTED),
     DRAIN: (E.ACK, E.STARTED, E.LEFT),
@@ -188,7 +197,7 @@ ROUTES: dict[Phase, tuple[Event, ...]] = {
 }
 
 # Every way to an end, and what `state` shows there.
-ENDINGS: list[tuple[tuple[Event, ...], ContextState]] = [
+ENDINGS: list[tuple[tuple[DialogEvent, ...], ContextState]] = [
     ((E.STARTED, E.RETURN), C.RESULT_RETURNED),
     ((E.STARTED, E.CANCEL, E.RETURN), C.RESULT_RETURNED),
     ((E.ERROR,), C.ERRORED),
@@ -212,10 +221,10 @@ WIRE = {
     E.CTXC_OTHER,
     E.LOST,
 }
-CELLS = [(phase, event) for phase in COLUMNS for event in Event]
+CELLS = [(phase, event) for phase in COLUMNS for event in DialogEvent]
 
 
-def at(phase: Phase) -> Dialog:
+def at(phase: DialogPhase) -> Dialog:
     dialog = Dialog("parent")
     for event in ROUTES[phase]:
         dialog.handle(event)
@@ -234,7 +243,7 @@ def snapshot(dialog: Dialog) -> tuple[object, ...]:
     )
 
 
-def expected(phase: Phase, event: Event) -> Cell:
+def expected(phase: DialogPhase, event: DialogEvent) -> Cell:
     row = EXPECTED.get(event)
     return None if row is None else row[COLUMNS.index(phase)]
 
@@ -246,7 +255,7 @@ def test_the_expected_table_is_whole() -> None:
 @pytest.mark.parametrize(
     ("phase", "event"), CELLS, ids=[f"{phase.name}-{event.name}" for phase, event in CELLS]
 )
-def test_cell(phase: Phase, event: Event) -> None:
+def test_cell(phase: DialogPhase, event: DialogEvent) -> None:
     dialog = at(phase)
     cell = expected(phase, event)
     before = snapshot(dialog)
@@ -254,7 +263,7 @@ def test_cell(phase: Phase, event: Event) -> None:
         with pytest.raises(IllegalEvent) as caught:
             dialog.handle(event)
         assert snapshot(dialog) == before
-        assert caught.value.event is event
+        assert caught.value.event == event.value
         text = str(caught.value)
         assert repr(event.value) in text
         assert repr(phase.value) in text
@@ -270,7 +279,7 @@ def test_cell(phase: Phase, event: Event) -> None:
 
 
 @pytest.mark.parametrize("phase", COLUMNS)
-def test_no_message_of_the_peer_is_an_error_of_the_driver(phase: Phase) -> None:
+def test_no_message_of_the_peer_is_an_error_of_the_driver(phase: DialogPhase) -> None:
     for event in WIRE:
         at(phase).handle(event)
 
@@ -295,7 +304,7 @@ SHOWN_RUNNING = {
 
 @pytest.mark.parametrize("phase", COLUMNS)
 @pytest.mark.parametrize("stream", list(StreamState))
-def test_state_shown(phase: Phase, stream: StreamState) -> None:
+def test_state_shown(phase: DialogPhase, stream: StreamState) -> None:
     dialog = at(phase)
     dialog.stream = stream
     assert dialog.state is (SHOWN_RUNNING[stream] if phase is RUN else SHOWN[phase])
@@ -322,14 +331,14 @@ def test_the_states_are_printed_as_the_specification_spells_them() -> None:
 @pytest.mark.parametrize(
     ("route", "state"), ENDINGS, ids=[">".join(e.name for e in r) for r, _ in ENDINGS]
 )
-def test_an_end_is_for_good(route: tuple[Event, ...], state: ContextState) -> None:
+def test_an_end_is_for_good(route: tuple[DialogEvent, ...], state: ContextState) -> None:
     dialog = Dialog("parent")
     for event in route:
         assert not dialog.ended
         dialog.handle(event)
     assert dialog.ended
     assert dialog.state is state
-    for event in Event:
+    for event in DialogEvent:
         if expected(END, event) is None:
             with pytest.raises(IllegalEvent):
                 dialog.handle(event)
@@ -346,8 +355,8 @@ def test_history_keeps_everything_but_the_messages_of_the_stream() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(Event), max_size=40))
-def test_any_sequence_follows_the_table(events: list[Event]) -> None:
+@given(st.lists(st.sampled_from(DialogEvent), max_size=40))
+def test_any_sequence_follows_the_table(events: list[DialogEvent]) -> None:
     dialog = Dialog("parent")
     ended_as: ContextState | None = None
     for event in events:
@@ -357,7 +366,8 @@ def test_any_sequence_follows_the_table(events: list[Event]) -> None:
                 dialog.handle(event)
             assert snapshot(dialog) == before
             continue
-        assert dialog.handle(event) == cell[2]
+        beside = dialog.cancelled_beside and (dialog.phase, event) == (CXL, E.CTXC_OWN)
+        assert dialog.handle(event) == (*cell[2], *((D.CANCEL_BLOCK,) if beside else ()))
         assert dialog.phase is cell[0]
         assert isinstance(dialog.state, ContextState)
         assert dialog.ended is (dialog.end is not None)
@@ -365,3 +375,50 @@ def test_any_sequence_follows_the_table(events: list[Event]) -> None:
             assert dialog.state is ended_as
         elif dialog.ended:
             ended_as = dialog.state
+
+
+def test_the_report_of_the_own_request_unwinds_the_block_that_another_task_has_cancelled() -> None:
+    by_owner, beside, waits = Dialog("parent"), Dialog("parent"), Dialog("parent")
+    waits.owner_waits = True
+    for dialog, event in (
+        (by_owner, E.CANCEL),
+        (beside, E.CANCEL_BESIDE),
+        (waits, E.CANCEL_BESIDE),
+    ):
+        dialog.handle(E.STARTED)
+        assert dialog.handle(event) == (D.SEND_CANCEL,)
+    assert by_owner.handle(E.CTXC_OWN) == (D.SET_ERROR,)
+    assert beside.handle(E.CTXC_OWN) == (D.SET_ERROR, D.CANCEL_BLOCK)
+    assert waits.handle(E.CTXC_OWN) == (D.SET_ERROR,)
+    assert all(dialog.state is C.SELF_CANCELLED for dialog in (by_owner, beside, waits))
+
+
+@pytest.mark.parametrize("event", [E.ERROR, E.CTXC_OTHER, E.LOST])
+def test_nothing_cancels_the_block_of_an_owner_that_waits_for_the_end(event: DialogEvent) -> None:
+    dialog = at(RUN)
+    dialog.owner_waits = True
+    assert D.CANCEL_BLOCK not in dialog.handle(event)
+    assert dialog.ended
+
+
+@pytest.mark.parametrize(
+    ("events", "called", "acked"),
+    [
+        ((E.STARTED,), False, False),
+        ((E.STARTED, E.CANCEL), True, False),
+        ((E.STARTED, E.CANCEL, E.CTXC_OWN), True, True),
+        ((E.STARTED, E.CANCEL, E.CTXC_OTHER), True, False),
+        ((E.STARTED, E.RAISED, E.CTXC_OWN), True, True),
+        ((E.STARTED, E.INTERRUPTED, E.CTXC_OTHER), True, False),
+        ((E.STARTED, E.RETURN, E.CANCEL), True, False),
+        ((E.STARTED, E.ERROR, E.RAISED), True, False),
+        ((E.STARTED, E.ERROR, E.INTERRUPTED), False, False),
+    ],
+)
+def test_it_remembers_whether_this_side_has_asked_and_was_answered(
+    events: tuple[DialogEvent, ...], called: bool, acked: bool
+) -> None:
+    dialog = Dialog("parent")
+    for event in events:
+        dialog.handle(event)
+    assert (dialog.cancel_called, dialog.cancel_acked) == (called, acked)

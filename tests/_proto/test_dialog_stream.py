@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import ast
 from collections import deque
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tractor._proto import dialog as dialog_module
 from tractor._proto.dialog import (
+    CHILD_TABLE,
+    PARENT_TABLE,
+    STREAM_TABLE,
     ContextState,
     Dialog,
-    Do,
-    Event,
-    IllegalEvent,
-    Phase,
+    DialogDo,
+    DialogEvent,
+    DialogPhase,
     StreamState,
 )
+from tractor._proto.machine import IllegalEvent
 
-E, P, D, C, S = Event, Phase, Do, ContextState, StreamState
+E, P, D, C, S = DialogEvent, DialogPhase, DialogDo, ContextState, StreamState
 
 # -- the table, transcribed from semantics.md §4 -----------------------------------------------------
 
-Cell: TypeAlias = "tuple[StreamState, tuple[Do, ...]] | None"
+Cell: TypeAlias = "tuple[StreamState, tuple[DialogDo, ...]] | None"
 
 COLUMNS = (S.IDLE, S.OPEN, S.CLOSED_HERE, S.CLOSED_THERE, S.CLOSED)
 
 
-def cells(*row: tuple[StreamState, Do] | None) -> tuple[Cell, ...]:
-    return tuple(cell and (cell[0], (cell[1],)) for cell in row)
+def cells(*row: Any) -> tuple[Cell, ...]:
+    return tuple(cell and (cell[0], cell[1:]) for cell in row)
 
 
 # The stream is closed, or closed there, only once the peer's Stop has come: what comes behind it is out of grammar.
-EXPECTED: dict[Event, tuple[Cell, ...]] = {
+EXPECTED: dict[DialogEvent, tuple[Cell, ...]] = {
     E.OPEN: cells(
-        (S.OPEN, D.NOTE),
+        (S.OPEN,),
         (S.OPEN, D.REFUSE),
         (S.CLOSED_HERE, D.REFUSE),
         (S.CLOSED_THERE, D.REFUSE),
@@ -49,9 +55,9 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
         (S.CLOSED, D.VIOLATION),
     ),
     E.STOP: cells(
-        (S.IDLE, D.NOTE),
-        (S.CLOSED_THERE, D.END_OF_STREAM),
-        (S.CLOSED, D.NOTE),
+        (S.IDLE,),
+        (S.CLOSED_THERE,),
+        (S.CLOSED,),
         (S.CLOSED_THERE, D.VIOLATION),
         (S.CLOSED, D.VIOLATION),
     ),
@@ -59,20 +65,20 @@ EXPECTED: dict[Event, tuple[Cell, ...]] = {
     E.CLOSE: cells(
         None,
         (S.CLOSED_HERE, D.SEND_STOP),
-        (S.CLOSED_HERE, D.NOTE),
-        (S.CLOSED, D.NOTE),
-        (S.CLOSED, D.NOTE),
+        (S.CLOSED_HERE,),
+        (S.CLOSED,),
+        (S.CLOSED,),
     ),
 }
 
-ROUTES: dict[StreamState, tuple[Event, ...]] = {
+ROUTES: dict[StreamState, tuple[DialogEvent, ...]] = {
     S.IDLE: (),
     S.OPEN: (E.OPEN,),
     S.CLOSED_HERE: (E.OPEN, E.CLOSE),
     S.CLOSED_THERE: (E.OPEN, E.STOP),
     S.CLOSED: (E.OPEN, E.CLOSE, E.STOP),
 }
-CELLS = [(state, event) for state in COLUMNS for event in Event]
+CELLS = [(state, event) for state in COLUMNS for event in DialogEvent]
 
 
 def at(state: StreamState, side: str = "parent") -> Dialog:
@@ -83,7 +89,7 @@ def at(state: StreamState, side: str = "parent") -> Dialog:
     return dialog
 
 
-def expected(state: StreamState, event: Event) -> Cell:
+def expected(state: StreamState, event: DialogEvent) -> Cell:
     row = EXPECTED.get(event)
     return None if row is None else row[COLUMNS.index(state)]
 
@@ -92,7 +98,7 @@ def expected(state: StreamState, event: Event) -> Cell:
 @pytest.mark.parametrize(
     ("state", "event"), CELLS, ids=[f"{state.name}-{event.name}" for state, event in CELLS]
 )
-def test_cell(state: StreamState, event: Event, side: str) -> None:
+def test_cell(state: StreamState, event: DialogEvent, side: str) -> None:
     dialog = at(state, side)
     cell = expected(state, event)
     if cell is None:
@@ -100,7 +106,7 @@ def test_cell(state: StreamState, event: Event, side: str) -> None:
             dialog.handle_stream(event)
         assert dialog.stream is state
         assert dialog.history == list(ROUTES[state])
-        assert caught.value.event is event
+        assert caught.value.event == event.value
         text = str(caught.value)
         assert repr(event.value) in text
         assert f"stream {state.value}" in text
@@ -123,12 +129,12 @@ def test_a_stop_before_the_opening_is_kept_for_it() -> None:
     dialog.handle_stream(E.YIELD)
     dialog.handle_stream(E.STOP)
     assert (dialog.stream, dialog.stop_came) == (S.IDLE, True)
-    assert dialog.handle_stream(E.OPEN) == (D.NOTE,)
+    assert dialog.handle_stream(E.OPEN) == ()
     assert dialog.stream is S.CLOSED_THERE
 
 
 @pytest.mark.parametrize("event", [E.YIELD, E.STOP])
-def test_nothing_may_come_behind_a_stop_that_is_kept(event: Event) -> None:
+def test_nothing_may_come_behind_a_stop_that_is_kept(event: DialogEvent) -> None:
     dialog = Dialog("parent")
     dialog.handle_stream(E.STOP)
     assert dialog.handle_stream(event) == (D.VIOLATION,)
@@ -136,7 +142,7 @@ def test_nothing_may_come_behind_a_stop_that_is_kept(event: Event) -> None:
 
 
 @given(st.lists(st.sampled_from([E.OPEN, E.YIELD, E.STOP, E.CLOSE]), max_size=30))
-def test_any_sequence(events: list[Event]) -> None:
+def test_any_sequence(events: list[DialogEvent]) -> None:
     dialog = Dialog("child")
     stops = opened = 0
     for event in events:
@@ -156,6 +162,39 @@ def test_any_sequence(events: list[Event]) -> None:
         assert (dialog.stream in (S.CLOSED_THERE, S.CLOSED)) is bool(opened and stops)
 
 
+# -- the instructions --
+
+
+def test_each_instruction_is_given_by_a_table_and_carried_out_by_a_driver() -> None:
+    tables: tuple[Any, ...] = (PARENT_TABLE, CHILD_TABLE, STREAM_TABLE)
+    given = {do for table in tables for cell in table.values() for do in cell[-1]}
+    assert given == set(DialogDo)
+    package = Path(dialog_module.__file__).parent.parent
+    drivers = [path.read_text() for path in (package / "runtime" / "dialog").glob("_context_*.py")]
+    handled = {
+        node.attr
+        for text in drivers
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "DialogDo"
+    }
+    assert handled == {do.name for do in DialogDo}
+
+
+def test_no_driver_moves_a_dialog_by_hand() -> None:
+    package = Path(dialog_module.__file__).parent.parent
+    by_hand = [
+        f"{path.name}:{target.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for target in (node.targets if isinstance(node, ast.Assign) else ())
+        if isinstance(target, ast.Attribute)
+        and ast.unparse(target.value).endswith("dialog")
+        and target.attr in Dialog.__slots__
+        and target.attr != "owner_waits"
+    ]
+    assert by_hand == []
+
+
 # -- two dialogs and a wire ---------------------------------------------------------------------------
 #
 # A model of the drivers: it carries out the instructions as the runtime does, without a payload. Messages are
@@ -173,7 +212,7 @@ class Side:
         self.violations: list[str] = []
         self.seen = [dialog.state]
 
-    def feed(self, event: Event) -> tuple[Do, ...]:
+    def feed(self, event: DialogEvent) -> tuple[DialogDo, ...]:
         todo = self.dialog.handle(event)
         self.seen.append(self.dialog.state)
         return todo
@@ -248,7 +287,7 @@ class Opener(Side):
         todo = self.feed(event)
         if D.VIOLATION in todo:
             self.violated(name)
-        if D.ENTER in todo:
+        if event is E.STARTED and dialog.phase is P.RUN and self.at == "opening":
             self.at = "block"
         elif dialog.ended and self.at == "opening":
             self.at = "gone"
@@ -256,7 +295,7 @@ class Opener(Side):
 
     def violated(self, name: str) -> None:
         super().violated(name)
-        self.dialog.phase, self.dialog.end = P.END, C.ERRORED
+        self.dialog.break_off()
         self.send("Cancel")
 
     def lose(self) -> None:
@@ -274,7 +313,7 @@ class Opener(Side):
     def may_stream(self) -> bool:
         return self.at == "block" and self.dialog.phase is not P.CXL
 
-    def stop_remote(self, event: Event) -> None:
+    def stop_remote(self, event: DialogEvent) -> None:
         todo = self.feed(event)
         if D.SEND_CANCEL in todo:
             self.send("Cancel")
@@ -324,7 +363,7 @@ class EndpointTask(Side):
     def done(self) -> bool:
         return self.dialog.ended
 
-    def unwind(self, event: Event, canceller: str) -> None:
+    def unwind(self, event: DialogEvent, canceller: str) -> None:
         if D.CANCEL_BLOCK in self.feed(event):
             self.cancelled = True
             self.canceller = canceller
@@ -351,9 +390,11 @@ class EndpointTask(Side):
     def may_stream(self) -> bool:
         return D.REFUSE not in self.feed(E.OPEN)
 
-    def finish(self, event: Event) -> None:
-        for do in self.feed(event):
-            name = {D.SEND_RETURN: "Return", D.SEND_ERROR: "Error", D.SEND_CTXC: "Ctxc"}[do]
+    def finish(self, event: DialogEvent) -> None:
+        names = [{D.SEND_ERROR: "Error", D.SEND_CTXC: "Ctxc"}[do] for do in self.feed(event)]
+        if self.dialog.end is C.RESULT_RETURNED:
+            names.append("Return")
+        for name in names:
             self.finals.append(name)
             self.send(name, self.canceller)
 
@@ -361,7 +402,7 @@ class EndpointTask(Side):
         if self.done:
             return
         if action == "start":
-            if D.SEND_STARTED in self.feed(E.START):
+            if D.REFUSE not in self.feed(E.START):
                 self.started = True
                 self.send("Started")
         elif action == "cancel":

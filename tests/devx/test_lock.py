@@ -346,8 +346,16 @@ class Wire:
         self.peer = "the peer"
         self.broken = False
 
-    def new_cid(self) -> int:
-        return 7
+    def open(self, end: Any, cid: int = 7) -> int:
+        self.dialogs[cid] = end
+        return cid
+
+    def forget(self, cid: int) -> None:
+        self.dialogs.pop(cid, None)
+
+    def tell(self, msg: MsgType) -> None:
+        if not self.broken:
+            self.sent.append(msg)
 
     def put(self, msg: MsgType, _encoder: object = None) -> None:
         if self.broken:

@@ -125,6 +125,35 @@ def test_dialog_ids_are_odd_where_connected_and_even_where_accepted() -> None:
     assert [far.new_cid() for _ in range(3)] == [2, 4, 6]
 
 
+def test_a_dialog_is_in_the_table_from_its_opening_until_it_is_forgotten() -> None:
+    chan = Channel(memory_pair()[0], "connect")
+    own, served = _any(Recorder()), _any(Recorder())
+    cid = chan.open(own)
+    assert chan.open(served, 2) == 2
+    assert chan.dialogs == {cid: own, 2: served}
+    # The peer's ids use up none of this side's.
+    assert (cid, chan.new_cid()) == (1, 3)
+    chan.forget(cid)
+    chan.forget(cid)
+    assert chan.dialogs == {2: served}
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_what_is_told_to_a_lost_peer_is_no_error(now: bool) -> None:
+    async def main() -> None:
+        a, b = memory_pair()
+        near, far = Channel(a, "connect"), Channel(b, "accept")
+        near.tell(Stop(1), now=now)
+        await a.flush()
+        assert await b.recv() == Stop(1)
+        near.abort()
+        near.tell(Stop(1), now=now)
+        with pytest.raises(TypeError):
+            far.tell(Yield(1, object()), now=now)  # type: ignore[arg-type]
+
+    run(main)
+
+
 # -- opening -------------------------------------------------------------------------------------------
 
 
@@ -562,7 +591,7 @@ def test_every_dialog_is_told_of_the_loss_once() -> None:
     chan = Channel(a, "connect")
     dialogs = [Recorder() for _ in range(3)]
     for dialog in dialogs:
-        chan.dialogs[chan.new_cid()] = _any(dialog)
+        chan.open(_any(dialog))
     exc = TransportClosed("gone")
     chan.lose_dialogs(exc)
     chan.lose_dialogs(exc)

@@ -22,7 +22,8 @@ def test_objects_on_the_way_of_a_message_have_few_attributes_in_their_dicts(reg_
         ):
             await stream.send(1)
             assert await stream.receive() == 1
-            for one in (ctx, portal, portal.chan, portal.chan.transport, tractor.current_actor()):
+            chan = portal.chan
+            for one in (ctx, ctx._core, portal, chan, chan.transport, tractor.current_actor()):
                 assert len(vars(one)) <= MOST, type(one)
 
     run(main)

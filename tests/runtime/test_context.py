@@ -8,6 +8,7 @@ from typing import Any
 import ep_context
 import ep_matrix
 import ep_peer
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -183,7 +184,7 @@ def test_keywords_that_open_context_takes_itself_go_by_partial() -> None:
         ):
             result: Any = await ctx.wait_for_result()
             assert result == (True, "yes")
-            assert not ctx._port.recv.allow_overruns
+            assert not ctx._core.port.recv.allow_overruns
 
     run(main)
 
@@ -207,7 +208,8 @@ def refused(fn_path: str, kwargs: dict[str, Any], modules: list[str]) -> tractor
             fn = ep_context.echoes
             opening = portal.open_context(fn)
             opening._kwargs = kwargs
-            opening._where = tuple(fn_path.split(":"))  # type: ignore[assignment]
+            ns, name = fn_path.split(":")
+            opening._target = msgspec.structs.replace(opening._target, ns=ns, name=name)
             with pytest.raises(tractor.RemoteActorError) as caught:
                 async with opening:
                     raise AssertionError("the block must not be entered")

@@ -39,7 +39,7 @@ def loss(aid: Aid) -> tractor.TransportClosed:
 
 def ctxc(of: Aid, canceller: Any) -> BaseException:
     msg = pack_error(trio.Cancelled._create(source="explicit"), 1, of.uid, canceller=canceller)
-    return _caller.boxed(msg, channel(of), SimpleNamespace(enabled=()))  # type: ignore[arg-type]
+    return _caller.boxed(msg, channel(of), SimpleNamespace(enabled=()))
 
 
 def remote(exc: BaseException, *path: Aid) -> BaseException:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from tractor._proto.dialog import StreamState
 from tractor.address._types import UnwrappedAddress
 from tractor.devx._frames import is_runtime_frame
 from tractor.runtime.dialog._callee import ServedStream, ServedTask
 from tractor.runtime.dialog._caller import OneWayReceiver, PendingCall
-from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._context_core import ContextCore
 from tractor.transport._addresses import wrap_address
 from tractor.transport._maddr import mk_maddr
 
@@ -191,17 +192,14 @@ def _dialogs(chan: Channel) -> Iterator[str]:
             yield f"call of {dialog.what}() in {peer}"
         elif isinstance(dialog, OneWayReceiver):
             yield f"one-way stream from {dialog.what}() in {peer}"
-        elif isinstance(dialog, Context):
-            end = "opened here" if dialog.side == "parent" else "served here"
-            stream = ", stream open" if _has_stream(dialog) else ""
+        elif isinstance(dialog, ContextCore):
+            end = "opened here" if dialog.dialog.side == "parent" else "served here"
+            opened = dialog.dialog.stream is not StreamState.IDLE and not dialog.port.closed
+            stream = ", stream open" if opened else ""
             yield f"context {dialog.repr_rpc} with {peer}, {end}: {dialog.state.value}{stream}"
         elif isinstance(dialog, ServedTask) and not dialog.endpoint.name.startswith("self:"):
             kind = "one-way stream" if isinstance(dialog, ServedStream) else "call"
             yield f"{kind} {dialog.endpoint.name}() for {peer}, served here"
-
-
-def _has_stream(context: Context) -> bool:
-    return context._stream is not None and not context._stream.closed
 
 
 def pretty_picture(top: ActorPicture) -> str:

@@ -155,7 +155,7 @@ async def _ask(actor: Actor, chan: Channel, limit: float, up: bool = False) -> A
         if isinstance(reply, Return):
             return msgspec.convert(any_value(reply.pld), ActorPicture)
         raise reply if isinstance(reply, BaseException) else boxed(reply, chan, actor)
-    chan.dialogs.pop(pending.cid, None)
+    chan.forget(pending.cid)
     text = f"no picture from {chan.peer} within {limit:.2f} s"
     log.warning("%s", text)
     raise trio.TooSlowError(text)

@@ -16,6 +16,7 @@ from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
+from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 from tractor.transport._addresses import rank_addrs, wrap_address
@@ -50,7 +51,7 @@ async def open_portal(
         if channel.aid is None:
             await channel.handshake(actor.aid)
         if start_msg_loop:
-            await (tn or actor.io_nursery).start(actor.serve_channel, channel)
+            await (tn or actor.io_nursery).start(serve_channel, actor, channel)
         with trio.CancelScope(shield=shield):
             yield Portal(channel, actor)
     finally:

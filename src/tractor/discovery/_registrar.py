@@ -85,9 +85,9 @@ class Registrar(Actor):
         self.add_request("get_registry", lambda chan: self._listed())
         self.add_request("unregister_actor", self._request_unregister)
         self.add_request("_vouch", self._request_vouch)
-        self._requests["register_actor"] = self._request_register
-        self._requests["delete_addr"] = self._request_delete
-        self._requests["wait_for_actor"] = self._request_wait
+        self.requests["register_actor"] = self._request_register
+        self.requests["delete_addr"] = self._request_delete
+        self.requests["wait_for_actor"] = self._request_wait
 
     # -- for this actor itself ------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Registrar(Actor):
             raise ActorBusy(f"it looks at {MAX_LOOKS} addresses for this peer already; try again")
 
     def _reached(self, chan: Channel, limit: str) -> None:
-        intake = self._intakes.get(chan)
+        intake = self.intakes.get(chan)
         if intake is not None:
             intake.reached(limit)
 
@@ -327,7 +327,7 @@ class Registrar(Actor):
         """Serve a request in a task of its own, which is counted for its channel while it runs."""
         name = f"self:{getattr(fn, '__name__', 'look')}"
         if self.cancel_called:
-            self._refuse(chan, cid, name)
+            self.refuse(chan, cid, name)
             return
         call = _CountedCall(self, chan, cid, kwargs or {}, Endpoint(fn, Kind.CALL, name))
         call.counter = counter
@@ -398,12 +398,12 @@ class _CountedCall(ServedCall):
             if not self.counter[self.chan]:
                 del self.counter[self.chan]
 
-    async def perform(self) -> None:
-        try:
-            await super().perform()
-        except (PermissionError, RuntimeFailure) as exc:
+    async def _report_error(self, exc: BaseException) -> None:
+        if isinstance(exc, PermissionError | RuntimeFailure):
             # A refusal is no crash of this actor.
             put_error(self.chan, pack_error(exc, self.cid, self.actor.aid.uid, tb_str=str(exc)))
+        else:
+            await super()._report_error(exc)
 
 
 async def _remove_files(files: dict[Path, FileMark]) -> None:

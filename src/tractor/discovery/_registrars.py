@@ -19,6 +19,7 @@ from tractor.discovery._portals import Addr, Found, connect, open_portal
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
+from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._caller import request, result_of
@@ -126,7 +127,7 @@ async def ask(registrar: Portal | LocalPortal, bound: Bound, func: str, **kwargs
             try:
                 return result_of(await pending.wait(), chan, registrar.actor)
             finally:
-                chan.dialogs.pop(pending.cid, None)
+                chan.forget(pending.cid)
         except TransportClosed as exc:
             raise RuntimeFailure(f"the registrar {chan.peer} is lost: {exc}") from exc
         except RemoteActorError as exc:
@@ -150,7 +151,7 @@ async def _open_channel(addr: UnwrappedAddress, actor: Actor, bound: Bound) -> C
         chan.abort()
         raise RuntimeFailure(f"no registrar answers at {addr}, but the actor {chan.aid.reprol()}")
     try:
-        await actor.io_nursery.start(actor.serve_channel, chan)
+        await actor.io_nursery.start(serve_channel, actor, chan)
     except BaseException:
         chan.abort()
         raise

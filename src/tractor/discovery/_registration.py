@@ -23,6 +23,7 @@ from tractor.discovery._places import end_of
 from tractor.discovery._registrars import tree_registry_addrs
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
+from tractor.runtime._reader import serve_channel
 from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
@@ -201,7 +202,7 @@ class _Link:
                 if not aid.is_registrar:
                     raise TransportClosed(f"{aid.reprol()} at {addr} is no registrar")
                 chan.is_registration = True
-                await actor.io_nursery.start(actor.serve_channel, chan)
+                await actor.io_nursery.start(serve_channel, actor, chan)
                 await vouch_for(actor, chan)
                 await register(actor, chan)
                 return chan
@@ -246,7 +247,7 @@ async def _request(actor: Actor, chan: Channel, func: str, **kwargs: object) -> 
     try:
         result_of(await pending.wait(), chan, actor)
     finally:
-        chan.dialogs.pop(pending.cid, None)
+        chan.forget(pending.cid)
 
 
 async def vouch_for(actor: Actor, chan: Channel) -> None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 import trio
@@ -21,20 +21,9 @@ from tractor._util._names import is_presentable
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
 from tractor.address._types import Address, UnwrappedAddress
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._codec import MsgCodec, apply_codec
-from tractor.msg.types import (
-    Aid,
-    CancelAck,
-    Credit,
-    Error,
-    MsgType,
-    Return,
-    StartAck,
-    Started,
-    Stop,
-    Uid,
-    Yield,
-)
+from tractor.msg.types import Aid, MsgType, Uid
 from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport, MsgTransport
@@ -46,25 +35,6 @@ log = _log.get_logger()
 Role = Literal["connect", "accept"]
 
 _plain_encoder = msgspec.msgpack.Encoder()
-
-
-class DialogEnd(Protocol):
-    """One side of one dialog, as its channel sees it.  All are called by the channel's reader and never block.
-
-    ``on_yield()`` returns whether other tasks need a turn before the next message; ``on_yields()`` whether it took the
-    messages, which else come one by one.
-    """
-
-    def on_start_ack(self, msg: StartAck) -> None: ...
-    def on_started(self, msg: Started[Any]) -> None: ...
-    def on_yield(self, msg: Yield[Any]) -> bool | None: ...
-    def on_yields(self, msgs: list[Yield[Any]]) -> bool: ...
-    def on_stop(self, msg: Stop) -> None: ...
-    def on_return(self, msg: Return[Any]) -> None: ...
-    def on_cancel_ack(self, msg: CancelAck) -> None: ...
-    def on_credit(self, msg: Credit) -> None: ...
-    def on_error(self, msg: Error) -> None: ...
-    def on_lost(self, exc: TransportClosed) -> None: ...
 
 
 class PeerProcess(Protocol):
@@ -99,6 +69,7 @@ class Channel:
         self.claim: bytes | None = None
         # This side's identity as the peer knows it; every request carries it.
         self.local_uid: Uid = ("", "")
+        # Who gets what comes.  By `open()` and `forget()`, but where a call's own ends save a call of Python's.
         self.dialogs: dict[int, DialogEnd] = {}
         self.cancel_called = False
         self.process: PeerProcess | None = None
@@ -218,6 +189,37 @@ class Channel:
         """A dialog id that was never used on this channel."""
         self._last_cid += 2
         return self._last_cid
+
+    def open(self, end: DialogEnd, cid: int | None = None) -> int:
+        """Have ``end`` get the messages of a dialog, which the peer has opened as ``cid``, or of a new one; its id."""
+        if cid is None:
+            self._last_cid += 2
+            cid = self._last_cid
+        self.dialogs[cid] = end
+        return cid
+
+    def forget(self, cid: int) -> None:
+        """A dialog is over here: what comes for it is late.  Idempotent."""
+        self.dialogs.pop(cid, None)
+
+    def tell(self, msg: MsgType, now: bool = False) -> None:
+        """Send a message if the peer is there; one that is gone gets none, and the channel's reader ends the dialogs.
+
+        Args:
+            msg: the message.
+            now: it is written before this returns; else it may be gathered with what follows.
+
+        Raises:
+            MessagingError: the message is over the frame limit; nothing was sent.
+            TypeError: it can't be encoded; nothing was sent.
+        """
+        try:
+            if now:
+                self.transport.put_now(msg)
+            else:
+                self.transport.put(msg)
+        except TransportClosed as exc:
+            log.transport("%s could not be told %s: %s", self.peer, type(msg).__name__, exc)
 
     def set_room(self, dialogs: int) -> None:
         """Note how many dialogs of this side the peer serves at a time."""

@@ -42,7 +42,7 @@ from tractor.pool._worker import serve_pool
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import boxed
-from tractor.runtime.dialog._stream import MsgStream
+from tractor.runtime.dialog._context import MsgStream
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 from tractor.trionics._ki import ki_protected
 

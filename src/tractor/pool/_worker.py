@@ -41,9 +41,8 @@ from tractor.pool._messages import (
 )
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
-from tractor.runtime.dialog._context import Context
+from tractor.runtime.dialog._context import Context, MsgStream
 from tractor.runtime.dialog._endpoints import context
-from tractor.runtime.dialog._stream import MsgStream
 from tractor.trionics._groups import is_multi_cancelled, the_one_error
 from tractor.trionics._masking import unmasked
 

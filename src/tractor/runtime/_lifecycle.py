@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
 from tractor import log as _log
 from tractor.ipc._server import Server
 from tractor.runtime._actor import Actor
+from tractor.runtime._reader import serve_channel
+from tractor.runtime._requests import RUNTIME_REQUESTS
 from tractor.runtime._state import set_current_actor
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 
@@ -64,7 +67,8 @@ async def open_runtime(
                 for tn in hosted:
                     tn.cancel_scope.cancel()
                 raise
-            server = Server(lambda: actor.aid, actor.serve_channel, io_tn, io_tn)
+            server = Server(lambda: actor.aid, partial(serve_channel, actor), io_tn, io_tn)
+            actor.add_requests(RUNTIME_REQUESTS)
             actor.attach(server, service_tn, io_tn)
             set_current_actor(actor)
             try:

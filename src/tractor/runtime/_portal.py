@@ -7,20 +7,19 @@ import functools
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import (
-    ActorTooSlowError,
-    NoResult,
-    TransportClosed,
-)
+from tractor._errors import ActorTooSlowError, NoResult, TransportClosed
 from tractor._util._caller import Caller, find_caller
 from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel
+from tractor.ipc._server import Server
+from tractor.msg.types import Uid
+from tractor.runtime._records import ChildRecord
 from tractor.runtime.dialog._caller import (
     OneWayReceiver,
     PendingCall,
@@ -30,15 +29,11 @@ from tractor.runtime.dialog._caller import (
     request,
     result_of,
 )
-from tractor.runtime.dialog._context import Context
-from tractor.runtime.dialog._context_parent import OpenContext
+from tractor.runtime.dialog._context import Context, MsgStream, OpenContext
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
-from tractor.runtime.dialog._stream import MsgStream
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
 from tractor.trionics._ki import ki_protected
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
 
@@ -56,11 +51,18 @@ class _ContextFunction(Protocol[_FirstT, _SendT, _RecvT, P, _GivenT]):
     """An endpoint whose first parameter is ``ctx``; mypy matches one with ``**kwargs`` in this way only."""
 
     def __call__(
-        self,
-        ctx: Context[_FirstT, _SendT, _RecvT, Any],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, ctx: Context[_FirstT, _SendT, _RecvT, Any], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, _GivenT]: ...
+
+
+class PortalHost(Host, Protocol):
+    """What a portal needs of the actor that has it."""
+
+    children: dict[Uid, ChildRecord]
+
+    @property
+    def ipc_server(self) -> Server:
+        """The server that knows its peers."""
 
 
 class PortalStatistics(msgspec.Struct, frozen=True):
@@ -82,7 +84,7 @@ class Portal:
     cancel_timeout: float = 0.5
     """Seconds that ``cancel_actor()`` waits for the acknowledgment unless told otherwise."""
 
-    def __init__(self, chan: Channel, actor: Actor) -> None:
+    def __init__(self, chan: Channel, actor: PortalHost) -> None:
         self.chan = chan
         self._actor = actor
         self._main: PendingCall | None = None
@@ -99,7 +101,7 @@ class Portal:
         return self.chan
 
     @property
-    def actor(self) -> Actor:
+    def actor(self) -> PortalHost:
         """The actor of this process."""
         return self._actor
 
@@ -107,11 +109,7 @@ class Portal:
 
     @overload
     async def run(
-        self,
-        fn: Callable[P, Coroutine[Any, Any, ValueT]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, fn: Callable[P, Coroutine[Any, Any, ValueT]], /, *args: P.args, **kwargs: P.kwargs
     ) -> ValueT: ...
     @overload
     async def run(self, fn: str, name: str = "", /, **kwargs: Any) -> Any: ...
@@ -171,11 +169,7 @@ class Portal:
 
     @overload
     def open_stream_from(
-        self,
-        agen_fn: Callable[P, AsyncIterator[ValueT]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, agen_fn: Callable[P, AsyncIterator[ValueT]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AbstractAsyncContextManager[MsgStream[Any, ValueT]]: ...
     @overload
     def open_stream_from(
@@ -219,11 +213,7 @@ class Portal:
         self.chan.opened += 1
         port = receiver.port
 
-        def close() -> None:
-            port.closed = True
-            port.wake()
-
-        stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, close, receive_only=True)
+        stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, port.close)
         try:
             await receiver.acked.wait()
             if not port.buffer and port.error is not None:
@@ -232,7 +222,7 @@ class Portal:
             with contextlib.suppress(trio.EndOfChannel):
                 yield stream
         finally:
-            close()
+            port.close()
             try:
                 await receiver.stop()
             finally:
@@ -315,15 +305,13 @@ class Portal:
         kwargs = {**merged, **kwargs}
         own = {"allow_overruns": allow_overruns is not None, "hide_tb": hide_tb is not True}
         refuse_swallowed(target, own, args, kwargs, "open_context()")
-        return OpenContext(self, target, allow_overruns, target.arguments(args, kwargs))
+        kwargs = target.arguments(args, kwargs)
+        return OpenContext(self._actor, self.chan, target, kwargs, allow_overruns, self)
 
     # -- the peer's end -------------------------------------------------------------------------------
 
     def expect_main(
-        self,
-        pending: PendingCall,
-        endpoint: Endpoint | None = None,
-        caller: Caller | None = None,
+        self, pending: PendingCall, endpoint: Endpoint | None = None, caller: Caller | None = None
     ) -> None:
         """This portal's actor is a one-shot: ``pending`` is its one function.
 
@@ -454,7 +442,7 @@ class Portal:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
             reply = await pending.wait()
             return not isinstance(reply, BaseException)
-        self.chan.dialogs.pop(pending.cid, None)
+        self.chan.forget(pending.cid)
         return None
 
     async def wait_closed(self) -> None:

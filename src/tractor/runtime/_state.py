@@ -1,4 +1,4 @@
-"""Which actor a trio run is, and which context the running task is in."""
+"""Which actor a trio run is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from tractor import log
-from tractor._errors import InternalError, NoRuntime, RuntimeFailure
+from tractor._errors import NoRuntime, RuntimeFailure
 from tractor._util._runs import Run, current_run, is_over
-from tractor.msg._pld_rx import current_dialog
 from tractor.process import _at_fork
 from tractor.process._state import ProcessVar, of_process
 from tractor.runtime._vars import get_runtime_vars, reset_runtime_vars, set_run_of_vars
@@ -17,7 +16,6 @@ from tractor.transport._settings import reset_wire_settings, set_lifetime
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
-    from tractor.runtime.dialog._context import Context
 
 
 class AsyncioHost(Protocol):
@@ -43,9 +41,6 @@ class _Claim:
 
 _claims: dict[str, _Claim] = of_process({})
 """At most one entry.  Taken by ``setdefault()``, which no other thread can come between."""
-
-ipc_ctx: ContextVar[Context | None] = current_dialog
-"""The innermost open context of a task; inherited by the tasks that it starts."""
 
 asyncio_host: ContextVar[AsyncioHost | None] = ContextVar("asyncio_host", default=None)
 """What runs the asyncio loop whose guest this trio run is (`to_asyncio`); ``None``: trio runs by itself."""
@@ -183,25 +178,6 @@ def claim_process() -> None:
 def release_process() -> None:
     """The root that had claimed this process is gone."""
     _claims.clear()
-
-
-@overload
-def current_ipc_ctx(error_on_not_set: Literal[True]) -> Context: ...
-@overload
-def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None: ...
-def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None:
-    """The innermost context that is open in the calling task.
-
-    Args:
-        error_on_not_set: raise when there is none; else return ``None``.
-
-    Raises:
-        InternalError: no context is open in this task.
-    """
-    ctx = ipc_ctx.get()
-    if ctx is None and error_on_not_set:
-        raise InternalError("no IPC context is open in this task")
-    return ctx
 
 
 def is_root_process() -> bool:

@@ -12,7 +12,7 @@ from tractor._errors import ContextCancelled, TransportClosed
 from tractor.trionics._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
-    from tractor.runtime.dialog._stream import MsgStream
+    from tractor.runtime.dialog._context import MsgStream
 
 BREAK_METHODS = ("socket_close", "socket_eof")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Awaitable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import trio
 from msgspec import Raw
@@ -12,28 +13,17 @@ from msgspec import Raw
 from tractor import log as _log
 from tractor._errors import ContextCancelled, MessagingError, TransportClosed
 from tractor.ipc._chan import Channel
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import refuse_garbage, unencodable_error
-from tractor.msg.types import (
-    CancelAck,
-    Credit,
-    Error,
-    MsgType,
-    Return,
-    StartAck,
-    Stop,
-    Uid,
-)
+from tractor.msg.types import CancelAck, Credit, Error, MsgType, Return, StartAck, Stop, Uid
 from tractor.runtime.dialog._caller import told_once
-from tractor.runtime.dialog._end import DialogEnd
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
 from tractor.trionics._groups import is_multi_cancelled
 from tractor.trionics._masking import unmasked
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
 
@@ -41,9 +31,7 @@ log = _log.get_logger()
 def put_error(chan: Channel, error: Error) -> None:
     """Send an ``Error``; a peer that is gone gets none."""
     try:
-        chan.transport.put(error)
-    except TransportClosed as exc:
-        log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
+        chan.tell(error)
     except (MessagingError, TypeError):
         _put_shortened(chan, error)
 
@@ -64,23 +52,21 @@ def _put_shortened(chan: Channel, error: Error) -> None:
             )
             error.relay_path = [*error.relay_path[:1], *error.relay_path[1:][-1:]]
         try:
-            chan.transport.put(error)
+            chan.tell(error)
         except (MessagingError, TypeError):
             continue
-        except TransportClosed as exc:
-            log.transport("an error could not be relayed to %s: %s", chan.peer, exc)
         return
     log.error(
         "an error can't be relayed to %s, whatever its text: %s", chan.peer, error.src_type_str
     )
 
 
-def relay_error(actor: Actor, chan: Channel, cid: int, exc: BaseException) -> None:
+def relay_error(actor: Host, chan: Channel, cid: int, exc: BaseException) -> None:
     """Box an exception and send it as the end of dialog ``cid``."""
     put_error(chan, pack_error(exc, cid=cid, src_uid=actor.aid.uid))
 
 
-def ctxc_error(actor: Actor, chan: Channel, cid: int, canceller: Uid, what: str) -> Error:
+def ctxc_error(actor: Host, chan: Channel, cid: int, canceller: Uid, what: str) -> Error:
     """The report that a task was cancelled on request."""
     own = actor.aid.uid
     peer = chan.aid.uid if chan.aid else None
@@ -117,7 +103,7 @@ def is_only_cancelled(exc: BaseException) -> bool:
 
 
 class ServedTask(DialogEnd):
-    """Base of the callee's side: a task in its own scope, cancelled on request, acknowledged at its end.
+    """What a peer runs here, a call, stream or context: a task in its own scope, acknowledged at its end.
 
     Everything that it sends at its end is put without waiting, so that neither cancellation nor a slow peer can
     keep the end from being told.  Before that, while it can still be cancelled, a result waits for a peer that has
@@ -137,13 +123,11 @@ class ServedTask(DialogEnd):
         "turn",
     )
 
+    holds: ClassVar[bool] = True
+    """It waits while its peer has ``max_unsent`` bytes of replies to take; a stream's messages wait by themselves."""
+
     def __init__(
-        self,
-        actor: Actor,
-        chan: Channel,
-        cid: int,
-        given: Raw | dict[str, Any],
-        endpoint: Endpoint,
+        self, actor: Host, chan: Channel, cid: int, given: Raw | dict[str, Any], endpoint: Endpoint
     ) -> None:
         self.actor = actor
         self.chan = chan
@@ -194,7 +178,15 @@ class ServedTask(DialogEnd):
         try:
             with self.scope:
                 try:
-                    await self.perform()
+                    transport = self.chan.transport
+                    if self.holds and transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
+                    # Not by way of a method: each time that the task goes on it passes each frame down to the endpoint.
+                    value = await self.begin()
+                    self.actor.end_if_copy()
+                    if self.holds and transport.unsent > transport.hold_above:
+                        await transport.wait_drained()
+                    self.conclude(value)
                 except BaseException as exc:
                     self.actor.end_if_copy(exc)
                     hidden = unmasked(exc) if isinstance(exc, trio.Cancelled) else None
@@ -207,18 +199,29 @@ class ServedTask(DialogEnd):
             self._report_cancel()
             raise
         except BaseException as exc:
-            if self.canceller is not None and is_only_cancelled(exc):
+            if self.was_cancelled() and is_only_cancelled(exc):
                 self._report_cancel()
                 return
             await self._report_error(told_once(exc) or exc)
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:
-            self._finish()
+            self.chan.dialogs.pop(self.cid, None)
+            for cid in self._acks:
+                put_ack(self.chan, cid)
+            self.actor.note_served(self)
 
-    async def perform(self) -> None:
-        """Run the endpoint and send what it gives."""
+    def begin(self) -> Awaitable[Any]:
+        """Call the endpoint."""
         raise NotImplementedError
+
+    def conclude(self, value: Any) -> None:
+        """The endpoint has returned: send its value."""
+        raise NotImplementedError
+
+    def was_cancelled(self) -> bool:
+        """Whether the task ends because somebody has asked for that."""
+        return self.canceller is not None
 
     async def _report_error(self, exc: BaseException) -> None:
         if self.lost:
@@ -237,12 +240,6 @@ class ServedTask(DialogEnd):
         put_error(
             self.chan, ctxc_error(self.actor, self.chan, self.cid, canceller, self.endpoint.name)
         )
-
-    def _finish(self) -> None:
-        self.chan.dialogs.pop(self.cid, None)
-        for cid in self._acks:
-            put_ack(self.chan, cid)
-        self.actor.note_served(self)
 
     # -- the channel's side ---------------------------------------------------------------------------
 
@@ -274,10 +271,7 @@ class ServedTask(DialogEnd):
 
 def put_ack(chan: Channel, cid: int, ok: bool = True) -> None:
     """Acknowledge a cancel request; a peer that is gone gets none."""
-    try:
-        chan.transport.put(CancelAck(cid, ok))
-    except TransportClosed as exc:
-        log.transport("a cancel could not be acknowledged to %s: %s", chan.peer, exc)
+    chan.tell(CancelAck(cid, ok))
 
 
 class ServedCall(ServedTask):
@@ -285,21 +279,15 @@ class ServedCall(ServedTask):
 
     __slots__ = ()
 
-    async def perform(self) -> None:
-        """Call, and return the value."""
-        transport = self.chan.transport
-        endpoint = self.endpoint
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
-        value = await endpoint.fn(**self.arguments())
-        self.actor.end_if_copy()
-        if transport.unsent > transport.hold_above:
-            await transport.wait_drained()
-        declared = endpoint.conversions.result
+    def begin(self) -> Awaitable[Any]:
+        return self.endpoint.fn(**self.arguments())  # type: ignore[no-any-return]
+
+    def conclude(self, value: Any) -> None:
+        conversions = self.endpoint.conversions
         if type(value) is Raw:
             refuse_garbage(value, "Return", cid=self.cid)
-        elif declared is not None:
-            value = endpoint.conversions.pack_result(value, codec_in_force())
+        elif conversions.result is not None:
+            value = conversions.pack_result(value, codec_in_force())
         if not self.lost:
             put_return(self.chan, self.cid, value)
 
@@ -324,19 +312,14 @@ class ServedStream(ServedTask):
 
     __slots__ = ("port",)
 
-    def __init__(
-        self,
-        actor: Actor,
-        chan: Channel,
-        cid: int,
-        given: Raw | dict[str, Any],
-        endpoint: Endpoint,
-    ) -> None:
-        super().__init__(actor, chan, cid, given, endpoint)
-        self.port = StreamPort(chan, cid, what=endpoint.name)
+    holds = False
 
-    async def perform(self) -> None:
-        """Send all that the generator yields, then the end of the stream."""
+    def __init__(self, *request: Any) -> None:
+        super().__init__(*request)
+        self.port = StreamPort(self.chan, self.cid, what=self.endpoint.name)
+
+    async def begin(self) -> None:
+        """Send all that the generator yields."""
         put = self.port.put
         if self.endpoint.kind is Kind.ASYNCGEN:
             agen = self.endpoint.fn(**self.arguments())
@@ -349,7 +332,8 @@ class ServedStream(ServedTask):
             coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **kwargs)
             self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
             await coro
-        self.actor.end_if_copy()
+
+    def conclude(self, value: Any) -> None:
         if not self.lost:
             self.chan.transport.put(Stop(self.cid))
 

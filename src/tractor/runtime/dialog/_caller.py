@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -23,29 +23,18 @@ from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import unpack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
 from tractor.msg._conversion import decode_result
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
-from tractor.msg.types import (
-    CancelAck,
-    Error,
-    MsgType,
-    Return,
-    Start,
-    StartAck,
-    Stop,
-    Yield,
-)
+from tractor.msg.types import CancelAck, Error, MsgType, Return, Start, StartAck, Stop, Yield
 from tractor.process._state import of_process
-from tractor.runtime.dialog._end import DialogEnd
+from tractor.runtime.dialog._endpoints import Endpoint
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
 from tractor.transport._stream import HIGH_WATER
 from tractor.trionics._groups import the_one_error, without
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
-    from tractor.runtime.dialog._endpoints import Endpoint
 
 log = _log.get_logger()
 
@@ -59,13 +48,12 @@ class PendingCall(DialogEnd):
 
     def __init__(self, chan: Channel, what: str) -> None:
         self.chan = chan
-        self.cid = chan.new_cid()
+        self.cid = chan.open(self)
         self.what = what
         self.reply: MsgType | BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
         # Called at the end, before anything else happens.
         self.on_end: Callable[[], None] | None = None
-        chan.dialogs[self.cid] = self
 
     async def wait(self) -> MsgType | BaseException:
         """The reply, or the reason why none comes."""
@@ -232,14 +220,12 @@ def put_start(
                 raise
             start.kwargs = plain
             chan.transport.put(start, encoder)
-    except TypeError as exc:
-        chan.dialogs.pop(cid, None)
-        raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
-    except TransportClosed as exc:
-        chan.dialogs.pop(cid, None)
-        raise lost(chan, f"{ns}:{func}", exc) from exc
-    except BaseException:
-        chan.dialogs.pop(cid, None)
+    except BaseException as exc:
+        chan.forget(cid)
+        if isinstance(exc, TypeError):
+            raise unencodable_error(kwargs, "Start", exc, cid=cid) from exc
+        if isinstance(exc, TransportClosed):
+            raise lost(chan, f"{ns}:{func}", exc) from exc
         raise
 
 
@@ -262,7 +248,7 @@ def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
 
 async def call(
     chan: Channel,
-    actor: Actor,
+    actor: Host,
     ns: str,
     func: str,
     kwargs: dict[str, Any],
@@ -316,22 +302,25 @@ async def _cancel_call(pending: PendingCall) -> None:
     if pending.reply is not None:
         return
     request_cancel(pending.chan, pending.cid)
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT) as bound:
-        await pending.wait()
+    if not await came_in_time(pending.wait, f"the end of {pending.what} in {pending.chan.peer}"):
+        pending.chan.forget(pending.cid)
+
+
+async def came_in_time(
+    wait: Callable[[], Awaitable[object]], what: str, limit: float = CANCEL_TIMEOUT
+) -> bool:
+    """Wait, shielded, at most ``limit`` seconds for what a cancel request leads to; whether it came."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as bound:
+        await wait()
     if bound.cancelled_caught:
-        log.warning(
-            "%s of %s did not end within %s s of its cancellation",
-            pending.what,
-            pending.chan.peer,
-            CANCEL_TIMEOUT,
-        )
-        pending.chan.dialogs.pop(pending.cid, None)
+        log.warning("%s did not come within %s s of the cancel request", what, limit)
+    return not bound.cancelled_caught
 
 
 def result_of(
     reply: MsgType | BaseException,
     chan: Channel,
-    actor: Actor,
+    actor: Host,
     endpoint: Endpoint | None = None,
     caller: Caller | None = None,
 ) -> Any:
@@ -363,7 +352,7 @@ def result_of(
 
 
 def boxed(
-    msg: Any, chan: Channel, actor: Actor, caller: Caller | None = None
+    msg: Any, chan: Channel, actor: Host, caller: Caller | None = None
 ) -> RemoteActorError | ActorBusy:
     """The exception that an ``Error`` message carries; ``caller``: the code here that has asked for what failed."""
     if msg.src_type_path == _BUSY and not msg.relay_path:
@@ -379,24 +368,19 @@ def boxed(
 class OneWayReceiver(DialogEnd):
     """The caller's side of a one-way stream; its port always uses credit."""
 
-    def __init__(
-        self, chan: Channel, actor: Actor, what: str, caller: Caller | None = None
-    ) -> None:
+    def __init__(self, chan: Channel, actor: Host, what: str, caller: Caller | None = None) -> None:
         self.chan = chan
         self.actor = actor
         self.caller = caller
-        self.cid = chan.new_cid()
+        self.cid = chan.open(self)
         self.what = what
         self.port = StreamPort(chan, self.cid, what=what)
         self.acked = trio.Event()
         self.over = trio.Event()
-        chan.dialogs[self.cid] = self
 
     def _end(self, error: BaseException | None) -> None:
-        self.chan.dialogs.pop(self.cid, None)
-        self.port.ended = True
-        self.port.error = self.port.error or error
-        self.port.wake()
+        self.chan.forget(self.cid)
+        self.port.end(self.port.error or error)
         self.acked.set()
         self.over.set()
 
@@ -443,8 +427,7 @@ class OneWayReceiver(DialogEnd):
         )
         if not self.over.is_set():
             # The dialog stays until the generator has ended: the block is not left before.
-            self.port.error = self.port.error or error
-            self.port.wake()
+            self.port.fail(self.port.error or error)
             request_cancel(self.chan, self.cid)
         return error
 
@@ -453,10 +436,5 @@ class OneWayReceiver(DialogEnd):
         if self.over.is_set():
             return
         request_cancel(self.chan, self.cid)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT) as bound:
-            await self.over.wait()
-        if bound.cancelled_caught:
-            log.warning(
-                "%s of %s did not end within %s s", self.what, self.chan.peer, CANCEL_TIMEOUT
-            )
-            self.chan.dialogs.pop(self.cid, None)
+        if not await came_in_time(self.over.wait, f"the end of {self.what} in {self.chan.peer}"):
+            self.chan.forget(self.cid)

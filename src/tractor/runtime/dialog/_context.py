@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import types
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, overload
 
 import msgspec
 import trio
 
-from tractor import log as _log
-from tractor._errors import (
-    MessagingError,
-    MsgTypeError,
-    TransportClosed,
-    one_line,
-)
+from tractor._errors import InternalError, MsgTypeError, one_line
 from tractor._proto.deadlines import CANCEL_TIMEOUT
-from tractor._proto.dialog import ContextState, Do, Event, Phase, StreamState
+from tractor._proto.dialog import ContextState
+from tractor._util._caller import find_caller
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import MsgCodec
-from tractor.msg._payload import unencodable_error
-from tractor.msg._pld_rx import PldRx
-from tractor.msg.types import Error, Return, Started, Stop, Uid, Yield
-from tractor.runtime.dialog._caller import request_cancel
-from tractor.runtime.dialog._context_child import ServedDialog
-from tractor.runtime.dialog._context_core import Unresolved
-from tractor.runtime.dialog._endpoints import Endpoint
-from tractor.runtime.dialog._generics import FirstT, RecvT, ResultT, SendT
-from tractor.runtime.dialog._stream import MsgStream, OpenStream, StreamStatistics, port_statistics
+from tractor.msg._pld_rx import PldRx, current_dialog
+from tractor.msg.types import Error, Return, Uid, Yield
+from tractor.runtime.dialog._context_child import ServedContext
+from tractor.runtime.dialog._context_core import ContextCore, Unresolved
+from tractor.runtime.dialog._context_parent import ParentContext
+from tractor.runtime.dialog._generics import FirstT, RecvT, ResultT, SendT, StreamRecvT, StreamSendT
+from tractor.runtime.dialog._host import Host
+from tractor.runtime.dialog._port import StreamPort
+from tractor.runtime.dialog._stream import DialogStream, port_statistics
+from tractor.runtime.dialog._targets import Target
 from tractor.trionics._ki import ki_protected
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
-    from tractor.runtime._portal import Portal
-    from tractor.runtime.dialog._caller import PendingCall
-
-log = _log.get_logger()
 
 
 class ContextStatistics(msgspec.Struct, frozen=True):
@@ -55,7 +45,7 @@ class ContextStatistics(msgspec.Struct, frozen=True):
 
 
 @ki_protected
-class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
+class Context(Generic[FirstT, SendT, RecvT, ResultT]):
     """One side of a context's dialog.
 
     Not built by users: the parent side comes from :meth:`Portal.open_context`, the child side is the argument of
@@ -72,23 +62,13 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     __tractor_context_class__: ClassVar[bool] = True
 
-    # This side has asked for the strict mode.
-    _chose_strict = False
-    _result_waiters = 0
-    # The stream was given up, and the peer has not heard of it.
-    _stop_is_due = False
-
-    def __init__(
-        self,
-        actor: Actor,
-        chan: Channel,
-        cid: int,
-        side: str,
-        endpoint: Endpoint,
-        portal: Portal | None = None,
-    ) -> None:
-        super().__init__(actor, chan, cid, side, endpoint)
+    def __init__(self, core: ContextCore, portal: Any = None) -> None:
+        # Of which side it is; knows and does everything.
+        self._core = core
+        # Through which it was opened; `None` on the child side.
         self._portal = portal
+        # From `open_stream()` on.
+        self._stream: MsgStream[SendT, RecvT] | None = None
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
@@ -99,66 +79,81 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
     @property
     def cid(self) -> int:
         """The dialog's id; opaque, unique on its channel."""
-        return self._cid
+        return self._core.cid
 
     @property
-    def portal(self) -> Portal | None:
-        """The portal through which the parent side was opened; ``None`` on the child side."""
+    def chan(self) -> Channel:
+        """The channel to the peer."""
+        return self._core.chan
+
+    @property
+    def state(self) -> ContextState:
+        """Where this side stands."""
+        return self._core.state
+
+    @property
+    def repr_rpc(self) -> str:
+        """The endpoint, for people."""
+        return self._core.repr_rpc
+
+    @property
+    def portal(self) -> Any:
+        """The :class:`Portal` through which the parent side was opened; ``None`` on the child side."""
         return self._portal
 
     @property
     def parent_task(self) -> trio.lowlevel.Task | None:
         """The task that owns this side."""
-        return self._task
+        return self._core.task
 
     @property
     def side(self) -> str:
         """``'parent'`` (the opener) or ``'child'`` (the endpoint's task)."""
-        return self._dialog.side
+        return self._core.dialog.side
 
     @property
     def peer_side(self) -> str:
         """The other side's name."""
-        return "child" if self._dialog.side == "parent" else "parent"
+        return "child" if self._core.dialog.side == "parent" else "parent"
 
     @property
     def cancel_called(self) -> bool:
         """Whether this side asked for the cancellation, by ``cancel()`` or because its block was left early."""
-        return self._cancel_called
+        return self._core.dialog.cancel_called
 
     @property
     def cancel_acked(self) -> bool:
         """Whether the peer's task ended cancelled because of this side's request."""
-        return self._cancel_acked
+        return self._core.dialog.cancel_acked
 
     @property
     def cancelled_caught(self) -> bool:
         """Whether the local block was unwound by this context's scope."""
-        return self._unwound
+        return self._core.scope.cancelled_caught
 
     @property
     def canceller(self) -> Uid | None:
         """The actor through which the cancellation reached this side, if it was cancelled."""
-        return self._canceller
+        return self._core.canceller
 
     @property
     def pld_rx(self) -> PldRx:
         """The payload decoder of this dialog."""
-        return self._pld_rx
+        return self._core.rx
 
     @property
     def _codec(self) -> MsgCodec | None:
         # What `apply_codec(codec, ctx)` sets.
-        return self._pld_rx.codec
+        return self._core.rx.codec
 
     @_codec.setter
     def _codec(self, codec: MsgCodec | None) -> None:
-        self._pld_rx.codec = codec
+        self._core.rx.codec = codec
 
     @property
     def maybe_error(self) -> BaseException | None:
         """The error of this context so far, without waiting; a remote one precedes a local one."""
-        return self._remote_error or self._overrun or self._local_error
+        return self._core.remote_error or self._core.overrun or self._core.local_error
 
     @property
     def has_outcome(self) -> bool:
@@ -171,9 +166,9 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         error = self.maybe_error
         if error is not None:
             return error
-        if self._return is not Unresolved:
+        if self._core.returned is not Unresolved:
             try:
-                return self._take_result()
+                return self._core.take_result()
             except MsgTypeError as exc:
                 return exc
         return Unresolved
@@ -186,11 +181,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             from_src_exc: the local error that it comes from: its cause, unless it has one.
         """
         __tracebackhide__ = hide_tb
-        error = self._remote_error
-        if error is not None and self._dialog.end is not ContextState.SELF_CANCELLED:
-            if from_src_exc is not None and from_src_exc is not error:
-                raise error from (error.__cause__ or from_src_exc)
-            raise error
+        self._core.maybe_raise(hide_tb, from_src_exc)
 
     @property
     def repr_state(self) -> str:
@@ -203,27 +194,27 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
         Functions with a local variable ``__runtimeframe__`` are passed over: their callers count.
         """
-        if self._caller is not None:
-            return str(self._caller)
-        return self._task.name if self._task is not None else "<unknown>"
+        if self._core.caller is not None:
+            return str(self._core.caller)
+        return self._core.task.name if self._core.task is not None else "<unknown>"
 
     @property
     def dst_maddr(self) -> str:
         """The peer's address as a multiaddr string."""
-        return self._chan.maddr
+        return self._core.chan.maddr
 
     def repr_outcome(self) -> str:
         """The outcome on one line, for people.  It reads no payload, so it can't end the dialog."""
         error = self.maybe_error
-        outcome = self._result if error is None else error
-        if outcome is Unresolved and self._return is not Unresolved:
-            return f"<result of {len(memoryview(self._return))} bytes, not read>"
+        outcome = self._core.result if error is None else error
+        if outcome is Unresolved and self._core.returned is not Unresolved:
+            return f"<result of {len(memoryview(self._core.returned))} bytes, not read>"
         return one_line(outcome)
 
     def pformat(self) -> str:
         """One line for people."""
         return (
-            f"<Context {self.side} side of {self.repr_rpc} with {self._chan.peer}: "
+            f"<Context {self.side} side of {self.repr_rpc} with {self._core.chan.peer}: "
             f"{self.state}, outcome {self.repr_outcome()}>"
         )
 
@@ -231,17 +222,9 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     def statistics(self) -> ContextStatistics:
         """A frozen record of plain values."""
-        s: StreamStatistics = port_statistics(self._port)
-        return ContextStatistics(
-            state=str(self.state),
-            buffered=s.buffered,
-            buffer_size=s.buffer_size,
-            overflowed=s.overflowed,
-            sent=s.sent,
-            received=s.received,
-            discarded=s.discarded,
-            credit=s.credit,
-        )
+        counters = msgspec.structs.asdict(port_statistics(self._core.port))
+        del counters["closed"]
+        return ContextStatistics(str(self.state), **counters)
 
     # -- cancellation ---------------------------------------------------------------------------------
 
@@ -254,36 +237,7 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         Args:
             timeout: seconds to wait, shielded, for the acknowledgment, which comes when the remote task has ended.
         """
-        self._cancel_called = True
-        todo = self._dialog.handle(Event.CANCEL)
-        if self._dialog.side == "child":
-            if Do.CANCEL_BLOCK in todo:
-                self._canceller = self._chan.local_uid
-                self._scope.cancel()
-            await trio.lowlevel.checkpoint()
-            return
-        if trio.lowlevel.current_task() is not self._task:
-            self._cancelled_elsewhere = True
-        if Do.SEND_CANCEL in todo:
-            self.request_cancel()
-        await self._wait_ack(timeout)
-
-    def request_cancel(self) -> PendingCall | None:
-        """Ask for the remote task's cancellation without waiting; ``None`` when the peer is gone."""
-        return request_cancel(self._chan, self._cid)
-
-    async def _wait_ack(self, timeout: float = CANCEL_TIMEOUT) -> None:
-        """Wait, bounded and shielded, for the end of the remote task."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout) as bound:
-            while not self._dialog.ended:
-                await self._waiting.park()
-        if bound.cancelled_caught:
-            log.warning(
-                "the task of %s in %s did not end within %s s of the cancel request",
-                self.repr_rpc,
-                self._chan.peer,
-                timeout,
-            )
+        await self._core.cancel(timeout)
 
     # -- results --------------------------------------------------------------------------------------
 
@@ -304,59 +258,8 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             TransportClosed: the peer is gone.
         """
         __tracebackhide__ = hide_tb
-        self._parent_only("wait_for_result")
-        await self._wait_result()
-        if self._dialog.end is ContextState.SELF_CANCELLED:
-            report: Any = self._remote_error
-            return report  # type: ignore[no-any-return]
-        self.maybe_raise(hide_tb)
-        if self._overrun is not None:
-            raise self._overrun
-        value: ResultT = self._take_result()
+        value: ResultT = await self._opener("wait_for_result").wait_for_result(hide_tb)
         return value
-
-    async def _wait_result(self) -> None:
-        """Wait for the end; a peer that streams to a side without a stream must come to its end, too."""
-        self._tell_abandoned()
-        port = self._port
-        if self._dialog.stream is not StreamState.IDLE or port.recv.strict or self._dialog.ended:
-            await self._wait_end()
-            return
-        self._result_waiters += 1
-        if self._result_waiters == 1:
-            port.begin_loss(True)
-        try:
-            await self._wait_end()
-        finally:
-            self._result_waiters -= 1
-            if not self._result_waiters:
-                port.begin_loss(False)
-
-    async def _wait_end(self, patience: float = math.inf) -> None:
-        """Wait, without limit, for the end of the dialog; log it once if that takes more than ``patience`` seconds."""
-        owner = trio.lowlevel.current_task() is self._task
-        try:
-            self._owner_waits = self._owner_waits or owner
-            if self._dialog.ended:
-                await trio.lowlevel.checkpoint()
-                return
-            if patience < math.inf:
-                with trio.move_on_after(patience) as scope:
-                    while not self._dialog.ended:
-                        await self._waiting.park()
-                if scope.cancelled_caught:
-                    log.warning(
-                        "a block of `open_context()` was left %s s ago and waits for the end of %s in %s; "
-                        "`await ctx.cancel()` would end it",
-                        patience,
-                        self.repr_rpc,
-                        self._chan.peer,
-                    )
-            while not self._dialog.ended:
-                await self._waiting.park()
-        finally:
-            if owner:
-                self._owner_waits = False
 
     async def result(self, hide_tb: bool = True) -> ResultT:
         """The outdated name of :meth:`wait_for_result`."""
@@ -369,26 +272,15 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
 
     async def drain(self, keep: int) -> tuple[Return[Any] | Error | None, list[Yield[Any]]]:
         """Discard what is streamed until the dialog's end; see ``tractor.msg.drain_to_final_msg()``."""
-        self._parent_only("drain_to_final_msg")
-        self._tell_abandoned()
-        port = self._port
-        drained: list[Yield[Any]] = [
-            Yield(self._cid, raw) for raw in itertools.islice(port.buffer, keep)
-        ]
-        port.drop_buffer()
-        self._drained, self._drained_limit = drained, keep
-        try:
-            await self._wait_end()
-        finally:
-            self._drained = None
-        return self._final_msg, drained
+        return await self._opener("drain_to_final_msg").drain(keep)
 
-    def _parent_only(self, what: str) -> None:
-        if self._dialog.side == "child":
-            raise RuntimeError(
-                f"`{what}()` is for the side that opened the context; "
-                f"this is the endpoint's side of {self.repr_rpc}: return a value instead"
-            )
+    def _opener(self, what: str) -> ParentContext:
+        if isinstance(self._core, ParentContext):
+            return self._core
+        raise RuntimeError(
+            f"`{what}()` is for the side that opened the context; "
+            f"this is the endpoint's side of {self.repr_rpc}: return a value instead"
+        )
 
     async def started(
         self,
@@ -414,25 +306,11 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
             TransportClosed: the peer is gone.
         """
         __tracebackhide__ = hide_tb
-        if self._dialog.side == "parent":
+        if not isinstance(self._core, ServedContext):
             raise RuntimeError(
                 "`started()` is for the endpoint's side of a context, not for the opener's"
             )
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._dialog.phase is not Phase.SCHED:
-            raise RuntimeError(
-                f"`started()` can be called once, before the end; {self.repr_rpc} is {self.state}"
-            )
-        raw = self._checked(Started(self._cid, value), validate_pld_spec, strict_pld_parity)
-        transport = self._chan.transport
-        try:
-            transport.put_now(Started(self._cid, raw), self._pld_rx.encoder)
-        except TypeError as exc:
-            raise unencodable_error(value, "Started", exc, cid=self._cid) from exc
-        self._dialog.handle(Event.START)
-        self._was_started = True
-        if transport.unsent:
-            await transport.wait_written()
+        await self._core.started(value, validate_pld_spec, strict_pld_parity, hide_tb)
 
     # -- the stream -----------------------------------------------------------------------------------
 
@@ -463,113 +341,19 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
         """
         if msg_buffer_size is not None and msg_buffer_size < 1:
             raise ValueError(f"`msg_buffer_size` must be at least 1, not {msg_buffer_size}")
-        if backpressure and (allow_overruns is not None or self._chose_strict):
+        if backpressure and (allow_overruns is not None or self._core.chose_strict):
             raise ValueError(
                 f"`backpressure=True` and `allow_overruns={allow_overruns}` are two modes: senders wait, or a slow"
                 " reader is an error; give one of them"
             )
         return OpenStream(self, msg_buffer_size, allow_overruns, backpressure)
 
-    def begin_stream(
-        self, size: int | None, overruns: bool | None, back_pressure: bool | None
-    ) -> MsgStream[SendT, RecvT]:
-        """Open the stream; see :meth:`open_stream`."""
-        self._check_may_stream()
-        if Do.REFUSE in self._dialog.handle_stream(Event.OPEN):
-            raise trio.ClosedResourceError(
-                f"the stream of {self.repr_rpc} was opened before; a context has one, once"
-            )
-        port = self._port
-        if size is not None:
-            port.recv.resize(size)
-        if port.lossy:
-            # Another task waits for the result; from here on there is a reader, for whom everything is held.
-            port.begin_loss(False)
-        if not self._dialog.ended:
-            if overruns is not None or back_pressure is False:
-                self._be_strict(overruns)
-            port.open()
-        if port.lost and port.error is None:
-            port.error = MessagingError(
-                f"messages of {self.repr_rpc} were discarded while `wait_for_result()` waited and no stream was open"
-                " on this side: open it before"
-            )
-        port.ended = port.ended or self._dialog.stop_came
-        self._stream = MsgStream(
-            port,
-            self._bad_yield,
-            self._close_stream,
-            self,
-        )
-        return self._stream
-
-    def _be_strict(self, overruns: bool | None) -> None:
-        """Choose the strict mode for this dialog; ``overruns``: as given to :meth:`open_stream`."""
-        self._chose_strict = True
-        if overruns is not None:
-            self._port.recv.allow_overruns = overruns
-        self._port.be_strict()
-
-    def _check_may_stream(self) -> None:
-        dialog = self._dialog
-        if dialog.side == "child":
-            if Do.REFUSE in dialog.handle(Event.OPEN):
-                if self._remote_error is not None:
-                    raise self._remote_error
-                raise RuntimeError(
-                    f"the stream of {self.repr_rpc} can't be opened while it is {self.state}; "
-                    "call `await ctx.started()` first"
-                    if dialog.phase is Phase.SCHED
-                    else f"the stream of {self.repr_rpc} can't be opened: it was cancelled by {self._canceller}"
-                )
-            return
-        if dialog.phase is Phase.CXL:
-            raise RuntimeError(
-                f"{self.repr_rpc} was cancelled by this side; its stream can't be opened now"
-            )
-        if self._remote_error is not None:
-            raise self._remote_error
-
-    def _close_stream(self) -> None:
-        """Close this side of the stream; the peer is told unless the dialog is over."""
-        port = self._port
-        if Do.SEND_STOP in self._dialog.handle_stream(Event.CLOSE) and not self._dialog.ended:
-            self._put_stop()
-        port.drop_buffer()
-        port.closed = True
-        port.wake()
-        if self._overrun is not None and self._remote_error is not None and not self._owner_waits:
-            # What was buffered at the overrun is given up with the stream.
-            self._scope.cancel()
-
-    def abandon_stream(self) -> None:
-        """Close this side without telling the peer, which learns of the reason from the dialog."""
-        self._stop_is_due = Do.SEND_STOP in self._dialog.handle_stream(Event.CLOSE)
-        self._port.drop_buffer()
-        self._port.closed = True
-        self._port.wake()
-
-    def _tell_abandoned(self) -> None:
-        """Tell the peer that nobody reads here any more, if the dialog goes on after the stream was given up.
-
-        A deadline around the stream's block, or an error that was handled behind it: the peer would send for ever.
-        """
-        if self._stop_is_due and not self._dialog.ended:
-            self._stop_is_due = False
-            self._put_stop()
-
-    def _put_stop(self) -> None:
-        try:
-            self._chan.transport.put_now(Stop(self._cid))
-        except TransportClosed as exc:
-            log.transport("the end of a stream could not be told to %s: %s", self._chan.peer, exc)
-
     async def send_yield(self, value: Any) -> None:
         """The outdated way to send on a one-way stream."""
         warnings.warn(
             "`Context.send_yield()` is outdated; use a stream", DeprecationWarning, stacklevel=2
         )
-        await self._port.put(value)
+        await self._core.port.put(value)
 
     async def send_stop(self) -> None:
         """Close this side of the stream: the peer's ``receive()`` ends.  Idempotent, as ``MsgStream.aclose()`` is.
@@ -582,3 +366,139 @@ class Context(ServedDialog, Generic[FirstT, SendT, RecvT, ResultT]):
                 f"{self.repr_rpc} has no stream here to close: enter `ctx.open_stream()` first"
             )
         await self._stream.aclose()
+
+
+@ki_protected
+class OpenContext(Generic[FirstT, SendT, RecvT, ResultT]):
+    """The block of :meth:`Portal.open_context`."""
+
+    def __init__(
+        self,
+        actor: Host,
+        chan: Channel,
+        target: Target,
+        kwargs: dict[str, Any],
+        allow_overruns: bool | None,
+        portal: Any,
+    ) -> None:
+        self._actor = actor
+        self._chan = chan
+        self._target = target
+        self._kwargs = kwargs
+        self._allow_overruns = allow_overruns
+        self._portal = portal
+        self._core: ParentContext | None = None
+        self._token: Any = None
+        # Of `Portal.open_context()`.
+        self._caller = find_caller(2)
+
+    async def __aenter__(self) -> tuple[Context[FirstT, SendT, RecvT, ResultT], FirstT]:
+        chan, actor = self._chan, self._actor
+        if chan.aid is not None and chan.aid.uuid == actor.aid.uuid:
+            raise RuntimeError("Invalid Operation: an actor can't open a context to itself")
+        core = self._core = ParentContext(actor, chan, self._target, self._caller)
+        first: FirstT = await core.enter(self._kwargs, self._allow_overruns)
+        ctx: Context[FirstT, SendT, RecvT, ResultT] = Context(core, self._portal)
+        self._token = ipc_ctx.set(ctx)
+        return ctx, first
+
+    async def __aexit__(
+        self, etype: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        assert self._core is not None
+        ipc_ctx.reset(self._token)
+        return await self._core.leave(exc)
+
+
+@ki_protected
+class MsgStream(DialogStream[StreamSendT, StreamRecvT]):
+    """One side of a stream.  One-shot: once closed it stays closed.
+
+    Not built by users: see :meth:`Context.open_stream` and :meth:`Portal.open_stream_from`.  For type checkers it is
+    generic: ``MsgStream[Send, Receive]`` names what this side sends and receives.
+    """
+
+    def __init__(
+        self,
+        port: StreamPort,
+        bad_payload: Callable[[Any, Exception], BaseException],
+        close: Callable[[], None],
+        ctx: Context[Any, StreamSendT, StreamRecvT, Any] | None = None,
+    ) -> None:
+        super().__init__(port, bad_payload, close, receive_only=ctx is None)
+        self._ctx = ctx
+
+    @property
+    def ctx(self) -> Context[Any, StreamSendT, StreamRecvT, Any]:
+        """The context that the stream belongs to.  Raises InternalError for a one-way stream."""
+        if self._ctx is None:
+            raise InternalError("a one-way stream has no context")
+        return self._ctx
+
+
+@ki_protected
+class OpenStream(Generic[StreamSendT, StreamRecvT]):
+    """The block of :meth:`Context.open_stream`."""
+
+    def __init__(
+        self,
+        ctx: Context[Any, StreamSendT, StreamRecvT, Any],
+        size: int | None,
+        overruns: bool | None,
+        back_pressure: bool | None,
+    ) -> None:
+        self._ctx = ctx
+        self._size = size
+        self._overruns = overruns
+        self._back_pressure = back_pressure
+        self._stream: MsgStream[StreamSendT, StreamRecvT] | None = None
+
+    async def __aenter__(self) -> MsgStream[StreamSendT, StreamRecvT]:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        ctx = self._ctx
+        core = ctx._core
+        core.begin_stream(self._size, self._overruns, self._back_pressure)
+        self._stream = ctx._stream = MsgStream(core.port, core.bad_yield, core.close_stream, ctx)
+        return self._stream
+
+    async def __aexit__(
+        self, etype: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        stream = self._stream
+        assert stream is not None
+        if exc is None or _is_end(exc):
+            await stream.aclose()
+            return True
+        # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
+        self._ctx._core.abandon_stream()
+        return False
+
+
+def _is_end(exc: BaseException) -> bool:
+    """Whether it only says that a channel has ended, maybe out of nurseries inside of the block."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_is_end, exc.exceptions))
+    return isinstance(exc, trio.EndOfChannel)
+
+
+ipc_ctx: ContextVar[Context | None] = current_dialog
+"""The innermost open context of a task; inherited by the tasks that it starts."""
+
+
+@overload
+def current_ipc_ctx(error_on_not_set: Literal[True]) -> Context: ...
+@overload
+def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None: ...
+def current_ipc_ctx(error_on_not_set: bool = False) -> Context | None:
+    """The innermost context that is open in the calling task.
+
+    Args:
+        error_on_not_set: raise when there is none; else return ``None``.
+
+    Raises:
+        InternalError: no context is open in this task.
+    """
+    ctx = ipc_ctx.get()
+    if ctx is None and error_on_not_set:
+        raise InternalError("no IPC context is open in this task")
+    return ctx

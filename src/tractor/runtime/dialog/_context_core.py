@@ -1,34 +1,49 @@
-"""One side of a context as its channel sees it: messages in, the dialog's instructions carried out."""
+"""What both sides of a context have in common: messages in, the instructions of its machine carried out.
+
+Theory of operation.  A context is one :class:`~tractor._proto.dialog.Dialog` a side, and a *core* that drives it:
+``ParentContext`` for the opener, ``ServedContext`` for the endpoint's task.  :class:`tractor.Context` is the face that
+users get; it decides nothing.
+
+Two kinds of callers meet here.  The channel's reader calls the ``on_...()`` methods, in the order in which the peer
+has sent; the tasks of this actor call the rest.  All of them run in one trio thread, and each takes its event to the
+machine and carries the instructions out without awaiting in between.  So each sees the dialog either before an event or
+after all that follows from it, and which of two events came first is in ``Dialog.history``:
+
+- A task that waits looks at the machine again when it is woken (``while not dialog.ended``): what woke it may not be
+  what it waits for, and what it waits for may have come before it began to wait.
+- The final message may come while a local task cancels the context.  Whichever reaches the machine first decides on
+  the next phase, and the table has a cell for the other one in that phase.
+- Cancelling a scope that is left already does nothing; ``CANCEL_BLOCK`` needs no check whether the block still runs.
+- An end is in the channel's table of dialogs until its task has let go of it; what comes later finds no dialog and is
+  counted (``Channel.late_messages``).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import (
-    ContextCancelled,
-    MessagingError,
-    MsgTypeError,
-    StreamOverrun,
-    TransportClosed,
+from tractor._errors import MessagingError, MsgTypeError, StreamOverrun
+from tractor._proto.dialog import (
+    ContextState,
+    Dialog,
+    DialogDo,
+    DialogEvent,
+    DialogPhase,
+    StreamState,
 )
-from tractor._proto.dialog import ContextState, Dialog, Do, Event, Phase
 from tractor._proto.flow import Admission
 from tractor._util._caller import Caller
 from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel
+from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import pack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
 from tractor.msg._conversion import decode_result
-from tractor.msg._payload import (
-    encode_checked,
-    encode_payload,
-    payload_type_error,
-    refuse_garbage,
-)
+from tractor.msg._payload import encode_checked, encode_payload, payload_type_error, refuse_garbage
 from tractor.msg._pld_rx import PldRx
 from tractor.msg.types import (
     CancelAck,
@@ -43,17 +58,14 @@ from tractor.msg.types import (
     Yield,
 )
 from tractor.runtime.dialog._callee import put_error
-from tractor.runtime.dialog._caller import boxed, lost, request_cancel
 from tractor.runtime.dialog._endpoints import Endpoint
+from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
-
-if TYPE_CHECKING:
-    from tractor.runtime._actor import Actor
-    from tractor.runtime.dialog._stream import MsgStream
 
 log = _log.get_logger()
 
-_BUFFER = (Do.BUFFER,)
+_BUFFER = (DialogDo.BUFFER,)
+_VIOLATION = (DialogDo.VIOLATION,)
 
 
 class _Unresolved:
@@ -69,87 +81,106 @@ class _Unresolved:
 Unresolved = _Unresolved()
 
 
-class ContextDialog:
-    """Drives the state machine of one side of a context; :class:`tractor.Context` is its public face.
+class ContextCore(DialogEnd):
+    """One side of a context.
 
-    The channel's reader calls the ``on_...()`` methods, synchronously; they never block.
+    Attributes:
+        caller: the code that has opened it; on the parent side.
+        task: the task that owns this side.
+        returned: the endpoint's value as it came, undecoded; on the child side empty, once there is one.
+        result: the endpoint's value, decoded when it was first asked for.
+        final_msg: what ended the dialog; on the parent side.
+        drained: where the first discarded messages are kept while somebody drains the dialog ...
+        drained_limit: ... and how many of them.
+        remote_error: what came from the peer, or tells of its loss, or of what it has sent against the rules.
+        local_error: what this side's own task has raised.
+        overrun: the peer sent more than can be held here.  It was told; its report ends the dialog.
+        canceller: the actor through which a cancellation reached this side.
+        chose_strict: this side has asked for the strict mode of its stream.
+        stop_is_due: the stream was given up, and the peer has not heard of it: it will, if the dialog goes on.
     """
 
     # How each of them begins.  In the class: most dialogs end with most of it unchanged.
-    # Of `Portal.open_context()`, on the parent side.
-    _caller: Caller | None = None
-    _stream: MsgStream | None = None
-    _task: trio.lowlevel.Task | None = None
-    _started_msg: Any = None
-    _was_started = False
-    _return: Any = Unresolved
-    _result: Any = Unresolved
-    _final_msg: Return[Any] | Error | None = None
-    # Where discarded messages are kept while somebody drains the dialog, and how many.
-    _drained: list[Yield[Any]] | None = None
-    _drained_limit = 0
-    _remote_error: BaseException | None = None
-    _local_error: BaseException | None = None
-    _canceller: Uid | None = None
-    _cancel_called = False
-    _cancel_acked = False
-    _unwound = False
-    _cancelled_elsewhere = False
-    _overrun: StreamOverrun | None = None
-    _owner_waits = False
-    # Of the channel's reader, in which the request came.
-    turn = 0
+    caller: Caller | None = None
+    task: trio.lowlevel.Task | None = None
+    returned: Any = Unresolved
+    result: Any = Unresolved
+    final_msg: Return[Any] | Error | None = None
+    drained: list[Yield[Any]] | None = None
+    drained_limit = 0
+    remote_error: BaseException | None = None
+    local_error: BaseException | None = None
+    overrun: StreamOverrun | None = None
+    canceller: Uid | None = None
+    chose_strict = False
+    stop_is_due = False
 
-    def __init__(
-        self, actor: Actor, chan: Channel, cid: int, side: str, endpoint: Endpoint
-    ) -> None:
-        self._actor = actor
-        self._chan = chan
-        self._cid = cid
-        self._name = endpoint.name
-        self._endpoint = endpoint
-        self._dialog = Dialog(side)
-        self._scope = trio.CancelScope()
-        self._pld_rx = PldRx(endpoint.pld_dec, endpoint.encoder)
-        self._port = StreamPort(
-            chan, cid, actor.msg_buffer_size, rx=self._pld_rx, what=f"{endpoint.name}()"
+    def __init__(self, actor: Host, chan: Channel, cid: int, side: str, endpoint: Endpoint) -> None:
+        self.actor = actor
+        self.chan = chan
+        self.cid = cid
+        self.endpoint = endpoint
+        # Decides what happens; this object only carries it out.
+        self.dialog = Dialog(side)
+        # Around the opener's block, or the endpoint's task.
+        self.scope = trio.CancelScope()
+        # How payloads are encoded and decoded.
+        self.rx = PldRx(endpoint.pld_dec, endpoint.encoder)
+        # The stream's buffer and windows.  It takes messages before the stream is opened here.
+        self.port = StreamPort(
+            chan, cid, actor.msg_buffer_size, rx=self.rx, what=f"{endpoint.name}()"
         )
         # Who waits for the end of the dialog, or for its first answer.
-        self._waiting = Waiters()
-        self._acks: list[int] = []
-        chan.dialogs[cid] = self
-
-    @property
-    def chan(self) -> Channel:
-        """The channel to the peer."""
-        return self._chan
+        self.waiting = Waiters()
 
     @property
     def state(self) -> ContextState:
         """Where this side stands."""
-        return self._dialog.state
+        return self.dialog.state
 
     @property
     def repr_rpc(self) -> str:
         """The endpoint, for people."""
-        return f"{self._name}()"
+        return self.port.what
+
+    @property
+    def peer_uid(self) -> Uid:
+        """The identity of the actor on the other side."""
+        return self.chan.aid.uid if self.chan.aid else ("", "")
+
+    # -- what the two sides do in their own ways -------------------------------------------------------
+
+    def break_off(self, error: BaseException) -> None:
+        """End this dialog because of what the peer sent."""
+        raise NotImplementedError
+
+    def check_may_stream(self) -> None:
+        """Raise why the stream can't be opened now, if there is a reason."""
+        raise NotImplementedError
+
+    async def cancel(self, timeout: float) -> None:
+        """See :meth:`tractor.Context.cancel`."""
+        raise NotImplementedError
 
     # -- the channel's side: called by its reader, never blocking --------------------------------------
 
     def on_yield(self, msg: Yield[Any]) -> bool:
         """Take a message of the stream; whether this side's reader needs a turn before the next one."""
-        if self._dialog.buffers and self._drained is None and self._overrun is None:
-            port = self._port
+        if self.dialog.buffers and self.drained is None and self.overrun is None:
+            port = self.port
             admission = port.push(msg.pld)
             if admission is Admission.HOLD:
                 return port.recv.strict and port.is_full()
             if admission is Admission.OVERRUN:
                 self._on_overrun()
-            elif self._dialog.phase is Phase.CXL:
+            elif self.dialog.phase is DialogPhase.CXL:
                 # What a cancel discards here is not worth an error.
                 port.drop(len(msg.pld))
             else:
-                self._beyond_credit()
+                self._break_off(
+                    f"{self.chan.peer} sent beyond its credit in {self.repr_rpc}: {len(port.buffer)} messages are"
+                    " unread here, and no more were granted"
+                )
             return False
         self._refuse_yield(msg)
         return False
@@ -157,217 +188,133 @@ class ContextDialog:
     def on_yields(self, msgs: list[Yield[Any]]) -> bool:
         """Take messages of the stream at once; ``False``: they must come one by one, and nothing has changed."""
         return (
-            self._dialog.buffers
-            and self._drained is None
-            and self._overrun is None
-            and self._port.push_many([msg.pld for msg in msgs])
+            self.dialog.buffers
+            and self.drained is None
+            and self.overrun is None
+            and self.port.push_many([msg.pld for msg in msgs])
         )
 
     def _refuse_yield(self, msg: Yield[Any]) -> None:
         """A message for which there is no reader: discarded, late, or out of grammar."""
-        dialog = self._dialog
-        todo = dialog.handle(Event.YIELD)
-        if todo == _BUFFER and dialog.phase is not Phase.CXL:
-            todo = dialog.handle_stream(Event.YIELD)
-        if todo == (Do.VIOLATION,):
-            self._violated(msg, self.state)
-        elif todo == (Do.IGNORE,):
-            self._chan.late_messages += 1
-        else:
-            self._discard(msg)
+        dialog = self.dialog
+        todo = dialog.handle(DialogEvent.YIELD)
+        if todo == _BUFFER and dialog.phase is not DialogPhase.CXL:
+            todo = dialog.handle_stream(DialogEvent.YIELD)
+        for do in todo:
+            if do is DialogDo.VIOLATION:
+                self._violated(msg, self.state)
+            elif do is DialogDo.IGNORE:
+                self.chan.late_messages += 1
+            elif do is DialogDo.DISCARD or do is DialogDo.BUFFER:
+                # The latter while it is drained, or over after an overrun.
+                self._discard(msg)
 
     def _discard(self, msg: Yield[Any]) -> None:
         size = len(msg.pld)
-        self._port.recv.admit(0, size)
-        self._port.drop(size)
-        if self._drained is not None and len(self._drained) < self._drained_limit:
-            self._drained.append(msg)
+        self.port.recv.admit(0, size)
+        self.port.drop(size)
+        if self.drained is not None and len(self.drained) < self.drained_limit:
+            self.drained.append(msg)
 
     def on_stop(self, msg: Stop) -> None:
-        todo = self._dialog.handle(Event.STOP)
-        if todo == (Do.IGNORE,):
-            self._chan.late_messages += 1
-        if todo == _BUFFER:
-            todo = self._dialog.handle_stream(Event.STOP)
-            if todo == (Do.VIOLATION,):
+        todo = self.dialog.handle(DialogEvent.STOP)
+        if todo == (DialogDo.IGNORE,):
+            self.chan.late_messages += 1
+        elif todo == _BUFFER:
+            if self.dialog.handle_stream(DialogEvent.STOP) == _VIOLATION:
                 self._violated(msg, self.state)
-                return
-            self._port.ended = True
-            self._port.wake()
+            else:
+                self.port.end()
 
     def on_credit(self, msg: Credit) -> None:
-        if self._dialog.ended:
-            self._chan.late_messages += 1
+        if self.dialog.ended:
+            self.chan.late_messages += 1
             return
         try:
-            self._port.take_credit(msg.n, msg.size)
+            self.port.take_credit(msg.n, msg.size)
         except ValueError:
             self._violated(msg, self.state)
 
     def on_start_ack(self, msg: StartAck) -> None:
-        self._wire(Event.ACK if msg.functype == "context" else Event.ACK_OTHER, msg)
+        ours = msg.functype == "context"
+        self._on_wire(DialogEvent.ACK if ours else DialogEvent.ACK_OTHER, msg)
 
     def on_started(self, msg: Started[Any]) -> None:
-        if self._dialog.phase is Phase.REQ:
-            self._started_msg = msg
-        self._wire(Event.STARTED, msg)
+        self._on_wire(DialogEvent.STARTED, msg)
 
     def on_return(self, msg: Return[Any]) -> None:
-        if self._dialog.side == "parent" and not self._dialog.ended:
-            self._return, self._final_msg = msg.pld, msg
-        self._wire(Event.RETURN, msg)
-
-    def on_error(self, msg: Error) -> None:
-        if self._dialog.ended:
-            self._chan.late_messages += 1
-            return
-        exc = boxed(msg, self._chan, self._actor, self._caller)
-        if self._dialog.side == "child":
-            self._on_peer_error(exc, msg)
-            return
-        event = Event.ERROR
-        if isinstance(exc, ContextCancelled):
-            own = self._chan.local_uid
-            asked = self._dialog.phase in (Phase.CXL, Phase.FAIL, Phase.STOP)
-            event = Event.CTXC_OWN if asked and msg.canceller == own else Event.CTXC_OTHER
-            self._canceller = own if msg.canceller == own else msg.sender or msg.src_uid
-            self._cancel_acked = event is Event.CTXC_OWN and self._cancel_called
-        elif self._dialog.phase not in (Phase.FAIL, Phase.STOP):
-            self._canceller = msg.src_uid
-        self._final_msg = msg
-        self._wire(event, msg, exc)
-
-    def on_lost(self, exc: TransportClosed) -> None:
-        error = lost(self._chan, self.repr_rpc, exc)
-        if self._dialog.side == "child":
-            if Do.CANCEL_BLOCK in self._dialog.handle(Event.LOST):
-                self._remote_error = error
-                self._canceller = self._canceller or self._peer_uid()
-                self._set_port_error(error)
-                self._scope.cancel()
-            return
-        self._wire(Event.LOST, None, error)
+        self._on_wire(DialogEvent.RETURN, msg)
 
     def on_cancel_ack(self, msg: CancelAck) -> None:
-        if self._dialog.ended:
-            self._chan.late_messages += 1
-            return
-        self._violated(msg, self.state)
+        if self.dialog.ended:
+            self.chan.late_messages += 1
+        else:
+            self._violated(msg, self.state)
 
-    def _wire(self, event: Event, msg: MsgType | None, error: BaseException | None = None) -> None:
+    def _on_wire(
+        self, event: DialogEvent, msg: Any = None, error: BaseException | None = None
+    ) -> None:
         """Carry out what an event from the wire asks for."""
-        dialog = self._dialog
+        dialog = self.dialog
         before = dialog.phase
         for do in dialog.handle(event):
-            if do is Do.SET_ERROR:
-                assert error is not None
-                self._remote_error = error
-            elif do is Do.VIOLATION:
+            if do is DialogDo.SET_ERROR:
+                self.remote_error, self.final_msg = error, msg
+            elif do is DialogDo.SET_RESULT:
+                self.returned, self.final_msg = msg.pld, msg
+            elif do is DialogDo.CANCEL_BLOCK:
+                # After an overrun here what was buffered may still be read: the block goes on until that is done.
+                if self.overrun is None or not self.port.buffer:
+                    self.scope.cancel()
+            elif do is DialogDo.VIOLATION:
                 self._violated(msg, dialog.state_in(before))
-            elif do is Do.CANCEL_BLOCK:
-                self._unwind_block()
-            elif do is Do.IGNORE:
-                self._chan.late_messages += 1
-            elif do is Do.ABSORB and self._cancelled_elsewhere and not self._owner_waits:
-                # Another local task asked: the block is unwound.  An owner that waits for the final message is
-                # left to receive it.
-                self._scope.cancel()
+            elif do is DialogDo.IGNORE:
+                self.chan.late_messages += 1
         if dialog.ended:
-            self._port.ended = True
-            error = self._remote_error or self._overrun
-            if error is not None:
-                self._set_port_error(error)
-            else:
-                self._port.wake()
-        if self._waiting:
-            self._waiting.wake_all()
+            self.port.end(self.remote_error or self.overrun)
+        if self.waiting:
+            self.waiting.wake_all()
 
-    def _unwind_block(self) -> None:
-        """Cancel the block because of a remote error; readers get the error itself.
-
-        After an overrun here what was buffered may still be read: the block goes on until that is done.
-        """
-        assert self._remote_error is not None
-        if self._overrun is not None and self._port.buffer:
-            self._port.error = self._remote_error
-            return
-        self._set_port_error(self._remote_error)
-        if not self._owner_waits:
-            self._scope.cancel()
-
-    def _set_port_error(self, error: BaseException) -> None:
-        self._port.error = error
-        self._port.wake()
-
-    def _on_peer_error(self, exc: BaseException, msg: Error) -> None:
-        """The opener reported an overrun or a bad payload: the child side unwinds with it."""
-        if Do.CANCEL_BLOCK in self._dialog.handle(Event.ERROR):
-            self._remote_error = exc
-            self._canceller = self._canceller or msg.src_uid
-            self._set_port_error(exc)
-            self._scope.cancel()
-            # Only `ServedDialog`s are on that side.
-            self._actor.note_reset(self, self._cid)  # type: ignore[arg-type]
-
-    def _violated(self, msg: MsgType | None, state: ContextState) -> None:
+    def _violated(self, msg: MsgType, state: ContextState) -> None:
         """A message out of grammar: this dialog is over, no other is harmed."""
         self._break_off(
-            f"a {type(msg).__name__!r} message is not allowed in {self.repr_rpc} with {self._chan.peer} "
+            f"a {type(msg).__name__!r} message is not allowed in {self.repr_rpc} with {self.chan.peer} "
             f"while it is {state}"
         )
 
-    def _beyond_credit(self) -> None:
-        """A message came for which the peer had no credit: it does not keep to the protocol."""
-        self._break_off(
-            f"{self._chan.peer} sent beyond its credit in {self.repr_rpc}: {len(self._port.buffer)} messages are"
-            " unread here, and no more were granted"
-        )
-
     def _break_off(self, text: str) -> None:
-        """End this dialog with a ``MessagingError``, because of what the peer sent."""
-        error = MessagingError(text)
-        log.error("%s", error)
-        if self._dialog.side == "child":
-            self._on_peer_error(error, pack_error(error, self._cid, self._peer_uid()))
-            return
-        self._remote_error = error
-        self._dialog.break_off()
-        request_cancel(self._chan, self._cid)
-        self._set_port_error(error)
-        self._scope.cancel()
-        self._waiting.wake_all()
+        log.error("%s", text)
+        self.break_off(MessagingError(text))
 
     def _on_overrun(self) -> None:
         """A message came that can't be held: tell the sender, which ends the dialog."""
-        self._port.discarded += 1
-        if Do.SEND_ERROR not in self._dialog.handle(Event.OVERRUN):
+        self.port.discarded += 1
+        if DialogDo.SEND_ERROR not in self.dialog.handle(DialogEvent.OVERRUN):
             return
-        opened = "" if self._stream is not None else "; no stream was open here to read them"
-        sender = self._peer_uid()
-        self._overrun = StreamOverrun(
-            f"{sender} sent more than {self._port.recv.size} messages that actor {self._chan.local_uid} has not "
+        never_opened = self.dialog.stream is StreamState.IDLE
+        opened = "; no stream was open here to read them" if never_opened else ""
+        sender = self.peer_uid
+        self.overrun = StreamOverrun(
+            f"{sender} sent more than {self.port.recv.size} messages that actor {self.chan.local_uid} has not "
             f"read, in {self.repr_rpc}{opened}; read faster, or open the stream on both sides without"
             " `backpressure=False` and `allow_overruns`, so that the sender waits",
             sender=sender,
         )
-        if self._dialog.side == "child":
+        if self.dialog.side == "child":
             # Nothing comes back to an endpoint: after what is buffered its reader gets this.
-            self._port.error = self._overrun
-        put_error(self._chan, pack_error(self._overrun, self._cid, self._chan.local_uid))
-
-    def _peer_uid(self) -> Uid:
-        return self._chan.aid.uid if self._chan.aid else ("", "")
+            self.port.fail(self.overrun)
+        put_error(self.chan, pack_error(self.overrun, self.cid, self.chan.local_uid))
 
     # -- payloads -------------------------------------------------------------------------------------
 
-    def _decode_payload(self, kind: type, raw: Any) -> Any:
+    def decode_payload(self, kind: type, raw: Any) -> Any:
         """Decode a payload that came; one that is not of the spec ends the dialog.
 
         Raises:
             MsgTypeError: the payload is not of the spec.
         """
         try:
-            return self._pld_rx.decode(raw)
+            return self.rx.decode(raw)
         except Exception as exc:
             raise self._bad_payload(kind, raw, exc) from exc
 
@@ -376,36 +323,38 @@ class ContextDialog:
         error = payload_type_error(
             kind,
             raw,
-            self._pld_rx.pld_dec.spec_str,
-            cid=self._cid,
-            bad_msg=kind(self._cid, raw),
+            self.rx.pld_dec.spec_str,
+            cid=self.cid,
+            bad_msg=kind(self.cid, raw),
             cause=exc,
         )
         self._end_by_payload(error)
         return error
 
-    def _end_by_payload(self, error: MsgTypeError) -> None:
-        """End the dialog because of a payload."""
-        if self._dialog.side == "child" and self._dialog.ended:
-            # A task that outlives the endpoint reads what was buffered.
-            return
-        for do in self._dialog.handle(Event.BAD_PAYLOAD):
-            if do is Do.SET_ERROR:
-                self._remote_error = error
-                self._port.error = error
-            elif do is Do.SEND_ERROR:
-                if self._dialog.side == "child":
-                    # The opener ends the dialog; an endpoint that goes on meanwhile must see it as over, too.
-                    self._local_error = self._port.error = error
-                put_error(self._chan, pack_error(error, self._cid, self._chan.local_uid))
-        self._waiting.wake_all()
-
-    def _bad_yield(self, raw: Any, exc: Exception) -> MsgTypeError:
+    def bad_yield(self, raw: Any, exc: Exception) -> MsgTypeError:
+        """End the dialog because of a message of the stream that is not of the spec; the error to raise."""
         return self._bad_payload(Yield, raw, exc)
 
-    def _checked(self, msg: Started[Any] | Return[Any], validate: bool, parity: bool) -> Any:
+    def _end_by_payload(self, error: MsgTypeError) -> None:
+        """End the dialog because of a payload."""
+        if self.dialog.side == "child" and self.dialog.ended:
+            # A task that outlives the endpoint reads what was buffered.
+            return
+        for do in self.dialog.handle(DialogEvent.BAD_PAYLOAD):
+            if do is DialogDo.SET_ERROR:
+                self.remote_error = error
+                self.port.fail(error)
+            elif do is DialogDo.SEND_ERROR:
+                if self.dialog.side == "child":
+                    # The opener ends the dialog; an endpoint that goes on meanwhile must see it as over, too.
+                    self.local_error = error
+                    self.port.fail(error)
+                put_error(self.chan, pack_error(error, self.cid, self.chan.local_uid))
+        self.waiting.wake_all()
+
+    def checked(self, msg: Started[Any] | Return[Any], validate: bool, parity: bool) -> Any:
         """What to send for the payload of ``msg``, which the spec must allow.  Raises MsgTypeError."""
-        rx = self._pld_rx
+        rx = self.rx
         if type(msg.pld) is msgspec.Raw:
             refuse_garbage(msg.pld, type(msg).__name__, cid=msg.cid)
         decoder = rx.pld_dec if validate else ANY_DEC
@@ -413,24 +362,99 @@ class ContextDialog:
             return msgspec.Raw(encode_checked(msg, msg.pld, decoder, rx.encoder, parity))
         if rx.fixed_encoder is None:
             if type(msg) is Return:
-                return self._endpoint.conversions.pack_result(msg.pld, codec_in_force())
+                return self.endpoint.conversions.pack_result(msg.pld, codec_in_force())
             return msg.pld
         name = type(msg).__name__
         return msgspec.Raw(
             encode_payload(rx.fixed_encoder, msg.pld, name, cid=msg.cid, bad_msg=msg)
         )
 
-    def _take_result(self) -> Any:
+    def take_result(self) -> Any:
         """The endpoint's value, decoded once.  Raises MsgTypeError."""
-        if self._result is Unresolved and self._return is not Unresolved:
-            declared = self._endpoint.conversions.result
-            if declared is None or self._pld_rx.pld_dec is not ANY_DEC:
-                self._result = self._decode_payload(Return, self._return)
+        if self.result is Unresolved and self.returned is not Unresolved:
+            declared = self.endpoint.conversions.result
+            if declared is None or self.rx.pld_dec is not ANY_DEC:
+                self.result = self.decode_payload(Return, self.returned)
             else:
                 # No payload spec says more: what the endpoint is annotated to return.
                 try:
-                    self._result = decode_result(self._return, declared, self._name, self._cid)
+                    self.result = decode_result(
+                        self.returned, declared, self.endpoint.name, self.cid
+                    )
                 except MsgTypeError as error:
                     self._end_by_payload(error)
                     raise
-        return None if self._result is Unresolved else self._result
+        return None if self.result is Unresolved else self.result
+
+    def maybe_raise(self, hide_tb: bool = True, src_exc: BaseException | None = None) -> None:
+        """Raise the remote error, if it is not absorbed; ``src_exc``: its cause, unless it has one."""
+        __tracebackhide__ = hide_tb
+        error = self.remote_error
+        if error is not None and self.dialog.end is not ContextState.SELF_CANCELLED:
+            if src_exc is not None and src_exc is not error:
+                raise error from (error.__cause__ or src_exc)
+            raise error
+
+    # -- the stream -----------------------------------------------------------------------------------
+
+    def begin_stream(
+        self, size: int | None, overruns: bool | None, back_pressure: bool | None
+    ) -> None:
+        """Open the stream, the port; the arguments are those of :meth:`tractor.Context.open_stream`."""
+        self.check_may_stream()
+        if DialogDo.REFUSE in self.dialog.handle_stream(DialogEvent.OPEN):
+            raise trio.ClosedResourceError(
+                f"the stream of {self.repr_rpc} was opened before; a context has one, once"
+            )
+        port = self.port
+        if size is not None:
+            port.recv.resize(size)
+        if port.lossy:
+            # Another task waits for the result; from here on there is a reader, for whom everything is held.
+            port.begin_loss(False)
+        if not self.dialog.ended:
+            if overruns is not None or back_pressure is False:
+                self.be_strict(overruns)
+            port.open()
+        if port.lost and port.error is None:
+            port.fail(
+                MessagingError(
+                    f"messages of {self.repr_rpc} were discarded while `wait_for_result()` waited and no stream was"
+                    " open on this side: open it before"
+                )
+            )
+        if self.dialog.stop_came:
+            port.end()
+
+    def be_strict(self, overruns: bool | None) -> None:
+        """Choose the strict mode for this dialog; ``overruns``: as given to :meth:`tractor.Context.open_stream`."""
+        self.chose_strict = True
+        if overruns is not None:
+            self.port.recv.allow_overruns = overruns
+        self.port.be_strict()
+
+    def close_stream(self) -> None:
+        """Close this side of the stream; the peer is told unless the dialog is over."""
+        todo = self.dialog.handle_stream(DialogEvent.CLOSE)
+        if DialogDo.SEND_STOP in todo and not self.dialog.ended:
+            self.chan.tell(Stop(self.cid), now=True)
+        self.port.close(discard=True)
+        over = self.overrun is not None and self.remote_error is not None
+        if over and not self.dialog.owner_waits:
+            # What was buffered at the overrun is given up with the stream.
+            self.scope.cancel()
+
+    def abandon_stream(self) -> None:
+        """Close this side without telling the peer, which learns of the reason from the dialog."""
+        todo = self.dialog.handle_stream(DialogEvent.CLOSE)
+        self.stop_is_due = DialogDo.SEND_STOP in todo
+        self.port.close(discard=True)
+
+    def tell_abandoned(self) -> None:
+        """Tell the peer that nobody reads here any more, if the dialog goes on after the stream was given up.
+
+        A deadline around the stream's block, or an error that was handled behind it: the peer would send for ever.
+        """
+        if self.stop_is_due and not self.dialog.ended:
+            self.stop_is_due = False
+            self.chan.tell(Stop(self.cid), now=True)

@@ -8,7 +8,12 @@ When :meth:`StreamPort.put` returns, the kernel has the message: the caller may 
 reason a grant leaves at once.  Each message is a cancellation point and gives way to tasks that were made ready in the
 meantime (``_util/_turns.py``).
 
-Between a check here and the step that relies on it nothing awaits, so no other task can come in between.
+Why races are safe.  Between a check here and the step that relies on it nothing awaits, so no other task, and not the
+channel's reader, comes in between.  Who waits is woken by each change that may concern it, and looks again; several who
+wait for one message or one grant are woken in order, and those who find nothing wait on.  An end that comes behind
+messages does not hide them: readers look at the buffer first, then at ``closed``, ``error`` and ``ended``.  A sender
+whose connection has broken waits a moment for the reader to have read what came before the break, since that says more.
+A grant that meets a peer which has ended is ignored there.
 """
 
 from __future__ import annotations
@@ -180,6 +185,25 @@ class StreamPort:
         if self._senders:
             self._senders.wake_all()
 
+    def end(self, error: BaseException | None = None) -> None:
+        """The peer will send nothing more; ``error``: why, if that is one."""
+        self.ended = True
+        if error is not None:
+            self.error = error
+        self.wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Have readers get ``error`` after what is buffered, and senders at once."""
+        self.error = error
+        self.wake()
+
+    def close(self, discard: bool = False) -> None:
+        """This side has closed the stream; ``discard``: nobody will read what is buffered."""
+        if discard:
+            self.drop_buffer()
+        self.closed = True
+        self.wake()
+
     def take_credit(self, n: int, size: int) -> None:
         """Take a ``Credit`` of the peer: a grant, or ``(-1, 0)``, by which it says that the dialog is strict.
 
@@ -199,7 +223,7 @@ class StreamPort:
         self.recv.strict = self.send.strict = True
         if not self._said_strict:
             self._said_strict = True
-            self._put_credit(-1, 0)
+            self.chan.tell(Credit(self.cid, -1, 0), now=True)
 
     def open(self) -> None:
         """Grant what a buffer larger than the first window allows."""
@@ -214,14 +238,7 @@ class StreamPort:
     def _grant(self, due: tuple[int, int] | None) -> None:
         # A peer that has ended, or closed its side, sends nothing more.
         if due is not None and not self.ended:
-            self._put_credit(*due)
-
-    def _put_credit(self, n: int, size: int) -> None:
-        try:
-            self.chan.transport.put_now(Credit(self.cid, n, size))
-        except TransportClosed:
-            # The channel's reader tells this dialog.
-            return
+            self.chan.tell(Credit(self.cid, *due), now=True)
 
     # -- reading --------------------------------------------------------------------------------------
 

@@ -6,14 +6,13 @@ import contextlib
 import types
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import InternalError, TransportClosed
+from tractor._errors import TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.msg._bounded import plain_values
 from tractor.msg._codec import codec_in_force
@@ -24,9 +23,6 @@ from tractor.runtime.dialog._generics import StreamRecvT, StreamSendT
 from tractor.runtime.dialog._port import Rerouted, StreamPort
 from tractor.trionics._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor.trionics._ki import ki_protected
-
-if TYPE_CHECKING:
-    from tractor.runtime.dialog._context import Context
 
 log = _log.get_logger()
 
@@ -71,40 +67,26 @@ def port_statistics(port: StreamPort) -> StreamStatistics:
 
 
 @ki_protected
-class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
-    """One side of a stream.  One-shot: once closed it stays closed.
-
-    Not built by users: see :meth:`Context.open_stream` and :meth:`Portal.open_stream_from`.  For type checkers it is
-    generic: ``MsgStream[Send, Receive]`` names what this side sends and receives.
-    """
+class DialogStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
+    """All of :class:`tractor.MsgStream` but the context that it may belong to."""
 
     def __init__(
         self,
         port: StreamPort,
         bad_payload: Callable[[Any, Exception], BaseException],
         close: Callable[[], None],
-        ctx: Context[Any, StreamSendT, StreamRecvT, Any] | None = None,
-        *,
-        receive_only: bool = False,
+        receive_only: bool,
     ) -> None:
         self._port = port
         self._rx = port.rx
         self._bad_payload = bad_payload
         self._close = close
-        self._ctx = ctx
         self._receive_only = receive_only
         self._broadcaster: BroadcastReceiver[StreamRecvT] | None = None
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
         __class_getitem__ = classmethod(types.GenericAlias)
-
-    @property
-    def ctx(self) -> Context[Any, StreamSendT, StreamRecvT, Any]:
-        """The context that the stream belongs to.  Raises InternalError for a one-way stream."""
-        if self._ctx is None:
-            raise InternalError("a one-way stream has no context")
-        return self._ctx
 
     @property
     def chan(self) -> Channel:
@@ -345,7 +327,7 @@ class MsgStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
 class _Batches(Generic[T]):
     """What :meth:`MsgStream.batches` gives.  No generator: leaving the loop early leaves nothing to clean up."""
 
-    def __init__(self, stream: MsgStream[Any, T], limit: int) -> None:
+    def __init__(self, stream: DialogStream[Any, T], limit: int) -> None:
         self._stream = stream
         self._limit = limit
 
@@ -367,48 +349,3 @@ def _checked_limit(limit: int) -> int:
 
 def _not_sendable() -> trio.ClosedResourceError:
     return trio.ClosedResourceError("a one-way stream can't be sent on from its receiving end")
-
-
-@ki_protected
-class OpenStream(Generic[StreamSendT, StreamRecvT]):
-    """The block of :meth:`Context.open_stream`."""
-
-    def __init__(
-        self,
-        ctx: Context[Any, StreamSendT, StreamRecvT, Any],
-        size: int | None,
-        overruns: bool | None,
-        back_pressure: bool | None,
-    ) -> None:
-        self._ctx = ctx
-        self._size = size
-        self._overruns = overruns
-        self._back_pressure = back_pressure
-        self._stream: MsgStream[StreamSendT, StreamRecvT] | None = None
-
-    async def __aenter__(self) -> MsgStream[StreamSendT, StreamRecvT]:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._stream = self._ctx.begin_stream(self._size, self._overruns, self._back_pressure)
-        return self._stream
-
-    async def __aexit__(
-        self,
-        etype: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> bool:
-        stream = self._stream
-        assert stream is not None
-        if exc is None or _is_end(exc):
-            await stream.aclose()
-            return True
-        # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
-        self._ctx.abandon_stream()
-        return False
-
-
-def _is_end(exc: BaseException) -> bool:
-    """Whether it only says that a channel has ended, maybe out of nurseries inside of the block."""
-    if isinstance(exc, BaseExceptionGroup):
-        return all(map(_is_end, exc.exceptions))
-    return isinstance(exc, trio.EndOfChannel)

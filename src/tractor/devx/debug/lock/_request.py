@@ -17,17 +17,10 @@ from tractor import log as _log
 from tractor._errors import DebugRequestError, MessagingError, TransportClosed
 from tractor.devx.debug.lock._status import LockRelease, LockStatus, decode_status
 from tractor.ipc._chan import Channel
-from tractor.msg.types import (
-    Error,
-    MsgType,
-    Return,
-    Started,
-    Uid,
-    Yield,
-)
+from tractor.ipc._dialog_end import DialogEnd
+from tractor.msg.types import Error, MsgType, Return, Started, Uid, Yield
 from tractor.runtime.dialog._callee import put_error, put_return, relay_error
 from tractor.runtime.dialog._caller import PendingCall, put_start
-from tractor.runtime.dialog._end import DialogEnd
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
@@ -110,25 +103,19 @@ class ServedAsk(Ask, DialogEnd):
         self._chan = chan
         self._cid = cid
         self._leave = leave
-        chan.dialogs[cid] = self
+        chan.open(self, cid)
 
     def on_granted(self) -> None:
         status: Any = LockStatus(self.uid, self._cid, True)
-        try:
-            self._chan.transport.put(Started(self._cid, status))
-        except TransportClosed as exc:
-            log.transport("the REPL could not be granted to %s: %s", self.uid, exc)
+        self._chan.tell(Started(self._cid, status))
 
     def on_refused(self, exc: DebugRequestError) -> None:
-        self._forget()
+        self._chan.forget(self._cid)
         relay_error(self._actor, self._chan, self._cid, exc)
 
     def on_returned(self) -> None:
-        self._forget()
+        self._chan.forget(self._cid)
         put_return(self._chan, self._cid, LockStatus(self.uid, self._cid, False))
-
-    def _forget(self) -> None:
-        self._chan.dialogs.pop(self._cid, None)
 
     def on_yield(self, msg: Yield[Any]) -> None:
         try:
@@ -141,14 +128,14 @@ class ServedAsk(Ask, DialogEnd):
         self._leave(self, False)
 
     def on_error(self, msg: Error) -> None:
-        self._forget()
+        self._chan.forget(self._cid)
         self._leave(self, True)
 
     def on_lost(self, exc: TransportClosed) -> None:
         self._leave(self, True)
 
     def _out_of_grammar(self, msg: MsgType) -> None:
-        self._forget()
+        self._chan.forget(self._cid)
         self._leave(self, True)
         exc = MessagingError(
             f"a {type(msg).__name__!r} message does not belong in a request for the debugger's REPL"
@@ -175,8 +162,7 @@ class UpRequest(DialogEnd):
         self._on_refused = on_refused
         self._on_granted = on_granted
         self._released = False
-        self.cid = chan.new_cid()
-        chan.dialogs[self.cid] = self
+        self.cid = chan.open(self)
         kwargs = {"task": ask.task_id, "uid": list(ask.uid), "text": ask.text[:TEXT_LIMIT]}
         put_start(chan, self.cid, "self", LOCK_REQUEST, kwargs)
 
@@ -186,10 +172,7 @@ class UpRequest(DialogEnd):
             return
         self._released = True
         done: Any = LockRelease(self._ask.uid, self.cid)
-        try:
-            self.chan.transport.put(Yield(self.cid, done))
-        except TransportClosed as exc:
-            log.transport("the REPL's release could not be told: %s", exc)
+        self.chan.tell(Yield(self.cid, done))
 
     def on_started(self, msg: Started[Any]) -> None:
         # After a release this is late news.
@@ -197,21 +180,21 @@ class UpRequest(DialogEnd):
             self._on_granted(self._ask)
 
     def on_return(self, msg: Return[Any]) -> None:
-        self.chan.dialogs.pop(self.cid, None)
+        self.chan.forget(self.cid)
         if self._released:
             self._ask.on_returned()
         else:
             self._refuse("the parent took the terminal back")
 
     def on_error(self, msg: Error) -> None:
-        self.chan.dialogs.pop(self.cid, None)
+        self.chan.forget(self.cid)
         self._refuse(msg.message)
 
     def on_lost(self, exc: TransportClosed) -> None:
         self._refuse(f"the parent is gone, by which the terminal was asked for: {exc}")
 
     def _out_of_grammar(self, msg: MsgType) -> None:
-        self.chan.dialogs.pop(self.cid, None)
+        self.chan.forget(self.cid)
         self._refuse(
             f"a {type(msg).__name__!r} message is no answer to a request for the debugger's REPL"
         )

@@ -1,0 +1,82 @@
+"""What others keep of a subactor and of a registration, as far as this actor's runtime needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from tractor.address._types import UnwrappedAddress
+from tractor.ipc._chan import Channel, PeerProcess
+from tractor.msg.types import Error
+from tractor.process._stat import ProcessId
+
+
+class ChildRecord(PeerProcess, Protocol):
+    """What a nursery keeps of a subactor, as far as this actor's runtime needs it."""
+
+    chan: Channel | None
+    """The one channel on which it has proven who it is."""
+
+    def prove(self, chan: Channel, claim: bytes) -> bool:
+        """Whether ``claim`` is its secret, that nobody has shown before: from now on ``chan`` is its channel."""
+
+    def owns(self, chan: Channel) -> bool:
+        """Whether its process is at the other end of a channel, as far as this host can tell."""
+
+    def on_ready(self, accept_addrs: list[UnwrappedAddress]) -> None:
+        """The child is configured and serves."""
+
+    def on_goodbye(self) -> None:
+        """The child ends because it was cancelled."""
+
+    def on_boot_error(self, error: Error) -> None:
+        """The child could not be configured."""
+
+    def on_progress(self, left: int, rung: int) -> None:
+        """The child still works down its own subactors; see :class:`~tractor._proto.ladder.Progress`."""
+
+    def on_descendants(
+        self, up: Iterable[ProcessId], gone: Iterable[int]
+    ) -> tuple[list[ProcessId], list[int]]:
+        """Processes below the child have started or ended, as it says; those of which it is true."""
+
+    def note_cancel_request(self) -> None:
+        """A portal of this actor asks the child to cancel, so its end is no failure."""
+
+    def on_portal_cancel(self, acked: bool, waited: float) -> None:
+        """A portal has asked it to cancel, and waited so many seconds for the acknowledgment."""
+
+    async def wait_gone(self) -> None:
+        """Wait for the end of its process.  Raises RuntimeError: its nursery would wait for us."""
+
+    def on_repl_change(self, restart: bool = False) -> None:
+        """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
+
+    descendants: dict[int, float | None]
+    """The processes below it, as it has told, with the times of their start."""
+
+    @property
+    def rung(self) -> int:
+        """How far down its ladder it is; 0: not on its way."""
+
+    armed: bool
+    """It was started in debug mode."""
+
+    asked_to_go: bool
+    """This actor has asked it to cancel, or sends it signals so that it ends."""
+
+    respawn: Callable[[], bool] | None
+    """Replaces it by a fresh process; whether its function is run again.  Raises RuntimeFailure."""
+
+    def info(self) -> Any:
+        """Its identity, pid, portal and state, as ``ActorNursery.children`` shows them."""
+
+
+class RegistrationRecord(Protocol):
+    """What keeps this actor registered, as far as the actor itself needs it."""
+
+    def link(self, addr: UnwrappedAddress) -> Channel | None:
+        """The channel that keeps the registration at an address; ``None`` when there is none now."""
+
+    def reg_addrs_changed(self) -> None:
+        """Follow the actor's new list of registrars."""
