@@ -77,7 +77,7 @@ INTERNAL = {
     "Channel": "abort handshake lose_dialogs new_cid role send_eof",
     "Context": "abandon_stream begin_stream drain on_cancel_ack on_credit on_error on_lost on_return on_start_ack"
     " on_started on_stop on_yield on_yields request_cancel serve take_cancel",
-    "Portal": "actor expect_main give_up_main main_result settle_main",
+    "Portal": "actor",
     "PldRx": "fixed_decode fixed_encoder",
     "RemoteActorError": "note_caller",
     "MsgpackTransport": "abort authenticate flush push_back put put_bytes put_now put_unwritten recv_batch run_flusher"

@@ -209,19 +209,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         actor.lifetime_stack.enter_context(own_breakpoint(pause))
         no_actor = undone_in_child(partial(select_start_method_later, "trio"))
         actor.lifetime_stack.enter_context(no_actor)
-    token = trio.lowlevel.current_trio_token()
-
-    def parent_lost() -> None:
-        with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(actor.cancel_soon)
-
-    def remove_files() -> None:
-        for endpoint in actor.ipc_server.endpoints:
-            endpoint.close_listener()
-
-    lifeline = None
-    if args.own_process:
-        lifeline = Lifeline(args.boot_fd, parent_lost, last_words=remove_files, above=ancestry())
+    lifeline = _open_lifeline(actor, args.boot_fd) if args.own_process else None
     code = 0
     async with open_runtime(actor, registration.stop):
         await actor.io_nursery.start(actor.serve_channel, chan)
@@ -248,6 +236,21 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
     if lifeline is not None:
         lifeline.stop()
     return code
+
+
+def _open_lifeline(actor: Actor, boot_fd: int) -> Lifeline:
+    """The lifeline of an actor in a process of its own."""
+    token = trio.lowlevel.current_trio_token()
+
+    def parent_lost() -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(actor.cancel_soon)
+
+    def remove_files() -> None:
+        for endpoint in actor.ipc_server.endpoints:
+            endpoint.close_listener()
+
+    return Lifeline(boot_fd, parent_lost, last_words=remove_files, above=ancestry())
 
 
 Connect: TypeAlias = Callable[[], Awaitable[tuple[Channel, SpawnSpec]]]

@@ -7,7 +7,7 @@ import hmac
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -33,6 +33,7 @@ from tractor.process._stat import ProcessId, is_below, kill_process, process_sta
 from tractor.process._wait_pids import pid_alive, wait_pids_gone
 from tractor.runtime.dialog._caller import PendingCall, request
 from tractor.spawn._contract import ChildProcess, SpawnRequest
+from tractor.supervise._main_call import MainCall
 from tractor.transport._addresses import wrap_address
 from tractor.transport._uds_leftovers import SOCKET_NAME, answers, own_file_mark
 
@@ -56,19 +57,11 @@ class ChildInfo(msgspec.Struct, frozen=True):
     start_method: str = ""
 
 
-class Recipe(msgspec.Struct):
-    """What a subactor was started with, to start another in its place.
-
-    Attributes:
-        spec, request: its configuration.
-        nursery: hosts its supervisor.
-        main: module, function and arguments of a one-shot; ``None`` for a daemon.
-    """
+class Recipe(msgspec.Struct, frozen=True):
+    """What a subactor was started with, to start another in its place: its configuration, and what its backend got."""
 
     spec: SpawnSpec
     request: SpawnRequest
-    nursery: trio.Nursery
-    main: tuple[str, str, dict[str, Any]] | None = None
 
 
 class Child:
@@ -81,6 +74,7 @@ class Child:
         settled: set when it serves, has failed to, or has died.
         asked_to_go: this actor has asked it to cancel, so its end is no failure.
         recipe: what it was started with.
+        main: the function of a one-shot; ``None``: a daemon.
         respawn: replaces it; see ``ActorNursery``.
         loss: the first error that a dialog with it ended with because it was gone.
         block_over: its nursery's block has ended.
@@ -120,6 +114,7 @@ class Child:
         self.goodbye = False
         self.finished = False
         self.recipe: Recipe | None = None
+        self.main: MainCall | None = None
         self.respawn: Callable[[], bool] | None = None
         self.lost = False
         self.descendants: dict[int, float | None] = {}
@@ -507,8 +502,7 @@ class Child:
         Raises:
             RuntimeError: a one-shot that nobody has asked to go, before its nursery's block has ended.
         """
-        is_one_shot = self.recipe is not None and self.recipe.main is not None
-        if is_one_shot and not self.asked_to_go and not self.block_over.is_set():
+        if self.main is not None and not self.asked_to_go and not self.block_over.is_set():
             raise RuntimeError(
                 f"{self.aid.reprol()} is a one-shot, which lives until its nursery's block is left: waiting for its "
                 "end in there would be for ever. Call `cancel_actor()` first, or wait for `wait_for_result()`"
