@@ -17,17 +17,12 @@ from collections.abc import Callable, Iterable, Sequence
 from tractor import _tools
 from tractor.address._types import UnwrappedAddress
 from tractor.discovery._registration import Registration
+from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint
 from tractor.msg.types import Aid
-from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there
 from tractor.runtime._actor import Actor
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import selected_start_method
-
-
-def sync_pause(wanted: bool) -> str | None:
-    """What ``breakpoint()`` calls in this actor, by name; ``None``: it is not wanted, or greenback is not there."""
-    return SYNC_PAUSE if wanted and greenback_is_there() else None
 
 
 def make_actor(
@@ -37,6 +32,7 @@ def make_actor(
     enable_modules: Iterable[str],
     loglevel: str | None,
     reg_addrs: Iterable[UnwrappedAddress],
+    parent: Channel | None,
     dumps_asked: bool,
     debug_filter: Callable[[BaseException], bool] | None = None,
 ) -> tuple[Actor, Registration]:
@@ -45,10 +41,13 @@ def make_actor(
     Args:
         cls: its class.
         aid, enable_modules, loglevel, reg_addrs: for it.
+        parent: the channel to it; ``None`` in a root.
         dumps_asked: its task tree is to be dumped on a signal; so it is, too, where the environment says so.
         debug_filter: whether an exception opens the REPL; ``None``: the default one.
     """
     actor = cls(aid, enable_modules=enable_modules, loglevel=loglevel, reg_addrs=reg_addrs)
+    # Before the debugger: where it asks for the terminal depends on whether there is a parent.
+    actor.parent_chan = parent
     actor.add_requests(_tools.TOOL_REQUESTS)
     actor.start_method = selected_start_method()
     debug_mode = runtime_vars()._debug_mode

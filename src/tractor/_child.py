@@ -20,7 +20,7 @@ import trio
 
 from tractor import _tools
 from tractor import log as _log
-from tractor._boot_actor import begin_service, make_actor, sync_pause
+from tractor._boot_actor import begin_service, make_actor
 from tractor._errors import InternalError, TransportClosed
 from tractor._proto.limits import Limits
 from tractor._util._task_tree import arm_task_dumps
@@ -34,7 +34,7 @@ from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.process._ancestry import ancestry, set_ancestry
 from tractor.process._at_fork import flush_standard_streams, note_handler, undone_in_child
-from tractor.process._breakpoint import own_breakpoint
+from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor.process._comm import set_short_name
 from tractor.process._stdio import take_numbers
 from tractor.process._title import actor_title, set_actor_proctitle
@@ -200,12 +200,13 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         enable_modules=spec.enable_modules,
         loglevel=args.loglevel,
         reg_addrs=[_pair(a) for a in spec.reg_addrs],
+        parent=chan,
         dumps_asked=runtime_vars().use_stackscope,
     )
-    actor.parent_chan = chan
     if args.own_process:
-        pause = sync_pause(runtime_vars().use_greenback)
-        runtime_vars().use_greenback = pause is not None
+        settings = runtime_vars()
+        settings.use_greenback = settings.use_greenback and greenback_is_there()
+        pause = SYNC_PAUSE if settings.use_greenback else None
         actor.lifetime_stack.enter_context(own_breakpoint(pause))
         no_actor = undone_in_child(partial(select_start_method_later, "trio"))
         actor.lifetime_stack.enter_context(no_actor)

@@ -197,6 +197,7 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
         enable_modules=options.modules,
         loglevel=options.level,
         reg_addrs=known,
+        parent=None,
         dumps_asked=options.dumps_asked,
         debug_filter=options.debug_filter,
     )

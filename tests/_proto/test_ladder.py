@@ -20,7 +20,6 @@ from tractor._proto.ladder import (
     Escalation,
     Event,
     IllegalEvent,
-    Instruction,
     Ladder,
     Progress,
     Rung,
@@ -59,8 +58,8 @@ EXPECTED: dict[Event, tuple[Rung | None, ...]] = {
     Event.EXITED: (G, G, G, G, G, G, G, None),
 }
 
-# The instruction that entering a rung brings, beside the wait.
-ENTRY = {R: Do.SEND_CANCEL, T: Do.SIGTERM, K: Do.SIGKILL, G: Do.DONE}
+# The instruction that entering a rung brings.
+ENTRY = {R: Do.SEND_CANCEL, T: Do.SIGTERM, K: Do.SIGKILL}
 
 
 def at(rung: Rung) -> Ladder:
@@ -70,10 +69,6 @@ def at(rung: Rung) -> Ladder:
         ladder.handle(event, ladder.deadline if event is Event.DEADLINE else 0.0)
     assert ladder.rung is rung
     return ladder
-
-
-def wait(until: float) -> Instruction:
-    return Instruction(Do.WAIT, until)
 
 
 CELLS = [(rung, event, EXPECTED[event][i]) for event in Event for i, rung in enumerate(COLUMNS)]
@@ -98,37 +93,41 @@ def test_cell(rung: Rung, event: Event, following: Rung | None) -> None:
         assert all(past.value in text for past in ladder.history)
         assert (caught.value.rung, caught.value.event) == (rung, event)
         return
-    done = [i.do for i in ladder.handle(event, now) if i.do is not Do.WAIT]
+    done = ladder.handle(event, now)
     assert ladder.rung is following
+    assert ladder.acked is (
+        event in (Event.ACK, Event.PORTAL_ACKED) or Event.ACK in ROUTES[rung][1]
+    )
     assert done == ([ENTRY[following]] if following is not rung and following in ENTRY else [])
 
 
 def test_the_whole_way_down() -> None:
     ladder = Ladder()
-    assert ladder.start(100.0) == [Instruction(Do.SEND_CANCEL), wait(100.0 + ACK_TIMEOUT)]
-    assert ladder.tick(101.0) == [wait(101.0 + EXIT_TIMEOUT)]
-    assert ladder.tick(103.0) == [Instruction(Do.SIGTERM), wait(103.0 + TERM_TIMEOUT)]
-    assert ladder.tick(104.0) == [Instruction(Do.SIGKILL), wait(math.inf)]
+    assert (ladder.start(100.0), ladder.deadline) == ([Do.SEND_CANCEL], 100.0 + ACK_TIMEOUT)
+    assert (ladder.tick(101.0), ladder.deadline) == ([], 101.0 + EXIT_TIMEOUT)
+    assert (ladder.tick(103.0), ladder.deadline) == ([Do.SIGTERM], 103.0 + TERM_TIMEOUT)
+    assert (ladder.tick(104.0), ladder.deadline) == ([Do.SIGKILL], math.inf)
     assert ladder.escalations == [
         Escalation(Rung.REQUEST, Rung.EXIT, 101.0),
         Escalation(Rung.EXIT, Rung.TERM, 103.0),
         Escalation(Rung.TERM, Rung.KILL, 104.0),
     ]
     assert ladder.tick(1e9) == []
-    assert ladder.handle(Event.EXITED, 105.0) == [Instruction(Do.DONE)]
+    assert ladder.handle(Event.EXITED, 105.0) == []
+    assert ladder.rung is Rung.GONE
 
 
 def test_a_child_that_obeys_causes_no_escalation() -> None:
     ladder = Ladder()
     ladder.start(0.0)
-    assert ladder.handle(Event.ACK, 0.1) == [wait(0.1 + EXIT_TIMEOUT)]
-    assert ladder.handle(Event.EXITED, 0.2) == [Instruction(Do.DONE), wait(math.inf)]
+    assert (ladder.handle(Event.ACK, 0.1), ladder.deadline) == ([], 0.1 + EXIT_TIMEOUT)
+    assert (ladder.handle(Event.EXITED, 0.2), ladder.deadline) == ([], math.inf)
     assert ladder.escalations == []
 
 
 def test_hard_kill_starts_at_the_signals() -> None:
     ladder = Ladder(hard_kill=True)
-    assert ladder.start(0.0) == [Instruction(Do.SIGTERM), wait(TERM_TIMEOUT)]
+    assert (ladder.start(0.0), ladder.deadline) == ([Do.SIGTERM], TERM_TIMEOUT)
     assert ladder.escalations == []
 
 
@@ -141,23 +140,21 @@ def test_a_second_cancel_moves_no_deadline() -> None:
 
 def test_a_booting_child_is_asked_once_it_can_be() -> None:
     ladder = Ladder(booting=True)
-    assert ladder.start(0.0) == [wait(BOOT_GRACE)]
-    assert ladder.handle(Event.BOOTED, 0.2) == [
-        Instruction(Do.SEND_CANCEL),
-        wait(0.2 + ACK_TIMEOUT),
-    ]
+    assert (ladder.start(0.0), ladder.deadline) == ([], BOOT_GRACE)
+    assert ladder.handle(Event.BOOTED, 0.2) == [Do.SEND_CANCEL]
+    assert ladder.deadline == 0.2 + ACK_TIMEOUT
 
 
 def test_a_child_that_never_boots_is_signalled_without_having_been_asked() -> None:
     ladder = Ladder(booting=True)
     ladder.start(0.0)
-    assert ladder.tick(BOOT_GRACE) == [Instruction(Do.SIGTERM), wait(BOOT_GRACE + TERM_TIMEOUT)]
+    assert (ladder.tick(BOOT_GRACE), ladder.deadline) == ([Do.SIGTERM], BOOT_GRACE + TERM_TIMEOUT)
     assert ladder.handle(Event.BOOTED, BOOT_GRACE) == []
 
 
 def test_progress_restarts_the_wait_for_the_exit_only() -> None:
     ladder = at(Rung.EXIT)
-    assert ladder.handle(Event.PROGRESS, 1.5) == [wait(1.5 + EXIT_TIMEOUT)]
+    assert (ladder.handle(Event.PROGRESS, 1.5), ladder.deadline) == ([], 1.5 + EXIT_TIMEOUT)
     # The timer for the old deadline goes off in the meantime.
     assert ladder.tick(EXIT_TIMEOUT) == []
     assert ladder.rung is Rung.EXIT
@@ -175,7 +172,7 @@ def test_progress_without_an_advance_keeps_a_child_for_a_limited_time() -> None:
         now += 0.5
         ladder.handle(Event.PROGRESS, now)
         assert ladder.deadline == min(now + EXIT_TIMEOUT, PROGRESS_TIMEOUT)
-    assert ladder.tick(PROGRESS_TIMEOUT)[0] == Instruction(Do.SIGTERM)
+    assert ladder.tick(PROGRESS_TIMEOUT) == [Do.SIGTERM]
 
 
 def test_an_advance_gives_the_whole_time_again() -> None:
@@ -218,10 +215,10 @@ def test_a_deadline_before_its_time_is_illegal() -> None:
 )
 def test_a_held_repl_stops_the_limit_and_its_release_restarts_it(rung: Rung, limit: float) -> None:
     ladder = at(rung)
-    assert ladder.handle(Event.REPL_HELD, 0.1) == [wait(math.inf)]
-    assert ladder.handle(Event.REPL_HELD, 0.2) == []
+    for now in (0.1, 0.2):
+        assert (ladder.handle(Event.REPL_HELD, now), ladder.deadline) == ([], math.inf)
     assert ladder.tick(1e9) == []
-    assert ladder.handle(Event.REPL_RELEASED, 500.0) == [wait(500.0 + limit)]
+    assert (ladder.handle(Event.REPL_RELEASED, 500.0), ladder.deadline) == ([], 500.0 + limit)
     assert ladder.escalations == []
 
 
@@ -232,19 +229,18 @@ def test_a_hard_kill_waits_for_the_repl() -> None:
         assert ladder.handle(Event.HARD_KILL, 0.2) == []
         assert ladder.handle(Event.HARD_KILL, 0.3) == []
         assert ladder.rung is rung
-        assert ladder.handle(Event.REPL_RELEASED, 9.0) == [
-            Instruction(Do.SIGTERM),
-            wait(9.0 + TERM_TIMEOUT),
-        ]
+        assert ladder.handle(Event.REPL_RELEASED, 9.0) == [Do.SIGTERM]
+        assert ladder.deadline == 9.0 + TERM_TIMEOUT
 
 
 def test_a_request_and_an_ack_go_on_while_a_repl_is_held() -> None:
     ladder = Ladder()
     ladder.handle(Event.REPL_HELD, 0.0)
-    assert ladder.start(0.0) == [Instruction(Do.SEND_CANCEL)]
+    assert ladder.start(0.0) == [Do.SEND_CANCEL]
     assert ladder.handle(Event.ACK, 0.1) == []
     assert (ladder.rung, ladder.deadline) == (Rung.EXIT, math.inf)
-    assert ladder.handle(Event.EXITED, 0.2) == [Instruction(Do.DONE)]
+    assert ladder.handle(Event.EXITED, 0.2) == []
+    assert ladder.rung is Rung.GONE
 
 
 def test_a_release_without_a_hold_moves_no_deadline() -> None:
@@ -270,10 +266,10 @@ def test_no_order_of_events_signals_a_held_child_or_goes_back_up(
             assert ladder.rung is before
             continue
         assert order.index(ladder.rung) >= order.index(before)
-        did += [step.do for step in steps if step.do is not Do.WAIT]
+        did += steps
         if held and ladder.held:
-            assert not {Do.SIGTERM, Do.SIGKILL} & {step.do for step in steps}
-        assert [step.until for step in steps if step.do is Do.WAIT] in ([], [ladder.deadline])
+            assert not {Do.SIGTERM, Do.SIGKILL} & set(steps)
+            assert ladder.deadline == math.inf
     assert len(did) == len(set(did))
 
 
@@ -285,5 +281,5 @@ def test_left_alone_it_always_gets_to_sigkill(booting: bool, hard: bool, now: fl
     while math.isfinite(ladder.deadline):
         now = ladder.deadline
         steps = ladder.tick(now)
-    assert steps[0] == Instruction(Do.SIGKILL)
+    assert steps == [Do.SIGKILL]
     assert now - begun <= 3.0

@@ -168,7 +168,8 @@ def test_the_lifeline_ends_a_child(key: str) -> None:
             assert await portal.run(ep_backends.add, one=1, two=1) == 2
             ((_, child),) = an._children.living.items()
             assert child.process is not None
-            portal.chan.cancel_called = child.asked_to_go = True
+            portal.chan.cancel_called = True
+            child.note_cancel_request()
             child.process.release_lifeline()
             child.process.release_lifeline()
             await child.exited.wait()

@@ -75,15 +75,6 @@ class Do(enum.Enum):
     SEND_CANCEL = "send a cancel request"
     SIGTERM = "send SIGTERM"
     SIGKILL = "send SIGKILL"
-    WAIT = "wait until the deadline"
-    DONE = "forget the child"
-
-
-class Instruction(NamedTuple):
-    """One thing to do; `until` is the deadline of a `Do.WAIT` in the driver's clock, or ``inf``."""
-
-    do: Do
-    until: float = math.inf
 
 
 class Escalation(NamedTuple):
@@ -105,7 +96,6 @@ ACTIONS: Final[dict[Rung, Do]] = {
     Rung.REQUEST: Do.SEND_CANCEL,
     Rung.TERM: Do.SIGTERM,
     Rung.KILL: Do.SIGKILL,
-    Rung.GONE: Do.DONE,
 }
 
 _SIGNALS: Final = (Rung.TERM, Rung.KILL)
@@ -171,6 +161,7 @@ class Ladder:
         rung: where the child stands.
         held: a REPL at or below the child holds the ladder up.
         deadline: when `tick()` is due, in the driver's clock; ``inf`` for never.
+        acked: the child has acknowledged its cancellation.
         escalations: the limits that passed so far.
         history: the events so far that changed something.
     """
@@ -179,6 +170,7 @@ class Ladder:
         "_hard",
         "_hard_due",
         "_patience_ends",
+        "acked",
         "deadline",
         "escalations",
         "held",
@@ -189,6 +181,7 @@ class Ladder:
     def __init__(self, hard_kill: bool = False, booting: bool = False) -> None:
         self.rung = Rung.STARTING if booting else Rung.RUNNING
         self.held = False
+        self.acked = False
         self.deadline = math.inf
         self.escalations: list[Escalation] = []
         self.history: list[Event] = []
@@ -198,19 +191,19 @@ class Ladder:
         # When EXIT ends at the latest, unless a note tells of an advance.
         self._patience_ends = math.inf
 
-    def start(self, now: float, first: Event = Event.CANCEL) -> list[Instruction]:
+    def start(self, now: float, first: Event = Event.CANCEL) -> list[Do]:
         """Have the child go: by `Event.HARD_KILL` if the constructor was told so, else by the event that is given."""
         return self.handle(Event.HARD_KILL if self._hard else first, now)
 
-    def tick(self, now: float) -> list[Instruction]:
+    def tick(self, now: float) -> list[Do]:
         """The driver's timer went off; nothing to do if the deadline has moved on meanwhile."""
         return self.handle(Event.DEADLINE, now) if now >= self.deadline else []
 
-    def handle(self, event: Event, now: float) -> list[Instruction]:
+    def handle(self, event: Event, now: float) -> list[Do]:
         """Take an event at time ``now``.
 
         Returns:
-            What to do, in this order. A `Do.WAIT` is there whenever the deadline changed.
+            What to do, in this order; the deadline may have changed, too.
 
         Raises:
             IllegalEvent: the event is none that can happen on this rung, or the deadline has not
@@ -219,6 +212,7 @@ class Ladder:
         following = TABLE.get((self.rung, event))
         if following is None or (event is Event.DEADLINE and now < self.deadline):
             raise IllegalEvent(self, event)
+        self.acked = self.acked or event in (Event.ACK, Event.PORTAL_ACKED)
         if following is not self.rung:
             if following in _SIGNALS and self.held:
                 if not self._hard_due:
@@ -229,20 +223,20 @@ class Ladder:
         if event in (Event.REPL_HELD, Event.REPL_RELEASED):
             return self._set_held(event, now)
         if event is Event.PROGRESS and self.rung is Rung.EXIT:
-            return self._restart_limit(now, self._patience_ends)
+            self._restart_limit(now, self._patience_ends)
         if event is Event.ADVANCE and self.rung is Rung.EXIT:
-            return self._restart_limit(now)
+            self._restart_limit(now)
         return []
 
-    def _enter(self, rung: Rung, event: Event, now: float) -> list[Instruction]:
+    def _enter(self, rung: Rung, event: Event, now: float) -> list[Do]:
         if event is Event.DEADLINE:
             self.escalations.append(Escalation(self.rung, rung, now))
         self.rung = rung
         self.history.append(event)
-        action = ACTIONS.get(rung)
-        return [*([Instruction(action)] if action else []), *self._restart_limit(now)]
+        self._restart_limit(now)
+        return [ACTIONS[rung]] if rung in ACTIONS else []
 
-    def _set_held(self, event: Event, now: float) -> list[Instruction]:
+    def _set_held(self, event: Event, now: float) -> list[Do]:
         held = event is Event.REPL_HELD
         if held is self.held or self.rung is Rung.GONE:
             return []
@@ -251,15 +245,14 @@ class Ladder:
             self._hard_due = False
             return self._enter(Rung.TERM, event, now)
         self.history.append(event)
-        return self._restart_limit(now)
+        self._restart_limit(now)
+        return []
 
-    def _restart_limit(self, now: float, latest: float | None = None) -> list[Instruction]:
+    def _restart_limit(self, now: float, latest: float | None = None) -> None:
         """A whole limit from ``now`` on, but not beyond ``latest``; none while a REPL is held."""
-        before = self.deadline
         self._patience_ends = now + PROGRESS_TIMEOUT if latest is None else latest
         limit = min(now + LIMITS.get(self.rung, math.inf), self._patience_ends)
         self.deadline = limit if self.rung in LIMITS and not self.held else math.inf
-        return [Instruction(Do.WAIT, self.deadline)] if self.deadline != before else []
 
 
 class Progress:

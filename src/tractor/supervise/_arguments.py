@@ -28,6 +28,13 @@ from tractor.transport._table import known_transports
 Addr: TypeAlias = UnwrappedAddress | Address | str
 
 
+class Recipe(msgspec.Struct, frozen=True):
+    """What a subactor was started with, to start another in its place: its configuration, and what its backend got."""
+
+    spec: SpawnSpec
+    request: SpawnRequest
+
+
 class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What one subactor is started with.
 
@@ -92,9 +99,15 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             proc_kwargs=dict(proc_kwargs or {}),
         )
 
-    def spec(self, actor: Actor) -> SpawnSpec:
-        """The configuration that ``actor`` sends to such a child.  Raises as ``start_actor()``."""
-        return SpawnSpec(
+    def recipe(self, actor: Actor, uuid: str) -> Recipe:
+        """What ``actor`` starts such a child with.
+
+        Raises:
+            RuntimeFailure: it could not connect; ``__main__`` is enabled, and can't be loaded elsewhere.
+            RuntimeError: no debugger on this backend.
+        """
+        settings = wire_settings()
+        spec = SpawnSpec(
             _parent_main_data=get_parent_main_data(self.inherit_parent_main, self.modules),
             _runtime_vars=self.runtime_vars(),
             # The files are for people: names that are no UTF-8 can't be carried.
@@ -102,11 +115,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             reg_addrs=list(actor.reg_addrs),
             bind_addrs=None if self.bind_addrs is None else list(self.bind_addrs),
         )
-
-    def request(self, actor: Actor, uuid: str) -> SpawnRequest:
-        """What ``actor``'s backend is told about such a child.  Raises RuntimeFailure: it could not connect."""
-        settings = wire_settings()
-        return SpawnRequest(
+        request = SpawnRequest(
             name=self.name,
             uuid=uuid,
             parent_addr=self._address_of(actor),
@@ -117,9 +126,10 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             tls=settings.tls,
             proc_kwargs=self.proc_kwargs,
         )
+        return Recipe(spec, request)
 
     def runtime_vars(self) -> dict[str, Any]:
-        """The tree's settings, as that child gets them.  Raises RuntimeError: no debugger on this backend."""
+        """The tree's settings, as that child gets them.  Raises as :meth:`recipe`."""
         handed = runtime_vars().for_child()
         if self.transports is not None:
             handed["_enable_tpts"] = list(self.transports)

@@ -19,8 +19,8 @@ from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import boxed
 from tractor.spawn._contract import get_backend, selected_start_method
 from tractor.spawn._shortage import named_shortage
-from tractor.supervise._arguments import StartOptions
-from tractor.supervise._child import Child, Recipe
+from tractor.supervise._arguments import Recipe, StartOptions
+from tractor.supervise._child import Child
 from tractor.supervise._outcome import note_losses
 from tractor.transport._settings import wire_settings
 from tractor.trionics._groups import collapse_eg
@@ -101,9 +101,8 @@ class Children:
                 f"can't start actor {options.name!r}: its nursery was {self.refusal}"
             )
         aid = Aid(options.name, mk_uuid())
-        recipe = Recipe(options.spec(self.actor), options.request(self.actor, aid.uuid))
         bound = None if options.bind_addrs is None else list(options.bind_addrs)
-        child = self.new_child(aid, recipe, bound)
+        child = self.new_child(aid, options.recipe(self.actor, aid.uuid), bound)
         return child, await self.start_process(child, nursery or self.tn)
 
     def new_child(

@@ -73,6 +73,11 @@ class MainCall:
         self._run = None
         return True
 
+    @property
+    def has_value(self) -> bool:
+        """Whether it has ended well, as somebody has seen by :meth:`result`."""
+        return isinstance(self._outcome, _Value)
+
     async def wait_for_result(self) -> Any:
         """Its value, once there is one, or its error raised."""
         await self._done.wait()

@@ -16,8 +16,9 @@ from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.supervise._arguments import Addr, StartOptions
-from tractor.supervise._child import ChildInfo, end_sentinel
+from tractor.supervise._child import ChildInfo
 from tractor.supervise._children import Children
+from tractor.supervise._leftovers import end_sentinel
 from tractor.supervise._one_shot import OneShots
 from tractor.supervise._outcome import Collected, note_losses
 from tractor.supervise._respawn import respawn

@@ -82,8 +82,6 @@ async def _note_main(children: Children, child: Child, main: MainCall) -> None:
             children.fail(child.uid, exc)
     except BaseException as exc:
         children.fail(child.uid, exc)
-    else:
-        child.finished = True
 
 
 @ki_protected
