@@ -19,7 +19,7 @@ from tractor import log as _log
 from tractor._boot_actor import begin_service, make_actor
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
-from tractor._root_options import Addr, RootOptions, log_level, with_outdated
+from tractor._root_options import RootOptions, log_level, with_outdated_registry
 from tractor.address._policy import from_this_host
 from tractor.address._types import UnwrappedAddress, mk_uuid
 from tractor.discovery._election import elect
@@ -48,6 +48,7 @@ from tractor.spawn._contract import (
 from tractor.spawn._parent_main import refuse_in_replay
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.mp._tracker import share_tracker
+from tractor.supervise._arguments import Addr, module_names, with_outdated_modules
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 from tractor.transport._addresses import wrap_addresses
 from tractor.transport._authkey import load_authkey
@@ -128,7 +129,8 @@ async def open_root_actor(
         ValueError: a limit that makes no sense, an unknown backend, a bad address, or one of a transport that is not
             enabled; a key that is too short; a file of ``tls`` that does not hold what it must; a ``name`` that no
             message can carry.
-        TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty.
+        TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty,
+            ``enable_modules`` no list of strings.
         OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
@@ -142,9 +144,8 @@ async def open_root_actor(
         # Without it a run that is out of memory waits for ever at its end.
         apply_to_this_run()
         undo.enter_context(numbers_taken())
-        registry_addrs, enable_modules = with_outdated(
-            registry_addrs, registry_addr, arbiter_addr, enable_modules, rpc_module_paths
-        )
+        registry_addrs = with_outdated_registry(registry_addrs, registry_addr, arbiter_addr)
+        enable_modules = with_outdated_modules(enable_modules, rpc_module_paths, 4)
         options = RootOptions.checked(
             name=name,
             loglevel=loglevel,
@@ -231,7 +232,8 @@ def _change_process(options: RootOptions, undo: contextlib.ExitStack) -> None:
     """
     undo.enter_context(_console(options.level, options.level_is_given))
     undo.callback(_say_ended)
-    options.log_overruled()
+    for text in options.overruled:
+        log.warning("%s", text)
     settings = WireSettings(limits=options.limits, tls=options.tls)
     settings.tls_contexts()
     needed = any(map(needs_key, options.transports))
@@ -405,10 +407,11 @@ def run_daemon(
 
     Raises:
         ImportError: a module can't be imported; nothing was booted.
+        TypeError: ``enable_modules`` is no list of strings.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
         KeyboardInterrupt: ctrl-c.
     """
-    for module in enable_modules:
+    for module in module_names(enable_modules):
         importlib.import_module(module)
 
     async def serve() -> None:

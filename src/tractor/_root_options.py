@@ -5,27 +5,22 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from tractor import log as _log
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._util._names import plain_text, require_name
 from tractor.address._policy import one_or_several, require_bindable, require_connectable
-from tractor.address._types import HAS_UDS, Address, UnwrappedAddress
+from tractor.address._types import HAS_UDS, Address
 from tractor.process._breakpoint import greenback_is_there
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import get_backend, require_debug_support, selected_start_method
+from tractor.supervise._arguments import Addr, module_names
 from tractor.transport._addresses import wrap_addresses
 from tractor.transport._table import known_transports
 from tractor.transport.tls._config import TLSConfig
-
-log = _log.get_logger()
-
-Addr: TypeAlias = UnwrappedAddress | Address | str
 
 
 class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +31,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         level: of the log.
         level_is_given: it was asked for; else it gives way to a level that the program has set on the logger itself.
         method: key of the spawn backend.
-        overruled: each variable of the environment that beats an argument: its name and value, the argument.
+        overruled: what to say of variables of the environment that beat arguments.
         modules: that peers may call into.
         registry: where registrars are, or are to be; none: the default addresses.
         bind: where to listen; none: it depends on whether this root is the registrar.
@@ -55,7 +50,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     level_is_given: bool
     method: str
-    overruled: tuple[tuple[str, str, str], ...]
+    overruled: tuple[str, ...]
     modules: tuple[str, ...]
     registry: tuple[Address, ...]
     bind: tuple[Address, ...]
@@ -98,9 +93,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
         if start_method is not None:
             start_method = plain_text(start_method, "`start_method` is the name of a spawn backend")
-        if enable_modules is not None and not isinstance(enable_modules, str):
-            rule = "`enable_modules` must be a list of module names (str)"
-            enable_modules = [plain_text(module, rule) for module in enable_modules]
+        modules = tuple(module_names(enable_modules or ()))
         method = os.environ.get("TRACTOR_SPAWN_METHOD") or start_method or selected_start_method()
         # A command line may have asked for it (`devx.cli.load_runtime_vars`).
         debug_mode = debug_mode or runtime_vars()._debug_mode
@@ -114,8 +107,8 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             level=level,
             level_is_given=level_is_given,
             method=method,
-            overruled=_overruled(loglevel, start_method),
-            modules=tuple(enable_modules or ()),
+            overruled=tuple(_overruled(loglevel, start_method)),
+            modules=modules,
             registry=registry,
             bind=bind,
             transports=_transports(enable_transports, registry, bind),
@@ -129,33 +122,18 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             debug_filter=debug_filter,
         )
 
-    def log_overruled(self) -> None:
-        """Say which arguments the environment beats."""
-        for name, env, given in self.overruled:
-            log.warning("%s=%r in the environment beats the argument %r", name, env, given)
 
-
-def with_outdated(
-    registry_addrs: Sequence[Addr] | None,
-    registry_addr: Addr | None,
-    arbiter_addr: Addr | None,
-    enable_modules: Sequence[str] | None,
-    rpc_module_paths: Sequence[str] | None,
-) -> tuple[Sequence[Addr] | None, Sequence[str] | None]:
-    """The registry's addresses and the modules, whichever of their names they were given by."""
+def with_outdated_registry(
+    registry_addrs: Sequence[Addr] | None, registry_addr: Addr | None, arbiter_addr: Addr | None
+) -> Sequence[Addr] | None:
+    """The registry's addresses, whichever name they were given by; a warning tells of the outdated one."""
     addrs = one_or_several(registry_addrs, registry_addr)
-    if arbiter_addr is not None:
-        _warn_of("arbiter_addr", "registry_addrs")
-        addrs = addrs or [arbiter_addr]
-    if rpc_module_paths is not None:
-        _warn_of("rpc_module_paths", "enable_modules")
-        enable_modules = [*(enable_modules or ()), *rpc_module_paths]
-    return addrs, enable_modules
-
-
-def _warn_of(old: str, new: str) -> None:
-    # Of the caller of `open_root_actor()`, beyond the context manager that this is called from.
-    warnings.warn(f"`{old}` is outdated; use `{new}`", DeprecationWarning, stacklevel=5)
+    if arbiter_addr is None:
+        return addrs
+    text = "`arbiter_addr` is outdated; use `registry_addrs`"
+    # Of the caller of `open_root_actor()`, beyond its context manager.
+    warnings.warn(text, DeprecationWarning, stacklevel=4)
+    return addrs or [arbiter_addr]
 
 
 def log_level(argument: str | None) -> tuple[str, bool]:
@@ -164,10 +142,11 @@ def log_level(argument: str | None) -> tuple[str, bool]:
     return found or "error", argument is not None or "TRACTOR_LOGLEVEL" in os.environ
 
 
-def _overruled(loglevel: str | None, start_method: str | None) -> tuple[tuple[str, str, str], ...]:
-    pairs = (("TRACTOR_LOGLEVEL", loglevel), ("TRACTOR_SPAWN_METHOD", start_method))
-    found = ((name, os.environ.get(name), given) for name, given in pairs)
-    return tuple((name, env, given) for name, env, given in found if env and given and env != given)
+def _overruled(loglevel: str | None, start_method: str | None) -> Iterator[str]:
+    for name, given in (("TRACTOR_LOGLEVEL", loglevel), ("TRACTOR_SPAWN_METHOD", start_method)):
+        env = os.environ.get(name)
+        if env and given and env != given:
+            yield f"{name}={env!r} in the environment beats the argument {given!r}"
 
 
 def _require_debuggable(method: str) -> None:

@@ -10,9 +10,9 @@ from tractor._proto.child_life import (
     Cause,
     ChildEvent,
     ChildLife,
-    IllegalChildEvent,
     Phase,
 )
+from tractor._proto.machine import IllegalEvent
 
 E, C, P = ChildEvent, Cause, Phase
 
@@ -62,7 +62,7 @@ def lived(*events: ChildEvent, status: int = 0) -> ChildLife:
 
 def refuses(life: ChildLife, event: ChildEvent) -> None:
     before = (life.phase, life.cause, life.status, list(life.history))
-    with pytest.raises(IllegalChildEvent) as caught:
+    with pytest.raises(IllegalEvent) as caught:
         life.handle(event, 5)
     assert (life.phase, life.cause, life.status, life.history) == before
     text = str(caught.value)
@@ -135,7 +135,7 @@ def test_no_order_of_events_takes_an_asking_back_or_makes_a_crash_undone(
         asked, cause, phase = life.is_asked, life.cause, life.phase
         try:
             life.handle(event, 0)
-        except IllegalChildEvent:
+        except IllegalEvent:
             continue
         assert life.is_asked >= asked
         assert list(P).index(life.phase) >= list(P).index(phase)

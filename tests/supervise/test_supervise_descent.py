@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from tractor._errors import TransportClosed
-from tractor._proto.ladder import ACTIONS, Do, Event, Rung
+from tractor._proto.ladder import ACTIONS, LadderDo, LadderEvent, Rung
 from tractor.msg.types import Aid
 from tractor.supervise import _ladder
 from tractor.supervise._ladder import Descent
@@ -66,9 +66,9 @@ def descend(monkeypatch: pytest.MonkeyPatch) -> Descend:
         async def main() -> Descent:
             descent = Descent(child, hard_kill)
             async with trio.open_nursery() as tn:
-                tn.start_soon(descent.run, Event.CANCEL)
+                tn.start_soon(descent.run, LadderEvent.CANCEL)
                 await meanwhile(descent)
-                descent.feed(Event.EXITED)
+                descent.feed(LadderEvent.EXITED)
             assert descent.ladder.rung is Rung.GONE
             return descent
 
@@ -78,7 +78,7 @@ def descend(monkeypatch: pytest.MonkeyPatch) -> Descend:
 
 
 def test_each_instruction_has_a_handler_and_is_given_on_some_rung() -> None:
-    assert set(Descent.HANDLERS) == set(ACTIONS.values()) == set(Do)
+    assert set(Descent.HANDLERS) == set(ACTIONS.values()) == set(LadderDo)
 
 
 async def long(_descent: Descent) -> None:
@@ -123,7 +123,7 @@ def test_an_error_is_no_answer(descend: Descend) -> None:
 def test_nothing_is_signalled_while_somebody_has_the_repl(descend: Descend) -> None:
     async def meanwhile(descent: Descent) -> None:
         await trio.sleep(100)
-        descent.feed(Event.HARD_KILL)
+        descent.feed(LadderEvent.HARD_KILL)
         await trio.sleep(100)
         assert child.did == ["cancel"]
         child.held = False

@@ -41,6 +41,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+from tractor._proto.machine import IllegalEvent
+
 
 class Phase(enum.Enum):
     """How far a child has come."""
@@ -116,19 +118,8 @@ CAUSES: Final[dict[tuple[Cause, ChildEvent], Cause]] = {
 }
 
 
-class IllegalChildEvent(RuntimeError):
-    """The driver told of what can't happen: a bug of the runtime."""
-
-    def __init__(self, life: ChildLife, event: ChildEvent) -> None:
-        past = " > ".join(e.value for e in life.history) or "(nothing yet)"
-        super().__init__(
-            f"{event.value!r} can't happen to a child that is {life.phase.value!r} ({life.cause.value}); "
-            f"its history: {past}"
-        )
-
-
 class ChildLife:
-    """One subactor's life.  Nothing has changed after an :class:`IllegalChildEvent`.
+    """One subactor's life.  Nothing has changed after an :class:`IllegalEvent`.
 
     Attributes:
         phase: how far it has come.
@@ -153,23 +144,27 @@ class ChildLife:
             status: for `ChildEvent.DIED`: the exit status.
 
         Raises:
-            IllegalChildEvent: it can't happen now.
+            IllegalEvent: it can't happen now.
         """
         before = (self.phase, self.cause)
         if event in (ChildEvent.READY, ChildEvent.DIED, ChildEvent.CLEANED):
             phase = PHASES.get((self.phase, event))
             if phase is None:
-                raise IllegalChildEvent(self, event)
+                raise self._illegal(event)
             self.phase = phase
             self.status = status if event is ChildEvent.DIED else self.status
         else:
             cause = CAUSES.get((self.cause, event))
             if cause is None:
-                raise IllegalChildEvent(self, event)
+                raise self._illegal(event)
             if self.phase is not Phase.GONE and (event is not ChildEvent.LOSS or self.is_ready):
                 self.cause = cause
         if (self.phase, self.cause) != before:
             self.history.append(event)
+
+    def _illegal(self, event: ChildEvent) -> IllegalEvent:
+        state = f"a child that is {self.phase.value!r} ({self.cause.value})"
+        return IllegalEvent(event.value, state, (past.value for past in self.history))
 
     @property
     def is_ready(self) -> bool:

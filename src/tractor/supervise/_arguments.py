@@ -76,13 +76,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         debug_mode: bool | None = None,
     ) -> StartOptions:
         """Those of a call of ``start_actor()`` or ``run_in_actor()``, which tell what is raised."""
-        if rpc_module_paths is not None:
-            warnings.warn(
-                "`rpc_module_paths` is outdated; use `enable_modules`",
-                DeprecationWarning,
-                stacklevel=3,
-            )
-            enable_modules = [*(enable_modules or ()), *rpc_module_paths]
+        enable_modules = with_outdated_modules(enable_modules, rpc_module_paths, 4)
         if loglevel is not None:
             loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
         name = require_name(name)
@@ -173,20 +167,38 @@ def _bindable(
     return tuple(addr.unwrap() for addr in addrs) or None
 
 
+def with_outdated_modules(
+    modules: Sequence[str] | None, outdated: Sequence[str] | None, stacklevel: int
+) -> Sequence[str] | None:
+    """The modules to enable, whichever name they were given by; a warning tells of the outdated one."""
+    if outdated is None:
+        return modules
+    text = "`rpc_module_paths` is outdated; use `enable_modules`"
+    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel)
+    return [*module_names(modules or ()), *module_names(outdated)]
+
+
+def module_names(names: Sequence[str]) -> list[str]:
+    """The names of modules to enable.
+
+    Raises:
+        TypeError: it is a single string, or not all of them are.
+    """
+    rule = "`enable_modules` must be a list of module names"
+    if isinstance(names, str):
+        raise TypeError(f"{rule}, not the string {names!r}")
+    return [plain_text(name, f"{rule} (str)") for name in names]
+
+
 def module_files(names: Sequence[str]) -> dict[str, str | None]:
     """The modules to enable, by name, with the file that each was found in.
 
     Raises:
-        TypeError: a single string was given instead of a list of them.
+        TypeError: as :func:`module_names`.
         ModuleNotFoundError: there is no such module.
     """
-    if isinstance(names, str):
-        raise TypeError(
-            f"`enable_modules` must be a list of module names, not the string {names!r}"
-        )
     found: dict[str, str | None] = {}
-    for name in names:
-        name = plain_text(name, "`enable_modules` must be a list of module names (str)")
+    for name in module_names(names):
         module = sys.modules.get(name)
         if module is not None or canonical(name) == "__main__":
             found[canonical(name)] = getattr(module, "__file__", None)

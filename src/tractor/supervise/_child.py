@@ -33,7 +33,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed, describe_exit
 from tractor._proto.child_life import ChildEvent, ChildLife, Phase
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
-from tractor._proto.ladder import Event, Ladder, Progress
+from tractor._proto.ladder import Ladder, LadderEvent, Progress
 from tractor.address._types import UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Aid, Error, Uid
@@ -240,7 +240,7 @@ class Child:
             self.actor.report_descendants(up=[sentinel])
         self.life.handle(ChildEvent.READY)
         self.settled.set()
-        self._feed(Event.BOOTED)
+        self._feed(LadderEvent.BOOTED)
 
     def on_boot_error(self, error: Error) -> None:
         """The child could not be configured, or its runtime has failed."""
@@ -260,7 +260,7 @@ class Child:
             rung: how far down their ladders its own children are, all together.
         """
         advance = self._progress.note(min(left, len(self.descendants)), rung)
-        self._feed(Event.ADVANCE if advance else Event.PROGRESS)
+        self._feed(LadderEvent.ADVANCE if advance else LadderEvent.PROGRESS)
 
     def on_descendants(
         self, up: Iterable[ProcessId], gone: Iterable[int]
@@ -298,10 +298,10 @@ class Child:
 
     def on_portal_cancel(self, acked: bool, waited: float) -> None:
         """A portal of this actor has asked it, and waited so many seconds: what follows is the ladder's."""
-        first = Event.PORTAL_ACKED if acked else Event.PORTAL_SILENT
+        first = LadderEvent.PORTAL_ACKED if acked else LadderEvent.PORTAL_SILENT
         if not acked and waited < ACK_TIMEOUT:
             # It has not had its time yet.
-            first = Event.CANCEL
+            first = LadderEvent.CANCEL
         if self.descent is not None:
             self.descent.feed(first)
         elif self.start_ladder is not None and not self.died.is_set():
@@ -312,13 +312,13 @@ class Child:
         if self.descent is not None:
             self.descent.on_repl_change(restart)
 
-    def _feed(self, event: Event) -> None:
+    def _feed(self, event: LadderEvent) -> None:
         """Tell the ladder of an event, if the child is on its way down."""
         if self.descent is not None:
             self.descent.feed(event)
 
     @trio.lowlevel.enable_ki_protection
-    async def take_down(self, hard_kill: bool, first: Event = Event.CANCEL) -> None:
+    async def take_down(self, hard_kill: bool, first: LadderEvent = LadderEvent.CANCEL) -> None:
         """Make the child go, by the ladder; returns when the process is reaped.
 
         Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.  Nothing is done to a
@@ -337,8 +337,8 @@ class Child:
                 self.descent = Descent(self, hard_kill)
                 await self.descent.run(first)
                 return
-            if hard_kill or first is not Event.CANCEL:
-                self.descent.feed(Event.HARD_KILL if hard_kill else first)
+            if hard_kill or first is not LadderEvent.CANCEL:
+                self.descent.feed(LadderEvent.HARD_KILL if hard_kill else first)
         with trio.CancelScope(shield=True):
             await self.exited.wait()
 
@@ -373,7 +373,7 @@ class Child:
             self.settled.set()
             self.life.handle(ChildEvent.CLEANED)
             self.exited.set()
-            self._feed(Event.EXITED)
+            self._feed(LadderEvent.EXITED)
 
     async def _clean_up(self, pid: int, stuck: bool) -> None:
         """Remove what the process has left behind; one thing that can't be is no reason to leave the others."""

@@ -30,7 +30,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.ladder import Do, Event, Ladder, Rung
+from tractor._proto.ladder import Ladder, LadderDo, LadderEvent, Rung
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
@@ -69,19 +69,19 @@ class Descent:
         # What decides.
         self.ladder = Ladder(hard_kill=hard_kill, booting=not child.ready)
         # What has happened since the task looked last, in this order.
-        self._events: list[Event] = []
+        self._events: list[LadderEvent] = []
         # Set with each event; a new one for each wait.
         self._signal = trio.Event()
         # Hosts the tasks that wait for acknowledgments, while the task runs.
         self._tn: trio.Nursery | None = None
 
-    def feed(self, event: Event) -> None:
+    def feed(self, event: LadderEvent) -> None:
         """Something has happened to the child."""
         self._events.append(event)
         self._signal.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, first: Event) -> None:
+    async def run(self, first: LadderEvent) -> None:
         """Have the child go; returns when its process is reaped.  Shielded.
 
         Args:
@@ -129,7 +129,7 @@ class Descent:
         if self.ladder.rung is Rung.GONE:
             return
         if restart and not self.ladder.held:
-            self.ladder.handle(Event.REPL_HELD, trio.current_time())
+            self.ladder.handle(LadderEvent.REPL_HELD, trio.current_time())
         self._watch_repl()
         self._signal.set()
 
@@ -137,12 +137,12 @@ class Descent:
         """Tell the ladder whether somebody at or below the child holds or awaits the REPL."""
         held = self._child.actor.hooks.repl_below(self._child.aid.uid)
         if held is not self.ladder.held:
-            event = Event.REPL_HELD if held else Event.REPL_RELEASED
+            event = LadderEvent.REPL_HELD if held else LadderEvent.REPL_RELEASED
             self._carry_out(self.ladder.handle(event, trio.current_time()))
 
     # -- what follows ---------------------------------------------------------------------------------
 
-    def _carry_out(self, todo: list[Do]) -> None:
+    def _carry_out(self, todo: list[LadderDo]) -> None:
         for do in todo:
             self.HANDLERS[do](self)
 
@@ -160,7 +160,7 @@ class Descent:
     @trio.lowlevel.enable_ki_protection
     async def _await_ack(self, pending: PendingCall) -> None:
         if not isinstance(await pending.wait(), BaseException):
-            self.feed(Event.ACK)
+            self.feed(LadderEvent.ACK)
 
     def _terminate(self) -> None:
         if self._child.process is not None:
@@ -179,10 +179,10 @@ class Descent:
             self._child.on_kill()
             process.kill()
 
-    HANDLERS: ClassVar[dict[Do, Callable[[Descent], None]]] = {
-        Do.SEND_CANCEL: _send_cancel,
-        Do.SIGTERM: _terminate,
-        Do.SIGKILL: _kill,
+    HANDLERS: ClassVar[dict[LadderDo, Callable[[Descent], None]]] = {
+        LadderDo.SEND_CANCEL: _send_cancel,
+        LadderDo.SIGTERM: _terminate,
+        LadderDo.SIGKILL: _kill,
     }
     """What carries out each instruction."""
 
@@ -190,7 +190,7 @@ class Descent:
         """Why the child does not end by itself, in plain words."""
         if not self._child.ready:
             return "it was still starting"
-        if Event.HARD_KILL in self.ladder.history:
+        if LadderEvent.HARD_KILL in self.ladder.history:
             return "it was to be killed at once (`hard_kill`)"
         if self.ladder.acked:
             return (

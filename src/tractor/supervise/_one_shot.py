@@ -14,7 +14,7 @@ from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import PendingCall
 from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
-from tractor.supervise._arguments import Addr, StartOptions
+from tractor.supervise._arguments import Addr, StartOptions, module_names
 from tractor.supervise._child import Child
 from tractor.supervise._children import Children
 from tractor.supervise._main_call import MainCall
@@ -185,7 +185,7 @@ class OneShots:
         options = StartOptions.checked(
             name or plain.__name__,
             bind_addrs=bind_addrs,
-            enable_modules=[*(enable_modules or ()), target.ns],
+            enable_modules=[*module_names(enable_modules or ()), target.ns],
             loglevel=loglevel,
             infect_asyncio=infect_asyncio,
             inherit_parent_main=inherit_parent_main,
