@@ -43,6 +43,8 @@ LAYERS: dict[str, int] = {
     "supervise": 8,
     "discovery": 9,
     "_root": 10,
+    "_root_options": 10,
+    "_boot_actor": 10,
     "_child": 10,
     "_tools": 10,
     "_clustering": 10,

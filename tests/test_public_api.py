@@ -76,7 +76,7 @@ INTERNAL = {
     "ActorNursery": "finish",
     "Channel": "abort forget handshake lose_dialogs new_cid open role send_eof tell",
     "Context": "drain",
-    "Portal": "actor expect_main give_up_main main_result settle_main",
+    "Portal": "actor",
     "PldRx": "fixed_decode fixed_encoder",
     "RemoteActorError": "note_caller",
     "MsgpackTransport": "abort authenticate flush push_back put put_bytes put_now put_unwritten recv_batch run_flusher"

@@ -13,9 +13,9 @@ import pytest
 import trio
 
 import tractor
-from tractor._root import _random_addrs
 from tractor.address._types import HAS_UDS
 from tractor.discovery import UDSAddress, mk_maddr, wrap_address
+from tractor.discovery._election import random_addrs
 from tractor.msg.types import Aid
 
 LIMIT = 40.0
@@ -320,7 +320,7 @@ def test_a_root_listens_on_its_own_host_wherever_the_registrar_is() -> None:
     aid = Aid("it", "a-uuid", 1)
     # 203.0.113.0/24 is for documentation: no interface has it.
     for host, own in (("203.0.113.9", "127.0.0.1"), ("::1", "::1"), ("localhost", "localhost")):
-        (addr,) = _random_addrs(["tcp"], [(host, 1616)], aid)
+        (addr,) = random_addrs(["tcp"], aid, beside=[(host, 1616)])
         assert addr.unwrap() == (own, 0)
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,23 @@ def test_the_root_serves_modules_to_its_children() -> None:
             await portal.cancel_actor()
 
     run(main)
+
+
+@pytest.mark.parametrize("wrong", ["ep_supervise", [b"ep_supervise"]])
+def test_modules_that_are_no_list_of_names(wrong: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match="`enable_modules` must be a list of module names"):
+            async with tractor.open_root_actor(enable_modules=wrong):
+                pass
+        async with tractor.open_nursery() as an:
+            for start in (an.start_actor, partial(an.run_in_actor, ep_supervise.pid)):
+                with pytest.raises(TypeError, match="must be a list of module names"):
+                    await start(name="it", enable_modules=wrong)
+            assert an.statistics().spawned == 0
+
+    run(main)
+    with pytest.raises(TypeError, match="must be a list of module names"):
+        tractor.run_daemon(wrong)
 
 
 def test_a_module_to_enable_that_cannot_be_imported() -> None:

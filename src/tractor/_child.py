@@ -20,10 +20,12 @@ import trio
 
 from tractor import _tools
 from tractor import log as _log
+from tractor._boot_actor import begin_service, make_actor
 from tractor._errors import InternalError, TransportClosed
 from tractor._proto.limits import Limits
 from tractor._util._task_tree import arm_task_dumps
 from tractor.address._types import UnwrappedAddress
+from tractor.discovery._election import random_addrs
 from tractor.discovery._registration import Registration
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
@@ -44,13 +46,12 @@ from tractor.runtime._state import asyncio_host
 from tractor.runtime._vars import runtime_vars, set_runtime_vars
 from tractor.runtime.dialog._caller import request
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
-from tractor.spawn._contract import select_start_method_later, selected_start_method
+from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
 from tractor.spawn.mp._tracker import use_tracker
 from tractor.transport._settings import WireSettings, set_limits, set_wire_settings, wire_settings
-from tractor.transport._table import get_address_cls
 from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import is_in_foreground
 
@@ -194,36 +195,23 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
     set_runtime_vars(spec._runtime_vars)
     set_limits(Limits(**runtime_vars()._limits))
     chan.transport.set_max_frame_size(wire_settings().limits.max_frame_size)
-    actor = Actor(
+    actor, registration = make_actor(
+        Actor,
         aid,
         enable_modules=spec.enable_modules,
         loglevel=args.loglevel,
         reg_addrs=[_pair(a) for a in spec.reg_addrs],
+        parent=chan,
+        dumps_asked=runtime_vars().use_stackscope,
     )
-    actor.add_requests(_tools.TOOL_REQUESTS)
-    actor.start_method = selected_start_method()
-    actor.parent_chan = chan
-    _arm_stack_dumps(actor)
-    if runtime_vars()._debug_mode:
-        _tools.arm_debugger(actor)
     if args.own_process:
-        actor.lifetime_stack.enter_context(own_breakpoint(_sync_pause()))
+        settings = runtime_vars()
+        settings.use_greenback = settings.use_greenback and greenback_is_there()
+        pause = SYNC_PAUSE if settings.use_greenback else None
+        actor.lifetime_stack.enter_context(own_breakpoint(pause))
         no_actor = undone_in_child(partial(select_start_method_later, "trio"))
         actor.lifetime_stack.enter_context(no_actor)
-    registration = Registration(actor)
-    token = trio.lowlevel.current_trio_token()
-
-    def parent_lost() -> None:
-        with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(actor.cancel_soon)
-
-    def remove_files() -> None:
-        for endpoint in actor.ipc_server.endpoints:
-            endpoint.close_listener()
-
-    lifeline = None
-    if args.own_process:
-        lifeline = Lifeline(args.boot_fd, parent_lost, last_words=remove_files, above=ancestry())
+    lifeline = _open_lifeline(actor, args.boot_fd) if args.own_process else None
     code = 0
     async with open_runtime(actor, registration.stop):
         await actor.io_nursery.start(serve_channel, actor, chan)
@@ -252,18 +240,19 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
     return code
 
 
-def _sync_pause() -> str | None:
-    """What ``breakpoint()`` calls in this actor, by name; ``None``: it can't be used."""
-    settings = runtime_vars()
-    settings.use_greenback = settings.use_greenback and greenback_is_there()
-    return SYNC_PAUSE if settings.use_greenback else None
+def _open_lifeline(actor: Actor, boot_fd: int) -> Lifeline:
+    """The lifeline of an actor in a process of its own."""
+    token = trio.lowlevel.current_trio_token()
 
+    def parent_lost() -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(actor.cancel_soon)
 
-def _arm_stack_dumps(actor: Actor) -> None:
-    """Have SIGUSR1 dump the task tree, where the parent's settings or the environment say so."""
-    asked = runtime_vars().use_stackscope or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
-    if asked or runtime_vars()._debug_mode:
-        _tools.arm_stack_dumps(actor, asked)
+    def remove_files() -> None:
+        for endpoint in actor.ipc_server.endpoints:
+            endpoint.close_listener()
+
+    return Lifeline(boot_fd, parent_lost, last_words=remove_files, above=ancestry())
 
 
 Connect: TypeAlias = Callable[[], Awaitable[tuple[Channel, SpawnSpec]]]
@@ -340,28 +329,22 @@ async def _configure(
         if name != "__main__":
             importlib.import_module(name)
     endpoints = await _bind([_pair(a) for a in spec.bind_addrs or ()], actor)
-    actor.ipc_server.serve_endpoints(endpoints)
-    await registration.start()
+    await begin_service(actor, registration, endpoints)
 
 
 async def _bind(given: list[UnwrappedAddress], actor: Actor) -> list[Endpoint]:
     """Listen on the given addresses, without any on random ones.  Raises as :func:`bind_endpoints`."""
     if given:
         return await bind_endpoints(given)
+
+    def own() -> list[UnwrappedAddress]:
+        return [addr.unwrap() for addr in random_addrs(runtime_vars()._enable_tpts, actor.aid)]
+
     try:
-        return await bind_endpoints(own_addrs(actor))
+        return await bind_endpoints(own())
     except ConnectionError:
         # Another actor of this process, of the same name, took the file name meanwhile.
-        return await bind_endpoints(own_addrs(actor))
-
-
-def own_addrs(actor: Actor) -> list[UnwrappedAddress]:
-    """A random address for each transport that this actor listens on."""
-    aid = actor.aid
-    return [
-        get_address_cls(key).get_random(name=aid.name, pid=aid.pid, uuid=aid.uuid).unwrap()
-        for key in runtime_vars()._enable_tpts
-    ]
+        return await bind_endpoints(own())
 
 
 def _pair(addr: tuple[str, int | str]) -> UnwrappedAddress:

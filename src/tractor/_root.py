@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import signal
 import threading
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
-import msgspec
 import trio
 
 from tractor import _tools
 from tractor import log as _log
+from tractor._boot_actor import begin_service, make_actor
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
-from tractor._util._names import plain_text, require_name
-from tractor.address._policy import (
-    from_this_host,
-    is_local,
-    one_or_several,
-    require_bindable,
-    require_connectable,
-)
-from tractor.address._types import HAS_UDS, Address, UnwrappedAddress, mk_uuid
-from tractor.discovery._probe import Probe, probe_all
+from tractor._root_options import RootOptions, log_level, with_outdated_registry
+from tractor.address._policy import from_this_host
+from tractor.address._types import UnwrappedAddress, mk_uuid
+from tractor.discovery._election import elect
 from tractor.discovery._registrar import Registrar
-from tractor.discovery._registration import Registration
-from tractor.ipc._endpoint import Endpoint, bind_endpoints
+from tractor.ipc._endpoint import Endpoint
 from tractor.msg.types import Aid
 from tractor.process._at_fork import flush_standard_streams, undone_in_child
-from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
+from tractor.process._breakpoint import SYNC_PAUSE, own_breakpoint
 from tractor.process._stdio import numbers_taken
 from tractor.runtime._actor import Actor
 from tractor.runtime._group_signals import note_signals
@@ -50,8 +41,6 @@ from tractor.runtime._state import (
 from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
 from tractor.runtime.dialog._caller import told_once
 from tractor.spawn._contract import (
-    get_backend,
-    require_debug_support,
     select_start_method_later,
     selected_start_method,
     try_set_start_method,
@@ -59,11 +48,12 @@ from tractor.spawn._contract import (
 from tractor.spawn._parent_main import refuse_in_replay
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.mp._tracker import share_tracker
+from tractor.supervise._arguments import Addr, module_names, with_outdated_modules
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
-from tractor.transport._addresses import wrap_address, wrap_addresses
+from tractor.transport._addresses import wrap_addresses
 from tractor.transport._authkey import load_authkey
 from tractor.transport._settings import WireSettings, reset_wire_settings, set_wire_settings
-from tractor.transport._table import default_lo_addrs, get_address_cls, known_transports, needs_key
+from tractor.transport._table import default_lo_addrs, needs_key
 from tractor.transport._uds_leftovers import sweep
 from tractor.transport.tls._config import TLSConfig
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
@@ -71,136 +61,10 @@ from tractor.trionics.patches._wakeup_drain import apply_to_this_run
 
 log = _log.get_logger()
 
-Addr = UnwrappedAddress | Address | str
-ELECTION_TRIES = 5
-"""How often a root that loses the race for its registry address looks again who won."""
-
 
 def skip_cancellations(exc: BaseException) -> bool:
     """The default ``debug_filter``: whether ``exc`` is more than cancellations."""
     return not is_multi_cancelled(exc)
-
-
-def _transports(
-    enabled: Sequence[str] | None, registry: Sequence[Address], bind: Sequence[Address]
-) -> list[str]:
-    """The transports of a root, checked against its addresses.
-
-    Raises:
-        NotImplementedError: a transport that this platform does not have.
-        ImportError: one of another package, which can't be loaded.
-        ValueError: an address of a transport that is not enabled.
-    """
-    if enabled is None:
-        implied = list(dict.fromkeys(a.proto_key for a in [*registry, *bind]))
-        return implied or (["uds"] if HAS_UDS else ["tcp"])
-    keys = known_transports(enabled)
-    strays = [a.unwrap() for a in [*registry, *bind] if a.proto_key not in keys]
-    if strays:
-        raise ValueError(
-            f"addresses {strays} are of a transport that is not enabled: "
-            f"registry_addrs={[a.unwrap() for a in registry]}, enable_transports={keys}"
-        )
-    return keys
-
-
-async def _elect(
-    addrs: list[UnwrappedAddress],
-    bind: Sequence[Address],
-    keys: list[str],
-    aid: Callable[[bool], Aid],
-    ensure_registry: bool,
-) -> tuple[bool, list[Endpoint], list[UnwrappedAddress]]:
-    """Decide whether this root is the registrar, and listen accordingly.
-
-    Returns:
-        Whether it is, the endpoints that listen, and the registry addresses to use.
-
-    Raises:
-        RuntimeError: an address is taken by something that is no registrar, or a registrar is there that must not be.
-    """
-    for _ in range(ELECTION_TRIES):
-        probes = await probe_all(addrs)
-        present = [addr for addr, found in probes.items() if found.probe is Probe.REGISTRAR]
-        taken = [addr for addr, found in probes.items() if found.probe is Probe.OCCUPIED]
-        if present:
-            if ensure_registry:
-                raise RuntimeError(
-                    f"a registrar is present at {present}, and `ensure_registry` wants this actor to be the one"
-                )
-            own = list(bind) or _random_addrs(keys, present, aid(False))
-            return False, await _bind([a.unwrap() for a in own]), present
-        if taken:
-            raise RuntimeError(
-                f"the registry addresses {taken} are taken by something that is no registrar "
-                "(or holds another key); free them, or choose other `registry_addrs`. What was met: "
-                + "; ".join(f"at {addr}: {probes[addr].why}" for addr in taken)
-            )
-        wanted = list(dict.fromkeys([*addrs, *(a.unwrap() for a in bind)]))
-        try:
-            return True, await bind_endpoints(wanted), addrs
-        except OSError as exc:
-            if not isinstance(exc, ConnectionError) and exc.errno != errno.EADDRINUSE:
-                raise RuntimeError(
-                    f"can't listen on {wanted}: {exc}; choose other addresses"
-                ) from exc
-            log.transport("another root was faster at %s: %r", wanted, exc)
-    raise RuntimeError(f"the addresses {addrs} and {list(bind)} are in use by another process")
-
-
-async def _bind(addrs: list[UnwrappedAddress]) -> list[Endpoint]:
-    """Listen.  Raises RuntimeError where that can't be done."""
-    try:
-        return await bind_endpoints(addrs)
-    except OSError as exc:
-        raise RuntimeError(
-            f"can't listen on {addrs}: {exc}; choose other `tpt_bind_addrs`"
-        ) from exc
-
-
-def _random_addrs(keys: list[str], registry: Sequence[UnwrappedAddress], aid: Aid) -> list[Address]:
-    """A random address for each transport, beside the registrar where it has that transport and is on this host."""
-    spaces = {a.proto_key: a.bindspace for a in map(wrap_address, registry) if is_local(a)}
-    return [
-        get_address_cls(key).get_random(spaces.get(key), name=aid.name, pid=aid.pid, uuid=aid.uuid)
-        for key in keys
-    ]
-
-
-def _environment(loglevel: str | None, start_method: str | None) -> tuple[str, str]:
-    """Log level and backend, where the environment beats the arguments."""
-    method = os.environ.get("TRACTOR_SPAWN_METHOD") or start_method or selected_start_method()
-    return os.environ.get("TRACTOR_LOGLEVEL") or loglevel or "error", method
-
-
-def _log_overruled(loglevel: str | None, start_method: str | None) -> None:
-    """Say which arguments the environment beats."""
-    for name, given in (("TRACTOR_LOGLEVEL", loglevel), ("TRACTOR_SPAWN_METHOD", start_method)):
-        env = os.environ.get(name)
-        if env and given and env != given:
-            log.warning("%s=%r in the environment beats the argument %r", name, env, given)
-
-
-def _limits(given: Limits | None, max_frame_size: int) -> Limits:
-    """The limits in force: the variable beats both arguments.  Raises ValueError, TypeError."""
-    limits = Limits() if given is None else given
-    if not isinstance(limits, Limits):
-        raise TypeError(f"`limits` is a tractor.Limits(...), not {limits!r}")
-    if max_frame_size != DEFAULT_MAX_FRAME_SIZE:
-        if limits.max_frame_size not in (max_frame_size, DEFAULT_MAX_FRAME_SIZE):
-            raise ValueError(
-                f"max_frame_size={max_frame_size} and limits.max_frame_size={limits.max_frame_size} differ; give one"
-            )
-        limits = msgspec.structs.replace(limits, max_frame_size=max_frame_size)
-    env = os.environ.get("TRACTOR_MAX_FRAME_SIZE")
-    if env:
-        try:
-            limits = msgspec.structs.replace(limits, max_frame_size=int(env))
-        except ValueError as exc:
-            raise ValueError(
-                f"TRACTOR_MAX_FRAME_SIZE={env!r} is no number of bytes that makes sense"
-            ) from exc
-    return limits
 
 
 @asynccontextmanager
@@ -265,7 +129,8 @@ async def open_root_actor(
         ValueError: a limit that makes no sense, an unknown backend, a bad address, or one of a transport that is not
             enabled; a key that is too short; a file of ``tls`` that does not hold what it must; a ``name`` that no
             message can carry.
-        TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty.
+        TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty,
+            ``enable_modules`` no list of strings.
         OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
@@ -279,123 +144,127 @@ async def open_root_actor(
         # Without it a run that is out of memory waits for ever at its end.
         apply_to_this_run()
         undo.enter_context(numbers_taken())
-        name = require_name(name)
-        if tls is not None and not isinstance(tls, TLSConfig):
-            raise TypeError(f"`tls` is a tractor.TLSConfig(certfile, keyfile, cafile), not {tls!r}")
-        registry_addrs = one_or_several(registry_addrs, registry_addr)
-        if arbiter_addr is not None:
-            warnings.warn(
-                "`arbiter_addr` is outdated; use `registry_addrs`", DeprecationWarning, stacklevel=3
-            )
-            registry_addrs = registry_addrs or [arbiter_addr]
-        if rpc_module_paths is not None:
-            warnings.warn(
-                "`rpc_module_paths` is outdated; use `enable_modules`",
-                DeprecationWarning,
-                stacklevel=3,
-            )
-            enable_modules = [*(enable_modules or ()), *rpc_module_paths]
-        if loglevel is not None:
-            loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
-        if start_method is not None:
-            start_method = plain_text(start_method, "`start_method` is the name of a spawn backend")
-        if enable_modules is not None and not isinstance(enable_modules, str):
-            rule = "`enable_modules` must be a list of module names (str)"
-            enable_modules = [plain_text(module, rule) for module in enable_modules]
-        level, method = _environment(loglevel, start_method)
-        # A command line may have asked for it (`devx.cli.load_runtime_vars`).
-        debug_mode = debug_mode or runtime_vars()._debug_mode
-        if debug_mode:
-            require_debug_support(method)
-            if threading.current_thread() is not threading.main_thread():
-                raise RuntimeError(
-                    "`debug_mode` needs the main thread, which alone can handle ctrl-c; this root runs in "
-                    f"{threading.current_thread().name!r}"
-                )
-        get_backend(method)
-        registry = wrap_addresses(registry_addrs, "registry_addrs")
-        for addr in registry:
-            require_connectable(addr)
-        if tpt_bind_addrs is not None and not tpt_bind_addrs:
-            raise RuntimeError(
-                "`tpt_bind_addrs=[]` leaves the root without an address to listen on: give one, or leave it out"
-            )
-        bind = wrap_addresses(tpt_bind_addrs, "tpt_bind_addrs")
-        for addr in bind:
-            require_bindable(addr)
-        keys = _transports(enable_transports, registry, bind)
-        in_force = _limits(limits, max_frame_size)
-        addrs = [a.unwrap() for a in registry] or default_lo_addrs(keys)
-        undo.enter_context(_console(level, loglevel))
-        undo.callback(_say_ended)
-        _log_overruled(loglevel, start_method)
-        _use_settings(undo, authkey, tls, keys, in_force)
-        sync_pauses = debug_mode and maybe_enable_greenback and greenback_is_there()
-        undo.enter_context(own_breakpoint(SYNC_PAUSE if sync_pauses else None))
-        put_back = partial(select_start_method_later, selected_start_method())
-        undo.enter_context(undone_in_child(put_back))
-        undo.callback(put_back)
-        try_set_start_method(method)
-        uuid = mk_uuid()
-
-        def aid(is_registrar: bool) -> Aid:
-            return Aid(name, uuid, os.getpid(), is_registrar)
-
-        elected, endpoints, known = await _elect(addrs, bind, keys, aid, ensure_registry)
-        undo.callback(_close_all, endpoints)
-        for space in {e.addr.bindspace for e in endpoints if e.addr.proto_key == "uds"}:
-            sweep(space)
-        for module in enable_modules or ():
-            importlib.import_module(module)
-        cls = Registrar if elected else Actor
-        actor = cls(
-            aid(elected), enable_modules=enable_modules or (), loglevel=level, reg_addrs=known
+        registry_addrs = with_outdated_registry(registry_addrs, registry_addr, arbiter_addr)
+        enable_modules = with_outdated_modules(enable_modules, rpc_module_paths, 4)
+        options = RootOptions.checked(
+            name=name,
+            loglevel=loglevel,
+            start_method=start_method,
+            enable_modules=enable_modules,
+            registry_addrs=registry_addrs,
+            tpt_bind_addrs=tpt_bind_addrs,
+            enable_transports=enable_transports,
+            ensure_registry=ensure_registry,
+            limits=limits,
+            max_frame_size=max_frame_size,
+            authkey=authkey,
+            tls=tls,
+            debug_mode=debug_mode,
+            sync_pauses=maybe_enable_greenback,
+            dumps_asked=enable_stack_on_sig,
+            debug_filter=debug_filter,
         )
-        actor.add_requests(_tools.TOOL_REQUESTS)
-        actor.start_method = method
-        undo.callback(reset_runtime_vars)
-        own = [from_this_host(e.addr).unwrap() for e in endpoints]
-        set_runtime_vars(
-            {
-                "_is_root": True,
-                "_root_mailbox": own[0],
-                "_root_addrs": own,
-                "_enable_tpts": keys,
-                "_registry_addrs": list(known),
-                "_debug_mode": debug_mode,
-                "_is_infected_aio": asyncio_host.get() is not None,
-                "use_greenback": sync_pauses,
-                "_max_frame_size": in_force.max_frame_size,
-                "_limits": in_force.to_dict(),
-            }
-        )
-        dumps_asked = enable_stack_on_sig or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
-        if dumps_asked or debug_mode:
-            _tools.arm_stack_dumps(actor, dumps_asked)
-        if debug_mode:
-            _tools.arm_debugger(actor, debug_filter)
-        registration = Registration(actor)
-        undo.enter_context(_signals_cancel(actor))
-        async with open_runtime(actor, registration.stop):
-            log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), method)
-            await actor.io_nursery.start(note_signals, actor)
-            await actor.io_nursery.start(share_tracker)
-            actor.ipc_server.serve_endpoints(endpoints)
-            await registration.start()
-            if debug_mode:
-                _tools.serve_attach(actor)
-            if sync_pauses:
-                undo.callback(_tools.stop_greenback)
-                await _tools.init_greenback()
-            try:
-                yield actor
-            except BaseException as exc:
-                one = told_once(exc) or exc
-                if not is_multi_cancelled(one):
-                    await actor.hooks.on_crash(one)
-                raise_as_it_was(one)
-            finally:
-                log.info("Closing down root actor")
+        async with _boot(options, undo) as actor:
+            yield actor
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterator[Actor]:
+    """The root actor, while it runs; ``undo`` gets what is to be undone after its end."""
+    _change_process(options, undo)
+    uuid = mk_uuid()
+
+    def aid(is_registrar: bool) -> Aid:
+        return Aid(options.name, uuid, os.getpid(), is_registrar)
+
+    elected, endpoints, known = await elect(
+        [a.unwrap() for a in options.registry] or default_lo_addrs(options.transports),
+        options.bind,
+        options.transports,
+        aid,
+        options.ensure_registry,
+    )
+    undo.callback(_close_all, endpoints)
+    for space in {e.addr.bindspace for e in endpoints if e.addr.proto_key == "uds"}:
+        sweep(space)
+    for module in options.modules:
+        importlib.import_module(module)
+    undo.callback(reset_runtime_vars)
+    set_runtime_vars(_tree_vars(options, endpoints, known))
+    actor, registration = make_actor(
+        Registrar if elected else Actor,
+        aid(elected),
+        enable_modules=options.modules,
+        loglevel=options.level,
+        reg_addrs=known,
+        parent=None,
+        dumps_asked=options.dumps_asked,
+        debug_filter=options.debug_filter,
+    )
+    undo.enter_context(_signals_cancel(actor))
+    async with open_runtime(actor, registration.stop):
+        log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), options.method)
+        await actor.io_nursery.start(note_signals, actor)
+        await actor.io_nursery.start(share_tracker)
+        await begin_service(actor, registration, endpoints)
+        if options.debug_mode:
+            _tools.serve_attach(actor)
+        if options.sync_pauses:
+            undo.callback(_tools.stop_greenback)
+            await _tools.init_greenback()
+        try:
+            yield actor
+        except BaseException as exc:
+            one = told_once(exc) or exc
+            if not is_multi_cancelled(one):
+                await actor.hooks.on_crash(one)
+            raise_as_it_was(one)
+        finally:
+            log.info("Closing down root actor")
+
+
+def _change_process(options: RootOptions, undo: contextlib.ExitStack) -> None:
+    """Change what is of the whole process: its log, its wire settings, ``breakpoint()`` and the spawn backend.
+
+    Raises:
+        ValueError, TypeError, OSError: the key or a file of ``tls`` can't be used.
+    """
+    undo.enter_context(_console(options.level, options.level_is_given))
+    undo.callback(_say_ended)
+    for text in options.overruled:
+        log.warning("%s", text)
+    settings = WireSettings(limits=options.limits, tls=options.tls)
+    settings.tls_contexts()
+    needed = any(map(needs_key, options.transports))
+    if options.authkey is not None or needed or os.environ.get("TRACTOR_AUTHKEY_FILE"):
+        settings.authkey, settings.key_is_explicit = load_authkey(options.authkey)
+    undo.callback(reset_wire_settings)
+    set_wire_settings(settings)
+    undo.enter_context(own_breakpoint(SYNC_PAUSE if options.sync_pauses else None))
+    put_back = partial(select_start_method_later, selected_start_method())
+    undo.enter_context(undone_in_child(put_back))
+    undo.callback(put_back)
+    try_set_start_method(options.method)
+
+
+def _tree_vars(
+    options: RootOptions, endpoints: list[Endpoint], registry: list[UnwrappedAddress]
+) -> dict[str, Any]:
+    """The settings that every actor of the tree is to see."""
+    own = [from_this_host(e.addr).unwrap() for e in endpoints]
+    return {
+        "_is_root": True,
+        "_root_mailbox": own[0],
+        "_root_addrs": own,
+        "_enable_tpts": list(options.transports),
+        "_registry_addrs": list(registry),
+        "_debug_mode": options.debug_mode,
+        "_is_infected_aio": asyncio_host.get() is not None,
+        "use_greenback": options.sync_pauses,
+        "_max_frame_size": options.limits.max_frame_size,
+        "_limits": options.limits.to_dict(),
+    }
 
 
 def _say_ended() -> None:
@@ -408,15 +277,14 @@ def _close_all(endpoints: list[Endpoint]) -> None:
 
 
 @contextmanager
-def _console(level: str, argument: str | None) -> Iterator[None]:
+def _console(level: str, is_given: bool) -> Iterator[None]:
     """Print the package's log at ``level`` for the length of the block, unless the program has handlers of its own.
 
     A default level does not override one that the program has set on the logger itself.
     """
     logger = _log.get_logger(mk_sublog=False).logger
     before, handlers = logger.level, list(logger.handlers)
-    given = argument is not None or "TRACTOR_LOGLEVEL" in os.environ
-    _log.print_unless_handled(level if given or not before else None)
+    _log.print_unless_handled(level if is_given or not before else None)
     try:
         yield
     finally:
@@ -424,27 +292,6 @@ def _console(level: str, argument: str | None) -> Iterator[None]:
         for handler in list(logger.handlers):
             if handler not in handlers:
                 logger.removeHandler(handler)
-
-
-def _use_settings(
-    undo: contextlib.ExitStack,
-    authkey: bytes | None,
-    tls: TLSConfig | None,
-    keys: list[str],
-    limits: Limits,
-) -> None:
-    """Put the tree's key, certificates and limits in force.
-
-    Raises:
-        ValueError, TypeError, OSError: the key or a file of ``tls`` can't be used.
-    """
-    settings = WireSettings(limits=limits, tls=tls)
-    settings.tls_contexts()
-    needed = any(map(needs_key, keys))
-    if authkey is not None or needed or os.environ.get("TRACTOR_AUTHKEY_FILE"):
-        settings.authkey, settings.key_is_explicit = load_authkey(authkey)
-    undo.callback(reset_wire_settings)
-    set_wire_settings(settings)
 
 
 @contextmanager
@@ -516,8 +363,7 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
         open_actor_nursery(actor) as an,
     ):
         yield an
-    argument = root_kwargs.get("loglevel")
-    with _console(_environment(argument, None)[0], argument):
+    with _console(*log_level(root_kwargs.get("loglevel"))):
         log.info("Actor-runtime-shutdown")
 
 
@@ -561,10 +407,11 @@ def run_daemon(
 
     Raises:
         ImportError: a module can't be imported; nothing was booted.
+        TypeError: ``enable_modules`` is no list of strings.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
         KeyboardInterrupt: ctrl-c.
     """
-    for module in enable_modules:
+    for module in module_names(enable_modules):
         importlib.import_module(module)
 
     async def serve() -> None:

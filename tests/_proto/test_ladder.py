@@ -16,26 +16,25 @@ from tractor._proto.deadlines import (
     TERM_TIMEOUT,
 )
 from tractor._proto.ladder import (
-    Do,
     Escalation,
-    Event,
-    IllegalEvent,
-    Instruction,
     Ladder,
+    LadderDo,
+    LadderEvent,
     Progress,
     Rung,
 )
+from tractor._proto.machine import IllegalEvent
 
 # How to get to each rung, with a clock that stands at 0 before the first deadline.
-ROUTES: dict[Rung, tuple[bool, tuple[Event, ...]]] = {
+ROUTES: dict[Rung, tuple[bool, tuple[LadderEvent, ...]]] = {
     Rung.STARTING: (True, ()),
     Rung.RUNNING: (False, ()),
-    Rung.BOOT: (True, (Event.CANCEL,)),
-    Rung.REQUEST: (False, (Event.CANCEL,)),
-    Rung.EXIT: (False, (Event.CANCEL, Event.ACK)),
-    Rung.TERM: (False, (Event.HARD_KILL,)),
-    Rung.KILL: (False, (Event.HARD_KILL, Event.DEADLINE)),
-    Rung.GONE: (False, (Event.CANCEL, Event.ACK, Event.EXITED)),
+    Rung.BOOT: (True, (LadderEvent.CANCEL,)),
+    Rung.REQUEST: (False, (LadderEvent.CANCEL,)),
+    Rung.EXIT: (False, (LadderEvent.CANCEL, LadderEvent.ACK)),
+    Rung.TERM: (False, (LadderEvent.HARD_KILL,)),
+    Rung.KILL: (False, (LadderEvent.HARD_KILL, LadderEvent.DEADLINE)),
+    Rung.GONE: (False, (LadderEvent.CANCEL, LadderEvent.ACK, LadderEvent.EXITED)),
 }
 
 B, R, X, T, K, G = Rung.BOOT, Rung.REQUEST, Rung.EXIT, Rung.TERM, Rung.KILL, Rung.GONE
@@ -44,47 +43,47 @@ COLUMNS = (S, U, B, R, X, T, K, G)
 
 # Written out from the specification, not derived from the code: the rung after each event, None
 # for "cannot happen".
-EXPECTED: dict[Event, tuple[Rung | None, ...]] = {
-    Event.BOOTED: (U, None, R, None, None, T, K, G),
-    Event.CANCEL: (B, R, B, R, X, T, K, G),
-    Event.HARD_KILL: (T, T, T, T, T, T, K, G),
-    Event.ACK: (None, None, None, X, X, T, K, G),
-    Event.PORTAL_ACKED: (None, X, B, X, X, T, K, G),
-    Event.PORTAL_SILENT: (None, T, B, R, X, T, K, G),
-    Event.PROGRESS: (S, U, B, R, X, T, K, G),
-    Event.ADVANCE: (S, U, B, R, X, T, K, G),
-    Event.DEADLINE: (None, None, T, X, T, K, None, None),
-    Event.REPL_HELD: (S, U, B, R, X, T, K, G),
-    Event.REPL_RELEASED: (S, U, B, R, X, T, K, G),
-    Event.EXITED: (G, G, G, G, G, G, G, None),
+EXPECTED: dict[LadderEvent, tuple[Rung | None, ...]] = {
+    LadderEvent.BOOTED: (U, None, R, None, None, T, K, G),
+    LadderEvent.CANCEL: (B, R, B, R, X, T, K, G),
+    LadderEvent.HARD_KILL: (T, T, T, T, T, T, K, G),
+    LadderEvent.ACK: (None, None, None, X, X, T, K, G),
+    LadderEvent.PORTAL_ACKED: (None, X, B, X, X, T, K, G),
+    LadderEvent.PORTAL_SILENT: (None, T, B, R, X, T, K, G),
+    LadderEvent.PROGRESS: (S, U, B, R, X, T, K, G),
+    LadderEvent.ADVANCE: (S, U, B, R, X, T, K, G),
+    LadderEvent.DEADLINE: (None, None, T, X, T, K, None, None),
+    LadderEvent.REPL_HELD: (S, U, B, R, X, T, K, G),
+    LadderEvent.REPL_RELEASED: (S, U, B, R, X, T, K, G),
+    LadderEvent.EXITED: (G, G, G, G, G, G, G, None),
 }
 
-# The instruction that entering a rung brings, beside the wait.
-ENTRY = {R: Do.SEND_CANCEL, T: Do.SIGTERM, K: Do.SIGKILL, G: Do.DONE}
+# The instruction that entering a rung brings.
+ENTRY = {R: LadderDo.SEND_CANCEL, T: LadderDo.SIGTERM, K: LadderDo.SIGKILL}
 
 
 def at(rung: Rung) -> Ladder:
     booting, events = ROUTES[rung]
     ladder = Ladder(booting=booting)
     for event in events:
-        ladder.handle(event, ladder.deadline if event is Event.DEADLINE else 0.0)
+        ladder.handle(event, ladder.deadline if event is LadderEvent.DEADLINE else 0.0)
     assert ladder.rung is rung
     return ladder
 
 
-def wait(until: float) -> Instruction:
-    return Instruction(Do.WAIT, until)
-
-
-CELLS = [(rung, event, EXPECTED[event][i]) for event in Event for i, rung in enumerate(COLUMNS)]
+CELLS = [
+    (rung, event, EXPECTED[event][i]) for event in LadderEvent for i, rung in enumerate(COLUMNS)
+]
 
 
 def test_the_expectation_covers_every_cell() -> None:
-    assert {(rung, event) for rung, event, _ in CELLS} == {(r, e) for r in Rung for e in Event}
+    assert {(rung, event) for rung, event, _ in CELLS} == {
+        (r, e) for r in Rung for e in LadderEvent
+    }
 
 
 @pytest.mark.parametrize(("rung", "event", "following"), CELLS)
-def test_cell(rung: Rung, event: Event, following: Rung | None) -> None:
+def test_cell(rung: Rung, event: LadderEvent, following: Rung | None) -> None:
     ladder = at(rung)
     now = 10.0
     if following is None:
@@ -96,75 +95,80 @@ def test_cell(rung: Rung, event: Event, following: Rung | None) -> None:
         assert event.value in text
         assert rung.value in text
         assert all(past.value in text for past in ladder.history)
-        assert (caught.value.rung, caught.value.event) == (rung, event)
+        assert caught.value.event == event.value
         return
-    done = [i.do for i in ladder.handle(event, now) if i.do is not Do.WAIT]
+    done = ladder.handle(event, now)
     assert ladder.rung is following
+    assert ladder.acked is (
+        event in (LadderEvent.ACK, LadderEvent.PORTAL_ACKED) or LadderEvent.ACK in ROUTES[rung][1]
+    )
     assert done == ([ENTRY[following]] if following is not rung and following in ENTRY else [])
 
 
 def test_the_whole_way_down() -> None:
     ladder = Ladder()
-    assert ladder.start(100.0) == [Instruction(Do.SEND_CANCEL), wait(100.0 + ACK_TIMEOUT)]
-    assert ladder.tick(101.0) == [wait(101.0 + EXIT_TIMEOUT)]
-    assert ladder.tick(103.0) == [Instruction(Do.SIGTERM), wait(103.0 + TERM_TIMEOUT)]
-    assert ladder.tick(104.0) == [Instruction(Do.SIGKILL), wait(math.inf)]
+    assert (ladder.start(100.0), ladder.deadline) == ([LadderDo.SEND_CANCEL], 100.0 + ACK_TIMEOUT)
+    assert (ladder.tick(101.0), ladder.deadline) == ([], 101.0 + EXIT_TIMEOUT)
+    assert (ladder.tick(103.0), ladder.deadline) == ([LadderDo.SIGTERM], 103.0 + TERM_TIMEOUT)
+    assert (ladder.tick(104.0), ladder.deadline) == ([LadderDo.SIGKILL], math.inf)
     assert ladder.escalations == [
         Escalation(Rung.REQUEST, Rung.EXIT, 101.0),
         Escalation(Rung.EXIT, Rung.TERM, 103.0),
         Escalation(Rung.TERM, Rung.KILL, 104.0),
     ]
     assert ladder.tick(1e9) == []
-    assert ladder.handle(Event.EXITED, 105.0) == [Instruction(Do.DONE)]
+    assert ladder.handle(LadderEvent.EXITED, 105.0) == []
+    assert ladder.rung is Rung.GONE
 
 
 def test_a_child_that_obeys_causes_no_escalation() -> None:
     ladder = Ladder()
     ladder.start(0.0)
-    assert ladder.handle(Event.ACK, 0.1) == [wait(0.1 + EXIT_TIMEOUT)]
-    assert ladder.handle(Event.EXITED, 0.2) == [Instruction(Do.DONE), wait(math.inf)]
+    assert (ladder.handle(LadderEvent.ACK, 0.1), ladder.deadline) == ([], 0.1 + EXIT_TIMEOUT)
+    assert (ladder.handle(LadderEvent.EXITED, 0.2), ladder.deadline) == ([], math.inf)
     assert ladder.escalations == []
 
 
 def test_hard_kill_starts_at_the_signals() -> None:
     ladder = Ladder(hard_kill=True)
-    assert ladder.start(0.0) == [Instruction(Do.SIGTERM), wait(TERM_TIMEOUT)]
+    assert (ladder.start(0.0), ladder.deadline) == ([LadderDo.SIGTERM], TERM_TIMEOUT)
     assert ladder.escalations == []
 
 
 def test_a_second_cancel_moves_no_deadline() -> None:
     ladder = at(Rung.REQUEST)
     before = ladder.deadline
-    assert ladder.handle(Event.CANCEL, 0.3) == []
+    assert ladder.handle(LadderEvent.CANCEL, 0.3) == []
     assert ladder.deadline == before
 
 
 def test_a_booting_child_is_asked_once_it_can_be() -> None:
     ladder = Ladder(booting=True)
-    assert ladder.start(0.0) == [wait(BOOT_GRACE)]
-    assert ladder.handle(Event.BOOTED, 0.2) == [
-        Instruction(Do.SEND_CANCEL),
-        wait(0.2 + ACK_TIMEOUT),
-    ]
+    assert (ladder.start(0.0), ladder.deadline) == ([], BOOT_GRACE)
+    assert ladder.handle(LadderEvent.BOOTED, 0.2) == [LadderDo.SEND_CANCEL]
+    assert ladder.deadline == 0.2 + ACK_TIMEOUT
 
 
 def test_a_child_that_never_boots_is_signalled_without_having_been_asked() -> None:
     ladder = Ladder(booting=True)
     ladder.start(0.0)
-    assert ladder.tick(BOOT_GRACE) == [Instruction(Do.SIGTERM), wait(BOOT_GRACE + TERM_TIMEOUT)]
-    assert ladder.handle(Event.BOOTED, BOOT_GRACE) == []
+    assert (ladder.tick(BOOT_GRACE), ladder.deadline) == (
+        [LadderDo.SIGTERM],
+        BOOT_GRACE + TERM_TIMEOUT,
+    )
+    assert ladder.handle(LadderEvent.BOOTED, BOOT_GRACE) == []
 
 
 def test_progress_restarts_the_wait_for_the_exit_only() -> None:
     ladder = at(Rung.EXIT)
-    assert ladder.handle(Event.PROGRESS, 1.5) == [wait(1.5 + EXIT_TIMEOUT)]
+    assert (ladder.handle(LadderEvent.PROGRESS, 1.5), ladder.deadline) == ([], 1.5 + EXIT_TIMEOUT)
     # The timer for the old deadline goes off in the meantime.
     assert ladder.tick(EXIT_TIMEOUT) == []
     assert ladder.rung is Rung.EXIT
     for rung in (Rung.BOOT, Rung.REQUEST, Rung.TERM):
         other = at(rung)
         before = other.deadline
-        assert other.handle(Event.PROGRESS, 0.1) == []
+        assert other.handle(LadderEvent.PROGRESS, 0.1) == []
         assert other.deadline == before
 
 
@@ -173,18 +177,18 @@ def test_progress_without_an_advance_keeps_a_child_for_a_limited_time() -> None:
     now = 0.0
     while now + 0.5 < PROGRESS_TIMEOUT:
         now += 0.5
-        ladder.handle(Event.PROGRESS, now)
+        ladder.handle(LadderEvent.PROGRESS, now)
         assert ladder.deadline == min(now + EXIT_TIMEOUT, PROGRESS_TIMEOUT)
-    assert ladder.tick(PROGRESS_TIMEOUT)[0] == Instruction(Do.SIGTERM)
+    assert ladder.tick(PROGRESS_TIMEOUT) == [LadderDo.SIGTERM]
 
 
 def test_an_advance_gives_the_whole_time_again() -> None:
     ladder = at(Rung.EXIT)
     for n in range(100):
         now = n * (PROGRESS_TIMEOUT - 0.5)
-        ladder.handle(Event.ADVANCE, now)
+        ladder.handle(LadderEvent.ADVANCE, now)
         assert ladder.deadline == now + EXIT_TIMEOUT
-        ladder.handle(Event.PROGRESS, now + PROGRESS_TIMEOUT - 1.0)
+        ladder.handle(LadderEvent.PROGRESS, now + PROGRESS_TIMEOUT - 1.0)
         assert ladder.deadline == now + PROGRESS_TIMEOUT
 
 
@@ -204,7 +208,7 @@ def test_advances_are_bounded_by_what_there_is(notes: list[tuple[int, int]], kno
 
 def test_a_deadline_before_its_time_is_illegal() -> None:
     with pytest.raises(IllegalEvent):
-        at(Rung.EXIT).handle(Event.DEADLINE, EXIT_TIMEOUT / 2)
+        at(Rung.EXIT).handle(LadderEvent.DEADLINE, EXIT_TIMEOUT / 2)
 
 
 @pytest.mark.parametrize(
@@ -218,47 +222,46 @@ def test_a_deadline_before_its_time_is_illegal() -> None:
 )
 def test_a_held_repl_stops_the_limit_and_its_release_restarts_it(rung: Rung, limit: float) -> None:
     ladder = at(rung)
-    assert ladder.handle(Event.REPL_HELD, 0.1) == [wait(math.inf)]
-    assert ladder.handle(Event.REPL_HELD, 0.2) == []
+    for now in (0.1, 0.2):
+        assert (ladder.handle(LadderEvent.REPL_HELD, now), ladder.deadline) == ([], math.inf)
     assert ladder.tick(1e9) == []
-    assert ladder.handle(Event.REPL_RELEASED, 500.0) == [wait(500.0 + limit)]
+    assert (ladder.handle(LadderEvent.REPL_RELEASED, 500.0), ladder.deadline) == ([], 500.0 + limit)
     assert ladder.escalations == []
 
 
 def test_a_hard_kill_waits_for_the_repl() -> None:
     for rung in (Rung.STARTING, Rung.RUNNING, Rung.BOOT, Rung.REQUEST, Rung.EXIT):
         ladder = at(rung)
-        ladder.handle(Event.REPL_HELD, 0.1)
-        assert ladder.handle(Event.HARD_KILL, 0.2) == []
-        assert ladder.handle(Event.HARD_KILL, 0.3) == []
+        ladder.handle(LadderEvent.REPL_HELD, 0.1)
+        assert ladder.handle(LadderEvent.HARD_KILL, 0.2) == []
+        assert ladder.handle(LadderEvent.HARD_KILL, 0.3) == []
         assert ladder.rung is rung
-        assert ladder.handle(Event.REPL_RELEASED, 9.0) == [
-            Instruction(Do.SIGTERM),
-            wait(9.0 + TERM_TIMEOUT),
-        ]
+        assert ladder.handle(LadderEvent.REPL_RELEASED, 9.0) == [LadderDo.SIGTERM]
+        assert ladder.deadline == 9.0 + TERM_TIMEOUT
 
 
 def test_a_request_and_an_ack_go_on_while_a_repl_is_held() -> None:
     ladder = Ladder()
-    ladder.handle(Event.REPL_HELD, 0.0)
-    assert ladder.start(0.0) == [Instruction(Do.SEND_CANCEL)]
-    assert ladder.handle(Event.ACK, 0.1) == []
+    ladder.handle(LadderEvent.REPL_HELD, 0.0)
+    assert ladder.start(0.0) == [LadderDo.SEND_CANCEL]
+    assert ladder.handle(LadderEvent.ACK, 0.1) == []
     assert (ladder.rung, ladder.deadline) == (Rung.EXIT, math.inf)
-    assert ladder.handle(Event.EXITED, 0.2) == [Instruction(Do.DONE)]
+    assert ladder.handle(LadderEvent.EXITED, 0.2) == []
+    assert ladder.rung is Rung.GONE
 
 
 def test_a_release_without_a_hold_moves_no_deadline() -> None:
     ladder = at(Rung.EXIT)
-    assert ladder.handle(Event.REPL_RELEASED, 1.0) == []
+    assert ladder.handle(LadderEvent.REPL_RELEASED, 1.0) == []
     assert ladder.deadline == EXIT_TIMEOUT
 
 
-EVENTS = st.lists(st.tuples(st.sampled_from(Event), st.floats(0, 1)), max_size=40)
+EVENTS = st.lists(st.tuples(st.sampled_from(LadderEvent), st.floats(0, 1)), max_size=40)
 
 
 @given(st.booleans(), EVENTS)
 def test_no_order_of_events_signals_a_held_child_or_goes_back_up(
-    booting: bool, events: list[tuple[Event, float]]
+    booting: bool, events: list[tuple[LadderEvent, float]]
 ) -> None:
     ladder, now, order, did = Ladder(booting=booting), 0.0, list(Rung), []
     for event, pause in events:
@@ -270,10 +273,10 @@ def test_no_order_of_events_signals_a_held_child_or_goes_back_up(
             assert ladder.rung is before
             continue
         assert order.index(ladder.rung) >= order.index(before)
-        did += [step.do for step in steps if step.do is not Do.WAIT]
+        did += steps
         if held and ladder.held:
-            assert not {Do.SIGTERM, Do.SIGKILL} & {step.do for step in steps}
-        assert [step.until for step in steps if step.do is Do.WAIT] in ([], [ladder.deadline])
+            assert not {LadderDo.SIGTERM, LadderDo.SIGKILL} & set(steps)
+            assert ladder.deadline == math.inf
     assert len(did) == len(set(did))
 
 
@@ -285,5 +288,5 @@ def test_left_alone_it_always_gets_to_sigkill(booting: bool, hard: bool, now: fl
     while math.isfinite(ladder.deadline):
         now = ladder.deadline
         steps = ladder.tick(now)
-    assert steps[0] == Instruction(Do.SIGKILL)
+    assert steps == [LadderDo.SIGKILL]
     assert now - begun <= 3.0

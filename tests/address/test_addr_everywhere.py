@@ -397,8 +397,8 @@ def test_where_no_root_can_be(reg_addr: RegistryAddress, monkeypatch: pytest.Mon
     async def no_network(*_args: Any, **_kwargs: Any) -> Any:
         raise AssertionError("something was probed or bound")
 
-    monkeypatch.setattr("tractor._root.probe_all", no_network)
-    monkeypatch.setattr("tractor._root.bind_endpoints", no_network)
+    monkeypatch.setattr("tractor.discovery._election.probe_all", no_network)
+    monkeypatch.setattr("tractor.discovery._election.bind_endpoints", no_network)
 
     async def main() -> None:
         for bad in NEVER:

@@ -166,9 +166,10 @@ def test_the_lifeline_ends_a_child(key: str) -> None:
         async with tractor.open_nursery(start_method=key) as an:
             portal = await an.start_actor("held", enable_modules=HERE)
             assert await portal.run(ep_backends.add, one=1, two=1) == 2
-            ((_, child),) = an._children.items()
+            ((_, child),) = an._children.living.items()
             assert child.process is not None
-            portal.chan.cancel_called = child.asked_to_go = True
+            portal.chan.cancel_called = True
+            child.note_cancel_request()
             child.process.release_lifeline()
             child.process.release_lifeline()
             await child.exited.wait()

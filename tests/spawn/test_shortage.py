@@ -143,7 +143,7 @@ def test_the_error_of_a_nurserys_own_task_is_raised_and_not_the_cancelled_that_i
 
     async def main() -> None:
         async with tractor.open_nursery() as an:
-            an._tn.start_soon(fails)
+            an._children.tn.start_soon(fails)
             await trio.sleep_forever()
 
     with pytest.raises(ZeroDivisionError, match="own"):

@@ -66,7 +66,7 @@ def test_a_short_wait_for_the_acknowledgment_is_no_reason_to_signal_at_once(reg_
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
             portal = await an.start_actor("fine", enable_modules=HERE)
-            [child] = an._children.values()
+            [child] = an._children.living.values()
             await portal.cancel_actor(timeout=0)
             await portal.wait_closed()
             assert child.returncode == 0

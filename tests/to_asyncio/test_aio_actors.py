@@ -17,6 +17,7 @@ import tractor
 from tractor.address._types import UnwrappedAddress
 from tractor.spawn import SpawnMethodKey
 from tractor.spawn._contract import get_backend
+from tractor.supervise._arguments import StartOptions
 from tractor.to_asyncio import run_as_asyncio_guest
 
 pytestmark = pytest.mark.parametrize(
@@ -153,12 +154,12 @@ def test_uvloop_by_the_environment(
 def test_a_flag_that_does_not_agree_with_the_configuration(
     reg_addr: UnwrappedAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = tractor.ActorNursery._child_vars
+    real = StartOptions.runtime_vars
 
     def disagree(self: Any, *args: Any) -> dict[str, Any]:
         return {**real(self, *args), "_is_infected_aio": False}
 
-    monkeypatch.setattr(tractor.ActorNursery, "_child_vars", disagree)
+    monkeypatch.setattr(StartOptions, "runtime_vars", disagree)
     with pytest.raises(tractor.RemoteActorError, match="infected=False") as caught:
         in_tree(reg_addr, trio.sleep)  # type: ignore[arg-type]
     assert caught.value.boxed_type is tractor._errors.InternalError

@@ -32,6 +32,7 @@ from tractor._proto.deadlines import (
     PROGRESS_TIMEOUT,
     TERM_TIMEOUT,
 )
+from tractor._proto.machine import IllegalEvent
 
 
 class Rung(enum.Enum):
@@ -52,7 +53,7 @@ class Rung(enum.Enum):
         return max(0, list(Rung).index(self) - 1)
 
 
-class Event(enum.Enum):
+class LadderEvent(enum.Enum):
     """What can happen to a child."""
 
     BOOTED = "booted"
@@ -69,21 +70,12 @@ class Event(enum.Enum):
     EXITED = "exited"
 
 
-class Do(enum.Enum):
+class LadderDo(enum.Enum):
     """What the driver has to do."""
 
     SEND_CANCEL = "send a cancel request"
     SIGTERM = "send SIGTERM"
     SIGKILL = "send SIGKILL"
-    WAIT = "wait until the deadline"
-    DONE = "forget the child"
-
-
-class Instruction(NamedTuple):
-    """One thing to do; `until` is the deadline of a `Do.WAIT` in the driver's clock, or ``inf``."""
-
-    do: Do
-    until: float = math.inf
 
 
 class Escalation(NamedTuple):
@@ -101,11 +93,10 @@ LIMITS: Final[dict[Rung, float]] = {
     Rung.TERM: TERM_TIMEOUT,
 }
 
-ACTIONS: Final[dict[Rung, Do]] = {
-    Rung.REQUEST: Do.SEND_CANCEL,
-    Rung.TERM: Do.SIGTERM,
-    Rung.KILL: Do.SIGKILL,
-    Rung.GONE: Do.DONE,
+ACTIONS: Final[dict[Rung, LadderDo]] = {
+    Rung.REQUEST: LadderDo.SEND_CANCEL,
+    Rung.TERM: LadderDo.SIGTERM,
+    Rung.KILL: LadderDo.SIGKILL,
 }
 
 _SIGNALS: Final = (Rung.TERM, Rung.KILL)
@@ -114,50 +105,37 @@ _ALIVE: Final = tuple(rung for rung in Rung if rung is not Rung.GONE)
 
 # A cell without an entry is an event that cannot happen there. Events of different tasks and
 # sockets race: what the child said before it was signalled, or before it went, may be heard later.
-TABLE: Final[dict[tuple[Rung, Event], Rung]] = {
+TABLE: Final[dict[tuple[Rung, LadderEvent], Rung]] = {
     # Level triggered, so they may come at any time, also twice.
-    **{(rung, Event.REPL_HELD): rung for rung in Rung},
-    **{(rung, Event.REPL_RELEASED): rung for rung in Rung},
+    **{(rung, LadderEvent.REPL_HELD): rung for rung in Rung},
+    **{(rung, LadderEvent.REPL_RELEASED): rung for rung in Rung},
     # A child that another actor cancelled sends notes without having been asked by this side.
-    **{(rung, Event.PROGRESS): rung for rung in Rung},
-    **{(rung, Event.ADVANCE): rung for rung in Rung},
+    **{(rung, LadderEvent.PROGRESS): rung for rung in Rung},
+    **{(rung, LadderEvent.ADVANCE): rung for rung in Rung},
     # One cancel is enough.
-    **{(rung, Event.CANCEL): rung for rung in _ASKED},
-    (Rung.STARTING, Event.CANCEL): Rung.BOOT,
-    (Rung.RUNNING, Event.CANCEL): Rung.REQUEST,
-    **{(rung, Event.HARD_KILL): Rung.TERM for rung in _ALIVE},
-    (Rung.KILL, Event.HARD_KILL): Rung.KILL,
-    (Rung.GONE, Event.HARD_KILL): Rung.GONE,
-    (Rung.STARTING, Event.BOOTED): Rung.RUNNING,
-    (Rung.BOOT, Event.BOOTED): Rung.REQUEST,
-    **{(rung, Event.BOOTED): rung for rung in (*_SIGNALS, Rung.GONE)},
-    (Rung.REQUEST, Event.ACK): Rung.EXIT,
-    **{(rung, Event.ACK): rung for rung in (Rung.EXIT, *_SIGNALS, Rung.GONE)},
+    **{(rung, LadderEvent.CANCEL): rung for rung in _ASKED},
+    (Rung.STARTING, LadderEvent.CANCEL): Rung.BOOT,
+    (Rung.RUNNING, LadderEvent.CANCEL): Rung.REQUEST,
+    **{(rung, LadderEvent.HARD_KILL): Rung.TERM for rung in _ALIVE},
+    (Rung.KILL, LadderEvent.HARD_KILL): Rung.KILL,
+    (Rung.GONE, LadderEvent.HARD_KILL): Rung.GONE,
+    (Rung.STARTING, LadderEvent.BOOTED): Rung.RUNNING,
+    (Rung.BOOT, LadderEvent.BOOTED): Rung.REQUEST,
+    **{(rung, LadderEvent.BOOTED): rung for rung in (*_SIGNALS, Rung.GONE)},
+    (Rung.REQUEST, LadderEvent.ACK): Rung.EXIT,
+    **{(rung, LadderEvent.ACK): rung for rung in (Rung.EXIT, *_SIGNALS, Rung.GONE)},
     # Asked by hand, beside the ladder or instead of its first rung.
-    **{(rung, Event.PORTAL_ACKED): rung for rung in _ASKED},
-    (Rung.RUNNING, Event.PORTAL_ACKED): Rung.EXIT,
-    (Rung.REQUEST, Event.PORTAL_ACKED): Rung.EXIT,
-    **{(rung, Event.PORTAL_SILENT): rung for rung in _ASKED},
-    (Rung.RUNNING, Event.PORTAL_SILENT): Rung.TERM,
-    (Rung.BOOT, Event.DEADLINE): Rung.TERM,
-    (Rung.REQUEST, Event.DEADLINE): Rung.EXIT,
-    (Rung.EXIT, Event.DEADLINE): Rung.TERM,
-    (Rung.TERM, Event.DEADLINE): Rung.KILL,
-    **{(rung, Event.EXITED): Rung.GONE for rung in _ALIVE},
+    **{(rung, LadderEvent.PORTAL_ACKED): rung for rung in _ASKED},
+    (Rung.RUNNING, LadderEvent.PORTAL_ACKED): Rung.EXIT,
+    (Rung.REQUEST, LadderEvent.PORTAL_ACKED): Rung.EXIT,
+    **{(rung, LadderEvent.PORTAL_SILENT): rung for rung in _ASKED},
+    (Rung.RUNNING, LadderEvent.PORTAL_SILENT): Rung.TERM,
+    (Rung.BOOT, LadderEvent.DEADLINE): Rung.TERM,
+    (Rung.REQUEST, LadderEvent.DEADLINE): Rung.EXIT,
+    (Rung.EXIT, LadderEvent.DEADLINE): Rung.TERM,
+    (Rung.TERM, LadderEvent.DEADLINE): Rung.KILL,
+    **{(rung, LadderEvent.EXITED): Rung.GONE for rung in _ALIVE},
 }
-
-
-class IllegalEvent(RuntimeError):
-    """The driver fed an event that the rung does not allow: a bug of the runtime."""
-
-    def __init__(self, ladder: Ladder, event: Event) -> None:
-        past = " > ".join(e.value for e in ladder.history) or "(nothing yet)"
-        super().__init__(
-            f"{event.value!r} can't happen to a child that is {ladder.rung.value!r}"
-            f"{' (REPL held)' if ladder.held else ''}; its history: {past}"
-        )
-        self.rung = ladder.rung
-        self.event = event
 
 
 class Ladder:
@@ -171,6 +149,7 @@ class Ladder:
         rung: where the child stands.
         held: a REPL at or below the child holds the ladder up.
         deadline: when `tick()` is due, in the driver's clock; ``inf`` for never.
+        acked: the child has acknowledged its cancellation.
         escalations: the limits that passed so far.
         history: the events so far that changed something.
     """
@@ -179,6 +158,7 @@ class Ladder:
         "_hard",
         "_hard_due",
         "_patience_ends",
+        "acked",
         "deadline",
         "escalations",
         "held",
@@ -189,36 +169,38 @@ class Ladder:
     def __init__(self, hard_kill: bool = False, booting: bool = False) -> None:
         self.rung = Rung.STARTING if booting else Rung.RUNNING
         self.held = False
+        self.acked = False
         self.deadline = math.inf
         self.escalations: list[Escalation] = []
-        self.history: list[Event] = []
+        self.history: list[LadderEvent] = []
         self._hard = hard_kill
         # A hard kill that a REPL holds up.
         self._hard_due = False
         # When EXIT ends at the latest, unless a note tells of an advance.
         self._patience_ends = math.inf
 
-    def start(self, now: float, first: Event = Event.CANCEL) -> list[Instruction]:
-        """Have the child go: by `Event.HARD_KILL` if the constructor was told so, else by the event that is given."""
-        return self.handle(Event.HARD_KILL if self._hard else first, now)
+    def start(self, now: float, first: LadderEvent = LadderEvent.CANCEL) -> list[LadderDo]:
+        """Have the child go: by a hard kill if the constructor was told so, else by the event that is given."""
+        return self.handle(LadderEvent.HARD_KILL if self._hard else first, now)
 
-    def tick(self, now: float) -> list[Instruction]:
+    def tick(self, now: float) -> list[LadderDo]:
         """The driver's timer went off; nothing to do if the deadline has moved on meanwhile."""
-        return self.handle(Event.DEADLINE, now) if now >= self.deadline else []
+        return self.handle(LadderEvent.DEADLINE, now) if now >= self.deadline else []
 
-    def handle(self, event: Event, now: float) -> list[Instruction]:
+    def handle(self, event: LadderEvent, now: float) -> list[LadderDo]:
         """Take an event at time ``now``.
 
         Returns:
-            What to do, in this order. A `Do.WAIT` is there whenever the deadline changed.
+            What to do, in this order; the deadline may have changed, too.
 
         Raises:
             IllegalEvent: the event is none that can happen on this rung, or the deadline has not
                 passed.
         """
         following = TABLE.get((self.rung, event))
-        if following is None or (event is Event.DEADLINE and now < self.deadline):
-            raise IllegalEvent(self, event)
+        if following is None or (event is LadderEvent.DEADLINE and now < self.deadline):
+            raise self._illegal(event)
+        self.acked = self.acked or event in (LadderEvent.ACK, LadderEvent.PORTAL_ACKED)
         if following is not self.rung:
             if following in _SIGNALS and self.held:
                 if not self._hard_due:
@@ -226,24 +208,28 @@ class Ladder:
                     self.history.append(event)
                 return []
             return self._enter(following, event, now)
-        if event in (Event.REPL_HELD, Event.REPL_RELEASED):
+        if event in (LadderEvent.REPL_HELD, LadderEvent.REPL_RELEASED):
             return self._set_held(event, now)
-        if event is Event.PROGRESS and self.rung is Rung.EXIT:
-            return self._restart_limit(now, self._patience_ends)
-        if event is Event.ADVANCE and self.rung is Rung.EXIT:
-            return self._restart_limit(now)
+        if event is LadderEvent.PROGRESS and self.rung is Rung.EXIT:
+            self._restart_limit(now, self._patience_ends)
+        if event is LadderEvent.ADVANCE and self.rung is Rung.EXIT:
+            self._restart_limit(now)
         return []
 
-    def _enter(self, rung: Rung, event: Event, now: float) -> list[Instruction]:
-        if event is Event.DEADLINE:
+    def _illegal(self, event: LadderEvent) -> IllegalEvent:
+        state = f"a child that is {self.rung.value!r}{' (REPL held)' if self.held else ''}"
+        return IllegalEvent(event.value, state, (past.value for past in self.history))
+
+    def _enter(self, rung: Rung, event: LadderEvent, now: float) -> list[LadderDo]:
+        if event is LadderEvent.DEADLINE:
             self.escalations.append(Escalation(self.rung, rung, now))
         self.rung = rung
         self.history.append(event)
-        action = ACTIONS.get(rung)
-        return [*([Instruction(action)] if action else []), *self._restart_limit(now)]
+        self._restart_limit(now)
+        return [ACTIONS[rung]] if rung in ACTIONS else []
 
-    def _set_held(self, event: Event, now: float) -> list[Instruction]:
-        held = event is Event.REPL_HELD
+    def _set_held(self, event: LadderEvent, now: float) -> list[LadderDo]:
+        held = event is LadderEvent.REPL_HELD
         if held is self.held or self.rung is Rung.GONE:
             return []
         self.held = held
@@ -251,15 +237,14 @@ class Ladder:
             self._hard_due = False
             return self._enter(Rung.TERM, event, now)
         self.history.append(event)
-        return self._restart_limit(now)
+        self._restart_limit(now)
+        return []
 
-    def _restart_limit(self, now: float, latest: float | None = None) -> list[Instruction]:
+    def _restart_limit(self, now: float, latest: float | None = None) -> None:
         """A whole limit from ``now`` on, but not beyond ``latest``; none while a REPL is held."""
-        before = self.deadline
         self._patience_ends = now + PROGRESS_TIMEOUT if latest is None else latest
         limit = min(now + LIMITS.get(self.rung, math.inf), self._patience_ends)
         self.deadline = limit if self.rung in LIMITS and not self.held else math.inf
-        return [Instruction(Do.WAIT, self.deadline)] if self.deadline != before else []
 
 
 class Progress:

@@ -43,6 +43,7 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import boxed
 from tractor.runtime.dialog._context import MsgStream
+from tractor.supervise._arguments import module_names
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 from tractor.trionics._ki import ki_protected
 
@@ -119,10 +120,9 @@ class Place:
         try:
             async with open_actor_nursery(self.actor) as self._an:
                 an = self._an
-                modules = [*(self.options.get("enable_modules") or ()), serve_pool.__module__]
-                portal = await an.start_actor(
-                    self.name, **{**self.options, "enable_modules": modules}
-                )
+                modules = module_names(self.options.get("enable_modules") or ())
+                options = {**self.options, "enable_modules": [*modules, serve_pool.__module__]}
+                portal = await an.start_actor(self.name, **options)
                 was_started = True
                 self.started += 1
                 self._uid = portal.chan.aid.uid if portal.chan.aid else None

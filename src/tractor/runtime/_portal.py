@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
@@ -14,7 +14,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ActorTooSlowError, NoResult, TransportClosed
-from tractor._util._caller import Caller, find_caller
+from tractor._util._caller import find_caller
 from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
@@ -22,15 +22,13 @@ from tractor.msg.types import Uid
 from tractor.runtime._records import ChildRecord
 from tractor.runtime.dialog._caller import (
     OneWayReceiver,
-    PendingCall,
     call,
     explain_loss,
     put_start,
     request,
-    result_of,
 )
 from tractor.runtime.dialog._context import Context, MsgStream, OpenContext
-from tractor.runtime.dialog._endpoints import Endpoint, Kind
+from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
 from tractor.trionics._ki import ki_protected
@@ -87,12 +85,8 @@ class Portal:
     def __init__(self, chan: Channel, actor: PortalHost) -> None:
         self.chan = chan
         self._actor = actor
-        self._main: PendingCall | None = None
-        self._main_given_up: PendingCall | None = None
-        self._main_outcome: Any = None
-        self._main_endpoint: Endpoint | None = None
-        self._main_caller: Caller | None = None
-        self._main_done = trio.Event()
+        # Gives the result of a one-shot; `None`: the peer is a daemon.
+        self.wait_main: Callable[[], Awaitable[Any]] | None = None
 
     @property
     def channel(self) -> Channel:
@@ -310,46 +304,6 @@ class Portal:
 
     # -- the peer's end -------------------------------------------------------------------------------
 
-    def expect_main(
-        self, pending: PendingCall, endpoint: Endpoint | None = None, caller: Caller | None = None
-    ) -> None:
-        """This portal's actor is a one-shot: ``pending`` is its one function.
-
-        Args:
-            pending: the request.
-            endpoint: the function; its annotation says what the result is to be.
-            caller: the code that has started it.
-        """
-        self._main = pending
-        self._main_endpoint = endpoint or self._main_endpoint
-        self._main_caller = caller or self._main_caller
-        # At the reply itself: who waits has it before a nursery learns that the actor has died, and cancels its block.
-        pending.on_end = functools.partial(self._settle_main, pending)
-        if pending.reply is not None:
-            self._settle_main(pending)
-
-    def _settle_main(self, pending: PendingCall) -> None:
-        if pending is not self._main_given_up:
-            self._main_outcome = pending.reply
-            self._main_done.set()
-
-    async def settle_main(self) -> bool:
-        """Wait for the one-shot's reply, whose outcome is kept; ``False``: it is another's by now.
-
-        Called by the nursery, once for each process that runs the function.
-        """
-        pending = self._main
-        assert pending is not None
-        await pending.wait()
-        return pending is not self._main_given_up
-
-    def give_up_main(self) -> bool:
-        """A fresh process is to run the one-shot's function once more; ``False``: there is none that still runs."""
-        if self._main is None or self._main.reply is not None:
-            return False
-        self._main_given_up = self._main
-        return True
-
     async def wait_for_result(self, hide_tb: bool = True) -> Any:
         """The result of a one-shot actor, which is cached.
 
@@ -361,29 +315,11 @@ class Portal:
             ContextCancelled: it was cancelled.
             TransportClosed: the actor is gone.
         """
-        if self._main is None:
+        if self.wait_main is None:
             log.warning("%s is a daemon: its portal has no main result", self.chan.peer)
             await trio.lowlevel.checkpoint()
             return NoResult
-        await self._main_done.wait()
-        return self.main_result()
-
-    def main_result(self) -> Any:
-        """The one-shot's value, or its error raised; only after it has settled."""
-        outcome = self._main_outcome
-        if not isinstance(outcome, (_Value, BaseException)):
-            try:
-                outcome = _Value(
-                    result_of(
-                        outcome, self.chan, self._actor, self._main_endpoint, self._main_caller
-                    )
-                )
-            except BaseException as exc:
-                outcome = exc
-            self._main_outcome = outcome
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome.value
+        return await self.wait_main()
 
     async def result(self, hide_tb: bool = True) -> Any:
         """The outdated name of :meth:`wait_for_result`."""
@@ -479,10 +415,6 @@ class Portal:
 
 
 _NAMED = "a function is found by the names of module and function"
-
-
-class _Value(msgspec.Struct):
-    value: Any
 
 
 @ki_protected

@@ -62,8 +62,9 @@ class ChildRecord(PeerProcess, Protocol):
     armed: bool
     """It was started in debug mode."""
 
-    asked_to_go: bool
-    """This actor has asked it to cancel, or sends it signals so that it ends."""
+    @property
+    def asked_to_go(self) -> bool:
+        """Whether this actor has asked it to cancel, or sends it signals so that it ends."""
 
     respawn: Callable[[], bool] | None
     """Replaces it by a fresh process; whether its function is run again.  Raises RuntimeFailure."""

@@ -6,32 +6,90 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeAlias, overload
 
-from tractor._util._caller import Caller, calling_code
-from tractor.address._types import Address, UnwrappedAddress
+import trio
+
+from tractor._errors import ContextCancelled, TransportClosed
+from tractor._util._caller import calling_code
 from tractor.runtime._portal import Portal
+from tractor.runtime.dialog._caller import PendingCall
 from tractor.runtime.dialog._endpoints import Kind
-from tractor.runtime.dialog._targets import Target, plain_function, refuse_swallowed, target_of
+from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
+from tractor.supervise._arguments import Addr, StartOptions, module_names
+from tractor.supervise._child import Child
+from tractor.supervise._children import Children
+from tractor.supervise._main_call import MainCall
 from tractor.trionics._ki import ki_protected
 
 P = ParamSpec("P")
 
-Addr: TypeAlias = UnwrappedAddress | Address | str
-
 _Fn: TypeAlias = Callable[..., Awaitable[Any]]
+
+
+async def run_main(children: Children, child: Child, portal: Portal, main: MainCall) -> None:
+    """Have a fresh subactor run the one function that it was started for.
+
+    Raises:
+        MsgTypeError and others: it could not be sent; the subactor is gone.
+    """
+    child.main = main
+    try:
+        run = main.begin(portal)
+        # The caller may go on to compute without ever yielding: the child must not wait for that.
+        await portal.chan.transport.flush()
+    except BaseException:
+        # Without its one function it would be a daemon that nobody knows of.
+        await children.take_down(child, hard_kill=False)
+        raise
+    start_awaiting(children, child, main, run)
+
+
+def start_awaiting(children: Children, child: Child, main: MainCall, run: PendingCall) -> None:
+    """Have the nursery wait for a one-shot's outcome, too."""
+    children.unsettled += 1
+    children.tn.start_soon(_await_main, children, child, main, run)
+
+
+@trio.lowlevel.enable_ki_protection
+async def _await_main(children: Children, child: Child, main: MainCall, run: PendingCall) -> None:
+    """A one-shot's result: keep it, note its error; after both it and the block have ended have the actor go."""
+    with trio.CancelScope(shield=True):
+        try:
+            is_current = await main.settle(run)
+            if is_current:
+                await _note_main(children, child, main)
+        finally:
+            children.unsettled -= 1
+            children.changed.unpark_all()
+        if not is_current:
+            # A fresh process runs the function now.
+            return
+        await children.block_over.wait()
+        if not child.exited.is_set():
+            await child.take_down(hard_kill=False)
+
+
+async def _note_main(children: Children, child: Child, main: MainCall) -> None:
+    try:
+        main.result()
+    except TransportClosed as exc:
+        # How the process ended says more, and is this child's one entry.
+        await child.exited.wait()
+        if child.failed and child.uid not in children.errors:
+            children.fail(child.uid, exc)
+    except ContextCancelled as exc:
+        # Not where that was asked for here, or by the child itself (a signal).
+        if exc.canceller not in (children.actor.aid.uid, child.uid):
+            children.fail(child.uid, exc)
+    except BaseException as exc:
+        children.fail(child.uid, exc)
 
 
 @ki_protected
 class OneShots:
-    """The part of a nursery that checks what a one-shot is to run."""
+    """The part of a nursery that starts one-shots."""
 
-    async def start_actor(self, name: str, **options: Any) -> Portal:
-        """The nursery's own."""
-        raise NotImplementedError
-
-    async def _run_main(
-        self, portal: Portal, target: Target, kwargs: dict[str, Any], caller: Caller | None
-    ) -> None:
-        raise NotImplementedError
+    def __init__(self, children: Children) -> None:
+        self._children = children
 
     # Type checkers hold the arguments against the function, unless one of this method's own keywords is among them.
     @overload
@@ -123,16 +181,17 @@ class OneShots:
         }
         refuse_swallowed(target, own, fn_args, fn_kwargs, "run_in_actor()")
         kwargs = target.arguments(fn_args, fn_kwargs)
-        caller = calling_code()
-        portal = await self.start_actor(
+        main = MainCall(target, kwargs, calling_code())
+        options = StartOptions.checked(
             name or plain.__name__,
             bind_addrs=bind_addrs,
-            enable_modules=[*(enable_modules or ()), target.ns],
+            enable_modules=[*module_names(enable_modules or ()), target.ns],
             loglevel=loglevel,
             infect_asyncio=infect_asyncio,
             inherit_parent_main=inherit_parent_main,
             proc_kwargs=proc_kwargs,
             rpc_module_paths=rpc_module_paths,
         )
-        await self._run_main(portal, target, kwargs, caller)
+        child, portal = await self._children.start(options)
+        await run_main(self._children, child, portal, main)
         return portal

@@ -1,0 +1,67 @@
+"""What a root and a subactor do alike at their boot.
+
+Each begins with what only it knows: a root with its arguments and the election of the registrar, a subactor with its
+boot record and its parent's configuration.  Both then
+
+1. set the tree's settings (`set_runtime_vars`), which everything below reads;
+2. make their actor, with the tools' requests in it and what debugs it armed (`make_actor`);
+3. open its runtime, and watch for signals;
+4. listen and register (`begin_service`); only from then on can peers find it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from tractor import _tools
+from tractor.address._types import UnwrappedAddress
+from tractor.discovery._registration import Registration
+from tractor.ipc._chan import Channel
+from tractor.ipc._endpoint import Endpoint
+from tractor.msg.types import Aid
+from tractor.runtime._actor import Actor
+from tractor.runtime._vars import runtime_vars
+from tractor.spawn._contract import selected_start_method
+
+
+def make_actor(
+    cls: type[Actor],
+    aid: Aid,
+    *,
+    enable_modules: Iterable[str],
+    loglevel: str | None,
+    reg_addrs: Iterable[UnwrappedAddress],
+    parent: Channel | None,
+    dumps_asked: bool,
+    debug_filter: Callable[[BaseException], bool] | None = None,
+) -> tuple[Actor, Registration]:
+    """The actor of this process, and what is to register it; the settings are in force already.
+
+    Args:
+        cls: its class.
+        aid, enable_modules, loglevel, reg_addrs: for it.
+        parent: the channel to it; ``None`` in a root.
+        dumps_asked: its task tree is to be dumped on a signal; so it is, too, where the environment says so.
+        debug_filter: whether an exception opens the REPL; ``None``: the default one.
+    """
+    actor = cls(aid, enable_modules=enable_modules, loglevel=loglevel, reg_addrs=reg_addrs)
+    # Before the debugger: where it asks for the terminal depends on whether there is a parent.
+    actor.parent_chan = parent
+    actor.add_requests(_tools.TOOL_REQUESTS)
+    actor.start_method = selected_start_method()
+    debug_mode = runtime_vars()._debug_mode
+    dumps_asked = dumps_asked or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
+    if dumps_asked or debug_mode:
+        _tools.arm_stack_dumps(actor, dumps_asked)
+    if debug_mode:
+        _tools.arm_debugger(actor, debug_filter)
+    return actor, Registration(actor)
+
+
+async def begin_service(
+    actor: Actor, registration: Registration, endpoints: Sequence[Endpoint]
+) -> None:
+    """Listen, and register: in this order, since whoever finds it may connect at once."""
+    actor.ipc_server.serve_endpoints(endpoints)
+    await registration.start()

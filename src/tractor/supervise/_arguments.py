@@ -1,0 +1,210 @@
+"""How a subactor is to be started: the arguments of ``start_actor()``, checked."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from tractor._errors import RuntimeFailure
+from tractor._util._names import plain_text, require_name
+from tractor._util._plain import printable
+from tractor.address._policy import from_this_host, require_bindable
+from tractor.address._types import Address, UnwrappedAddress
+from tractor.msg.types import SpawnSpec
+from tractor.runtime._actor import Actor
+from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._endpoints import canonical
+from tractor.spawn._contract import SpawnRequest, require_debug_support, selected_start_method
+from tractor.spawn._parent_main import get_parent_main_data
+from tractor.transport._addresses import wrap_address, wrap_addresses
+from tractor.transport._settings import wire_settings
+from tractor.transport._table import known_transports
+
+Addr: TypeAlias = UnwrappedAddress | Address | str
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """What a subactor was started with, to start another in its place: its configuration, and what its backend got."""
+
+    spec: SpawnSpec
+    request: SpawnRequest
+
+
+class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one subactor is started with.
+
+    Attributes:
+        name: the actor's.
+        bind_addrs: where it listens; ``None``: at a random address for each transport.
+        transports: keys of those that it listens on; ``None``: this actor's.
+        modules: that peers may call into, by name, with the file that each was found in.
+        loglevel: ``None``: this actor's.
+        debug_mode: arm the debugger; ``None``: as this actor.
+        infect_asyncio: run its trio as a guest of an asyncio loop.
+        inherit_parent_main: replay this program's ``__main__`` there.
+        proc_kwargs: further arguments for the backend.
+    """
+
+    name: str
+    bind_addrs: tuple[UnwrappedAddress, ...] | None
+    transports: tuple[str, ...] | None
+    modules: dict[str, str | None]
+    loglevel: str | None
+    debug_mode: bool | None
+    infect_asyncio: bool
+    inherit_parent_main: bool
+    proc_kwargs: dict[str, Any]
+
+    @classmethod
+    def checked(
+        cls,
+        name: str,
+        *,
+        bind_addrs: Sequence[Addr] | None,
+        enable_modules: Sequence[str] | None,
+        loglevel: str | None,
+        infect_asyncio: bool,
+        inherit_parent_main: bool,
+        proc_kwargs: Mapping[str, Any] | None,
+        rpc_module_paths: Sequence[str] | None,
+        enable_transports: Sequence[str] | None = None,
+        debug_mode: bool | None = None,
+    ) -> StartOptions:
+        """Those of a call of ``start_actor()`` or ``run_in_actor()``, which tell what is raised."""
+        enable_modules = with_outdated_modules(enable_modules, rpc_module_paths, 4)
+        if loglevel is not None:
+            loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
+        name = require_name(name)
+        keys = None if enable_transports is None else tuple(known_transports(enable_transports))
+        return cls(
+            name=name,
+            bind_addrs=_bindable(name, bind_addrs, keys),
+            transports=keys,
+            modules=module_files(enable_modules or ()),
+            loglevel=loglevel,
+            debug_mode=debug_mode,
+            infect_asyncio=infect_asyncio,
+            inherit_parent_main=inherit_parent_main,
+            proc_kwargs=dict(proc_kwargs or {}),
+        )
+
+    def recipe(self, actor: Actor, uuid: str) -> Recipe:
+        """What ``actor`` starts such a child with.
+
+        Raises:
+            RuntimeFailure: it could not connect; ``__main__`` is enabled, and can't be loaded elsewhere.
+            RuntimeError: no debugger on this backend.
+        """
+        settings = wire_settings()
+        spec = SpawnSpec(
+            _parent_main_data=get_parent_main_data(self.inherit_parent_main, self.modules),
+            _runtime_vars=self.runtime_vars(),
+            # The files are for people: names that are no UTF-8 can't be carried.
+            enable_modules={name: file and printable(file) for name, file in self.modules.items()},
+            reg_addrs=list(actor.reg_addrs),
+            bind_addrs=None if self.bind_addrs is None else list(self.bind_addrs),
+        )
+        request = SpawnRequest(
+            name=self.name,
+            uuid=uuid,
+            parent_addr=self._address_of(actor),
+            loglevel=self.loglevel or actor.loglevel,
+            infect_asyncio=self.infect_asyncio,
+            authkey=settings.authkey,
+            key_is_explicit=settings.key_is_explicit,
+            tls=settings.tls,
+            proc_kwargs=self.proc_kwargs,
+        )
+        return Recipe(spec, request)
+
+    def runtime_vars(self) -> dict[str, Any]:
+        """The tree's settings, as that child gets them.  Raises as :meth:`recipe`."""
+        handed = runtime_vars().for_child()
+        if self.transports is not None:
+            handed["_enable_tpts"] = list(self.transports)
+        if self.debug_mode and not handed["_debug_mode"]:
+            # The first that is armed: what an armed root does.
+            handed["_debug_mode"] = handed["use_greenback"] = True
+        if handed["_debug_mode"]:
+            require_debug_support(selected_start_method())
+        handed["_is_infected_aio"] = self.infect_asyncio
+        return handed
+
+    def _address_of(self, actor: Actor) -> UnwrappedAddress:
+        """One of the actor's addresses, of a transport that the child uses where there is one."""
+        wrapped = [from_this_host(wrap_address(a)) for a in actor.accept_addrs]
+        if not wrapped:
+            raise RuntimeFailure(
+                f"{actor.aid.reprol()} listens nowhere; a child could not connect to it"
+            )
+        wanted = self.transports or known_transports(runtime_vars()._enable_tpts)
+        usable = [a for a in wrapped if a.proto_key in wanted] or wrapped
+        usable.sort(key=lambda a: a.proto_key != "uds")
+        return usable[0].unwrap()
+
+
+def _bindable(
+    name: str, bind_addrs: Sequence[Addr] | None, keys: Sequence[str] | None
+) -> tuple[UnwrappedAddress, ...] | None:
+    """The addresses that an actor is to listen at, checked against the transports that it may use."""
+    if bind_addrs is not None and not bind_addrs:
+        raise RuntimeError(
+            f"`bind_addrs=[]` leaves actor {name!r} without an address to listen on: give one, or leave it out"
+        )
+    addrs = wrap_addresses(bind_addrs, "bind_addrs")
+    for addr in addrs:
+        require_bindable(addr)
+    strays = [a.unwrap() for a in addrs if keys is not None and a.proto_key not in keys]
+    if strays and keys is not None:
+        raise ValueError(
+            f"`bind_addrs` {strays} are of a transport that is not in enable_transports={list(keys)}"
+        )
+    return tuple(addr.unwrap() for addr in addrs) or None
+
+
+def with_outdated_modules(
+    modules: Sequence[str] | None, outdated: Sequence[str] | None, stacklevel: int
+) -> Sequence[str] | None:
+    """The modules to enable, whichever name they were given by; a warning tells of the outdated one."""
+    if outdated is None:
+        return modules
+    text = "`rpc_module_paths` is outdated; use `enable_modules`"
+    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel)
+    return [*module_names(modules or ()), *module_names(outdated)]
+
+
+def module_names(names: Sequence[str]) -> list[str]:
+    """The names of modules to enable.
+
+    Raises:
+        TypeError: it is a single string, or not all of them are.
+    """
+    rule = "`enable_modules` must be a list of module names"
+    if isinstance(names, str):
+        raise TypeError(f"{rule}, not the string {names!r}")
+    return [plain_text(name, f"{rule} (str)") for name in names]
+
+
+def module_files(names: Sequence[str]) -> dict[str, str | None]:
+    """The modules to enable, by name, with the file that each was found in.
+
+    Raises:
+        TypeError: as :func:`module_names`.
+        ModuleNotFoundError: there is no such module.
+    """
+    found: dict[str, str | None] = {}
+    for name in module_names(names):
+        module = sys.modules.get(name)
+        if module is not None or canonical(name) == "__main__":
+            found[canonical(name)] = getattr(module, "__file__", None)
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r} to enable in an actor", name=name)
+        found[name] = spec.origin
+    return found

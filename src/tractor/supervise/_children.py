@@ -1,0 +1,305 @@
+"""The subactors of one nursery, from their start to their end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import ActorFailure, RuntimeFailure, TransportClosed
+from tractor._proto.deadlines import PROGRESS_INTERVAL
+from tractor.address._types import UnwrappedAddress, mk_uuid
+from tractor.msg.types import Aid, SpawnSpec, Uid
+from tractor.runtime._actor import Actor
+from tractor.runtime._portal import Portal
+from tractor.runtime.dialog._caller import boxed
+from tractor.spawn._contract import get_backend, selected_start_method
+from tractor.spawn._shortage import named_shortage
+from tractor.supervise._arguments import Recipe, StartOptions
+from tractor.supervise._child import Child
+from tractor.supervise._outcome import note_losses
+from tractor.transport._settings import wire_settings
+from tractor.trionics._groups import collapse_eg
+from tractor.trionics._ki import ki_protected
+
+log = _log.get_logger()
+
+
+@ki_protected
+class Children:
+    """What a nursery, its one-shots and its replacements do to subactors.
+
+    Args:
+        actor: this process's.
+        tn: hosts the tasks that supervise them.
+        respawn: replaces one by a fresh process; see :mod:`tractor.supervise._respawn`.
+    """
+
+    def __init__(
+        self, actor: Actor, tn: trio.Nursery, respawn: Callable[[Children, Child], bool]
+    ) -> None:
+        self.actor = actor
+        self.tn = tn
+        self._respawn = respawn
+        # From before their processes are started until they are reaped.
+        self.living: dict[Uid, Child] = {}
+        # Of each that failed, the error that tells of it.
+        self.errors: dict[Uid, BaseException] = {}
+        # Those that failed or were taken down, for what the block's errors tell of them.
+        self.gone: dict[Uid, Child] = {}
+        # Around the nursery's block: one that fails cancels it.
+        self.block_scope = trio.CancelScope()
+        # The block has ended: one-shots that have given their results go.
+        self.block_over = trio.Event()
+        # Wakes who waits for the end of all.
+        self.changed = trio.lowlevel.ParkingLot()
+        # Somebody has called `cancel()`.
+        self.cancel_called = False
+        # One has failed, and so all go.
+        self.failing = False
+        # All are being taken down. One whose process is being started then goes as soon as there is one.
+        self.taking_down = False
+        # The block has ended, and all that it has waited for: no more can be started.
+        self.closed = False
+        # One-shots whose outcome is not known yet.
+        self.unsettled = 0
+        # Replacements that are under way.
+        self.replacing = 0
+        # Counters: processes that were started and reaped, limits of ladders that passed.
+        self.spawned = 0
+        self.reaped = 0
+        self.escalations = 0
+
+    @property
+    def refusal(self) -> str:
+        """Why no more can be started; empty: they can."""
+        if self.closed:
+            return "closed"
+        return "cancelled" if self.cancel_called or self.failing else ""
+
+    # -- a start --------------------------------------------------------------------------------------
+
+    async def start(
+        self, options: StartOptions, nursery: trio.Nursery | None = None
+    ) -> tuple[Child, Portal]:
+        """Start one.
+
+        Args:
+            options: what it is started with.
+            nursery: hosts the task that supervises it; default: this one's own.
+
+        Raises:
+            RuntimeFailure: no more can be started here.
+            ActorFailure and others: as :meth:`start_process`.
+        """
+        if self.refusal:
+            raise RuntimeFailure(
+                f"can't start actor {options.name!r}: its nursery was {self.refusal}"
+            )
+        aid = Aid(options.name, mk_uuid())
+        bound = None if options.bind_addrs is None else list(options.bind_addrs)
+        child = self.new_child(aid, options.recipe(self.actor, aid.uuid), bound)
+        return child, await self.start_process(child, nursery or self.tn)
+
+    def new_child(
+        self, aid: Aid, recipe: Recipe, bind_addrs: list[UnwrappedAddress] | None
+    ) -> Child:
+        """One whose process is to be started."""
+        child = Child(self.actor, aid, bind_addrs)
+        child.recipe = recipe
+        child.block_over = self.block_over
+        child.start_ladder = partial(self.tn.start_soon, name=f"teardown of {aid.name}")
+        child.respawn = partial(self._respawn, self, child)
+        return child
+
+    async def start_process(self, child: Child, nursery: trio.Nursery) -> Portal:
+        """Start a child's process, and wait until it is connected and configured.
+
+        Args:
+            child: a new one.
+            nursery: hosts the task that supervises it.
+
+        Raises:
+            ActorFailure, RemoteActorError, OSError, RuntimeFailure: as ``start_actor()``; then it is gone.
+        """
+        recipe = child.recipe
+        assert recipe is not None
+        self.living[child.uid] = child
+        self.actor.children[child.uid] = child
+        try:
+            backend = get_backend(selected_start_method())
+            child.start_method = backend.key
+            child.armed = recipe.spec._runtime_vars["_debug_mode"]
+            child.claim = os.urandom(32)
+            req = msgspec.structs.replace(recipe.request, uuid=child.aid.uuid, claim=child.claim)
+            with named_shortage(backend.key, child.aid.name):
+                child.process = await backend.start(req, self.tn)
+        except BaseException:
+            self._forget(child)
+            raise
+        self.spawned += 1
+        log.runtime(
+            "subactor %r was started: process %s, spawn backend %r",
+            child.aid.name,
+            child.process.pid,
+            backend.key,
+        )
+        title = f"supervisor of {child.aid.name}"
+        try:
+            nursery.start_soon(self._supervise, child, name=title)
+        except RuntimeError:
+            # The nursery that was given is closed: the process must be reaped all the same.
+            self.tn.start_soon(self._supervise, child, name=title)
+            await self.take_down(child, hard_kill=False)
+            raise
+        if self.taking_down:
+            self.tn.start_soon(child.take_down, False, name=f"teardown of {child.aid.name}")
+        try:
+            child.on_started()
+            return await self._configure(child, recipe.spec)
+        except BaseException:
+            # Whatever kept it from being usable: it is no child of this nursery's any more.
+            await self.take_down(child, hard_kill=child.boot_error is not None)
+            raise
+
+    async def take_down(self, child: Child, hard_kill: bool) -> None:
+        """Have a child go, and wait for it, in a task of the user's.
+
+        The ladder has a task of its own: a second ctrl-c would end it halfway if it ran in the main task.
+        """
+        if child.exited.is_set():
+            # Then this nursery's block may be over, too, and take no more tasks.
+            return
+        title = f"teardown of {child.aid.name}"
+        self.tn.start_soon(child.take_down, hard_kill, name=title)
+        with trio.CancelScope(shield=True):
+            await child.exited.wait()
+
+    async def _configure(self, child: Child, spec: SpawnSpec) -> Portal:
+        """Wait until the child has connected, send its configuration, wait until it serves."""
+        server = self.actor.ipc_server
+        starved: OSError | None = None
+        async with collapse_eg(add_notes=False), trio.open_nursery() as race:
+
+            async def connected() -> None:
+                await child.connected.wait()
+                race.cancel_scope.cancel()
+
+            async def refused() -> None:
+                nonlocal starved
+                starved = await server.wait_starved()
+                race.cancel_scope.cancel()
+
+            race.start_soon(connected)
+            race.start_soon(refused)
+            await child.exited.wait()
+            race.cancel_scope.cancel()
+        if starved is not None and child.chan is None and not child.exited.is_set():
+            starved.add_note(f"the connection of {child.aid.reprol()} can't be accepted")
+            raise starved
+        if child.chan is not None:
+            # At the handshake it did not know the limits of the tree.
+            child.chan.set_room(wire_settings().limits.max_served)
+            try:
+                await child.chan.send(spec)
+            except TransportClosed as exc:
+                log.transport("the configuration could not be sent to %s: %s", child.chan.peer, exc)
+            await child.settled.wait()
+        if child.ready and child.chan is not None and not child.exited.is_set():
+            portal = Portal(child.chan, self.actor)
+            child.portal = portal
+            return portal
+        if child.boot_error is not None and child.chan is not None:
+            raise boxed(child.boot_error, child.chan, self.actor)
+        await child.exited.wait()
+        raise self._failure_of(child)
+
+    # -- supervision ----------------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    async def _supervise(self, child: Child) -> None:
+        """One child's task: reap its process and decide what its end means."""
+        try:
+            await child.reap(lambda: self._note_death(child))
+        finally:
+            self.reaped += 1
+            if child.ladder is not None:
+                self.escalations += len(child.ladder.escalations)
+            self._forget(child)
+
+    def _note_death(self, child: Child) -> None:
+        """A child's process has ended, and what it had sent is delivered: was that a failure?"""
+        if child.portal is None or not child.failed:
+            return
+        self.gone[child.uid] = child
+        if child.boot_error is not None and child.chan is not None:
+            # Its runtime has failed, and it could still say so.
+            self.fail(child.uid, boxed(child.boot_error, child.chan, self.actor))
+        else:
+            self.fail(child.uid, self._failure_of(child))
+
+    def _failure_of(self, child: Child) -> ActorFailure:
+        tail = child.process.stderr_tail() if child.process is not None else ""
+        return ActorFailure(uid=child.uid, returncode=child.returncode, stderr_tail=tail)
+
+    def _forget(self, child: Child) -> None:
+        self.living.pop(child.uid, None)
+        self.actor.children.pop(child.uid, None)
+        self.changed.unpark_all()
+
+    def fail(self, uid: Uid, exc: BaseException) -> None:
+        """Note an actor's error and cancel everything else."""
+        self.errors[uid] = exc
+        note_losses(exc, self.living)
+        log.cancel("the nursery is cancelled because of %s: %r", uid, exc)
+        self.failing = True
+        self._begin_teardown(hard_kill=False)
+        if self.actor.hooks.repl_busy():
+            self.tn.start_soon(self._cancel_body_after_repl, name="cancellation of the block")
+        else:
+            self.block_scope.cancel()
+
+    async def _cancel_body_after_repl(self) -> None:
+        """The block may be what awaits the debugger's REPL, or what is waited for there."""
+        with trio.CancelScope(shield=True):
+            await self.actor.hooks.wait_for_repl()
+        self.block_scope.cancel()
+
+    def _begin_teardown(self, hard_kill: bool) -> None:
+        """Start every child's ladder; all run in parallel, and none is interrupted."""
+        self.taking_down = True
+        self.gone.update(self.living)
+        for child in list(self.living.values()):
+            if child.process is not None:
+                self.tn.start_soon(child.take_down, hard_kill, name=f"teardown of {child.aid.name}")
+
+    async def tear_all_down(self, hard_kill: bool = False) -> None:
+        """Take every child down, shielded, telling the parent meanwhile that this goes on."""
+        with trio.CancelScope(shield=True):
+            await self.actor.hooks.wait_for_repl()
+            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+                tn.start_soon(self._note_progress)
+                self._begin_teardown(hard_kill)
+                await self.wait_all_gone(shield=True)
+                tn.cancel_scope.cancel()
+
+    async def wait_all_gone(self, shield: bool) -> None:
+        with trio.CancelScope(shield=shield):
+            while self.living or self.replacing or self.unsettled:
+                await self.changed.park()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _note_progress(self) -> None:
+        """Tell the parent every 0.5 s that this actor still works down its own, and how far that is."""
+        while True:
+            children = list(self.actor.children.values())
+            self.actor.note_to_parent(
+                "_progress",
+                left=sum(1 + len(child.descendants) for child in children),
+                rung=sum(child.rung for child in children),
+            )
+            await trio.sleep(PROGRESS_INTERVAL)
