@@ -17,9 +17,10 @@ from tractor.address._types import UnwrappedAddress
 from tractor.discovery._bounds import Bound, Way, first_in_order, first_of
 from tractor.discovery._listeners import NOTHING_ACCEPTS
 from tractor.discovery._portals import connect
-from tractor.discovery._registrars import OUT_OF_RESOURCES, ask
+from tractor.discovery._registrars import ask
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.transport._addresses import rank_addrs, wrap_address

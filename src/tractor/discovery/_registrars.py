@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,6 +16,7 @@ from tractor.address._types import UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.discovery._portals import Addr, Found, connect, open_portal
 from tractor.ipc._chan import Channel
+from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor
@@ -25,9 +25,6 @@ from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
 log = _log.get_logger()
-
-OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-"""What says something of this process or host, and nothing of the one that was to be connected to."""
 
 Source = LocalPortal | Portal | UnwrappedAddress
 """A registrar to ask: this actor itself, one that it has a lasting channel to, or an address."""
@@ -140,6 +137,7 @@ async def _open_channel(addr: UnwrappedAddress, actor: Actor, bound: Bound) -> C
     try:
         chan = await connect(addr, actor, bound)
     except OSError as exc:
+        # Such an error says nothing of the one that was to be connected to.
         if exc.errno in OUT_OF_RESOURCES:
             raise RuntimeFailure(f"can't connect to the registrar at {addr}: {exc}") from exc
         raise RuntimeFailure(f"no registrar answers at {addr}: {exc}") from exc
