@@ -9,14 +9,10 @@ import socket
 import stat
 import struct
 import sys
-import time
 from pathlib import Path
 from typing import ClassVar
 
 import trio
-
-if sys.platform != "win32":
-    import fcntl
 
 from tractor._errors import TransportClosed
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
@@ -25,13 +21,9 @@ from tractor.process._dirs import get_runtime_dir, make_missing_dirs, runtime_di
 from tractor.transport._sockio import SocketIO, connect_socket
 from tractor.transport._spec import Listener, TransportSpec
 from tractor.transport._stream import MsgpackTransport
-from tractor.transport._uds_leftovers import answers, note_bound
+from tractor.transport._uds_leftovers import BIND_LOCK_TIMEOUT, answers, bind_lock, note_bound
 
 BACKLOG = 128
-
-LOCK_TRIES = 200
-LOCK_PAUSE = 0.005
-"""Tries, and seconds between them, to lock a directory, which others do for the moment of binding only."""
 
 _UCRED = struct.Struct("3i")
 
@@ -159,7 +151,7 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        with _PathLock(addr):
+        with bind_lock(addr.sockpath.parent, BIND_LOCK_TIMEOUT):
             try:
                 sock.bind(path)
             except OSError as exc:
@@ -173,6 +165,12 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
                 sock.bind(path)
             # Within the lock: a bound socket that does not listen yet looks stale to others.
             sock.listen(BACKLOG)
+    except TimeoutError as exc:
+        sock.close()
+        raise ConnectionError(
+            f"another process keeps the directory {str(addr.sockpath.parent)!r} locked; "
+            "choose one that only you may enter"
+        ) from exc
     except BaseException:
         sock.close()
         raise
@@ -192,34 +190,6 @@ def _require_stale(path: str) -> None:
         raise ConnectionError(
             f"the socket file {path!r} is in use by another process; choose another address"
         )
-
-
-class _PathLock:
-    """An advisory lock on the socket's directory, held for the moment of binding."""
-
-    def __init__(self, addr: UDSAddress) -> None:
-        self._dir = str(Path(addr.sockpath).parent)
-        self._fd = -1
-
-    def __enter__(self) -> None:
-        self._fd = os.open(self._dir, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            # Never without a limit: in a directory that others may enter, anybody can hold the lock for ever.
-            for _ in range(LOCK_TRIES):
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                time.sleep(LOCK_PAUSE)
-            raise ConnectionError(
-                f"another process keeps the directory {self._dir!r} locked; "
-                "choose one that only you may enter"
-            )
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def __exit__(self, *_exc: object) -> None:
-        os.close(self._fd)
 
 
 async def _connect(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:
