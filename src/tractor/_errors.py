@@ -75,7 +75,7 @@ class ActorFailure(RuntimeFailure):
 
 
 def describe_exit(returncode: int | None) -> str:
-    """A process's exit status for people: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
+    """A process's exit status in words: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
     if returncode is None:
         return "exit status unknown"
     if returncode >= 0:
@@ -404,7 +404,7 @@ class RemoteActorError(Exception):
         )
 
     def pformat(self, with_type_header: bool = True) -> str:
-        """This error for people, on several lines: text, way, and the source's traceback in a box.
+        """This error in words, on several lines: text, way, and the source's traceback in a box.
 
         Args:
             with_type_header: put that between ``<``, the error's own type, ``(`` and ``)>``.

@@ -8,7 +8,7 @@ import os
 def plain(value: object) -> str:
     """A string, one of a subclass (an enum's, pdb's script), a path, or the text of any other object."""
     if isinstance(value, str):
-        # Neither `str()` nor formatting: a subclass may have another text for people.
+        # Neither `str()` nor formatting: a subclass may have another text to be shown.
         return str.__str__(value)
     if isinstance(value, bytes | os.PathLike):
         return plain(os.fsdecode(value))
@@ -16,5 +16,5 @@ def plain(value: object) -> str:
 
 
 def printable(value: object) -> str:
-    """The same for people: what UTF-8 can't carry, as in some file names, becomes ``?``."""
+    """The same to be shown: what UTF-8 can't carry, as in some file names, becomes ``?``."""
     return plain(value).encode(errors="replace").decode()

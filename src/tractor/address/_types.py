@@ -77,6 +77,10 @@ class Address(Protocol):
         """The default address of a registrar."""
 
 
+Addr: TypeAlias = UnwrappedAddress | Address | str
+"""An address as users give one: unwrapped, wrapped, or a multiaddr."""
+
+
 def mk_uuid() -> str:
     """A new random actor uuid."""
     return str(uuid4())

@@ -11,7 +11,7 @@ from typing import Any
 
 from tractor._errors import TransportClosed
 from tractor.cli._actors import (
-    Found,
+    FoundActor,
     add_registry_option,
     attachable,
     explain,
@@ -76,7 +76,7 @@ def _fail(text: str) -> int:
     return EXIT_FAILED
 
 
-def attach(actor: Found, task: str, prog: str) -> int:
+def attach(actor: FoundActor, task: str, prog: str) -> int:
     """Run the session: what the actor prints, and lines from this terminal, until either lets go."""
     try:
         _, wire = open_wire(actor.path)
@@ -92,7 +92,7 @@ def attach(actor: Found, task: str, prog: str) -> int:
 class _Client:
     """This side of a session."""
 
-    def __init__(self, wire: Wire, actor: Found, prog: str) -> None:
+    def __init__(self, wire: Wire, actor: FoundActor, prog: str) -> None:
         self.wire = wire
         self.actor = actor
         self.prog = prog

@@ -31,7 +31,7 @@ class Bound(NamedTuple):
     """Until when something may take.
 
     Attributes:
-        seconds: how long that was at the beginning, for people.
+        seconds: how long that was at the beginning, for messages.
         deadline: on trio's clock.
     """
 

@@ -39,7 +39,7 @@ CONNECT_TIMEOUT = 1.0
 """Seconds in which an address must accept where there are more of them than can be tried at a time."""
 
 Known = Entry[UnwrappedAddress]
-Registrar = Portal | LocalPortal
+RegistrarPortal = Portal | LocalPortal
 
 
 def addresses(answer: Any) -> list[UnwrappedAddress]:
@@ -57,7 +57,7 @@ def addresses(answer: Any) -> list[UnwrappedAddress]:
     return found
 
 
-async def registered(registrar: Registrar, name: str, bound: Bound) -> list[Known]:
+async def registered(registrar: RegistrarPortal, name: str, bound: Bound) -> list[Known]:
     """Every actor of a name that a registrar knows, newest first.
 
     A registrar may be anybody: what is no registration in its answer is passed over.
@@ -143,7 +143,7 @@ class LookUp:
 
     def __init__(
         self,
-        registrar: Registrar,
+        registrar: RegistrarPortal,
         actor: Actor,
         name: str,
         transports: Sequence[str] | None,

@@ -12,9 +12,9 @@ import trio
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor.address._policy import require_connectable
-from tractor.address._types import UnwrappedAddress
+from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
-from tractor.discovery._portals import Addr, Found, connect, open_portal
+from tractor.discovery._portals import FoundChannels, connect, open_portal
 from tractor.ipc._chan import Channel
 from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.runtime._actor import Actor
@@ -43,7 +43,7 @@ def _parent_registrar(actor: Actor) -> Channel | None:
 
 
 def own_registrars(actor: Actor) -> list[Source]:
-    """This actor's registrars, each by the nearest road: itself, the parent, a channel that keeps a registration.
+    """This actor's registrars, each by the nearest way: itself, the parent, a channel that keeps a registration.
 
     Several addresses of one registrar count once where that can be told.
     """
@@ -80,7 +80,7 @@ def given_registrar(actor: Actor, addr: Addr) -> Source:
 
 
 def _named(source: Source) -> str:
-    """A registrar for people."""
+    """A registrar, as messages name it."""
     if isinstance(source, LocalPortal):
         return "in this actor"
     return f"{source.chan.peer}" if isinstance(source, Portal) else f"at {source}"
@@ -207,7 +207,7 @@ async def get_registry(
         yield at_hand[0]
         return
     failures: list[RuntimeFailure] = []
-    async with Found() as found:
+    async with FoundChannels() as found:
 
         async def attempt(source: Any) -> Channel | None:
             try:

@@ -9,14 +9,14 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake
+from tractor._proto.auth import Handshake, Role
 from tractor._util._names import is_presentable
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
@@ -42,8 +42,6 @@ from tractor.transport._table import needs_key, transport_of, transport_of_strea
 from tractor.trionics._ki import ki_protected
 
 log = _log.get_logger()
-
-Role = Literal["connect", "accept"]
 
 _plain_encoder = msgspec.msgpack.Encoder()
 
@@ -178,7 +176,7 @@ class Channel:
 
     @property
     def peer(self) -> str:
-        """The peer for people: its name and pid, or its address before the handshake."""
+        """The peer in words: its name and pid, or its address before the handshake."""
         return self.aid.reprol(sin_uuid=False) if self.aid else str(self.raddr)
 
     @property
@@ -196,7 +194,7 @@ class Channel:
         return self.transport
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         state = "closed" if self._closed else "open" if self.connected() else "lost"
         return f"<Channel to {self.peer} over {self.raddr.proto_key}: {state}, {len(self.dialogs)} dialogs>"
 

@@ -94,7 +94,7 @@ class Endpoint:
                 await trio.sleep(ACCEPT_RETRY)
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         state = "listening" if self._listener is not None else "closed"
         return f"<Endpoint {self.addr}: {state}, {len(self.peer_tpts)} peers>"
 

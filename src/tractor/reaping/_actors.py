@@ -103,7 +103,7 @@ def is_child_command(argv: Sequence[str]) -> bool:
 
 
 def actor_name(process: ProcessInfo) -> str:
-    """The actor's name, for people; its short name where it is not known."""
+    """The actor's name, to be shown; its short name where it is not known."""
     if is_sentinel(process):
         return f"sentinel of {process.argv[-1]}"
     match = TITLE.fullmatch("".join(process.argv[:1]))

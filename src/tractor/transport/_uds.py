@@ -1,4 +1,4 @@
-"""Unix domain sockets: the road between actors of one host and one user."""
+"""Unix domain sockets: between actors of one host and one user."""
 
 from __future__ import annotations
 

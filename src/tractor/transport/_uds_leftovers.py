@@ -1,4 +1,4 @@
-"""Finding and removing socket files of actors that died: by people, by the next root, by a registrar."""
+"""Finding and removing socket files of actors that died: by users, by the next root, by a registrar."""
 
 from __future__ import annotations
 

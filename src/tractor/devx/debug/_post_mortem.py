@@ -25,7 +25,7 @@ from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._respawn import crashing, respawn_if_wanted
 from tractor.runtime._state import process_actor
-from tractor.trionics._groups import is_multi_cancelled
+from tractor.trionics._groups import is_multi_cancelled, leaves
 from tractor.trionics._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
@@ -46,13 +46,6 @@ NO_CRASH: tuple[type[BaseException], ...] = (
 
 SEEN = "__tractor_repl__"
 """The attribute of an exception for which this actor has opened the REPL already."""
-
-
-def leaves(exc: BaseException) -> list[BaseException]:
-    """The errors in a group, at any depth; of one that is no group itself."""
-    if isinstance(exc, BaseExceptionGroup):
-        return [leaf for one in exc.exceptions for leaf in leaves(one)]
-    return [exc]
 
 
 def is_crash(exc: BaseException) -> bool:

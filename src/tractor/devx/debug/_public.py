@@ -1,4 +1,4 @@
-"""What people and scripts may ask about the REPL."""
+"""What users and scripts may ask about the REPL."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Lock:
     def ctx_in_debug(cls) -> Any:
         """The request of the subactor that has the REPL; ``None``: none has it."""
         debugger = _debugger()
-        granted = None if debugger is None else debugger.road.granted
+        granted = None if debugger is None else debugger.queue.granted
         return granted if granted is not None and granted.chan is not None else None
 
     @_live
@@ -80,7 +80,7 @@ class Lock:
 
     @classmethod
     def repr(cls) -> str:
-        """The lock for people, on one line."""
+        """The lock, on one line."""
         s = cls.statistics()
         held = f"held by {s.holder} {s.holder_task}" if s.holder else "free"
         return f"<Lock {held}, {len(s.waiting)} wait, REPL here: {s.state}>"
@@ -147,12 +147,12 @@ class DebugStatus:
     def unshield_sigint(cls) -> None:
         """Put the former handler of SIGINT back, unless a REPL is held or asked for."""
         debugger = _debugger()
-        if debugger is not None and not debugger.road.asks:
+        if debugger is not None and not debugger.queue.asks:
             debugger.shield.remove()
 
     @classmethod
     def repr(cls) -> str:
-        """This actor's REPL for people, on one line."""
+        """This actor's REPL, on one line."""
         return f"<DebugStatus {cls.state()}, holder {cls.holder()}>"
 
 

@@ -39,7 +39,7 @@ from tractor.spawn.mp._tracker import use_tracker
 CHILD_MODULE = "tractor._child"
 
 
-class SpawnBackend:
+class MpSpawnBackend:
     """A fresh interpreter that runs multiprocessing's ``spawn_main()``."""
 
     key = "mp_spawn"
@@ -72,7 +72,7 @@ class SpawnBackend:
                 if not is_frozen():
                     program = command.index("-c") + 1
                     command[program] = with_path(command[program])
-                    # Not read by anything but people, and tools that look for actors.
+                    # Read by nothing but users, and tools that look for actors.
                     command += [CHILD_MODULE, *request.argv(pipes.boot_fd)]
                 child = start_program(command, request, pipes, nursery, (read_fd,))
             undo.pop_all()
@@ -83,7 +83,7 @@ class SpawnBackend:
         return child
 
 
-class ForkserverBackend:
+class MpForkserverBackend:
     """A fork of multiprocessing's fork server, of which each actor has its own."""
 
     key = "mp_forkserver"
@@ -264,5 +264,5 @@ def _run_child(
     run(args)
 
 
-SPAWN = SpawnBackend()
-FORKSERVER = ForkserverBackend()
+SPAWN = MpSpawnBackend()
+FORKSERVER = MpForkserverBackend()

@@ -1,4 +1,4 @@
-"""What the debugger says, to people and between actors."""
+"""What the debugger says, to users and between actors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Holder:
 
     Attributes:
         ident: the ``trio`` task, thread or ``asyncio`` task itself.
-        text: its ``repr`` for people: ``<Task 'name' ...>``, ``<Thread(name, ...)>``.
+        text: its ``repr``, to be shown: ``<Task 'name' ...>``, ``<Thread(name, ...)>``.
     """
 
     ident: Hashable

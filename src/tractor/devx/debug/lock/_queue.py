@@ -1,4 +1,4 @@
-"""The way to the terminal: in the root its lock, elsewhere the road to the parent."""
+"""The way to the terminal: in the root its lock, elsewhere the way to the parent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGINT_LATENESS = 10.0
 """Seconds by which a ctrl-c that reaches all processes of a terminal may be seen later by one than by the root."""
 
 
-class Road:
+class TerminalQueue:
     """The requests for the terminal that this actor knows of: its own, and those from below.
 
     Called in the actor's trio thread only; nothing here waits.
@@ -161,7 +161,7 @@ class Road:
             self.granted = None
         self._on_change()
 
-    # -- for ctrl-c and for people --------------------------------------------------------------------
+    # -- for ctrl-c and for users --------------------------------------------------------------------
 
     def note_ignored_ctrl_c(self) -> None:
         """In the root: a ctrl-c came now that was not meant for the tree."""
