@@ -7,7 +7,6 @@ All of them are public as ``tractor.<name>``, and can be pickled and copied.
 from __future__ import annotations
 
 import logging
-import signal
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -16,6 +15,7 @@ import msgspec
 import trio
 
 from tractor._error_registry import ErrType, find_err_type, public_error
+from tractor._util._plain import describe_exit, safe_repr, safe_str
 
 Uid = tuple[str, str]
 
@@ -72,19 +72,6 @@ class ActorFailure(RuntimeFailure):
         if self.stderr_tail:
             text = f"{text}\nits stderr ended with:\n{self.stderr_tail}"
         super().__init__(text)
-
-
-def describe_exit(returncode: int | None) -> str:
-    """A process's exit status in words: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
-    if returncode is None:
-        return "exit status unknown"
-    if returncode >= 0:
-        return f"exit code {returncode}"
-    try:
-        name = signal.Signals(-returncode).name
-    except ValueError:
-        return f"killed by signal {-returncode}"
-    return f"killed by {name} (signal {-returncode})"
 
 
 @public_error
@@ -557,35 +544,9 @@ class StreamOverrun(RemoteActorError, trio.TooSlowError):
         return StreamOverrun
 
 
-def safe_str(value: object) -> str:
-    """``str(value)``, also where that fails or raises what is no ``Exception``."""
-    try:
-        return str(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        return f"<{class_name(type(value))} object, its str() failed>"
-
-
-def safe_repr(value: object) -> str:
-    """``repr(value)``, also where that fails or raises what is no ``Exception``."""
-    try:
-        return repr(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        name = class_name(value if isinstance(value, type) else type(value))
-        return f"<{name} {'class' if isinstance(value, type) else 'object'}, its repr() failed>"
-
-
 def one_line(exc: object) -> str:
     """An error, or any value, on one line: ``repr()`` of a remote error has its traceback."""
     return exc.reprol() if isinstance(exc, RemoteActorError) else safe_repr(exc)
-
-
-def class_name(cls: type) -> str:
-    """A class's own name, whatever its metaclass answers for that."""
-    return str(type.__dict__["__name__"].__get__(cls))
 
 
 def _type_name(cls: type | None) -> str:

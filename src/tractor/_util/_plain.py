@@ -1,8 +1,9 @@
-"""Strings of exactly the type ``str``, as messages and command lines carry them."""
+"""Strings of exactly the type ``str``, as messages and command lines carry them; and texts that can always be had."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 
 def plain(value: object) -> str:
@@ -18,3 +19,42 @@ def plain(value: object) -> str:
 def printable(value: object) -> str:
     """The same to be shown: what UTF-8 can't carry, as in some file names, becomes ``?``."""
     return plain(value).encode(errors="replace").decode()
+
+
+def safe_str(value: object) -> str:
+    """``str(value)``, also where that fails or raises what is no ``Exception``."""
+    try:
+        return str(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return f"<{class_name(type(value))} object, its str() failed>"
+
+
+def safe_repr(value: object) -> str:
+    """``repr(value)``, also where that fails or raises what is no ``Exception``."""
+    try:
+        return repr(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        name = class_name(value if isinstance(value, type) else type(value))
+        return f"<{name} {'class' if isinstance(value, type) else 'object'}, its repr() failed>"
+
+
+def class_name(cls: type) -> str:
+    """A class's own name, whatever its metaclass answers for that."""
+    return str(type.__dict__["__name__"].__get__(cls))
+
+
+def describe_exit(returncode: int | None) -> str:
+    """A process's exit status in words: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
+    if returncode is None:
+        return "exit status unknown"
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        return f"killed by signal {-returncode}"
+    return f"killed by {name} (signal {-returncode})"

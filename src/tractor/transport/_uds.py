@@ -38,7 +38,7 @@ class MsgpackUDSStream(MsgpackTransport):
         cls, addr: UDSAddress, *, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
     ) -> MsgpackUDSStream:
         """Connect; see :func:`connect_uds`."""
-        return await connect_uds(addr, max_frame_size=max_frame_size)
+        return await connect_uds(addr, max_frame_size)
 
     @classmethod
     def get_stream_addrs(cls, stream: trio.SocketStream) -> tuple[UDSAddress, UDSAddress]:
@@ -123,7 +123,7 @@ def uds_from_socket(
     )
 
 
-async def connect_uds(addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStream:
+async def connect_uds(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:
     """Connect to a listening socket file.
 
     Raises:
@@ -192,10 +192,6 @@ def _require_stale(path: str) -> None:
         )
 
 
-async def _connect(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:
-    return await connect_uds(addr, max_frame_size=max_frame_size)
-
-
 async def _listen(addr: UDSAddress) -> Listener:
     if addr.bindspace == runtime_dir_path():
         get_runtime_dir()
@@ -231,7 +227,7 @@ UDS = TransportSpec(
     key="uds",
     address_type=UDSAddress,
     stream_type=MsgpackUDSStream,
-    connect=_connect,
+    connect=connect_uds,
     bind=_listen,
     wrap=_wrap,
     families=(socket.AF_UNIX,) if hasattr(socket, "AF_UNIX") else (),

@@ -17,9 +17,7 @@ from tractor.devx.debug.lock._debugger import debugger_of
 from tractor.devx.debug.lock._session import (
     ReplFixture,
     acquire,
-    enter_fixture,
     holds_repl,
-    say_crashed,
 )
 from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
@@ -155,11 +153,4 @@ async def _post_mortem(
     except trio.Cancelled as why:
         log.pdb("%s: %r\nuse\n\n  await tractor.post_mortem(shield=True)\n", _repl_fail_msg, why)
         raise
-    try:
-        repl = lease.repl = _opening.mk_pdb(lease.release, hide_tb=hide_tb)
-        box = BoxedMaybeException(value=exc)
-        if enter_fixture(lease.at_end, repl, fixture, box):
-            say_crashed(holder, exc, tb, hide_tb)
-            _opening.open_post_mortem(repl, tb)
-    finally:
-        lease.release()
+    _opening.at_crash(lease, fixture, hide_tb, BoxedMaybeException(value=exc), tb)

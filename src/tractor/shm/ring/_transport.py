@@ -99,7 +99,7 @@ class MsgpackShmStream(MsgpackTransport):
         cls, addr: ShmAddress, *, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
     ) -> MsgpackShmStream:
         """Connect; see :func:`connect_shm`."""
-        return await connect_shm(addr, max_frame_size=max_frame_size)
+        return await connect_shm(addr, max_frame_size)
 
     async def secure(self) -> None:
         """Take the rings that the peer has made; without effect on the side that connected.
@@ -137,7 +137,7 @@ def _stream(
     )
 
 
-async def connect_shm(addr: ShmAddress, *, max_frame_size: int) -> MsgpackShmStream:
+async def connect_shm(addr: ShmAddress, max_frame_size: int) -> MsgpackShmStream:
     """Connect to a listening socket file, and hand the rings over.
 
     Raises:
@@ -170,10 +170,6 @@ def shm_from_socket(
     return _stream(PendingIO(sock), sock, addr, max_frame_size)
 
 
-async def _connect(addr: ShmAddress, max_frame_size: int) -> MsgpackShmStream:
-    return await connect_shm(addr, max_frame_size=max_frame_size)
-
-
 async def _listen(addr: ShmAddress) -> Listener:
     bound = await UDS.bind(addr)
     return Listener(bound.sock, addr, bound.clean_up)
@@ -191,7 +187,7 @@ SHM = TransportSpec(
     key="shm",
     address_type=ShmAddress,
     stream_type=MsgpackShmStream,
-    connect=_connect,
+    connect=connect_shm,
     bind=_listen,
     wrap=_wrap,
     authenticates=True,
