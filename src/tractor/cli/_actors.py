@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +120,18 @@ def matching(wanted: str, actors: Sequence[FoundActor]) -> list[FoundActor]:
             str(actor),
         )
     ]
+
+
+def why_not_one(
+    wanted: str, found: Collection[object], registries: Sequence[UnwrappedAddress] = ()
+) -> str:
+    """Why what was found is not the one actor of that pid or name; nothing where it is."""
+    if not found:
+        return explain(wanted, registries)
+    if len(found) > 1:
+        listed = "\n".join(f"  {one}" for one in found)
+        return f"several actors are called {wanted!r}; give a pid:\n{listed}"
+    return ""
 
 
 def explain(wanted: str, registries: Sequence[UnwrappedAddress] = ()) -> str:
