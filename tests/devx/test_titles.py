@@ -49,7 +49,7 @@ def test_without_the_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_title_is_given_back() -> None:
     pytest.importorskip("setproctitle")
     code = (
-        "from types import SimpleNamespace as N; from tractor.devx._titles import set_actor_proctitle as s;"
+        "from types import SimpleNamespace as N; from tractor.process._title import set_actor_proctitle as s;"
         "print(s(N(name='x', pid=1)), s(N(name='y', pid=2), prefix='_other'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
