@@ -8,7 +8,6 @@ import socket
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
-from types import TracebackType
 from typing import Any, Protocol
 
 import msgspec
@@ -373,9 +372,7 @@ class Channel:
     async def __aenter__(self) -> Channel:
         return self
 
-    async def __aexit__(
-        self, _t: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
 
 

@@ -12,7 +12,7 @@ from tractor import log as _log
 from tractor._errors import DebugRequestError, TransportClosed
 from tractor._proto.repl_lock import LockDo, LockEvent, TerminalLock
 from tractor.devx.debug.lock._request import Ask, UpRequest
-from tractor.devx.debug.lock._status import _blocked_msg
+from tractor.devx.debug.lock._status import BLOCKED
 from tractor.devx.debug.lock._terminal import TerminalState, has_terminal
 from tractor.msg.types import Uid
 from tractor.runtime._vars import runtime_vars
@@ -100,7 +100,7 @@ class TerminalQueue:
             self._since = time.monotonic()
             self._grant(ask)
         elif do is LockDo.REFUSE:
-            text = f"{_blocked_msg} {ask.uid}: the root is shutting down"
+            text = f"{BLOCKED} {ask.uid}: the root is shutting down"
             log.pdb("%s", text)
             self.refuse(ask, DebugRequestError(text))
 

@@ -13,7 +13,7 @@ _pause_msg = "Opening a pdb REPL in paused actor"
 _crash_msg = "Opening a pdb REPL in crashed actor"
 _repl_fail_msg = "Failed to REPl via `_pause()`"
 _ctlc_ignore_header = "Ignoring SIGINT while debug REPL in use"
-_blocked_msg = "Debug lock blocked for subactor"
+BLOCKED = "Debug lock blocked for subactor"
 
 
 class LockStatus(msgspec.Struct, frozen=True, tag=True):
