@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from tractor.process._proc import ON_LINUX, OUT_OF_RESOURCES, all_pids, read_proc, read_stat
 
@@ -92,28 +93,27 @@ def _command_line(pid: int) -> bytes:
         return b""
 
 
-def _psutil() -> object:
+def _psutil() -> Any:
     try:
         import psutil
     except ImportError:
         raise RuntimeError(
             f"looking at processes on {sys.platform} needs psutil: pip install 'tractor[testing]'"
         ) from None
-    module: object = psutil
-    return module
+    return psutil
 
 
 def _pids() -> list[int]:
-    pids: list[int] = _psutil().pids()  # type: ignore[attr-defined]
+    pids: list[int] = _psutil().pids()
     return pids
 
 
 def _read_psutil(pid: int) -> ProcessInfo | None:
     psutil = _psutil()
-    error: type[Exception] = psutil.Error  # type: ignore[attr-defined]
+    error: type[Exception] = psutil.Error
     try:
-        process = psutil.Process(pid)  # type: ignore[attr-defined]
-        is_zombie = process.status() == psutil.STATUS_ZOMBIE  # type: ignore[attr-defined]
+        process = psutil.Process(pid)
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
         uid = process.uids().real if hasattr(process, "uids") else None
         ppid, start_time, comm = process.ppid(), process.create_time(), process.name()
     except error:
@@ -163,8 +163,8 @@ def runs_python(process: ProcessInfo) -> bool | None:
 def _exe_by_psutil(process: ProcessInfo) -> str:
     psutil = _psutil()
     try:
-        program: str = psutil.Process(process.pid).exe()  # type: ignore[attr-defined]
-    except psutil.Error:  # type: ignore[attr-defined]
+        program: str = psutil.Process(process.pid).exe()
+    except psutil.Error:
         return ""
     return program
 

@@ -10,7 +10,7 @@ import stat
 import struct
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import trio
 
@@ -22,6 +22,8 @@ from tractor.transport._sockio import SocketIO, connect_socket
 from tractor.transport._spec import Listener, TransportSpec
 from tractor.transport._stream import MsgpackTransport
 from tractor.transport._uds_leftovers import BIND_LOCK_TIMEOUT, answers, bind_lock, note_bound
+
+AnyUDSAddress = TypeVar("AnyUDSAddress", bound=UDSAddress)
 
 BACKLOG = 128
 
@@ -47,13 +49,7 @@ class MsgpackUDSStream(MsgpackTransport):
         Raises:
             NotImplementedError: neither end has a socket file.
         """
-        sock = stream.socket
-        addr = _addr_of(sock)
-        pid, _ = peer_credentials(sock)
-        return (
-            UDSAddress(addr.filedir, addr.filename, os.getpid()),
-            UDSAddress(addr.filedir, addr.filename, pid),
-        )
+        return both_ends(_addr_of(stream.socket), stream.socket)
 
 
 def _addr_of(sock: socket.socket | trio.socket.SocketType) -> UDSAddress:
@@ -80,6 +76,18 @@ def peer_credentials(sock: socket.socket | trio.socket.SocketType) -> tuple[int 
         pid = struct.unpack("i", sock.getsockopt(0, 0x002, 4))[0]
         return pid, uid
     return None, None
+
+
+def both_ends(
+    addr: AnyUDSAddress, sock: socket.socket | trio.socket.SocketType
+) -> tuple[AnyUDSAddress, AnyUDSAddress]:
+    """The local and the peer's address of a connection by a socket file: that file's, each with its process."""
+    cls = type(addr)
+    pid, _ = peer_credentials(sock)
+    return (
+        cls(addr.filedir, addr.filename, os.getpid()),
+        cls(addr.filedir, addr.filename, pid),
+    )
 
 
 def check_peer_uid(sock: socket.socket, may_be_anyone: bool = False) -> None:
@@ -114,13 +122,7 @@ def uds_from_socket(
         TransportClosed: the peer is another user.
     """
     check_peer_uid(sock, may_be_anyone=connected and os.geteuid() == 0)
-    pid, _ = peer_credentials(sock)
-    return MsgpackUDSStream(
-        SocketIO(sock),
-        UDSAddress(addr.filedir, addr.filename, os.getpid()),
-        UDSAddress(addr.filedir, addr.filename, pid),
-        max_frame_size=max_frame_size,
-    )
+    return MsgpackUDSStream(SocketIO(sock), *both_ends(addr, sock), max_frame_size=max_frame_size)
 
 
 async def connect_uds(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:

@@ -21,7 +21,7 @@ from tractor.shm.ring._io import PendingIO, RingIO, offer_rings, take_rings
 from tractor.transport._sockio import connect_socket
 from tractor.transport._spec import Listener, TransportSpec
 from tractor.transport._stream import MsgpackTransport
-from tractor.transport._uds import UDS, check_peer_uid, peer_credentials
+from tractor.transport._uds import UDS, both_ends, check_peer_uid
 
 
 class ShmAddress(UDSAddress, frozen=True, eq=False):
@@ -128,13 +128,7 @@ class MsgpackShmStream(MsgpackTransport):
 def _stream(
     io: RingIO | PendingIO, sock: socket.socket, addr: ShmAddress, max_frame_size: int
 ) -> MsgpackShmStream:
-    pid, _ = peer_credentials(sock)
-    return MsgpackShmStream(
-        io,
-        ShmAddress(addr.filedir, addr.filename, os.getpid()),
-        ShmAddress(addr.filedir, addr.filename, pid),
-        max_frame_size=max_frame_size,
-    )
+    return MsgpackShmStream(io, *both_ends(addr, sock), max_frame_size=max_frame_size)
 
 
 async def connect_shm(addr: ShmAddress, max_frame_size: int) -> MsgpackShmStream:
