@@ -337,6 +337,41 @@ def test_the_table_is_the_one_in_architecture_md() -> None:
     assert not wrong, "ARCHITECTURE.md and LAYERS differ"
 
 
+def test_modules_that_text_names_are_there(sources: dict[str, str]) -> None:
+    """Also those in strings and comments, which stay behind when a module moves."""
+    found = [
+        f"{name}: {named}"
+        for name, text in sources.items()
+        for named in [
+            *re.findall(r"\btractor(?:\.\w+)+", text),
+            *(
+                path.removesuffix(".py").lstrip("/").replace("/", ".")
+                for path in re.findall(r"/?tractor/[\w/]+\.py\b", text)
+            ),
+        ]
+        if _leads_nowhere(named, sources)
+    ]
+    found += [
+        f"ARCHITECTURE.md: {path}"
+        for path in re.findall(r"`([\w/]+/\w+\.py)", (ROOT / "ARCHITECTURE.md").read_text())
+        if not any((ROOT / top / path).exists() for top in ("", "src", "src/tractor"))
+    ]
+    assert found == []
+
+
+def _leads_nowhere(dotted: str, sources: dict[str, str]) -> bool:
+    """Whether a private part of a dotted name is neither a module nor anything that its package speaks of."""
+    package, parts = PACKAGE, dotted.split(".")[1:]
+    for part in parts:
+        if f"{package}.__init__" not in sources:
+            return False
+        if not {f"{package}.{part}", f"{package}.{part}.__init__"} & sources.keys():
+            known = sources[f"{package}.__init__"] + sources.get(f"{package}._exports", "")
+            return part.startswith("_") and not re.search(rf"\b{part}\b", known)
+        package = f"{package}.{part}"
+    return False
+
+
 @pytest.mark.parametrize("folder", ["examples", "benches", "docs"])
 def test_what_users_read_imports_only_public_names(folder: str) -> None:
     private = re.compile(
