@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tractor import _exceptions as _exceptions
+    from tractor import _testing as _testing
     from tractor._exports import *
-
-__getattr__, __dir__ = lazy_exports(__name__)
+else:
+    __getattr__, __dir__ = lazy_exports(__name__)

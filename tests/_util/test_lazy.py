@@ -79,5 +79,5 @@ def test_a_missing_list_is_said() -> None:
 
 
 def test_packages_list_their_names() -> None:
-    assert {"Struct", "pretty_struct"} <= {*msg.__all__}
+    assert {"Struct", "pretty_struct"} <= {*msg.__all__}  # type: ignore[attr-defined]
     assert {"pause", "debug"} <= {*dir(devx)}

@@ -27,6 +27,8 @@ def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
     it, know each name's type by it.  In a running program its code is run too, when a name is first used, but then
     each import only tells what is where.  The code is the compiled one: a frozen program has no other.
 
+    The two are for the running program only: type checkers would take a module's ``__getattr__`` for any name.
+
     Args:
         package: its name.
 

@@ -8,5 +8,7 @@ from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tractor.msg._exports import *
-
-__getattr__, __dir__ = lazy_exports(__name__)
+    from tractor.msg.types import __msg_spec__ as __msg_spec__
+    from tractor.msg.types import __msg_types__ as __msg_types__
+else:
+    __getattr__, __dir__ = lazy_exports(__name__)

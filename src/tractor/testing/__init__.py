@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tractor.testing import _reap as _reap
     from tractor.testing._exports import *
-
-__getattr__, __dir__ = lazy_exports(__name__)
+else:
+    __getattr__, __dir__ = lazy_exports(__name__)

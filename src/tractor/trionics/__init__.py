@@ -8,5 +8,5 @@ from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tractor.trionics._exports import *
-
-__getattr__, __dir__ = lazy_exports(__name__)
+else:
+    __getattr__, __dir__ = lazy_exports(__name__)

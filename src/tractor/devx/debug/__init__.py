@@ -11,5 +11,10 @@ from tractor._util._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tractor.devx.debug._exports import *
-
-__getattr__, __dir__ = lazy_exports(__name__)
+    from tractor.devx.debug.lock._status import _crash_msg as _crash_msg
+    from tractor.devx.debug.lock._status import _ctlc_ignore_header as _ctlc_ignore_header
+    from tractor.devx.debug.lock._status import _pause_msg as _pause_msg
+    from tractor.devx.debug.lock._status import _repl_fail_msg as _repl_fail_msg
+    from tractor.devx.debug.repl._sync import _sync_pause_from_builtin as _sync_pause_from_builtin
+else:
+    __getattr__, __dir__ = lazy_exports(__name__)
