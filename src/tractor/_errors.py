@@ -7,6 +7,7 @@ All of them are public as ``tractor.<name>``, and can be pickled and copied.
 from __future__ import annotations
 
 import logging
+import signal
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -15,7 +16,7 @@ import msgspec
 import trio
 
 from tractor._error_registry import ErrType, find_err_type, public_error
-from tractor._util._plain import describe_exit, safe_repr, safe_str
+from tractor._util._plain import safe_repr, safe_str
 
 Uid = tuple[str, str]
 
@@ -72,6 +73,19 @@ class ActorFailure(RuntimeFailure):
         if self.stderr_tail:
             text = f"{text}\nits stderr ended with:\n{self.stderr_tail}"
         super().__init__(text)
+
+
+def describe_exit(returncode: int | None) -> str:
+    """A process's exit status in words: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
+    if returncode is None:
+        return "exit status unknown"
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        return f"killed by signal {-returncode}"
+    return f"killed by {name} (signal {-returncode})"
 
 
 @public_error

@@ -29,7 +29,7 @@ from tractor.address._policy import (
     require_bindable,
     require_connectable,
 )
-from tractor.address._types import HAS_UDS, Addr, Address, UnwrappedAddress, mk_uuid
+from tractor.address._types import HAS_UDS, Address, UnwrappedAddress, mk_uuid
 from tractor.discovery._probe import Probe, probe_all
 from tractor.discovery._registrar import Registrar
 from tractor.discovery._registration import Registration
@@ -71,6 +71,7 @@ from tractor.trionics.patches._wakeup_drain import apply_to_this_run
 
 log = _log.get_logger()
 
+Addr = UnwrappedAddress | Address | str
 ELECTION_TRIES = 5
 """How often a root that loses the race for its registry address looks again who won."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 
 def plain(value: object) -> str:
@@ -45,16 +44,3 @@ def safe_repr(value: object) -> str:
 def class_name(cls: type) -> str:
     """A class's own name, whatever its metaclass answers for that."""
     return str(type.__dict__["__name__"].__get__(cls))
-
-
-def describe_exit(returncode: int | None) -> str:
-    """A process's exit status in words: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
-    if returncode is None:
-        return "exit status unknown"
-    if returncode >= 0:
-        return f"exit code {returncode}"
-    try:
-        name = signal.Signals(-returncode).name
-    except ValueError:
-        return f"killed by signal {-returncode}"
-    return f"killed by {name} (signal {-returncode})"

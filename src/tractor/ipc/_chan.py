@@ -8,14 +8,14 @@ import socket
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake, Role
+from tractor._proto.auth import Handshake
 from tractor._util._names import is_presentable
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
@@ -41,6 +41,8 @@ from tractor.transport._table import needs_key, transport_of, transport_of_strea
 from tractor.trionics._ki import ki_protected
 
 log = _log.get_logger()
+
+Role = Literal["connect", "accept"]
 
 _plain_encoder = msgspec.msgpack.Encoder()
 

@@ -9,8 +9,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tractor._errors import ActorFailure, RuntimeFailure
-from tractor._util._plain import describe_exit
+from tractor._errors import ActorFailure, RuntimeFailure, describe_exit
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import Conversions, any_value, conversions_of, packed
 from tractor.msg._nspath import NamespacePath

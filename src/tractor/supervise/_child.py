@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import TransportClosed
+from tractor._errors import TransportClosed, describe_exit
 from tractor._proto.deadlines import (
     ACK_TIMEOUT,
     CLOSING_TIME,
@@ -22,7 +22,6 @@ from tractor._proto.deadlines import (
     END_TIMEOUT,
 )
 from tractor._proto.ladder import Do, Event, Ladder, Progress, Rung
-from tractor._util._plain import describe_exit
 from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import debug_sock_path

@@ -26,7 +26,7 @@ from tractor._util._caller import Caller
 from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
 from tractor.address._policy import from_this_host, require_bindable
-from tractor.address._types import Addr, UnwrappedAddress, mk_uuid
+from tractor.address._types import Address, UnwrappedAddress, mk_uuid
 from tractor.msg.types import Aid, SpawnSpec, Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
@@ -57,6 +57,8 @@ from tractor.trionics._groups import (
 from tractor.trionics._ki import ki_protected
 
 log = _log.get_logger()
+
+Addr = UnwrappedAddress | Address | str
 
 
 class NurseryStatistics(msgspec.Struct, frozen=True):

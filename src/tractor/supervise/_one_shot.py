@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeAlias, overload
 
 from tractor._util._caller import Caller, calling_code
-from tractor.address._types import Addr
+from tractor.address._types import Address, UnwrappedAddress
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._targets import Target, plain_function, refuse_swallowed, target_of
 from tractor.trionics._ki import ki_protected
 
 P = ParamSpec("P")
+
+Addr: TypeAlias = UnwrappedAddress | Address | str
 
 _Fn: TypeAlias = Callable[..., Awaitable[Any]]
 
