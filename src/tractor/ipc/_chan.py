@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -374,7 +375,9 @@ class Channel:
     async def __aenter__(self) -> Channel:
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
+    async def __aexit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
+    ) -> None:
         await self.aclose()
 
 
