@@ -57,7 +57,7 @@ def test_the_guides_explain_every_public_error() -> None:
     text = guides()
     errors = [
         name
-        for name in tractor.__all__
+        for name in tractor.__all__  # type: ignore[attr-defined]
         if isinstance(getattr(tractor, name), type)
         and issubclass(getattr(tractor, name), BaseException)
     ]
@@ -70,7 +70,7 @@ def test_the_guides_explain_every_public_error() -> None:
 
 def test_the_guides_name_every_devx_function() -> None:
     text = guides()
-    names = {*tractor.devx.__all__, *tractor.devx.pformat.__all__, "load_runtime_vars"}
+    names = {*tractor.devx.__all__, *tractor.devx.pformat.__all__, "load_runtime_vars"}  # type: ignore[attr-defined]
     submodules = {"cli", "debug", "pformat"}
     missing = [
         name for name in sorted(names - submodules) if not re.search(rf"\b{name}(\(|``|`|\.)", text)

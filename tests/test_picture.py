@@ -17,7 +17,7 @@ SOURCE = ROOT / "src"
 PAGE = ROOT / "ARCHITECTURE.md"
 BEGIN, END = "```mermaid\n", "```\n"
 
-BOOT = ("_root", "_child", "_clustering", "_tools")
+BOOT = ("_boot_actor", "_root", "_root_options", "_child", "_clustering", "_tools")
 BESIDE = ("_exceptions", "_freeze", "_testing", "notebook", "reap", "__main__", "__init__")
 FACADES = {"trionics.__init__", "trionics._cached", "ipc.__init__", "ipc.fd_share"}
 """What stands in a low room and belongs to users."""
@@ -33,7 +33,7 @@ def modules() -> dict[str, str]:
 
 def room_of(name: str) -> str:
     top = name.split(".")[0]
-    if name in FACADES or name in BESIDE:
+    if name in FACADES or name in BESIDE or name.endswith("_exports"):
         return "for users"
     if name == "process._state":
         return "_util"

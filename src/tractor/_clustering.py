@@ -15,7 +15,8 @@ from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
 
 
-def _cpu_count() -> int:
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -44,7 +45,7 @@ async def open_actor_cluster(
         ValueError: ``names`` are not ``count`` many, or are not unique, or ``count`` is below 1.
         ActorFailure and others: as :meth:`ActorNursery.start_actor`.
     """
-    number = (len(names) if names is not None else _cpu_count()) if count is None else count
+    number = (len(names) if names is not None else usable_cpus()) if count is None else count
     if number < 1:
         raise ValueError(f"count={number}: a cluster needs at least one actor")
     own = list(names) if names is not None else [f"worker_{i}" for i in range(number)]

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from tractor._error_registry import ErrType, find_err_type, public_error
+from tractor._util._plain import safe_repr, safe_str
 
 Uid = tuple[str, str]
 
@@ -75,7 +76,7 @@ class ActorFailure(RuntimeFailure):
 
 
 def describe_exit(returncode: int | None) -> str:
-    """A process's exit status for people: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
+    """A process's exit status in words: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
     if returncode is None:
         return "exit status unknown"
     if returncode >= 0:
@@ -404,7 +405,7 @@ class RemoteActorError(Exception):
         )
 
     def pformat(self, with_type_header: bool = True) -> str:
-        """This error for people, on several lines: text, way, and the source's traceback in a box.
+        """This error in words, on several lines: text, way, and the source's traceback in a box.
 
         Args:
             with_type_header: put that between ``<``, the error's own type, ``(`` and ``)>``.
@@ -557,35 +558,9 @@ class StreamOverrun(RemoteActorError, trio.TooSlowError):
         return StreamOverrun
 
 
-def safe_str(value: object) -> str:
-    """``str(value)``, also where that fails or raises what is no ``Exception``."""
-    try:
-        return str(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        return f"<{class_name(type(value))} object, its str() failed>"
-
-
-def safe_repr(value: object) -> str:
-    """``repr(value)``, also where that fails or raises what is no ``Exception``."""
-    try:
-        return repr(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        name = class_name(value if isinstance(value, type) else type(value))
-        return f"<{name} {'class' if isinstance(value, type) else 'object'}, its repr() failed>"
-
-
 def one_line(exc: object) -> str:
     """An error, or any value, on one line: ``repr()`` of a remote error has its traceback."""
     return exc.reprol() if isinstance(exc, RemoteActorError) else safe_repr(exc)
-
-
-def class_name(cls: type) -> str:
-    """A class's own name, whatever its metaclass answers for that."""
-    return str(type.__dict__["__name__"].__get__(cls))
 
 
 def _type_name(cls: type | None) -> str:

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 from tractor._child import main
 from tractor.process._frozen import is_frozen, note_support
+from tractor.process._sentinel import MODULE as SENTINEL_MODULE
 
 if TYPE_CHECKING:
     # What is loaded by name.  Tools that freeze a program look for imports in its code, and find them here.
-    import tractor._testing
     import tractor.process._sentinel_main
     import tractor.shm.ring._transport
     import tractor.spawn._exec
     import tractor.spawn.fork._backend
     import tractor.spawn.mp._backends
-    import tractor.spawn.subint._backend
+    import tractor.spawn.subint._backend  # noqa: F401
 
-_SENTINEL = "tractor.process._sentinel_main"
 _HELPER = re.compile(
     r"(import sys; )?from multiprocessing\.(forkserver|resource_tracker) import main; ?main\("
 )
@@ -53,7 +52,7 @@ def _run_as(argv: Sequence[str]) -> None:
     match argv:
         case ["-m", "tractor._child", *args]:
             main(args)
-        case ["-m", module, _] if module == _SENTINEL:
+        case ["-m", module, _] if module == SENTINEL_MODULE:
             importlib.import_module(module).main()
         case ["--multiprocessing-fork", *values]:
             pairs = dict(value.split("=", 1) for value in values)

@@ -48,7 +48,7 @@ def arm_debugger(actor: Actor, debug_filter: DebugFilter | None = None) -> None:
 
 
 def serve_attach(actor: Actor) -> None:
-    """Listen for people at other terminals."""
+    """Listen for users at other terminals."""
     from tractor.devx.debug.attach._listener import serve_attach
 
     serve_attach(actor)

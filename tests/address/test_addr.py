@@ -17,7 +17,8 @@ import trio
 
 from tractor.address import _policy
 from tractor.address._policy import from_this_host, require_bindable, require_connectable
-from tractor.address._types import HAS_UDS, SUN_PATH_SIZE, TCPAddress, UDSAddress, mk_uuid
+from tractor.address._socket_names import SUN_PATH_SIZE
+from tractor.address._types import HAS_UDS, TCPAddress, UDSAddress, mk_uuid
 from tractor.transport._addresses import is_wrapped_addr, prefer_addr, rank_addrs, wrap_address
 from tractor.transport._table import TCP, default_lo_addrs, get_address_cls, known_transports
 from tractor.transport._tcp import bind_tcp, connect_tcp

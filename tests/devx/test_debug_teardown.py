@@ -362,8 +362,8 @@ def test_the_shield_in_the_root(user: User, capfd: pytest.CaptureFixture[str]) -
                 await user.wait_for(1)
                 assert verdict.ctrl_c() == "ignored"
                 # Its channel is gone, and nobody has noticed yet.
-                assert hooks.road.granted is not None
-                chan = hooks.road.granted.chan
+                assert hooks.queue.granted is not None
+                chan = hooks.queue.granted.chan
                 assert chan is not None
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(chan, "connected", lambda: False)
@@ -387,17 +387,17 @@ def test_the_shield_in_a_child() -> None:
     async def main() -> None:
         async with tractor.open_root_actor(debug_mode=False) as actor:
             hooks = debugger_of(actor)
-            hooks.road.lock = None
+            hooks.queue.lock = None
             actor.parent_chan = parent = Parent()  # type: ignore[assignment]
             verdict = _Verdict(hooks)
             try:
                 hooks.shield.install()
-                hooks.road.asks.append(LocalAsk(actor.aid.uid, 1, "<Task>"))
+                hooks.queue.asks.append(LocalAsk(actor.aid.uid, 1, "<Task>"))
                 assert verdict.ctrl_c() == "ignored"
                 parent.alive = False
                 assert verdict.ctrl_c() == "restored"
                 parent.alive = True
-                hooks.road.asks.clear()
+                hooks.queue.asks.clear()
                 hooks.shield.install()
                 actor.cancel_called = True
                 assert verdict.ctrl_c() == "KeyboardInterrupt"

@@ -146,7 +146,7 @@ def test_a_killed_holder_makes_way(user: User, depth: int) -> None:
 
 
 def test_what_is_below_a_killed_actor_makes_way(user: User) -> None:
-    """The holder's parent is killed: the road to the holder is gone, and soon the holder, too."""
+    """The holder's parent is killed: the way to the holder is gone, and soon the holder, too."""
 
     async def main() -> None:
         user.keep_next()
@@ -491,10 +491,10 @@ def test_arguments_that_are_none(kwargs: dict[str, Any]) -> None:
             ann = await an.start_actor("ann", enable_modules=MODULES)
             child_chan = tractor.current_actor().ipc_server.peer_channels()[0]
             del ann
-            road = debugger_of(tractor.current_actor()).road
+            queue = debugger_of(tractor.current_actor()).queue
             with pytest.raises((KeyError, TypeError, ValueError)):
-                ServedAsk(tractor.current_actor(), child_chan, 2, kwargs, road.leave)
-            assert road.asks == []
+                ServedAsk(tractor.current_actor(), child_chan, 2, kwargs, queue.leave)
+            assert queue.asks == []
             assert child_chan.dialogs.get(2) is None
             await an.cancel()
 

@@ -853,7 +853,7 @@ def test_errors_of_the_runtime_itself() -> None:
         raise AssertionError
 
     # The runtime's own frames are what there is to see ...
-    assert is_runtime_fault(caught(lambda: lazy_exports("x", None)))  # type: ignore[arg-type]
+    assert is_runtime_fault(caught(lambda: lazy_exports("tractor.msg")[0]("nothing")))
     # ... but not for an error that it raises because of what the user has done,
     assert not is_runtime_fault(caught(lambda: require_name("")))
     # nor for the user's own.

@@ -21,7 +21,8 @@ from tractor._tools import TOOL_REQUESTS
 from tractor._util import _task_tree
 from tractor._util._task_tree import dump_file
 from tractor.devx import _stack_dump
-from tractor.devx._stack_dump import disarm, enable_stack_on_sig, expects_signal
+from tractor.devx._stack_dump import disarm, enable_stack_on_sig
+from tractor.process._proc import expects_signal
 from tractor.runtime._vars import reset_runtime_vars
 from tractor.testing import get_rando_addr
 

@@ -513,7 +513,7 @@ def test_a_lock_that_somebody_keeps_is_not_waited_for_for_ever(
 ) -> None:
     import fcntl
 
-    monkeypatch.setattr(_uds, "LOCK_TRIES", 3)
+    monkeypatch.setattr(_uds, "BIND_LOCK_TIMEOUT", 0.02)
     addr = UDSAddress(str(shared_dir), "a.sock")
     holder = os.open(shared_dir, os.O_RDONLY)
     try:

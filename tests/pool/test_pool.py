@@ -26,7 +26,7 @@ import trio.testing
 from ep_supervise_tools import alive, run, until, until_exists
 
 import tractor
-from tractor.pool._jobs import Call, Job, Pace, State, call_of
+from tractor.pool._jobs import Call, Job, JobState, Pace, call_of
 from tractor.pool._messages import NotRun
 from tractor.trionics import WorkerDied, WorkerPool, open_worker_pool
 
@@ -628,7 +628,7 @@ def test_workers_that_keep_dying_end_the_pool() -> None:
                     pool._jobs.jobs.append(job)
                     pool._jobs.wake()
                     await trio.testing.wait_all_tasks_blocked()
-                    job.state = State.OVER
+                    job.state = JobState.OVER
                 await trio.sleep_forever()
 
     run(main)

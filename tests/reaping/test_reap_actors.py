@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from tractor.process import _sentinel
 from tractor.reaping import _actors
 from tractor.reaping._actors import actor_name, is_actor, is_child_command, is_sentinel
 from tractor.reaping._table import ProcessInfo, descendants
@@ -138,14 +139,14 @@ def test_a_zombie_is_no_actor() -> None:
     assert not is_actor(looks(comm="_subactor[abcde", is_zombie=True))
 
 
-SENTINEL = "/lib/tractor/spawn/_sentinel_main.py"
+SENTINEL = str(_sentinel.PROGRAM)
 
 
 @pytest.mark.parametrize(
     ("argv", "found"),
     [
         (["python", "-I", "-S", SENTINEL, "12"], True),
-        (["python", "-I", "-S", "-c", f"import sys{_actors.ARCHIVED_SENTINEL}", "12"], True),
+        (["python", "-I", "-S", "-c", f"import sys{_sentinel.ARCHIVED_MAIN}", "12"], True),
         (["python", "-I", "-S", "-c", "import sys", "12"], False),
         (["python", "-I", "-S", SENTINEL], False),
         (["python", "-I", "-S", SENTINEL, "twelve"], False),

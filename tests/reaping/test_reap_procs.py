@@ -58,7 +58,7 @@ def test_an_actor_without_title_is_known_by_its_short_name(tmp_path: Path) -> No
 
 
 def test_a_sentinel_is_an_orphan_once_its_actor_is_gone(tmp_path: Path) -> None:
-    program = tmp_path / "tractor" / "spawn" / "_sentinel_main.py"
+    program = tmp_path / "tractor" / "process" / "_sentinel_main.py"
     program.parent.mkdir(parents=True)
     program.write_text("import time; time.sleep(600)")
     argv = [sys.executable, "-I", "-S", str(program), "77"]
@@ -245,7 +245,7 @@ def test_the_table_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psutil")
     mine = read_process(os.getpid())
     assert mine is not None
-    monkeypatch.setattr("tractor.reaping._table._HAS_PROC", False)
+    monkeypatch.setattr("tractor.reaping._table.ON_LINUX", False)
     same = process_table()[os.getpid()]
     assert (same.ppid, same.uid) == (mine.ppid, mine.uid)
     # psutil takes a title for words; a short title ends with blanks where the old words stood.
@@ -260,7 +260,7 @@ def test_the_table_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_neither_proc_nor_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tractor.reaping._table._HAS_PROC", False)
+    monkeypatch.setattr("tractor.reaping._table.ON_LINUX", False)
     monkeypatch.setitem(sys.modules, "psutil", None)
     with pytest.raises(RuntimeError, match=r"psutil: pip install 'tractor\[testing\]'"):
         find_orphans()

@@ -205,7 +205,7 @@ def test_who_is_binding_is_waited_for_but_not_for_ever(
     runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = left_over(runtime_dir / f"a@{DEAD}.sock")
-    monkeypatch.setattr(_uds_leftovers, "LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(_uds_leftovers, "REAP_LOCK_TIMEOUT", 0.05)
     fd = os.open(runtime_dir, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -214,7 +214,7 @@ def test_who_is_binding_is_waited_for_but_not_for_ever(
         assert error.errno == errno.ETIMEDOUT
         assert path.exists()
         threading.Timer(0.01, fcntl.flock, (fd, fcntl.LOCK_UN)).start()
-        monkeypatch.setattr(_uds_leftovers, "LOCK_TIMEOUT", 20)
+        monkeypatch.setattr(_uds_leftovers, "REAP_LOCK_TIMEOUT", 20)
         assert reap_uds([path]) == ([path], [])
     finally:
         os.close(fd)

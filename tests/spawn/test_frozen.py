@@ -15,7 +15,7 @@ import pytest
 
 import tractor
 from tractor import _freeze
-from tractor.process import _frozen
+from tractor.process import _frozen, _sentinel
 from tractor.spawn import _contract
 from tractor.transport import _table
 
@@ -118,5 +118,5 @@ def test_what_is_loaded_by_name_is_found_by_tools_that_freeze() -> None:
     text = Path(_freeze.__file__).read_text()
     known = [module for module, _ in _contract._BUILT_IN.values()]
     known += _table.LATE.values()
-    for path in [*known, _freeze._SENTINEL]:
+    for path in [*known, _sentinel.MODULE]:
         assert re.search(rf"^    import {path.partition(':')[0]}\b", text, re.MULTILINE)

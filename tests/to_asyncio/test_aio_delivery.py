@@ -200,7 +200,7 @@ def test_a_task_that_has_not_begun_never_does() -> None:
             nonlocal begun
             begun = True
 
-        link = _link.Link(1)
+        link = _link.TaskLink(1)
         link.launch(target, {})
         exc = ValueError()
         assert await link.end(exc, strict=False) is exc

@@ -89,7 +89,7 @@ class HandshakeError(Exception):
     """The peer may not talk here: close the connection, and tell the reason to the local log only.
 
     Attributes:
-        reason: for people.
+        reason: for messages.
         own_version, peer_version: protocol versions; the peer's is ``None`` where none came.
         speaks_tls: the peer speaks TLS, which this side does not.
     """

@@ -20,7 +20,7 @@ class EntryPointTable(Generic[T]):
 
     Args:
         group: The group's name.
-        what: What one of them is, for people.
+        what: What one of them is, for messages.
         fault_of: What is wrong with a loaded one of that key, in words; ``None``: nothing.
         make: Turns what the entry point names into what is used.  What it raises is a fault, too.
     """

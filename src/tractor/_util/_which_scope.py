@@ -25,7 +25,7 @@ SCOPE_MAKERS = frozenset(
 
 
 def which_scope(known: Mapping[int, str] = {}) -> str:
-    """For people: the scope that has cancelled the calling task, with its frame, and what it was cancelled by.
+    """In words: the scope that has cancelled the calling task, with its frame, and what it was cancelled by.
 
     Costs a look at every frame around, so call it only for a log that is read.  Never raises.
 

@@ -7,11 +7,8 @@ there is the transport's affair.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import socket
-import sys
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
 from uuid import uuid4
@@ -21,18 +18,20 @@ import msgspec
 from tractor._util._plain import plain
 from tractor.address._hosts import IPAddress, canonical_host, plain_ip
 from tractor.address._maddr_text import split_maddr, tcp_maddr, uds_maddr
+from tractor.address._socket_names import (
+    SUN_PATH_SIZE,
+    fits,
+    is_encodable,
+    one_spelling,
+    socket_name,
+)
 from tractor.process._dirs import runtime_dir_path
 
 HAS_UDS: bool = hasattr(socket, "AF_UNIX") and os.name == "posix"
 
-# `sockaddr_un.sun_path` in bytes, its closing NUL included.
-SUN_PATH_SIZE: int = 108 if sys.platform == "linux" else 104
-
 REGISTRY_PORT = 1616
 
 UnwrappedAddress: TypeAlias = tuple[str, int] | tuple[str, str]
-
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Address(Protocol):
@@ -75,6 +74,10 @@ class Address(Protocol):
     @classmethod
     def get_root(cls) -> Address:
         """The default address of a registrar."""
+
+
+Addr: TypeAlias = UnwrappedAddress | Address | str
+"""An address as users give one: unwrapped, wrapped, or a multiaddr."""
 
 
 def mk_uuid() -> str:
@@ -295,9 +298,9 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
             raise TypeError(f"a UDS address is a directory and a file name (str), not {given!r}")
         whole = filedir + self.filename
         bad_name = self.filename in ("", ".", "..") or "/" in self.filename
-        if bad_name or "\0" in whole or not _encodable(whole):
+        if bad_name or "\0" in whole or not is_encodable(whole):
             raise ValueError(f"{self.filename!r} in {filedir!r} is no plain file name for a socket")
-        msgspec.structs.force_setattr(self, "filedir", _one_spelling(plain(filedir)))
+        msgspec.structs.force_setattr(self, "filedir", one_spelling(plain(filedir)))
         msgspec.structs.force_setattr(self, "filename", plain(self.filename))
 
     def __eq__(self, other: object) -> bool:
@@ -319,7 +322,7 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
     @property
     def is_valid(self) -> bool:
         """An absolute path that fits into the kernel's socket address."""
-        return self.sockpath.is_absolute() and _fits(Path(self.filedir), self.filename)
+        return self.sockpath.is_absolute() and fits(Path(self.filedir), self.filename)
 
     @property
     def why_invalid(self) -> str:
@@ -379,7 +382,7 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
         Raises:
             ValueError: the directory leaves no room for any name.
         """
-        return _sockname(name, "", pid, Path(bindspace))
+        return socket_name(name, "", pid, Path(bindspace))
 
     @classmethod
     def get_random(
@@ -405,52 +408,15 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
         where = cls.def_bindspace if bindspace is None else Path(bindspace)
         pid = os.getpid() if pid is None else pid
         if name is not None:
-            plain = cls(str(where), _sockname(name, "", pid, where))
+            plain = cls(str(where), socket_name(name, "", pid, where))
             if not os.path.lexists(plain.sockpath):
                 return plain
         digits = mk_uuid()[:6] if uuid is None else uuid[:6]
         return cls(
-            str(where), _sockname("actor" if name is None else name, f"-{digits}", pid, where)
+            str(where), socket_name("actor" if name is None else name, f"-{digits}", pid, where)
         )
 
     @classmethod
     def get_root(cls) -> UDSAddress:
         """The registrar's default: ``registry@1616.sock`` in the runtime directory."""
         return cls(str(cls.def_bindspace), f"registry@{REGISTRY_PORT}.sock")
-
-
-def _encodable(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _one_spelling(directory: str) -> str:
-    """The directory's path as every actor that means it writes it: registrars compare the text.
-
-    Symlinks, and with them ``..``, are left alone: making an address touches no file.
-    """
-    path = str(Path(directory))
-    # POSIX lets two leading slashes mean something else; no system that we run on does.
-    return path[1:] if os.name == "posix" and path.startswith("//") else path
-
-
-def _fits(directory: Path, filename: str) -> bool:
-    return len(os.fsencode(directory / filename)) < SUN_PATH_SIZE
-
-
-def _sockname(name: str, digits: str, pid: int, directory: Path) -> str:
-    if _SAFE_NAME.fullmatch(name):
-        filename = f"{name}{digits}@{pid}.sock"
-        if _fits(directory, filename):
-            return filename
-    digest = hashlib.blake2s(name.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-    filename = f"actor.{digest}{digits}@{pid}.sock"
-    if not _fits(directory, filename):
-        raise ValueError(
-            f"directory {str(directory)!r} leaves no room for a socket file such as {filename!r} "
-            f"in the {SUN_PATH_SIZE} bytes of a socket address: use a shorter directory"
-        )
-    return filename

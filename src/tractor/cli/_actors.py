@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ ASK_LIMIT = 3.0
 """Seconds in which a registrar must answer."""
 
 
-class Found(NamedTuple):
+class FoundActor(NamedTuple):
     """An actor in debug mode on this host, of this user."""
 
     path: Path
@@ -68,7 +68,7 @@ def _registry_address(text: str) -> UnwrappedAddress:
 
 
 def open_wire(path: Path) -> tuple[socket.socket, Wire]:
-    """Connect to where an actor listens for people.
+    """Connect to where an actor listens for users.
 
     Raises:
         OSError: nobody listens.
@@ -84,7 +84,7 @@ def open_wire(path: Path) -> tuple[socket.socket, Wire]:
     return sock, Wire(sock)
 
 
-def attachable() -> list[Found]:
+def attachable() -> list[FoundActor]:
     """The actors that can be attached to."""
     found = []
     for path in debug_socks() if HAS_UDS else ():
@@ -96,14 +96,14 @@ def attachable() -> list[Found]:
                 told = wire.recv() or {}
                 addrs = [wrap_address(tuple(a)).unwrap() for a in told.get("addrs", ())]
                 found.append(
-                    Found(path, str(told["name"]), str(told["uuid"]), int(told["pid"]), addrs)
+                    FoundActor(path, str(told["name"]), str(told["uuid"]), int(told["pid"]), addrs)
                 )
             finally:
                 wire.close()
     return found
 
 
-def matching(wanted: str, actors: Sequence[Found]) -> list[Found]:
+def matching(wanted: str, actors: Sequence[FoundActor]) -> list[FoundActor]:
     """Those of that pid, name, or name with uuid or pid as it is printed."""
     if wanted.isdecimal():
         by_pid = [actor for actor in actors if actor.pid == int(wanted)]
@@ -120,6 +120,18 @@ def matching(wanted: str, actors: Sequence[Found]) -> list[Found]:
             str(actor),
         )
     ]
+
+
+def why_not_one(
+    wanted: str, found: Collection[object], registries: Sequence[UnwrappedAddress] = ()
+) -> str:
+    """Why what was found is not the one actor of that pid or name; nothing where it is."""
+    if not found:
+        return explain(wanted, registries)
+    if len(found) > 1:
+        listed = "\n".join(f"  {one}" for one in found)
+        return f"several actors are called {wanted!r}; give a pid:\n{listed}"
+    return ""
 
 
 def explain(wanted: str, registries: Sequence[UnwrappedAddress] = ()) -> str:

@@ -8,14 +8,12 @@ import datetime
 import ipaddress
 import os
 import secrets
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from tractor.cli._exit import fail
 from tractor.cli._paths import absolute_path
-
-EXIT_FAILED = 1
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 """What every certificate is good for."""
@@ -46,14 +44,14 @@ def main(argv: Sequence[str], prog: str) -> int:
     wanted = ["ca.pem", *(f"{name}{ending}" for name in names for ending in (".pem", ".key"))]
     present = [name for name in wanted if os.path.lexists(folder / name)]
     if present and not options.force:
-        return _fail(
+        return fail(
             f"{prog}: {', '.join(present)} in {str(folder)!r} would be overwritten; "
             "give another directory, or --force"
         )
     try:
         files = _make(names, [*LOCAL, *options.host], options.days)
     except ImportError as exc:
-        return _fail(f"{prog}: needs trustme: run `pip install 'tractor[certs]'` ({exc})")
+        return fail(f"{prog}: needs trustme: run `pip install 'tractor[certs]'` ({exc})")
     except ValueError as exc:
         parser.error(
             f"argument --host: not every one of {options.host} is a name or address: {exc}"
@@ -63,7 +61,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         for name, content in files.items():
             _write(folder / name, content, 0o600 if name.endswith(".key") else 0o644)
     except OSError as exc:
-        return _fail(f"{prog}: can't write to {str(folder)!r}: {exc}")
+        return fail(f"{prog}: can't write to {str(folder)!r}: {exc}")
     _tell(folder, names, options)
     return 0
 
@@ -176,11 +174,6 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise
-
-
-def _fail(text: str) -> int:
-    print(text, file=sys.stderr)
-    return EXIT_FAILED
 
 
 def _tell(folder: Path, names: list[str], options: argparse.Namespace) -> None:

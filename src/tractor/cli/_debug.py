@@ -11,16 +11,15 @@ from typing import Any
 
 from tractor._errors import TransportClosed
 from tractor.cli._actors import (
-    Found,
+    FoundActor,
     add_registry_option,
     attachable,
-    explain,
     matching,
     open_wire,
+    why_not_one,
 )
+from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.devx.debug.attach._wire import Wire
-
-EXIT_FAILED = 1
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -45,11 +44,8 @@ def main(argv: Sequence[str], prog: str) -> int:
             print(f"{prog}: no actor of yours is in debug mode on this host", file=sys.stderr)
         return 0 if actors else EXIT_FAILED
     found = matching(options.actor, actors)
-    if not found:
-        return _fail(f"{prog}: {explain(options.actor, options.registry)}")
-    if len(found) > 1:
-        listed = "\n".join(f"  {actor}" for actor in found)
-        return _fail(f"{prog}: several actors are called {options.actor!r}; give a pid:\n{listed}")
+    if why := why_not_one(options.actor, found, options.registry):
+        return fail(f"{prog}: {why}")
     return attach(found[0], options.task, prog)
 
 
@@ -71,17 +67,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(text: str) -> int:
-    print(text, file=sys.stderr)
-    return EXIT_FAILED
-
-
-def attach(actor: Found, task: str, prog: str) -> int:
+def attach(actor: FoundActor, task: str, prog: str) -> int:
     """Run the session: what the actor prints, and lines from this terminal, until either lets go."""
     try:
         _, wire = open_wire(actor.path)
     except (OSError, TransportClosed) as exc:
-        return _fail(f"{prog}: {actor} can't be attached to: {exc}")
+        return fail(f"{prog}: {actor} can't be attached to: {exc}")
     try:
         wire.send("attach", text=task, color=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
         return _Client(wire, actor, prog).run()
@@ -92,7 +83,7 @@ def attach(actor: Found, task: str, prog: str) -> int:
 class _Client:
     """This side of a session."""
 
-    def __init__(self, wire: Wire, actor: Found, prog: str) -> None:
+    def __init__(self, wire: Wire, actor: FoundActor, prog: str) -> None:
         self.wire = wire
         self.actor = actor
         self.prog = prog
@@ -106,7 +97,7 @@ class _Client:
                 try:
                     msg = self.wire.recv()
                     if msg is None:
-                        return _fail(f"\n{self.prog}: {self.actor} has ended, or hung up")
+                        return fail(f"\n{self.prog}: {self.actor} has ended, or hung up")
                     code = self._on_message(msg)
                 except KeyboardInterrupt:
                     # One stops what runs there; with the second one we leave, and it goes on.
@@ -130,7 +121,7 @@ class _Client:
             self._ask(str(msg.get("prompt", "")))
         elif op == "end":
             if msg.get("failed"):
-                return _fail(f"{self.prog}: {text}")
+                return fail(f"{self.prog}: {text}")
             print(text)
             return 0
         return None

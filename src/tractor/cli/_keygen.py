@@ -9,10 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tractor.cli._exit import fail
 from tractor.cli._paths import absolute_path
 from tractor.transport._authkey import KEY_FILE_VARIABLE, KEY_SIZE, user_key_path, write_key_file
-
-EXIT_FAILED = 1
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -50,15 +49,12 @@ def main(argv: Sequence[str], prog: str) -> int:
     try:
         made = write_key_file(path)
     except OSError as exc:
-        print(f"{prog}: can't make the key file {str(path)!r}: {exc}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(f"{prog}: can't make the key file {str(path)!r}: {exc}")
     if not made:
-        print(
+        return fail(
             f"{prog}: {str(path)!r} is there already and was left as it is; to have a new key, "
-            "remove it first (actors that run keep the old one)",
-            file=sys.stderr,
+            "remove it first (actors that run keep the old one)"
         )
-        return EXIT_FAILED
     print(path)
     print(_how_to_use(path, own=given is None), file=sys.stderr)
     return 0

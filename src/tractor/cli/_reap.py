@@ -6,13 +6,16 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
+from tractor.cli._exit import EXIT_FAILED
 from tractor.reaping._shm import find_orphaned_shm, reap_shm
 from tractor.reaping._signals import reap, survivors
 from tractor.reaping._strays import ProcessId, find_descendants, find_orphans, find_zombies
 from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
-EXIT_FAILED = 1
+T = TypeVar("T")
+
 MAX_SWEEPS = 5
 """An actor that is killed may leave new orphans; but nobody is hunted for ever."""
 
@@ -44,8 +47,14 @@ def main(argv: Sequence[str], prog: str) -> int:
     report = _Report(dry_run=options.dry_run)
     jobs: list[tuple[bool, Callable[[], None]]] = [
         (not only, lambda: _reap_actors(options, report)),
-        (options.shm or options.shm_only, lambda: _reap_segments(report)),
-        (options.uds or options.uds_only, lambda: _reap_sockets(report)),
+        (
+            options.shm or options.shm_only,
+            lambda: _remove("segment", find_orphaned_shm, reap_shm, report),
+        ),
+        (
+            options.uds or options.uds_only,
+            lambda: _remove("socket", find_orphaned_uds, reap_uds, report),
+        ),
     ]
     for chosen, job in jobs:
         if chosen:
@@ -186,35 +195,18 @@ def _label(process: ProcessId) -> str:
     return f"process {process} ({process.name}, parent {process.ppid})"
 
 
-def _reap_segments(report: _Report) -> None:
-    keys = find_orphaned_shm()
-    if report.dry_run:
-        _would(report, "segment", keys)
-    else:
-        removed, errors = reap_shm(keys)
-        _removed(report, "segment", removed, errors)
-
-
-def _reap_sockets(report: _Report) -> None:
-    paths = find_orphaned_uds()
-    if report.dry_run:
-        _would(report, "socket", paths)
-    else:
-        removed, errors = reap_uds(paths)
-        _removed(report, "socket", removed, errors)
-
-
-def _would(report: _Report, kind: str, things: Iterable[object]) -> None:
-    for thing in things:
-        report.tell(f"{kind} {thing}", "would be removed")
-
-
-def _removed(
-    report: _Report,
+def _remove(
     kind: str,
-    removed: Iterable[object],
-    errors: Iterable[tuple[object, OSError]],
+    find: Callable[[], list[T]],
+    reap_all: Callable[[Iterable[T]], tuple[list[T], list[tuple[T, OSError]]]],
+    report: _Report,
 ) -> None:
+    things = find()
+    if report.dry_run:
+        for thing in things:
+            report.tell(f"{kind} {thing}", "would be removed")
+        return
+    removed, errors = reap_all(things)
     for thing in removed:
         report.tell(f"{kind} {thing}", "removed")
     for thing, error in errors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -11,10 +10,9 @@ import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor.address._types import UnwrappedAddress
-from tractor.cli._actors import add_registry_option, addresses_of, explain, request_of
+from tractor.cli._actors import add_registry_option, addresses_of, request_of, why_not_one
+from tractor.cli._exit import fail
 from tractor.devx._picture import ActorPicture, pretty_picture
-
-EXIT_FAILED = 1
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -32,26 +30,16 @@ def main(argv: Sequence[str], prog: str) -> int:
     """
     options = _parser(prog).parse_args(argv)
     found = addresses_of(options.actor, options.registry)
-    if not found:
-        print(f"{prog}: {explain(options.actor, options.registry)}", file=sys.stderr)
-        return EXIT_FAILED
-    if len(found) > 1:
-        listed = "\n".join(f"  {one}" for one in found)
-        print(
-            f"{prog}: several actors are called {options.actor!r}; give a pid:\n{listed}",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
+    if why := why_not_one(options.actor, found, options.registry):
+        return fail(f"{prog}: {why}")
     ((who, addrs),) = found.items()
     try:
         told = trio.run(_ask, addrs[0], options.limit, not options.below)
         picture = msgspec.convert(told, ActorPicture)
     except (OSError, TransportClosed, RuntimeFailure, RuntimeError, msgspec.ValidationError) as exc:
-        print(f"{prog}: {who} can't be asked: {exc}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(f"{prog}: {who} can't be asked: {exc}")
     except trio.TooSlowError:
-        print(f"{prog}: {who} does not answer within {options.limit} s", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(f"{prog}: {who} does not answer within {options.limit} s")
     print(pretty_picture(picture), end="")
     return 0
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tractor.demo._cluster import CRASH_MESSAGE, Run
 from tractor.process._stat import pid_alive
+from tractor.reaping._table import process_table
 
 
 def index_complaints(run: Run, files: int) -> list[str]:
@@ -66,14 +67,7 @@ def _exists(pid: int) -> bool:
 
 
 def _children_of(parent: int) -> Iterator[int]:
-    """Pids of a process's children, where the platform has ``/proc``."""
-    try:
-        entries = os.listdir("/proc")
-    except OSError:
-        return
-    for entry in filter(str.isdigit, entries):
-        # A process may end while we look.
-        with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
-            # After the program's name, in brackets and with anything inside: state, parent, ...
-            if int(file.read().rpartition(b")")[2].split()[1]) == parent:
-                yield int(entry)
+    """Pids of a process's children, where the platform tells."""
+    # psutil is not installed.
+    with contextlib.suppress(RuntimeError):
+        yield from (p.pid for p in process_table().values() if p.ppid == parent)

@@ -27,6 +27,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._util._task_tree import append_dump, dump_file, format_threads, format_tree_of
 from tractor.ipc._chan import Channel
+from tractor.process._proc import expects_signal
 from tractor.process._state import ProcessVar, of_process
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import process_actor
@@ -319,16 +320,6 @@ def _ask_all(chans: list[Channel]) -> None:
     for chan in chans:
         with contextlib.suppress(TransportClosed):
             request(chan, "_dump_stacks")
-
-
-def expects_signal(pid: int, sig: int) -> bool:
-    """Whether a process has a handler for a signal that would end it else; ``False`` where nothing tells."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            name, _, mask = line.partition(":")
-            if name == "SigCgt":
-                return bool(int(mask, 16) >> (sig - 1) & 1)
-    return False
 
 
 def serve_dump(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:

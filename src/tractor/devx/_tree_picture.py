@@ -15,7 +15,7 @@ from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
 from tractor.devx.debug._public import Lock
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
-from tractor.msg.types import Return
+from tractor.msg.types import Return, Uid
 from tractor.process._state import of_process
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
@@ -33,8 +33,6 @@ SHARE = 0.75
 
 MOST_AT_A_TIME = 64
 """Pictures that an actor makes for others at a time."""
-
-Uid = tuple[str, str]
 
 
 @dataclass

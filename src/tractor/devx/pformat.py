@@ -1,4 +1,4 @@
-"""Text for people: tracebacks in boxes, exceptions, frames, cancel scopes, and what happened to what."""
+"""Text to be read: tracebacks in boxes, exceptions, frames, cancel scopes, and what happened to what."""
 
 from __future__ import annotations
 

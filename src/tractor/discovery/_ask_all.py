@@ -9,7 +9,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure
-from tractor.discovery._portals import Addr
+from tractor.address._types import Addr
 from tractor.discovery._registrars import (
     Source,
     given_registrar,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import trio
 
@@ -31,7 +31,7 @@ class Bound(NamedTuple):
     """Until when something may take.
 
     Attributes:
-        seconds: how long that was at the beginning, for people.
+        seconds: how long that was at the beginning, for messages.
         deadline: on trio's clock.
     """
 
@@ -88,7 +88,7 @@ async def first_of(
         return await attempt(ways[0])
     found: list[U] = []
     failures: list[RuntimeFailure] = []
-    stagger = min(STAGGER, bound.left() / (2 * max(1, len(ways))))
+    stagger = _stagger(ways, bound)
 
     async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
 
@@ -158,58 +158,81 @@ async def first_in_order(
     """
     if len(ways) == 1:
         return await attempt(ways[0], Way(lambda: None))
-    changed = trio.Event()
+    race = _Race(ways, attempt, is_good)
+    async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+        tn.start_soon(race.begin_all, tn, _stagger(ways, bound), min(PATIENCE, bound.left() / 4))
+        while not race.decided():
+            await race.changed.wait()
+        tn.cancel_scope.cancel()
+    return race.result()
 
-    def note() -> None:
-        nonlocal changed
-        changed.set()
-        changed = trio.Event()
 
-    states = [Way(note) for _ in ways]
-    values: dict[int, U] = {}
-    failures: list[RuntimeFailure] = []
-    stagger = min(STAGGER, bound.left() / (2 * max(1, len(ways))))
-    patience = min(PATIENCE, bound.left() / 4)
+class _Race(Generic[T, U]):
+    """The ways of one :func:`first_in_order`, and what they have led to."""
 
-    async def one(number: int) -> None:
-        state = states[number]
-        try:
-            value = await attempt(ways[number], state)
-        except RuntimeFailure as exc:
-            failures.append(exc)
-            value = None
-        if value is not None:
-            values[number] = value
-        state.ended = True
-        note()
+    def __init__(
+        self,
+        ways: Sequence[T],
+        attempt: Callable[[T, Way], Awaitable[U | None]],
+        is_good: Callable[[U], bool],
+    ) -> None:
+        self.changed = trio.Event()
+        self._ways = ways
+        self._attempt = attempt
+        self._is_good = is_good
+        self._states = [Way(self._note) for _ in ways]
+        self._values: dict[int, U] = {}
+        self._failures: list[RuntimeFailure] = []
 
-    async def pass_over(state: Way) -> None:
-        await trio.sleep(patience)
-        state.passed = True
-        note()
+    def _note(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
 
-    def decided() -> bool:
-        for number, state in enumerate(states):
-            if number in values and (state.holds or is_good(values[number])):
-                return True
-            if not (state.ended or (state.passed and not state.holds)):
-                return bool(failures)
-        return bool(failures) or all(state.ended for state in states)
-
-    async def begin_all() -> None:
-        for number, state in enumerate(states):
-            tn.start_soon(one, number)
-            tn.start_soon(pass_over, state)
+    async def begin_all(self, tn: trio.Nursery, stagger: float, patience: float) -> None:
+        for number, state in enumerate(self._states):
+            tn.start_soon(self._try, number)
+            tn.start_soon(self._pass_over, state, patience)
             with trio.move_on_after(stagger):
                 while not state.ended:
-                    await changed.wait()
+                    await self.changed.wait()
 
-    async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-        tn.start_soon(begin_all)
-        while not decided():
-            await changed.wait()
-        tn.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
-    chosen = [n for n in sorted(values) if states[n].holds or is_good(values[n])]
-    return values[(chosen or sorted(values))[0]] if values else None
+    async def _try(self, number: int) -> None:
+        state, value = self._states[number], None
+        try:
+            value = await self._attempt(self._ways[number], state)
+        except RuntimeFailure as exc:
+            self._failures.append(exc)
+        if value is not None:
+            self._values[number] = value
+        state.ended = True
+        self._note()
+
+    async def _pass_over(self, state: Way, patience: float) -> None:
+        await trio.sleep(patience)
+        state.passed = True
+        self._note()
+
+    def _counts(self, number: int) -> bool:
+        return self._states[number].holds or self._is_good(self._values[number])
+
+    def decided(self) -> bool:
+        """Whether nothing that is still under way can change the result."""
+        for number, state in enumerate(self._states):
+            if number in self._values and self._counts(number):
+                return True
+            if not (state.ended or (state.passed and not state.holds)):
+                return bool(self._failures)
+        return bool(self._failures) or all(state.ended for state in self._states)
+
+    def result(self) -> U | None:
+        """As of :func:`first_in_order`."""
+        if self._failures:
+            raise self._failures[0]
+        numbers = sorted(self._values)
+        chosen = [*filter(self._counts, numbers), *numbers]
+        return self._values[chosen[0]] if chosen else None
+
+
+def _stagger(ways: Sequence[object], bound: Bound) -> float:
+    """Seconds after which the next of several ways is begun."""
+    return min(STAGGER, bound.left() / (2 * max(1, len(ways))))

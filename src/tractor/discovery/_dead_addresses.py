@@ -17,9 +17,10 @@ from tractor.address._types import UnwrappedAddress
 from tractor.discovery._bounds import Bound, Way, first_in_order, first_of
 from tractor.discovery._listeners import NOTHING_ACCEPTS
 from tractor.discovery._portals import connect
-from tractor.discovery._registrars import OUT_OF_RESOURCES, ask
+from tractor.discovery._registrars import ask
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.transport._addresses import rank_addrs, wrap_address
@@ -38,7 +39,7 @@ CONNECT_TIMEOUT = 1.0
 """Seconds in which an address must accept where there are more of them than can be tried at a time."""
 
 Known = Entry[UnwrappedAddress]
-Registrar = Portal | LocalPortal
+RegistrarPortal = Portal | LocalPortal
 
 
 def addresses(answer: Any) -> list[UnwrappedAddress]:
@@ -56,7 +57,7 @@ def addresses(answer: Any) -> list[UnwrappedAddress]:
     return found
 
 
-async def registered(registrar: Registrar, name: str, bound: Bound) -> list[Known]:
+async def registered(registrar: RegistrarPortal, name: str, bound: Bound) -> list[Known]:
     """Every actor of a name that a registrar knows, newest first.
 
     A registrar may be anybody: what is no registration in its answer is passed over.
@@ -142,7 +143,7 @@ class LookUp:
 
     def __init__(
         self,
-        registrar: Registrar,
+        registrar: RegistrarPortal,
         actor: Actor,
         name: str,
         transports: Sequence[str] | None,

@@ -11,12 +11,12 @@ from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.backoff import Backoff
 from tractor.address._policy import from_this_host, one_or_several
-from tractor.address._types import UnwrappedAddress
+from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._ask_all import from_each, sources_of
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
 from tractor.discovery._dead_addresses import LookUp, Unanswered, registered
 from tractor.discovery._places import checked_name
-from tractor.discovery._portals import Addr, Found, lasting_peer, portal_over
+from tractor.discovery._portals import FoundChannels, lasting_peer, portal_over
 from tractor.discovery._registrars import Source, reached
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor
@@ -88,7 +88,7 @@ async def find_actor(
     sources = sources_of(actor, registry_addrs)
     # What is registered and could not be had: no answer while another registrar may have a better one.
     missed: list[RuntimeFailure] = []
-    async with Found() as found, AsyncExitStack() as stack:
+    async with FoundChannels() as found, AsyncExitStack() as stack:
 
         async def visit(source: Source) -> list[Channel] | None:
             async with reached(source, actor, bound) as registrar:
@@ -150,7 +150,7 @@ async def wait_for_actor(
         return
     sources = sources_of(actor, None if registry_addr is None else [registry_addr])
     missed: list[Unanswered] = []
-    async with Found() as found, AsyncExitStack() as stack:
+    async with FoundChannels() as found, AsyncExitStack() as stack:
 
         async def visit(source: Source) -> Channel | None:
             async with reached(source, actor, bound.step()) as registrar:
@@ -174,7 +174,7 @@ async def _wait_at(
     actor: Actor,
     name: str,
     bound: Bound,
-    chans: Found,
+    chans: FoundChannels,
     missed: list[Unanswered],
 ) -> Channel | None:
     """A channel to the actor, once the registrar knows it and it answers; ``None`` when the time is over.

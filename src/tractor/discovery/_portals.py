@@ -11,7 +11,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor.address._policy import from_this_host
-from tractor.address._types import Address, UnwrappedAddress
+from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
@@ -22,8 +22,6 @@ from tractor.runtime._vars import runtime_vars
 from tractor.transport._addresses import rank_addrs, wrap_address
 
 log = _log.get_logger()
-
-Addr = UnwrappedAddress | Address | str
 
 
 @asynccontextmanager
@@ -186,7 +184,7 @@ async def get_root(timeout: float | None = LOOKUP_TIMEOUT, **kwargs: Any) -> Asy
         raise RuntimeFailure(f"{actor.aid.reprol()} is the root itself")
     addrs = [from_this_host(wrap_address(a)).unwrap() for a in runtime_vars()._root_addrs]
     failures: dict[Any, Exception] = {}
-    async with Found() as found:
+    async with FoundChannels() as found:
 
         async def attempt(addr: UnwrappedAddress) -> Channel | None:
             try:
@@ -205,7 +203,7 @@ async def get_root(timeout: float | None = LOOKUP_TIMEOUT, **kwargs: Any) -> Asy
             yield portal
 
 
-class Found:
+class FoundChannels:
     """Channels to actors that were found; those that nobody has taken are closed at the end of the block."""
 
     def __init__(self) -> None:
@@ -215,7 +213,7 @@ class Found:
         self._chans.append(chan)
         return chan
 
-    async def __aenter__(self) -> Found:
+    async def __aenter__(self) -> FoundChannels:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,10 +12,11 @@ import trio
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor.address._policy import require_connectable
-from tractor.address._types import UnwrappedAddress
+from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
-from tractor.discovery._portals import Addr, Found, connect, open_portal
+from tractor.discovery._portals import FoundChannels, connect, open_portal
 from tractor.ipc._chan import Channel
+from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._reader import serve_channel
@@ -26,9 +26,6 @@ from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
 log = _log.get_logger()
-
-OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-"""What says something of this process or host, and nothing of the one that was to be connected to."""
 
 Source = LocalPortal | Portal | UnwrappedAddress
 """A registrar to ask: this actor itself, one that it has a lasting channel to, or an address."""
@@ -47,7 +44,7 @@ def _parent_registrar(actor: Actor) -> Channel | None:
 
 
 def own_registrars(actor: Actor) -> list[Source]:
-    """This actor's registrars, each by the nearest road: itself, the parent, a channel that keeps a registration.
+    """This actor's registrars, each by the nearest way: itself, the parent, a channel that keeps a registration.
 
     Several addresses of one registrar count once where that can be told.
     """
@@ -84,7 +81,7 @@ def given_registrar(actor: Actor, addr: Addr) -> Source:
 
 
 def _named(source: Source) -> str:
-    """A registrar for people."""
+    """A registrar, as messages name it."""
     if isinstance(source, LocalPortal):
         return "in this actor"
     return f"{source.chan.peer}" if isinstance(source, Portal) else f"at {source}"
@@ -141,6 +138,7 @@ async def _open_channel(addr: UnwrappedAddress, actor: Actor, bound: Bound) -> C
     try:
         chan = await connect(addr, actor, bound)
     except OSError as exc:
+        # Such an error says nothing of the one that was to be connected to.
         if exc.errno in OUT_OF_RESOURCES:
             raise RuntimeFailure(f"can't connect to the registrar at {addr}: {exc}") from exc
         raise RuntimeFailure(f"no registrar answers at {addr}: {exc}") from exc
@@ -210,7 +208,7 @@ async def get_registry(
         yield at_hand[0]
         return
     failures: list[RuntimeFailure] = []
-    async with Found() as found:
+    async with FoundChannels() as found:
 
         async def attempt(source: Any) -> Channel | None:
             try:

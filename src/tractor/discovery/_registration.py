@@ -45,7 +45,7 @@ class Registration:
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
-        self._links: dict[UnwrappedAddress, _Link] = {}
+        self._links: dict[UnwrappedAddress, _RegistryLink] = {}
         self._at_parent = False
         self._stopped = False
 
@@ -131,7 +131,7 @@ class Registration:
             self._links.pop(addr).drop()
         for addr in wanted:
             if addr not in self._links:
-                link = self._links[addr] = _Link(actor, addr)
+                link = self._links[addr] = _RegistryLink(actor, addr)
                 actor.io_nursery.start_soon(link.run, name=f"registration at {addr}")
 
     async def stop(self) -> None:
@@ -149,7 +149,7 @@ class Registration:
                 tn.start_soon(unregister, actor, parent)
 
 
-class _Link:
+class _RegistryLink:
     """The registration with one registrar.
 
     Attributes:

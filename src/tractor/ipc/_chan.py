@@ -149,7 +149,7 @@ class Channel:
 
     @property
     def peer(self) -> str:
-        """The peer for people: its name and pid, or its address before the handshake."""
+        """The peer in words: its name and pid, or its address before the handshake."""
         return self.aid.reprol(sin_uuid=False) if self.aid else str(self.raddr)
 
     @property
@@ -167,7 +167,7 @@ class Channel:
         return self.transport
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         state = "closed" if self._closed else "open" if self.connected() else "lost"
         return f"<Channel to {self.peer} over {self.raddr.proto_key}: {state}, {len(self.dialogs)} dialogs>"
 

@@ -1,4 +1,4 @@
-"""Where an actor in debug mode listens for people: a Unix socket beside those of its peers."""
+"""Where an actor in debug mode listens for users: a Unix socket beside those of its peers."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tractor import log as _log
 from tractor.address._policy import require_bindable
 from tractor.address._types import Address, UnwrappedAddress
 from tractor.process._at_fork import close_in_child
-from tractor.process._stat import OUT_OF_RESOURCES
+from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.transport._addresses import wrap_address
 from tractor.transport._authkey import check_bind_allowed
 from tractor.transport._settings import wire_settings
@@ -94,7 +94,7 @@ class Endpoint:
                 await trio.sleep(ACCEPT_RETRY)
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         state = "listening" if self._listener is not None else "closed"
         return f"<Endpoint {self.addr}: {state}, {len(self.peer_tpts)} peers>"
 

@@ -439,7 +439,7 @@ class Server:
 
     @property
     def repr_state(self) -> str:
-        """One word for people."""
+        """A description in one word."""
         if self.is_shutdown():
             return "shutdown"
         if self._shutting_down:
@@ -457,7 +457,7 @@ class Server:
         )
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         where = ", ".join(str(a) for a in self.addrs)
         return f"<Server {self.repr_state} on [{where}], {self.len_peers()} peers>"
 

@@ -39,7 +39,7 @@ class MsgDec(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def spec_str(self) -> str:
-        """:attr:`spec` for people."""
+        """:attr:`spec` in words."""
         return spec_text(self.spec)
 
     def decode(self, raw: Raw | bytes) -> Any:
@@ -72,12 +72,12 @@ class MsgCodec(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def pld_spec_str(self) -> str:
-        """:attr:`pld_spec` for people."""
+        """:attr:`pld_spec` in words."""
         return spec_text(self.pld_spec)
 
     @property
     def msg_spec_str(self) -> str:
-        """:attr:`msg_spec` for people."""
+        """:attr:`msg_spec` in words."""
         return spec_text(self.msg_spec)
 
     def encode(self, obj: Any) -> bytes:

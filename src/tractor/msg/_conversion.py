@@ -30,7 +30,7 @@ class Converter(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         decode: gives the value for the msgpack in a ``Raw``.
-        text: the annotation, for people.
+        text: the annotation, for messages.
         is_hooked: the sender must encode such a value by the ready hooks.
     """
 

@@ -64,7 +64,7 @@ def _is_type_like(arg: object) -> bool:
 
 
 def spec_text(spec: Any) -> str:
-    """A payload spec for people: ``'str | None'``."""
+    """A payload spec in words: ``'str | None'``."""
     names = (type_text(member) for member in union_members(spec))
     return " | ".join("None" if name == "NoneType" else name for name in names)
 

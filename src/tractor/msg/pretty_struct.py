@@ -1,4 +1,4 @@
-"""A :class:`msgspec.Struct` that people can read and compare."""
+"""A :class:`msgspec.Struct` that can be read and compared."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
         return (self.name, self.uuid)
 
     def reprol(self, sin_uuid: bool = True) -> str:
-        """One line for people: ``name@pid``, or ``name[uuid6]@pid`` with ``sin_uuid=False``."""
+        """On one line: ``name@pid``, or ``name[uuid6]@pid`` with ``sin_uuid=False``."""
         name = self.name if sin_uuid else f"{self.name}[{self.uuid[:6]}]"
         return f"{name}@{self.pid}"
 

@@ -28,7 +28,7 @@ class WorkerDied(ActorFailure):
     """A worker's process ended while it had a job, which is not tried again.
 
     Attributes:
-        what: the job, for people: the function, and the item or the arguments.
+        what: the job, for messages: the function, and the item or the arguments.
         uid, returncode, stderr_tail: the worker's, as of every :class:`tractor.ActorFailure`.
     """
 
@@ -129,7 +129,7 @@ class Call:
         return self.conversions.pack(self.common, codec_in_force()) if self.common else self.common
 
 
-class State(enum.Enum):
+class JobState(enum.Enum):
     """Where a job is."""
 
     WAITING = "waiting"
@@ -166,11 +166,11 @@ class Job:
         self.payload = payload
         self.sink = sink
         self.index = index
-        self.state = State.WAITING
+        self.state = JobState.WAITING
         self.withdrawn = False
 
     def what(self) -> str:
-        """The job for people; the payload is cut short."""
+        """The job in words; the payload is cut short."""
         if self.call.by_item:
             return f"item {self.index} of {self.call.path}: {reprlib.repr(self.payload)}"
         given = {**self.call.common, **self.payload}

@@ -214,7 +214,7 @@ class PoolMap(AsyncIterator[T], Generic[T]):
                 self._token.run_sync_soon(state.abandon)
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         state = self._state
         return f"<PoolMap of {state.call.path}: {state.given} values given, {len(state.live)} items under way>"
 

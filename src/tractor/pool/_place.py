@@ -27,7 +27,7 @@ from tractor._errors import (
 from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor.msg._conversion import decode_result
 from tractor.msg.types import Uid
-from tractor.pool._jobs import Call, Job, State, WorkerDied, closed_error
+from tractor.pool._jobs import Call, Job, JobState, WorkerDied, closed_error
 from tractor.pool._messages import (
     Failed,
     GiveBack,
@@ -57,7 +57,7 @@ IDLE_DEATHS = 3
 
 
 @ki_protected
-class Place:
+class WorkerPlace:
     """A place for one worker at a time.
 
     ``had`` are the jobs that the worker has, in the order in which it runs them.  ``changed`` wakes who waits for
@@ -246,8 +246,8 @@ class Place:
         jobs: list[Job] = []
         while queue and len(jobs) < room and queue[0].call is call:
             job = queue.popleft()
-            if job.state is State.WAITING:
-                job.state = State.SENT
+            if job.state is JobState.WAITING:
+                job.state = JobState.SENT
                 self.had[job.id] = job
                 jobs.append(job)
         self._last_call = call
@@ -321,7 +321,7 @@ class Place:
         if job.withdrawn:
             self.jobs.drop(job)
         else:
-            job.state = State.WAITING
+            job.state = JobState.WAITING
             self.jobs.jobs.appendleft(job)
 
     # -- withdrawing ----------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ class Place:
             with trio.CancelScope(shield=True):
                 with trio.move_on_after(limit):
                     await self._until_over(jobs)
-                if left := [job for job in jobs if job.state is State.SENT]:
+                if left := [job for job in jobs if job.state is JobState.SENT]:
                     log.cancel("worker %s is ended: it goes on with %s", self.name, left[0].what())
                     await self._kill()
                     await self._until_over(jobs)
@@ -347,5 +347,5 @@ class Place:
             self.wake.unpark_all()
 
     async def _until_over(self, jobs: list[Job]) -> None:
-        while any(job.state is State.SENT for job in jobs):
+        while any(job.state is JobState.SENT for job in jobs):
             await self.changed.park()

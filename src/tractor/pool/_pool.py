@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, overload
@@ -10,12 +9,13 @@ from typing import Any, ParamSpec, TypeVar, overload
 import msgspec
 import trio
 
+from tractor._clustering import usable_cpus
 from tractor._errors import RemoteActorError
 from tractor._root import open_nursery
 from tractor._util._caller import calling_code, find_caller
-from tractor.pool._jobs import Call, Job, Pace, State, call_of
+from tractor.pool._jobs import Call, Job, JobState, Pace, call_of
 from tractor.pool._map import MapState, PoolMap
-from tractor.pool._place import Place
+from tractor.pool._place import WorkerPlace
 from tractor.pool._queue import JobQueue
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
@@ -100,7 +100,7 @@ class WorkerPool:
         self.size = size
         self._jobs = JobQueue(nursery)
         self._places = [
-            Place(self._jobs, actor, f"{actor.name}.{name}_{number}", options)
+            WorkerPlace(self._jobs, actor, f"{actor.name}.{name}_{number}", options)
             for number in range(size)
         ]
         self._jobs.takers.extend(self._places)
@@ -206,7 +206,7 @@ class WorkerPool:
         """A frozen record of plain values."""
         return WorkerPoolStatistics(
             workers=sum(place.is_serving for place in self._places),
-            waiting=sum(job.state is State.WAITING for job in self._jobs.jobs),
+            waiting=sum(job.state is JobState.WAITING for job in self._jobs.jobs),
             handed_out=sum(len(place.had) for place in self._places),
             done=self._jobs.done,
             failed=self._jobs.failed,
@@ -215,7 +215,7 @@ class WorkerPool:
         )
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         stats = self.statistics()
         state = "closed" if self._jobs.is_closing else "open"
         return (
@@ -242,7 +242,7 @@ class WorkerPool:
         failure: Exception | None = None
         async with collapse_eg(add_notes=False), trio.open_nursery() as starting:
 
-            async def start(place: Place) -> None:
+            async def start(place: WorkerPlace) -> None:
                 nonlocal failure
                 try:
                     await self.nursery.start(place.run)
@@ -255,10 +255,6 @@ class WorkerPool:
                 starting.start_soon(start, place)
         if failure is not None:
             raise failure
-
-
-def _cpu_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @asynccontextmanager
@@ -284,7 +280,7 @@ async def open_worker_pool(
         ActorFailure and others: as :meth:`ActorNursery.start_actor`, also if a worker that died can't be replaced.
         BaseException: what the block raised.
     """
-    size = _cpu_count() if workers is None else workers
+    size = usable_cpus() if workers is None else workers
     if size < 1:
         raise ValueError(f"workers={workers}: a pool needs at least one worker")
     options = {key: value for key, value in start_kwargs.items() if key in OF_START_ACTOR}

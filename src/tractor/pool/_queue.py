@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import trio
 
-from tractor.pool._jobs import Call, Job, Sink, State, closed_error
+from tractor.pool._jobs import Call, Job, JobState, Sink, closed_error
 from tractor.trionics._groups import collapse_eg
 
 
@@ -83,7 +83,7 @@ class JobQueue:
         """The first job that nobody has; those before it that were withdrawn are thrown away."""
         jobs = self.jobs
         while jobs:
-            if jobs[0].state is State.WAITING:
+            if jobs[0].state is JobState.WAITING:
                 return jobs[0]
             jobs.popleft()
         return None
@@ -101,19 +101,19 @@ class JobQueue:
 
     def succeed(self, job: Job, value: Any) -> None:
         """A job has returned."""
-        job.state = State.OVER
+        job.state = JobState.OVER
         self.done += 1
         job.sink.on_value(job, value)
 
     def end(self, job: Job, error: BaseException) -> None:
         """A job has failed, or can't be run any more."""
-        job.state = State.OVER
+        job.state = JobState.OVER
         self.failed += 1
         job.sink.on_error(job, error)
 
     def drop(self, job: Job) -> None:
         """A job was cancelled."""
-        job.state = State.OVER
+        job.state = JobState.OVER
         self.dropped += 1
         job.sink.on_dropped(job)
 
@@ -121,7 +121,7 @@ class JobQueue:
         """Drop those of the jobs that wait; give the others, by who has them."""
         there = {id(job) for job in jobs}
         for job in jobs:
-            if job.state is State.WAITING:
+            if job.state is JobState.WAITING:
                 self.drop(job)
         sent = ((t, [job for job in t.had.values() if id(job) in there]) for t in self.takers)
         return [(taker, had) for taker, had in sent if had]
@@ -138,7 +138,7 @@ class JobQueue:
         """Take no more jobs, and have the workers end."""
         self.is_closing = True
         for job in self.jobs:
-            if job.state is State.WAITING:
+            if job.state is JobState.WAITING:
                 self.end(job, closed_error(job))
         self.jobs.clear()
         for taker in self.takers:

@@ -28,6 +28,9 @@ from tractor.process._state import ProcessVar, of_process
 log = _log.get_logger()
 
 PROGRAM = Path(__file__).absolute().with_name("_sentinel_main.py")
+MODULE = "tractor.process._sentinel_main"
+ARCHIVED_MAIN = f"; from {MODULE} import main; main()"
+"""How the program that starts it ends where it is in an archive."""
 
 
 class _Running:
@@ -213,14 +216,13 @@ def _launch(read_fd: int) -> subprocess.Popen[bytes]:
 
 
 def _program() -> list[str]:
-    module = "tractor.process._sentinel_main"
     if is_frozen():
-        return ["-m", module]
+        return ["-m", MODULE]
     if PROGRAM.is_file():
         return ["-I", "-S", str(PROGRAM)]
     # In an archive.
     path = f"import sys; sys.path[:0] = [{str(PROGRAM.parents[2])!a}]"
-    return ["-I", "-S", "-c", f"{path}; from {module} import main; main()"]
+    return ["-I", "-S", "-c", f"{path}{ARCHIVED_MAIN}"]
 
 
 def _line(kind: str, process: ProcessId) -> bytes:

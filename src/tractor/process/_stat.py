@@ -5,45 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 from typing import TypeAlias
 
-OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-"""Numbers of errors that tell of this process or machine, never of what was to be looked at."""
+from tractor.process._proc import ON_LINUX, ProcStat, look, read_stat
 
 ProcessId: TypeAlias = tuple[int, float | None]
 """A pid and its :func:`process_start_time`."""
-
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-
-
-def _stat_fields(pid: int) -> list[bytes] | None:
-    """``/proc/<pid>/stat`` from its third field, the state, on; ``None`` if there is no process.
-
-    Raises:
-        OSError: it could not be looked at, which says nothing about the process.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The second field is the program's name, in parentheses and with anything inside.
-            return file.read().rpartition(b")")[2].split()
-    except OSError as exc:
-        if exc.errno in OUT_OF_RESOURCES:
-            raise
-        return None
-
-
-def has_ended(fields: list[bytes]) -> bool:
-    """Whether a process is a zombie, by its ``stat`` from the third field on.
-
-    The state is that of the main thread.  While other threads run, the process does, and holds what it has open.
-    """
-    return fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
-
-
-def seconds_since_boot(fields: list[bytes]) -> float:
-    """When a process started, by its ``stat`` from the third field on."""
-    return int(fields[19]) / _TICKS
 
 
 def process_start_time(pid: int) -> float | None:
@@ -52,16 +19,14 @@ def process_start_time(pid: int) -> float | None:
     With the pid it identifies a process for good.  ``None`` also when there is no such process, and when this one is
     out of descriptors.
     """
-    fields = _fields_or_none(pid)
-    return seconds_since_boot(fields) if fields else None
+    stat = _stat_or_none(pid)
+    return stat.start_time if stat else None
 
 
-def _fields_or_none(pid: int) -> list[bytes] | None:
-    """As :func:`_stat_fields`; ``None`` also where it can't be looked at."""
-    if sys.platform != "linux":
-        return None
+def _stat_or_none(pid: int) -> ProcStat | None:
+    """``None`` also where it can't be looked at."""
     try:
-        return _stat_fields(pid)
+        return read_stat(pid) if ON_LINUX else None
     except OSError:
         return None
 
@@ -78,15 +43,13 @@ def pid_alive(pid: int, start_time: float | None = None) -> bool:
     """
     if pid <= 0:
         raise ValueError(f"a process id is positive, not {pid}")
-    if sys.platform == "linux":
+    if ON_LINUX:
         try:
-            fields = _stat_fields(pid)
+            stat = look(pid)
         except OSError:
             return _alive_without_a_look(pid)
-        if fields is not None:
-            return not has_ended(fields) and (
-                start_time is None or seconds_since_boot(fields) == start_time
-            )
+        if stat is not None:
+            return not stat.has_ended and start_time in (None, stat.start_time)
         if os.path.exists("/proc/self/stat"):
             return False
     return _alive_without_a_look(pid)
@@ -104,16 +67,16 @@ def is_below(process: ProcessId, ancestor: int) -> bool:
     pid, start_time = process
     if pid <= 1 or start_time is None:
         return False
-    fields = _fields_or_none(pid)
-    if not fields or seconds_since_boot(fields) != start_time:
+    stat = _stat_or_none(pid)
+    if not stat or stat.start_time != start_time:
         return False
     # As deep as a tree of processes can reasonably be.
     for _ in range(1024):
-        above = int(fields[1])
+        above = stat.ppid
         if above == ancestor and above > 1:
             return True
-        fields = _fields_or_none(above) if above > 1 else None
-        if not fields:
+        stat = _stat_or_none(above) if above > 1 else None
+        if not stat:
             return False
     return False
 

@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Sequence
 
+from tractor.process._sentinel import ARCHIVED_MAIN, PROGRAM
 from tractor.reaping._table import ProcessInfo, in_own_namespace, runs_python
 
 TITLE_PREFIX = "_subactor["
 TITLE = re.compile(r"_subactor\[(?P<name>.*)@(?P<pid>\d+)\]", re.DOTALL)
 CHILD_MODULE = "tractor._child"
-SENTINEL = "/tractor/spawn/_sentinel_main.py"
-ARCHIVED_SENTINEL = "; from tractor.process._sentinel_main import main; main()"
+SENTINEL = "/" + "/".join(PROGRAM.parts[-3:])
+"""The end of the path of a sentinel's program, in whatever place the package is installed."""
 COMM_SIZE = 15
 """Characters of a title that the kernel keeps as a process's short name."""
 
@@ -40,7 +41,7 @@ def is_sentinel(process: ProcessInfo) -> bool:
     if len(words) < 5 or words[1:3] != ("-I", "-S") or not words[-1].isdecimal():
         return False
     is_file = len(words) == 5 and words[3].endswith(SENTINEL)
-    is_in_archive = len(words) == 6 and words[3] == "-c" and words[4].endswith(ARCHIVED_SENTINEL)
+    is_in_archive = len(words) == 6 and words[3] == "-c" and words[4].endswith(ARCHIVED_MAIN)
     return (is_file or is_in_archive) and _is_ours(process)
 
 
@@ -102,7 +103,7 @@ def is_child_command(argv: Sequence[str]) -> bool:
 
 
 def actor_name(process: ProcessInfo) -> str:
-    """The actor's name, for people; its short name where it is not known."""
+    """The actor's name, to be shown; its short name where it is not known."""
     if is_sentinel(process):
         return f"sentinel of {process.argv[-1]}"
     match = TITLE.fullmatch("".join(process.argv[:1]))

@@ -10,16 +10,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-from tractor.process._stat import OUT_OF_RESOURCES
+from tractor.process._proc import OUT_OF_RESOURCES, all_pids
 from tractor.shm._record import SegmentRecord
+from tractor.shm._segment import SHM_DIR, stat_segment
 
 if sys.platform != "win32":
     import fcntl
 
-SHM_DIR = Path("/dev/shm")
 PROCSTAT_LIMIT = 30
 """Seconds that FreeBSD's ``procstat`` may take."""
 
@@ -34,7 +32,7 @@ def is_there(record: SegmentRecord) -> bool:
     Raises OSError when that can't be told.
     """
     try:
-        info = _stat(record.key)
+        info = stat_segment(record.key)
     except FileNotFoundError:
         return False
     return (
@@ -47,7 +45,7 @@ def is_there(record: SegmentRecord) -> bool:
 def exists(key: str) -> bool:
     """Whether any segment has that name.  Raises OSError when that can't be told."""
     try:
-        _stat(key)
+        stat_segment(key)
     except FileNotFoundError:
         return False
     return True
@@ -55,34 +53,9 @@ def exists(key: str) -> bool:
 
 def is_gone(record: SegmentRecord) -> bool:
     """Whether there is no such segment; another mount of ``/dev/shm`` may have what ours has not."""
-    if sys.platform == "linux" and SHM_DIR.stat().st_dev != record.device:
+    if sys.platform == "linux" and os.stat(SHM_DIR).st_dev != record.device:
         return False
     return not is_there(record)
-
-
-def _stat(key: str) -> os.stat_result:
-    if sys.platform == "linux":
-        return os.lstat(SHM_DIR / key)
-    shm = _posixshmem()
-    fd: int = shm.shm_open(f"/{key}", os.O_RDONLY, mode=0o600)
-    try:
-        return os.fstat(fd)
-    finally:
-        os.close(fd)
-
-
-def _posixshmem() -> Any:
-    from multiprocessing import shared_memory
-
-    return shared_memory._posixshmem  # type: ignore[attr-defined]
-
-
-def unlink(key: str) -> None:
-    """Remove a segment's name.  Raises OSError."""
-    if sys.platform == "linux":
-        os.unlink(SHM_DIR / key)
-    else:
-        _posixshmem().shm_unlink(f"/{key}")
 
 
 @contextlib.contextmanager
@@ -102,7 +75,7 @@ def held_by_nobody(record: SegmentRecord) -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
-    path = SHM_DIR / record.key
+    path = f"{SHM_DIR}/{record.key}"
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(path, flags)
     try:
@@ -151,12 +124,9 @@ def _linux_holders(record: SegmentRecord) -> Iterator[int]:
         lambda pid: _has_open(pid, identity),
         lambda pid: _has_mapped(pid, mapped),
     )
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            for look in looks:
-                if _looked(look, int(name)):
-                    yield int(name)
-                    break
+    for pid in all_pids():
+        if any(_looked(look, pid) for look in looks):
+            yield pid
 
 
 def _looked(look: Callable[[int], bool], pid: int) -> bool:

@@ -7,7 +7,7 @@ import errno
 import sys
 from collections.abc import Iterable, Iterator
 
-from tractor.reaping._segment import exists, held_by_nobody, is_gone, is_there, unlink
+from tractor.reaping._segment import exists, held_by_nobody, is_gone, is_there
 from tractor.shm._record import (
     SegmentRecord,
     checked_key,
@@ -16,6 +16,7 @@ from tractor.shm._record import (
     remove_drafts,
     remove_record,
 )
+from tractor.shm._segment import unlink_segment
 
 
 def find_orphaned_shm() -> list[str]:
@@ -65,7 +66,7 @@ def reap_shm(keys: Iterable[str]) -> tuple[list[str], list[tuple[str, OSError]]]
     for key in wanted:
         try:
             with _orphaned(key, records):
-                unlink(key)
+                unlink_segment(key)
         except OSError as exc:
             errors.append((key, exc))
         else:

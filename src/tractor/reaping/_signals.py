@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 
 from tractor.reaping._table import ProcessInfo, read_process
 
@@ -95,12 +94,7 @@ class _Target:
     def __enter__(self) -> _Target:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None

@@ -7,8 +7,9 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from typing import Any
 
-from tractor.process._stat import OUT_OF_RESOURCES, has_ended, seconds_since_boot
+from tractor.process._proc import ON_LINUX, OUT_OF_RESOURCES, all_pids, read_proc, read_stat
 
 _INTERPRETER = re.compile(r"(python|pypy|libpython)[^/]*", re.IGNORECASE)
 
@@ -42,8 +43,7 @@ def process_table() -> dict[int, ProcessInfo]:
         OSError: this process is out of descriptors.
         RuntimeError: not on Linux, and psutil is not installed.
     """
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if _HAS_PROC else _pids()
-    found = (read_process(pid) for pid in pids)
+    found = map(read_process, all_pids() if ON_LINUX else _pids())
     return {process.pid: process for process in found if process is not None}
 
 
@@ -54,23 +54,15 @@ def read_process(pid: int) -> ProcessInfo | None:
         OSError: this process is out of descriptors.
         RuntimeError: not on Linux, and psutil is not installed.
     """
-    return _read_proc(pid) if _HAS_PROC else _read_psutil(pid)
-
-
-_HAS_PROC = sys.platform == "linux"
+    return _read_proc(pid) if ON_LINUX else _read_psutil(pid)
 
 
 def _read_proc(pid: int) -> ProcessInfo | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            head, _, tail = file.read().rpartition(b")")
-        with open(f"/proc/{pid}/status", "rb") as file:
-            uid = int(file.read().partition(b"\nUid:")[2].split(maxsplit=1)[0])
-        fields = tail.split()
+        stat = read_stat(pid)
+        uid = int(read_proc(pid, "status").partition(b"\nUid:")[2].split(maxsplit=1)[0])
         line = _command_line(pid)
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            again = file.read().rpartition(b")")[2].split()
-        if again[19] != fields[19]:
+        if read_stat(pid).start_time != stat.start_time:
             return None  # it ended meanwhile, and what was read is of two processes
     except OSError as exc:
         if exc.errno in OUT_OF_RESOURCES:
@@ -82,48 +74,46 @@ def _read_proc(pid: int) -> ProcessInfo | None:
     argv = tuple(os.fsdecode(word) for word in line.rstrip(b"\0").split(b"\0")) if line else ()
     return ProcessInfo(
         pid=pid,
-        ppid=int(fields[1]),
+        ppid=stat.ppid,
         uid=uid,
-        start_time=seconds_since_boot(fields),
-        comm=os.fsdecode(head.partition(b"(")[2]),
+        start_time=stat.start_time,
+        comm=os.fsdecode(stat.comm),
         argv=argv,
-        is_zombie=has_ended(fields),
+        is_zombie=stat.has_ended,
     )
 
 
 def _command_line(pid: int) -> bytes:
     """As it stands in ``/proc``; nothing where one may not look."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read()
+        return read_proc(pid, "cmdline")
     except OSError as exc:
         if exc.errno in OUT_OF_RESOURCES:
             raise
         return b""
 
 
-def _psutil() -> object:
+def _psutil() -> Any:
     try:
         import psutil
     except ImportError:
         raise RuntimeError(
             f"looking at processes on {sys.platform} needs psutil: pip install 'tractor[testing]'"
         ) from None
-    module: object = psutil
-    return module
+    return psutil
 
 
 def _pids() -> list[int]:
-    pids: list[int] = _psutil().pids()  # type: ignore[attr-defined]
+    pids: list[int] = _psutil().pids()
     return pids
 
 
 def _read_psutil(pid: int) -> ProcessInfo | None:
     psutil = _psutil()
-    error: type[Exception] = psutil.Error  # type: ignore[attr-defined]
+    error: type[Exception] = psutil.Error
     try:
-        process = psutil.Process(pid)  # type: ignore[attr-defined]
-        is_zombie = process.status() == psutil.STATUS_ZOMBIE  # type: ignore[attr-defined]
+        process = psutil.Process(pid)
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
         uid = process.uids().real if hasattr(process, "uids") else None
         ppid, start_time, comm = process.ppid(), process.create_time(), process.name()
     except error:
@@ -155,7 +145,7 @@ def descendants(table: dict[int, ProcessInfo], parent: int) -> list[ProcessInfo]
 
 def runs_python(process: ProcessInfo) -> bool | None:
     """Whether the program is Python, or has it inside; ``None`` where one may not look."""
-    if not _HAS_PROC:
+    if not ON_LINUX:
         program = _exe_by_psutil(process)
         return bool(_INTERPRETER.match(os.path.basename(program))) if program else None
     try:
@@ -173,15 +163,15 @@ def runs_python(process: ProcessInfo) -> bool | None:
 def _exe_by_psutil(process: ProcessInfo) -> str:
     psutil = _psutil()
     try:
-        program: str = psutil.Process(process.pid).exe()  # type: ignore[attr-defined]
-    except psutil.Error:  # type: ignore[attr-defined]
+        program: str = psutil.Process(process.pid).exe()
+    except psutil.Error:
         return ""
     return program
 
 
 def in_own_namespace(process: ProcessInfo) -> bool:
     """Whether it is no container's: that has a reaper of its own, and other pids in its titles."""
-    if not _HAS_PROC:
+    if not ON_LINUX:
         return True
     try:
         return os.readlink(f"/proc/{process.pid}/ns/pid") == _own_namespace()

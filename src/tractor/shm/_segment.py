@@ -84,7 +84,7 @@ class SegmentName:
         name = system_name(self.key)
         if _identity(name) in (None, self.identity):
             with contextlib.suppress(FileNotFoundError):
-                _unlink(name)
+                unlink_segment(name)
         record, self._record = self._record, None
         records = [record] if record is not None else _records_of(name, self.identity)
         for record in records:
@@ -283,7 +283,7 @@ def _make_elsewhere(
         return fd, record
     except BaseException:
         os.close(fd)
-        _unlink(name)
+        unlink_segment(name)
         raise
 
 
@@ -310,13 +310,25 @@ def _identity(name: str) -> tuple[int, int] | None:
     if sys.platform != "linux":
         return None
     try:
-        info = os.lstat(f"{SHM_DIR}/{name}")
+        info = stat_segment(name)
     except FileNotFoundError:
         return None
     return info.st_dev, info.st_ino
 
 
-def _unlink(name: str) -> None:
+def stat_segment(name: str) -> os.stat_result:
+    """What the system tells of the segment that has a name in the system.  Raises OSError."""
+    if sys.platform == "linux":
+        return os.lstat(f"{SHM_DIR}/{name}")
+    fd: int = _posixshmem().shm_open(f"/{name}", os.O_RDONLY, mode=0o600)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def unlink_segment(name: str) -> None:
+    """Remove the name of a segment.  Raises OSError."""
     if sys.platform == "linux":
         os.unlink(f"{SHM_DIR}/{name}")
     else:
@@ -397,7 +409,7 @@ def remove_segments_of(pid: int) -> list[str]:
             continue
         with contextlib.suppress(OSError):
             if sys.platform != "linux" or _identity(record.key) == (record.device, record.inode):
-                _unlink(record.key)
+                unlink_segment(record.key)
                 removed.append(record.key)
         with contextlib.suppress(OSError):
             remove_record(record)

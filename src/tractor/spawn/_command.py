@@ -20,7 +20,7 @@ _RUN = "from {} import main; main(sys.argv[3:])"
 def program_command(module: str, argv: list[str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
     """A command that runs ``main(argv)`` of a module, found where this process finds it.
 
-    It reads ``python … -m module argv``, for people and for tools that look for actors.  What stands before the ``-m``
+    It reads ``python … -m module argv``, for users and for tools that look for actors.  What stands before the ``-m``
     sets ``sys.path``: neither ``-m`` nor the environment would find what only this process's path leads to.
 
     Args:

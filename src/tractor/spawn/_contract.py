@@ -83,7 +83,7 @@ class ChildProcess(Protocol):
 
     @property
     def cmdline(self) -> str:
-        """The command line, quoted for a shell, for people to read."""
+        """The command line, quoted for a shell, for messages."""
 
     async def wait(self) -> int:
         """Wait for the child's end, reap it, return ``returncode``.  Any number of tasks may."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from types import TracebackType
 
 import trio
 
@@ -80,12 +79,7 @@ class ChildPipes:
     def __enter__(self) -> ChildPipes:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, exc: BaseException | None, _tb: object) -> None:
         if exc is not None:
             self.lifeline.release()
             if self.capture is not None:

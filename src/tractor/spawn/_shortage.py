@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tractor._errors import RuntimeFailure, safe_str
+from tractor._errors import RuntimeFailure
+from tractor._util._plain import safe_str
 
 _LOOK_AT = "descriptors (`ulimit -n`), processes and threads (`ulimit -u`), memory, room for temporary files"
 

@@ -7,7 +7,7 @@ import os
 
 import trio
 
-from tractor.process._stat import OUT_OF_RESOURCES
+from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.process._stdio import dup_above_stdio, has_stream
 
 TAIL_SIZE = 16 * 1024

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tractor.process._proc import read_proc, read_stat
+
 VARIABLE = "TRACTOR_TESTS_ADOPTER"
 """The adopter's pid, in the environment of all that runs below it."""
 
@@ -91,7 +93,7 @@ class Adopter:
         if self._mark is None:
             return True
         try:
-            return self._mark in Path(f"/proc/{pid}/environ").read_bytes()
+            return self._mark in read_proc(pid, "environ")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             return False  # it ended while we looked, or is another user's
 
@@ -113,8 +115,7 @@ def _self_and_above() -> frozenset[int]:
     pid = os.getpid()
     while pid > 0 and pid not in found:
         found.add(pid)
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        pid = int(fields[1])
+        pid = read_stat(pid).ppid
     return frozenset(found)
 
 

@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import stat
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tractor.process._dirs import runtime_dir_path
+from tractor.process._proc import ON_LINUX, all_pids, read_proc, read_stat
 from tractor.reaping._table import read_process
 from tractor.testing._addrs import reservations
 from tractor.testing._adopter import Adopter, private_mark
-
-ON_LINUX = sys.platform == "linux"
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def _processes() -> Iterator[tuple[int, str]]:
         return
     for pid in adopter.below():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            yield pid, _parent_and_start(pid)[1]
+            yield pid, str(read_stat(pid).start_time)
 
 
 def _among_all_processes() -> Iterator[tuple[int, str]]:
@@ -92,13 +90,11 @@ def _among_all_processes() -> Iterator[tuple[int, str]]:
     parents: dict[int, int] = {}
     started: dict[int, str] = {}
     marked: set[int] = set()
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        pid = int(entry)
+    for pid in all_pids():
         try:
-            parents[pid], started[pid] = _parent_and_start(pid)
-            if mark is not None and mark in Path(f"/proc/{pid}/environ").read_bytes():
+            stat = read_stat(pid)
+            parents[pid], started[pid] = stat.ppid, str(stat.start_time)
+            if mark is not None and mark in read_proc(pid, "environ"):
                 marked.add(pid)
         except OSError:
             continue  # it ended while we looked, or is another user's
@@ -109,12 +105,6 @@ def _among_all_processes() -> Iterator[tuple[int, str]]:
             above = parents[above]
         if pid != me and (above == me or pid in marked):
             yield pid, started[pid]
-
-
-def _parent_and_start(pid: int) -> tuple[int, str]:
-    # After the name, in brackets that it may itself contain: state, parent, ..., start.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[1]), fields[19]
 
 
 def _command_line(pid: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 
+from tractor.process._proc import read_stat
 from tractor.reaping._strays import find_descendants
 
 BUSY = 0.95
@@ -45,8 +45,7 @@ def cpu_seconds(pids: list[int]) -> dict[int, float]:
     for pid in pids:
         if os.path.exists("/proc/self/stat"):
             with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                used[pid] = read_stat(pid).cpu_seconds
             continue
         import psutil
 

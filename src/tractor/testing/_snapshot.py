@@ -20,6 +20,7 @@ import trio
 
 from tractor._util._task_tree import dump_file, format_here, format_threads
 from tractor.process._dirs import runtime_dir_path
+from tractor.process._proc import expects_signal, read_proc
 from tractor.process._stat import pid_alive
 from tractor.process._state import of_process
 from tractor.reaping._actors import is_actor
@@ -150,16 +151,11 @@ def _can_dump(process: ProcessInfo, table: dict[int, ProcessInfo]) -> bool:
     parent = table.get(process.ppid)
     # A forked actor has its parent's command line, where nothing could give it a title.
     forked = parent is not None and parent.argv == process.argv
-    return process.is_own and (forked or is_actor(process)) and _expects_signal(process.pid)
-
-
-def _expects_signal(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            name, _, mask = line.partition(":")
-            if name == "SigCgt":
-                return bool(int(mask, 16) >> (signal.SIGUSR1 - 1) & 1)
-    return False
+    return (
+        process.is_own
+        and (forked or is_actor(process))
+        and expects_signal(process.pid, signal.SIGUSR1)
+    )
 
 
 def _dumps(actors: Sequence[ProcessInfo]) -> dict[int, str]:
@@ -204,12 +200,12 @@ def _read(path: Path) -> bytes:
 
 def _kernel_view(pid: int) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+        for line in read_proc(pid, "status").decode(errors="replace").splitlines():
             if line.partition(":")[0] in STATUS_FIELDS:
                 yield f"{line}\n"
     for name in ("wchan", "syscall"):
         with contextlib.suppress(OSError):
-            yield f"{name}: {Path(f'/proc/{pid}/{name}').read_text().strip()}\n"
+            yield f"{name}: {read_proc(pid, name).decode().strip()}\n"
 
 
 def _bindspace() -> Iterator[str]:

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from tractor._proto.aio_link import AioEnd, LinkPhase
-from tractor.to_asyncio._link import Link
+from tractor.to_asyncio._link import TaskLink
 from tractor.trionics._broadcast import BroadcastReceiver, broadcast_receiver
 from tractor.trionics._ki import ki_protected
 
@@ -49,7 +49,7 @@ class LinkedTaskStatistics(msgspec.Struct, frozen=True):
 class ToTrio:
     """The bare send half, for targets that take ``to_trio``: the first value that they send enters the block."""
 
-    def __init__(self, link: Link, first_enters: bool) -> None:
+    def __init__(self, link: TaskLink, first_enters: bool) -> None:
         self._link = link
         self._first_enters = first_enters
 
@@ -79,7 +79,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
     Made by :func:`open_channel_from` and :func:`run_task`, not by users.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: TaskLink) -> None:
         self._link = link
         self._broadcaster: BroadcastReceiver[Any] | None = None
 
@@ -247,7 +247,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
         )
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         s = self.statistics()
         return (
             f"<LinkedTaskChannel {self._link.name!r}: asyncio {s.asyncio_task}, trio {s.trio_task}, "

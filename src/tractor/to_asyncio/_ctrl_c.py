@@ -21,7 +21,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Protocol
 
 import trio
@@ -90,12 +90,7 @@ class CtrlC:
                 signal.signal(signal.SIGINT, self._on_sigint)
                 self.installed = True
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, exc: BaseException | None, _tb: object) -> None:
         if self.installed and signal.getsignal(signal.SIGINT) == self._on_sigint:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -61,7 +61,7 @@ RETRIES = 10
 
 
 @ki_protected
-class Link:
+class TaskLink:
     """One asyncio task and the trio block that it belongs to.
 
     Args:
@@ -70,7 +70,7 @@ class Link:
     Attributes:
         machine: what state it is in.
         scope: around the trio block.
-        name: the task's, for people.
+        name: the task's, for messages.
         entry: set when the task has started, or has ended before.
         ended: set when the task has ended, or was given up.
         error: the task's own error, or that it was given up.
@@ -508,7 +508,7 @@ class Link:
 
 
 def name_of(target: Callable[..., Any]) -> str:
-    """What a target is called, for people."""
+    """What a target is called in messages."""
     inner = getattr(target, "func", target)
     return getattr(inner, "__qualname__", None) or repr(target)
 

@@ -14,7 +14,7 @@ from tractor._proto.aio_link import AioEnd
 from tractor.runtime._state import current_actor
 from tractor.to_asyncio._chan import LinkedTaskChannel, ToTrio
 from tractor.to_asyncio._host import current_host
-from tractor.to_asyncio._link import CHANNEL_SIZE, Link, name_of
+from tractor.to_asyncio._link import CHANNEL_SIZE, TaskLink, name_of
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
 
 _RESERVED = ("chan", "to_trio", "from_trio")
@@ -68,7 +68,7 @@ async def open_channel_from(
             f"{name_of(target)}() has no parameter named 'chan' (or 'to_trio', 'from_trio'), "
             "through which open_channel_from() links it"
         )
-    link = Link(qsize)
+    link = TaskLink(qsize)
     chan = LinkedTaskChannel(link)
     launch(link, chan, target, target_kwargs, wanted)
     if not {"chan", "to_trio"} & wanted:
@@ -85,7 +85,7 @@ async def open_channel_from(
     await leave(link, exc, not suppress_graceful_exits)
 
 
-async def leave(link: Link, exc: BaseException | None, strict: bool) -> None:
+async def leave(link: TaskLink, exc: BaseException | None, strict: bool) -> None:
     """End a link after its block, and raise what is to be raised."""
     leaving = await link.end(exc, strict)
     if leaving is None:
@@ -124,7 +124,7 @@ async def run_task(func: Callable[..., Any], *, qsize: int = RUN_TASK_SIZE, **kw
     _check_size(func, qsize, RUN_TASK_SIZE)
     await trio.lowlevel.checkpoint_if_cancelled()
     wanted = _wanted(func) - kwargs.keys()
-    link = Link(qsize)
+    link = TaskLink(qsize)
     chan = LinkedTaskChannel(link)
     launch(link, chan, func, kwargs, wanted)
     if link.machine.aio is None:
@@ -141,7 +141,7 @@ async def run_task(func: Callable[..., Any], *, qsize: int = RUN_TASK_SIZE, **kw
 
 
 def launch(
-    link: Link,
+    link: TaskLink,
     chan: LinkedTaskChannel,
     target: Callable[..., Any],
     kwargs: dict[str, Any],

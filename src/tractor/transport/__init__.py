@@ -1,1 +1,1 @@
-"""The roads that messages travel by: TCP, TLS, Unix sockets, memory, and those of other packages."""
+"""The transports: TCP, TLS, Unix sockets, memory, and those of other packages."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeGuard, TypeVar
 
-from tractor._util._plain import plain
 from tractor.address._maddr_text import split_maddr
 from tractor.address._policy import is_local
-from tractor.address._types import Address, TCPAddress, UDSAddress, UnwrappedAddress
+from tractor.address._types import Address, TCPAddress, UDSAddress
 from tractor.transport._table import (
     SCHEME,
     address_cls_of,
@@ -139,48 +138,6 @@ def _is_unwrapped(addr: object) -> bool:
         isinstance(part, str) and part.startswith("/") for part in addr
     )
     return not is_list_of_maddrs and any(cls.recognises(addr) for cls in known_address_types())
-
-
-def get_address_cls(key: str) -> type[Address]:
-    """The address type of the transport ``key``, built in or of another package.
-
-    Raises:
-        NotImplementedError: no such transport here; the text lists the known keys.
-        ImportError: another package has that transport, but it can't be loaded.
-    """
-    found = address_cls_of(key)
-    if found is None:
-        raise NotImplementedError(
-            f"no transport {key!r} on this platform: known are {transport_keys()}"
-        )
-    return found
-
-
-def known_transports(keys: Iterable[str]) -> list[str]:
-    """The transports that somebody was given as ``enable_transports``, each once, in that order.
-
-    Raises:
-        NotImplementedError: there is no such transport here.
-        ValueError: none is named.
-    """
-    given = [keys] if isinstance(keys, str) else keys
-    found = list(dict.fromkeys(map(plain, given)))
-    if not found:
-        raise ValueError(
-            "`enable_transports` is empty; name at least one of 'tcp', 'uds', or leave it out"
-        )
-    for key in found:
-        get_address_cls(key)
-    return found
-
-
-def default_lo_addrs(keys: Iterable[str]) -> list[UnwrappedAddress]:
-    """The default registry address of each transport in ``keys``, unwrapped, in that order.
-
-    Raises:
-        NotImplementedError: a key is of no known transport.
-    """
-    return [get_address_cls(key).get_root().unwrap() for key in keys]
 
 
 def rank_addrs(addrs: Iterable[AnyAddrT]) -> list[AnyAddrT]:

@@ -1,4 +1,4 @@
-"""The two contracts of a road: a pipe of bytes, and the transport that carries messages over one."""
+"""The two contracts of a transport: a pipe of bytes, and the transport that carries messages over one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ByteIO(Protocol):
 
 @runtime_checkable
 class MsgTransport(Protocol):
-    """What a Channel needs of the road that it takes."""
+    """What a Channel needs of the transport that it takes."""
 
     codec_key: ClassVar[str]
     layer_key: ClassVar[int]

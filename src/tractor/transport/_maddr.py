@@ -1,4 +1,4 @@
-"""Multiaddrs: addresses as strings for people and configuration files; see `address/_maddr_text.py` for the forms."""
+"""Multiaddrs: addresses as strings for users and configuration files; see `address/_maddr_text.py` for the forms."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import trio
 
-from tractor._errors import MessagingError, TransportClosed, class_name, safe_str
+from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.framing import HEADER
+from tractor._util._plain import class_name, safe_str
 from tractor._util._waiters import Waiters
 from tractor.address._types import Address
 from tractor.msg._bounded import COUNTED_ABOVE, refuse_crowded

@@ -1,4 +1,4 @@
-"""TCP: the road between hosts, and on one host where there are no Unix sockets."""
+"""TCP: between hosts, and on one host where there are no Unix sockets."""
 
 from __future__ import annotations
 

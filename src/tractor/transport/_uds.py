@@ -1,4 +1,4 @@
-"""Unix domain sockets: the road between actors of one host and one user."""
+"""Unix domain sockets: between actors of one host and one user."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ import socket
 import stat
 import struct
 import sys
-import time
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import trio
-
-if sys.platform != "win32":
-    import fcntl
 
 from tractor._errors import TransportClosed
 from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
@@ -25,13 +21,11 @@ from tractor.process._dirs import get_runtime_dir, make_missing_dirs, runtime_di
 from tractor.transport._sockio import SocketIO, connect_socket
 from tractor.transport._spec import Listener, TransportSpec
 from tractor.transport._stream import MsgpackTransport
-from tractor.transport._uds_leftovers import answers, note_bound
+from tractor.transport._uds_leftovers import BIND_LOCK_TIMEOUT, answers, bind_lock, note_bound
+
+AnyUDSAddress = TypeVar("AnyUDSAddress", bound=UDSAddress)
 
 BACKLOG = 128
-
-LOCK_TRIES = 200
-LOCK_PAUSE = 0.005
-"""Tries, and seconds between them, to lock a directory, which others do for the moment of binding only."""
 
 _UCRED = struct.Struct("3i")
 
@@ -46,7 +40,7 @@ class MsgpackUDSStream(MsgpackTransport):
         cls, addr: UDSAddress, *, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
     ) -> MsgpackUDSStream:
         """Connect; see :func:`connect_uds`."""
-        return await connect_uds(addr, max_frame_size=max_frame_size)
+        return await connect_uds(addr, max_frame_size)
 
     @classmethod
     def get_stream_addrs(cls, stream: trio.SocketStream) -> tuple[UDSAddress, UDSAddress]:
@@ -55,13 +49,7 @@ class MsgpackUDSStream(MsgpackTransport):
         Raises:
             NotImplementedError: neither end has a socket file.
         """
-        sock = stream.socket
-        addr = _addr_of(sock)
-        pid, _ = peer_credentials(sock)
-        return (
-            UDSAddress(addr.filedir, addr.filename, os.getpid()),
-            UDSAddress(addr.filedir, addr.filename, pid),
-        )
+        return both_ends(_addr_of(stream.socket), stream.socket)
 
 
 def _addr_of(sock: socket.socket | trio.socket.SocketType) -> UDSAddress:
@@ -88,6 +76,18 @@ def peer_credentials(sock: socket.socket | trio.socket.SocketType) -> tuple[int 
         pid = struct.unpack("i", sock.getsockopt(0, 0x002, 4))[0]
         return pid, uid
     return None, None
+
+
+def both_ends(
+    addr: AnyUDSAddress, sock: socket.socket | trio.socket.SocketType
+) -> tuple[AnyUDSAddress, AnyUDSAddress]:
+    """The local and the peer's address of a connection by a socket file: that file's, each with its process."""
+    cls = type(addr)
+    pid, _ = peer_credentials(sock)
+    return (
+        cls(addr.filedir, addr.filename, os.getpid()),
+        cls(addr.filedir, addr.filename, pid),
+    )
 
 
 def check_peer_uid(sock: socket.socket, may_be_anyone: bool = False) -> None:
@@ -122,16 +122,10 @@ def uds_from_socket(
         TransportClosed: the peer is another user.
     """
     check_peer_uid(sock, may_be_anyone=connected and os.geteuid() == 0)
-    pid, _ = peer_credentials(sock)
-    return MsgpackUDSStream(
-        SocketIO(sock),
-        UDSAddress(addr.filedir, addr.filename, os.getpid()),
-        UDSAddress(addr.filedir, addr.filename, pid),
-        max_frame_size=max_frame_size,
-    )
+    return MsgpackUDSStream(SocketIO(sock), *both_ends(addr, sock), max_frame_size=max_frame_size)
 
 
-async def connect_uds(addr: UDSAddress, *, max_frame_size: int) -> MsgpackUDSStream:
+async def connect_uds(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:
     """Connect to a listening socket file.
 
     Raises:
@@ -159,7 +153,7 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        with _PathLock(addr):
+        with bind_lock(addr.sockpath.parent, BIND_LOCK_TIMEOUT):
             try:
                 sock.bind(path)
             except OSError as exc:
@@ -173,6 +167,12 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
                 sock.bind(path)
             # Within the lock: a bound socket that does not listen yet looks stale to others.
             sock.listen(BACKLOG)
+    except TimeoutError as exc:
+        sock.close()
+        raise ConnectionError(
+            f"another process keeps the directory {str(addr.sockpath.parent)!r} locked; "
+            "choose one that only you may enter"
+        ) from exc
     except BaseException:
         sock.close()
         raise
@@ -192,38 +192,6 @@ def _require_stale(path: str) -> None:
         raise ConnectionError(
             f"the socket file {path!r} is in use by another process; choose another address"
         )
-
-
-class _PathLock:
-    """An advisory lock on the socket's directory, held for the moment of binding."""
-
-    def __init__(self, addr: UDSAddress) -> None:
-        self._dir = str(Path(addr.sockpath).parent)
-        self._fd = -1
-
-    def __enter__(self) -> None:
-        self._fd = os.open(self._dir, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            # Never without a limit: in a directory that others may enter, anybody can hold the lock for ever.
-            for _ in range(LOCK_TRIES):
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                time.sleep(LOCK_PAUSE)
-            raise ConnectionError(
-                f"another process keeps the directory {self._dir!r} locked; "
-                "choose one that only you may enter"
-            )
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def __exit__(self, *_exc: object) -> None:
-        os.close(self._fd)
-
-
-async def _connect(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:
-    return await connect_uds(addr, max_frame_size=max_frame_size)
 
 
 async def _listen(addr: UDSAddress) -> Listener:
@@ -261,7 +229,7 @@ UDS = TransportSpec(
     key="uds",
     address_type=UDSAddress,
     stream_type=MsgpackUDSStream,
-    connect=_connect,
+    connect=connect_uds,
     bind=_listen,
     wrap=_wrap,
     families=(socket.AF_UNIX,) if hasattr(socket, "AF_UNIX") else (),

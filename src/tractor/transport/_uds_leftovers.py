@@ -1,4 +1,4 @@
-"""Finding and removing socket files of actors that died: by people, by the next root, by a registrar."""
+"""Finding and removing socket files of actors that died: by users, by the next root, by a registrar."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ RECORDS = "sockets"
 
 SOCKET_NAME = re.compile(r".+@(?P<pid>[1-9]\d{0,9})\.sock", re.DOTALL)
 
-LOCK_TIMEOUT = 2.0
-"""Seconds to wait for an actor that is just binding."""
-LOCK_INTERVAL = 0.02
+BIND_LOCK_TIMEOUT = 1.0
+REAP_LOCK_TIMEOUT = 2.0
+"""Seconds to wait for an actor that is just binding, to bind and to remove."""
+LOCK_INTERVAL = 0.005
 
 CLOCK_SLACK = 5.0
 """Seconds by which a process must be younger than a file to be none that made it."""
@@ -46,6 +47,38 @@ def answers(path: str) -> bool:
         except OSError:
             return True
         return True
+
+
+@contextlib.contextmanager
+def bind_lock(directory: Path, timeout: float, flags: int = 0) -> Iterator[int]:
+    """Hold the lock of a directory under which actors bind in it; yields a descriptor of the directory.
+
+    Args:
+        directory: where the socket files are.
+        timeout: seconds to wait for the lock.  Never without a limit: its holder may be stopped, and in a directory
+            that others may enter anybody can hold it for ever.
+        flags: more flags for opening the directory.
+
+    Raises:
+        TimeoutError: another process keeps the lock.
+        OSError: the directory can't be opened.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
+    try:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(
+                        errno.ETIMEDOUT, "a process keeps the lock for binding in", str(directory)
+                    ) from None
+            time.sleep(LOCK_INTERVAL)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def own_file_mark(path: Path) -> FileMark | None:
@@ -73,21 +106,15 @@ def remove_if_dead(path: Path, mark: FileMark) -> bool:
     if answers(str(path)):
         return False
     try:
-        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Once more: nobody can begin to listen there now.
-        if file_mark(path) == mark and not answers(str(path)):
-            os.unlink(path)
-    except BlockingIOError:
+        with bind_lock(path.parent, 0):
+            # Once more: nobody can begin to listen there now.
+            if file_mark(path) == mark and not answers(str(path)):
+                os.unlink(path)
+    except TimeoutError:
         return False
     except OSError:
         # Gone, or in a directory that can't be written to.
         return True
-    finally:
-        os.close(fd)
     return True
 
 
@@ -201,35 +228,13 @@ def reap_uds(
 
 
 def _reap_one(path: Path) -> None:
-    with _bind_lock(path.parent) as directory:
+    _require_own_dir(path.parent)
+    with bind_lock(path.parent, REAP_LOCK_TIMEOUT, os.O_NOFOLLOW) as directory:
         os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         reason = _why_not_orphaned(path)
         if reason is not None:
             raise PermissionError(errno.EPERM, reason, str(path))
         os.unlink(path.name, dir_fd=directory)
-
-
-@contextlib.contextmanager
-def _bind_lock(directory: Path) -> Iterator[int]:
-    """Hold the lock of `tractor.transport._uds.bind_uds`; yields a descriptor of the directory."""
-    _require_own_dir(directory)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # Its holder may be stopped: nothing is waited for without end.
-                if time.monotonic() >= deadline:
-                    raise TimeoutError(
-                        errno.ETIMEDOUT, "a process keeps the lock for binding in", str(directory)
-                    ) from None
-            time.sleep(LOCK_INTERVAL)
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _require_own_dir(directory: Path) -> None:

@@ -303,7 +303,7 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
         )
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         stats = self.statistics()
         state = "closed" if stats.closed else f"{stats.behind} behind"
         return f"<{type(self).__name__} {state}, one of {stats.subscribers} subscribers>"

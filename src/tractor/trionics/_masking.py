@@ -48,7 +48,7 @@ class BoxedMaybeException:
         return any(type(exc) is listed for listed in self.raise_on_exit)
 
     def pformat(self) -> str:
-        """One line for people."""
+        """A description on one line."""
         inside = "empty" if self.value is None else repr(self.value)
         return f"<BoxedMaybeException {inside}, raise_on_exit={self.raise_on_exit!r}>"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection
 from types import TracebackType
 from typing import Any
@@ -13,8 +12,8 @@ from tractor import log as _log
 from tractor._errors import DebugRequestError
 from tractor.devx._frames import is_runtime_fault
 from tractor.devx.debug.lock._holder import current_ident, describe
-from tractor.devx.debug.lock._lease import Lease
-from tractor.devx.debug.lock._session import ReplFixture, enter_fixture, say_crashed
+from tractor.devx.debug.lock._lease import Lease, NoLease
+from tractor.devx.debug.lock._session import ReplFixture
 from tractor.devx.debug.lock._status import Holder
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._greenback import sync_pauses
@@ -81,21 +80,12 @@ class open_crash_handler:
     def _look(self, exc: BaseException, tb: TracebackType | None) -> bool:
         """Show the crash; returns whether the user went on, not quit."""
         __tracebackhide__ = self._hide_tb
-        holder, lease = _terminal()
+        lease = _terminal()
+        if tb is None:
+            lease.release()
+            return True
         hide_tb = self._hide_tb and not is_runtime_fault(exc)
-        at_end = contextlib.ExitStack() if lease is None else lease.at_end
-        release = at_end.close if lease is None else lease.release
-        try:
-            repl = _opening.mk_pdb(release, hide_tb=hide_tb)
-            if lease is not None:
-                lease.repl = repl
-            if tb is None or not enter_fixture(at_end, repl, self._fixture, self._box):
-                return True
-            say_crashed(holder, exc, tb, hide_tb)
-            went_on: bool = _opening.open_post_mortem(repl, tb)
-            return went_on
-        finally:
-            release()
+        return _opening.at_crash(lease, self._fixture, hide_tb, self._box, tb)
 
 
 class maybe_open_crash_handler:
@@ -126,14 +116,13 @@ def _is_only(exc: BaseException, types: tuple[type[BaseException], ...]) -> bool
     return isinstance(exc, BaseExceptionGroup) and all(_is_only(e, types) for e in exc.exceptions)
 
 
-def _terminal() -> tuple[Holder, Lease | None]:
-    """Who crashed, and the terminal, where it can be waited for."""
+def _terminal() -> Lease | NoLease:
+    """The terminal, for who has crashed, where it can be waited for."""
     ident = current_ident()
     if process_actor() is not None:
         try:
             pauses = sync_pauses()
-            holder = current_holder(pauses)
-            return holder, take_terminal(pauses, holder, shield=True)
+            return take_terminal(pauses, current_holder(pauses), shield=True)
         except (RuntimeError, DebugRequestError) as exc:
             log.warning("the crash REPL opens without the tree's terminal: %s", exc)
-    return Holder(ident, describe(ident)), None
+    return NoLease(Holder(ident, describe(ident)))

@@ -16,9 +16,7 @@ from tractor.devx.debug.lock._debugger import Debugger, debugger_of
 from tractor.devx.debug.lock._session import (
     ReplFixture,
     acquire,
-    enter_fixture,
     holds_repl,
-    say_paused,
 )
 from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
@@ -78,16 +76,10 @@ async def _open(hide_tb: bool, shield: bool, fixture: ReplFixture | None) -> Any
         _say_failed(exc, shield)
         raise
     try:
-        repl = lease.repl = _opening.mk_pdb(lease.release, hide_tb=hide_tb)
-        if enter_fixture(lease.at_end, repl, fixture):
-            say_paused(holder)
-            return repl
+        return _opening.for_pause(lease, fixture, hide_tb)
     except BaseException as exc:
-        lease.release()
         _say_failed(exc, True)
         raise
-    lease.release()
-    return None
 
 
 def _say_failed(exc: BaseException, shield: bool) -> None:

@@ -17,15 +17,13 @@ from tractor.devx.debug.lock._debugger import debugger_of
 from tractor.devx.debug.lock._session import (
     ReplFixture,
     acquire,
-    enter_fixture,
     holds_repl,
-    say_crashed,
 )
 from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._respawn import crashing, respawn_if_wanted
 from tractor.runtime._state import process_actor
-from tractor.trionics._groups import is_multi_cancelled
+from tractor.trionics._groups import is_multi_cancelled, leaves
 from tractor.trionics._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
@@ -46,13 +44,6 @@ NO_CRASH: tuple[type[BaseException], ...] = (
 
 SEEN = "__tractor_repl__"
 """The attribute of an exception for which this actor has opened the REPL already."""
-
-
-def leaves(exc: BaseException) -> list[BaseException]:
-    """The errors in a group, at any depth; of one that is no group itself."""
-    if isinstance(exc, BaseExceptionGroup):
-        return [leaf for one in exc.exceptions for leaf in leaves(one)]
-    return [exc]
 
 
 def is_crash(exc: BaseException) -> bool:
@@ -162,11 +153,4 @@ async def _post_mortem(
     except trio.Cancelled as why:
         log.pdb("%s: %r\nuse\n\n  await tractor.post_mortem(shield=True)\n", _repl_fail_msg, why)
         raise
-    try:
-        repl = lease.repl = _opening.mk_pdb(lease.release, hide_tb=hide_tb)
-        box = BoxedMaybeException(value=exc)
-        if enter_fixture(lease.at_end, repl, fixture, box):
-            say_crashed(holder, exc, tb, hide_tb)
-            _opening.open_post_mortem(repl, tb)
-    finally:
-        lease.release()
+    _opening.at_crash(lease, fixture, hide_tb, BoxedMaybeException(value=exc), tb)

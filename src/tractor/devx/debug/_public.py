@@ -1,4 +1,4 @@
-"""What people and scripts may ask about the REPL."""
+"""What users and scripts may ask about the REPL."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tractor._proto.repl_lock import ReplState
 from tractor.devx.debug.lock._debugger import Debugger
+from tractor.devx.debug.lock._lease import Lease
 from tractor.devx.debug.lock._status import LockStatistics
 from tractor.msg.types import Uid
 from tractor.runtime._state import process_actor
@@ -22,6 +23,11 @@ def _debugger() -> Debugger | None:
     actor = process_actor()
     hooks = None if actor is None else actor.hooks
     return hooks if isinstance(hooks, Debugger) else None
+
+
+def _lease() -> Lease | None:
+    debugger = _debugger()
+    return None if debugger is None else debugger.lease
 
 
 class _live(Generic[T]):
@@ -57,7 +63,7 @@ class Lock:
     def ctx_in_debug(cls) -> Any:
         """The request of the subactor that has the REPL; ``None``: none has it."""
         debugger = _debugger()
-        granted = None if debugger is None else debugger.road.granted
+        granted = None if debugger is None else debugger.queue.granted
         return granted if granted is not None and granted.chan is not None else None
 
     @_live
@@ -80,7 +86,7 @@ class Lock:
 
     @classmethod
     def repr(cls) -> str:
-        """The lock for people, on one line."""
+        """The lock, on one line."""
         s = cls.statistics()
         held = f"held by {s.holder} {s.holder_task}" if s.holder else "free"
         return f"<Lock {held}, {len(s.waiting)} wait, REPL here: {s.state}>"
@@ -97,23 +103,20 @@ class DebugStatus:
     @classmethod
     def holder(cls) -> str | None:
         """The task or thread of this actor that has it, as text."""
-        debugger = _debugger()
-        lease = None if debugger is None else debugger.lease
+        lease = _lease()
         return None if lease is None else lease.holder.text
 
     @_live
     def repl(cls) -> PdbREPL | None:
         """The REPL that is open in this actor, if one is."""
-        debugger = _debugger()
-        lease = None if debugger is None else debugger.lease
+        lease = _lease()
         repl: PdbREPL | None = None if lease is None else lease.repl
         return repl
 
     @_live
     def repl_task(cls) -> Any:
         """The ``trio`` task, thread or ``asyncio`` task of this actor that has the REPL, if one has."""
-        debugger = _debugger()
-        lease = None if debugger is None else debugger.lease
+        lease = _lease()
         return None if lease is None else lease.holder.ident
 
     @classmethod
@@ -129,8 +132,7 @@ class DebugStatus:
     @classmethod
     def release(cls) -> bool:
         """Give the REPL back, where a task or thread of this actor has it; whether one had."""
-        debugger = _debugger()
-        lease = None if debugger is None else debugger.lease
+        lease = _lease()
         if lease is None or lease.released:
             return False
         lease.release()
@@ -147,12 +149,12 @@ class DebugStatus:
     def unshield_sigint(cls) -> None:
         """Put the former handler of SIGINT back, unless a REPL is held or asked for."""
         debugger = _debugger()
-        if debugger is not None and not debugger.road.asks:
+        if debugger is not None and not debugger.queue.asks:
             debugger.shield.remove()
 
     @classmethod
     def repr(cls) -> str:
-        """This actor's REPL for people, on one line."""
+        """This actor's REPL, on one line."""
         return f"<DebugStatus {cls.state()}, holder {cls.holder()}>"
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from tractor._errors import safe_repr
 from tractor._util._mains import main_modules
+from tractor._util._plain import safe_repr
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import own_signature
 from tractor.msg._nspath import NamespacePath

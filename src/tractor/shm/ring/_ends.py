@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tractor._proto.ring import NEWS, ReadCursor, RingError, WriteCursor, split_count
 from tractor.shm.ring._bell import Bell
-from tractor.shm.ring._memory import END_OF, RingMemory, Side, State
+from tractor.shm.ring._memory import END_OF, RingMemory, RingState, Side
 
 Buffer = bytes | bytearray | memoryview
 
@@ -58,7 +58,7 @@ class _End:
     def _look_at_peer(self) -> None:
         """There was news: see who the peer is, or that it has left."""
         memory = self._memory
-        if memory.state(self._other) == State.CLOSED:
+        if memory.state(self._other) == RingState.CLOSED:
             self._peer_left = True
         elif not self.bell.watches and (peer := memory.peer_at(self._other)) is not None:
             self.bell.watch_process(peer)
@@ -159,7 +159,7 @@ class WriteEnd(_End):
 
     def _has_left(self) -> bool:
         """Whether the reader has left, also where its count was not taken yet."""
-        self._peer_left = self._memory.state(self._other) == State.CLOSED
+        self._peer_left = self._memory.state(self._other) == RingState.CLOSED
         return self._peer_left
 
     def look_around(self) -> None:

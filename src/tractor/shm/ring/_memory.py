@@ -29,7 +29,7 @@ class Side(enum.IntEnum):
     READER = 32
 
 
-class State(enum.IntEnum):
+class RingState(enum.IntEnum):
     """What has become of an end."""
 
     NOBODY = 0
@@ -110,7 +110,7 @@ class RingMemory:
             RuntimeError: somebody sits there, or did: a ring has one writer and one reader in its life.
         """
         words = self._words
-        if words[side + _STATE] != State.NOBODY:
+        if words[side + _STATE] != RingState.NOBODY:
             raise RuntimeError(
                 f"this ring has had its {side.name.lower()} already, process {words[side + _PID]}: "
                 "open a new ring; one has one sender and one receiver"
@@ -119,16 +119,16 @@ class RingMemory:
         words[side + _START] = 0 if start is None else round(start * 1000)
         words[side + _SPACE] = own_pid_space()
         words[side + _PID] = os.getpid()
-        words[side + _STATE] = State.OPEN
+        words[side + _STATE] = RingState.OPEN
 
     def leave(self, side: Side) -> None:
         """Leave an end for good."""
-        self._words[side + _STATE] = State.CLOSED
+        self._words[side + _STATE] = RingState.CLOSED
 
     def peer_at(self, side: Side) -> PeerRecord | None:
         """Who sits at an end; ``None``: nobody does."""
         words = self._words
-        if words[side + _STATE] != State.OPEN:
+        if words[side + _STATE] != RingState.OPEN:
             return None
         return PeerRecord(words[side + _PID], words[side + _START], words[side + _SPACE])
 

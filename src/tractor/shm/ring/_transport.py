@@ -21,7 +21,7 @@ from tractor.shm.ring._io import PendingIO, RingIO, offer_rings, take_rings
 from tractor.transport._sockio import connect_socket
 from tractor.transport._spec import Listener, TransportSpec
 from tractor.transport._stream import MsgpackTransport
-from tractor.transport._uds import UDS, check_peer_uid, peer_credentials
+from tractor.transport._uds import UDS, both_ends, check_peer_uid
 
 
 class ShmAddress(UDSAddress, frozen=True, eq=False):
@@ -99,7 +99,7 @@ class MsgpackShmStream(MsgpackTransport):
         cls, addr: ShmAddress, *, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
     ) -> MsgpackShmStream:
         """Connect; see :func:`connect_shm`."""
-        return await connect_shm(addr, max_frame_size=max_frame_size)
+        return await connect_shm(addr, max_frame_size)
 
     async def secure(self) -> None:
         """Take the rings that the peer has made; without effect on the side that connected.
@@ -128,16 +128,10 @@ class MsgpackShmStream(MsgpackTransport):
 def _stream(
     io: RingIO | PendingIO, sock: socket.socket, addr: ShmAddress, max_frame_size: int
 ) -> MsgpackShmStream:
-    pid, _ = peer_credentials(sock)
-    return MsgpackShmStream(
-        io,
-        ShmAddress(addr.filedir, addr.filename, os.getpid()),
-        ShmAddress(addr.filedir, addr.filename, pid),
-        max_frame_size=max_frame_size,
-    )
+    return MsgpackShmStream(io, *both_ends(addr, sock), max_frame_size=max_frame_size)
 
 
-async def connect_shm(addr: ShmAddress, *, max_frame_size: int) -> MsgpackShmStream:
+async def connect_shm(addr: ShmAddress, max_frame_size: int) -> MsgpackShmStream:
     """Connect to a listening socket file, and hand the rings over.
 
     Raises:
@@ -170,10 +164,6 @@ def shm_from_socket(
     return _stream(PendingIO(sock), sock, addr, max_frame_size)
 
 
-async def _connect(addr: ShmAddress, max_frame_size: int) -> MsgpackShmStream:
-    return await connect_shm(addr, max_frame_size=max_frame_size)
-
-
 async def _listen(addr: ShmAddress) -> Listener:
     bound = await UDS.bind(addr)
     return Listener(bound.sock, addr, bound.clean_up)
@@ -191,7 +181,7 @@ SHM = TransportSpec(
     key="shm",
     address_type=ShmAddress,
     stream_type=MsgpackShmStream,
-    connect=_connect,
+    connect=connect_shm,
     bind=_listen,
     wrap=_wrap,
     authenticates=True,

@@ -24,7 +24,7 @@ import trio
 from tractor.process._frozen import is_frozen, require_support
 from tractor.spawn._command import with_path
 from tractor.spawn._contract import SpawnRequest
-from tractor.spawn._exec import ExecProcess, require_executable, start_program
+from tractor.spawn._exec import ExecBackend, ExecProcess, require_executable, start_program
 from tractor.spawn._import_path import import_path
 from tractor.spawn._pipes import BootedChild, ChildPipes
 from tractor.spawn.mp._forkserver import (
@@ -39,26 +39,10 @@ from tractor.spawn.mp._tracker import use_tracker
 CHILD_MODULE = "tractor._child"
 
 
-class SpawnBackend:
+class MpSpawnBackend(ExecBackend):
     """A fresh interpreter that runs multiprocessing's ``spawn_main()``."""
 
     key = "mp_spawn"
-
-    def is_available(self) -> None:
-        """Return when children can be started here, else RuntimeError."""
-        require_executable(self.key)
-
-    async def start(self, request: SpawnRequest, nursery: trio.Nursery) -> ExecProcess:
-        """Start a child; see :meth:`tractor.spawn._contract.SpawnBackend.start`.
-
-        ``proc_kwargs`` are those of :class:`subprocess.Popen`.
-
-        Raises:
-            RuntimeFailure: A frozen program has not called :func:`tractor.freeze_support`.
-        """
-        require_support(self.key)
-        await trio.lowlevel.checkpoint()
-        return self._launch(request, nursery)
 
     @trio.lowlevel.enable_ki_protection
     def _launch(self, request: SpawnRequest, nursery: trio.Nursery) -> ExecProcess:
@@ -72,7 +56,7 @@ class SpawnBackend:
                 if not is_frozen():
                     program = command.index("-c") + 1
                     command[program] = with_path(command[program])
-                    # Not read by anything but people, and tools that look for actors.
+                    # Read by nothing but users, and tools that look for actors.
                     command += [CHILD_MODULE, *request.argv(pipes.boot_fd)]
                 child = start_program(command, request, pipes, nursery, (read_fd,))
             undo.pop_all()
@@ -83,7 +67,7 @@ class SpawnBackend:
         return child
 
 
-class ForkserverBackend:
+class MpForkserverBackend:
     """A fork of multiprocessing's fork server, of which each actor has its own."""
 
     key = "mp_forkserver"
@@ -264,5 +248,5 @@ def _run_child(
     run(args)
 
 
-SPAWN = SpawnBackend()
-FORKSERVER = ForkserverBackend()
+SPAWN = MpSpawnBackend()
+FORKSERVER = MpForkserverBackend()

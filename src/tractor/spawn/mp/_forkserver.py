@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import select
 import signal
@@ -266,25 +267,21 @@ def stop_fork_server() -> None:
 def _unshared_server(no_tracker: int) -> Any:
     """A fork server of multiprocessing's that knows neither its resource tracker nor our ``__main__``.
 
-    Its methods look for both in their module; replacing them there would be seen by everybody.
+    Its methods look for both among their module's names.  These are replaced in a second copy of the module: in the
+    first one everybody would see that.
     """
-    stand_ins = {
-        "resource_tracker": types.SimpleNamespace(
-            ensure_running=lambda: None, getfd=lambda: tracker_fd() or no_tracker
-        ),
-        "spawn": types.SimpleNamespace(
-            get_executable=spawn.get_executable,
-            get_preparation_data=lambda name: {},
-        ),
-        "util": types.SimpleNamespace(**{**vars(util), "spawnv_passfds": _spawn_with_path}),
-    }
-    namespace = {**vars(forkserver), **stand_ins}
-    methods = {
-        name: types.FunctionType(method.__code__, namespace, name, method.__defaults__)
-        for name, method in vars(forkserver.ForkServer).items()
-        if isinstance(method, types.FunctionType)
-    }
-    server: Any = type("ForkServer", (forkserver.ForkServer,), methods)()
+    spec = forkserver.__spec__
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.resource_tracker = types.SimpleNamespace(
+        ensure_running=lambda: None, getfd=lambda: tracker_fd() or no_tracker
+    )
+    module.spawn = types.SimpleNamespace(
+        get_executable=spawn.get_executable, get_preparation_data=lambda name: {}
+    )
+    module.util = types.SimpleNamespace(**{**vars(util), "spawnv_passfds": _spawn_with_path})
+    server = module.ForkServer()
     server.set_forkserver_preload(PRELOADED)
     return server
 

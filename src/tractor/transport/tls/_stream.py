@@ -1,4 +1,4 @@
-"""TCP inside TLS: the road between hosts whose network is not to be trusted."""
+"""TCP inside TLS: between hosts whose network is not to be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a TLS connection came to nothing, for people: which of both sides' settings do not go together."""
+"""Why a TLS connection came to nothing, in words: which of both sides' settings do not go together."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ MAX_PEOPLE = 8
 
 
 def serve_attach(actor: Actor) -> None:
-    """Let people attach to this actor until its runtime ends; where that can't be, a warning says so."""
+    """Let users attach to this actor until its runtime ends; where that can't be, a warning says so."""
     if not hasattr(socket, "AF_UNIX"):
         return
     try:

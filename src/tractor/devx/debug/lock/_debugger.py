@@ -12,8 +12,8 @@ import trio
 from tractor import log as _log
 from tractor._proto.repl_lock import LockDo, LockEvent, RecordEvent, ReplRecord, ReplState
 from tractor.devx.debug.lock._lease import Lease
+from tractor.devx.debug.lock._queue import TerminalQueue
 from tractor.devx.debug.lock._request import HeldRelay, LocalAsk, ServedAsk
-from tractor.devx.debug.lock._road import Road
 from tractor.devx.debug.lock._sigint import SigintShield
 from tractor.devx.debug.lock._status import Holder, LockStatistics, _ctlc_ignore_header
 from tractor.ipc._chan import Channel
@@ -32,7 +32,7 @@ class Debugger(RuntimeHooks):
 
     Attributes:
         record: this actor's own REPL.
-        road: the requests for the terminal, its own and those from below.
+        queue: the requests for the terminal, its own and those from below.
         lease: of who holds the REPL in this actor.
         crash_repl: opens the REPL for a crash; ``None``: debug mode is off here.
         shield: against ctrl-c, up while the REPL is held or asked for.
@@ -43,7 +43,7 @@ class Debugger(RuntimeHooks):
         self.actor = actor
         self.token = trio.lowlevel.current_trio_token()
         self.record: ReplRecord[object] = ReplRecord()
-        self.road = Road(actor, self._on_change)
+        self.queue = TerminalQueue(actor, self._on_change)
         self.lease: Lease | None = None
         self.crash_repl: Callable[[BaseException], Awaitable[None]] | None = None
         self.in_handler = False
@@ -79,10 +79,10 @@ class Debugger(RuntimeHooks):
                 await self._wait_turn(ident)
             ask = LocalAsk(self.actor.aid.uid, id(ident), holder.text)
             try:
-                self.road.ask(ask)
+                self.queue.ask(ask)
                 await ask.wait()
             except BaseException:
-                self.road.leave(ask, lost=True)
+                self.queue.leave(ask, lost=True)
                 self._end_turn(ident, RecordEvent.FAILED)
                 raise
         except BaseException:
@@ -120,7 +120,7 @@ class Debugger(RuntimeHooks):
         for child in list(self.actor.children.values()):
             # While the loop stood still, the limits of children that are on their way down have run out.
             child.on_repl_change(restart=True)
-        self.road.leave(ask, lost=False)
+        self.queue.leave(ask, lost=False)
         self._end_turn(holder.ident, RecordEvent.RELEASE)
 
     def say_if_stepping(self, who: str) -> None:
@@ -135,8 +135,8 @@ class Debugger(RuntimeHooks):
 
     def statistics(self) -> LockStatistics:
         """Who has the REPL and who waits, as far as known here."""
-        granted = self.road.granted
-        waiting = self.road.waiting()
+        granted = self.queue.granted
+        waiting = self.queue.waiting()
         return LockStatistics(
             holder=None if granted is None else granted.uid,
             holder_task=None if granted is None else granted.text,
@@ -149,7 +149,7 @@ class Debugger(RuntimeHooks):
     # -- teardown -------------------------------------------------------------------------------------
 
     def _on_change(self) -> None:
-        if self.road.asks:
+        if self.queue.asks:
             self.shield.install()
         else:
             self.shield.remove()
@@ -163,7 +163,7 @@ class Debugger(RuntimeHooks):
 
     def repl_below(self, uid: Uid | None = None) -> bool:
         """Whether an actor at or below the child ``uid`` (default: any) holds or awaits the REPL."""
-        return bool(self.road.holding_below(uid))
+        return bool(self.queue.holding_below(uid))
 
     def repl_busy(self) -> bool:
         """Whether somebody in or below this actor, other than the calling task, holds or awaits the REPL."""
@@ -171,7 +171,7 @@ class Debugger(RuntimeHooks):
         if owner is not None and owner in (trio.lowlevel.current_task(), *self._leaving):
             # The user has stepped into the end of a block: waiting would be for who waits.
             return False
-        return self.record.active or bool(self.road.holding())
+        return self.record.active or bool(self.queue.holding())
 
     def note_leaving(self, leaving: bool) -> None:
         """The calling task has begun, or ceased, to wait for the end of a block."""
@@ -189,18 +189,18 @@ class Debugger(RuntimeHooks):
         before it cancels anything.
         """
         await trio.lowlevel.checkpoint()
-        below = self.road.holding_below()
+        below = self.queue.holding_below()
         here = list(self._holders.values())
         while self.repl_busy() and (
-            not self.road.holding_none_of(below)
+            not self.queue.holding_none_of(below)
             or any(self._holders.get(holder.ident) is holder for holder in here)
         ):
             await self._changed.park()
 
     async def wait_for_repl_below(self, uid: Uid) -> None:
         """Wait for those at or below the child ``uid`` who hold or await the REPL now, not for who asks later."""
-        below = self.road.holding_below(uid)
-        while not self.road.holding_none_of(below):
+        below = self.queue.holding_below(uid)
+        while not self.queue.holding_none_of(below):
             await self._changed.park()
 
     async def on_crash(self, exc: BaseException) -> None:
@@ -213,20 +213,20 @@ class Debugger(RuntimeHooks):
     def on_ctrl_c(self) -> None:
         """A ctrl-c while the shield is up; called by the signal handler: anything may just be under way."""
         if self.record.state is ReplState.HELD and self.lease is not None:
-            self.road.note_ignored_ctrl_c()
+            self.queue.note_ignored_ctrl_c()
             self._ignore(self.lease)
             return
         parent = self.actor.parent_chan
-        if self.road.lock is not None:
-            connected = self.road.holder_connected()
-            step = self.road.lock.handle(LockEvent.SIGINT, connected=connected)
+        if self.queue.lock is not None:
+            connected = self.queue.holder_connected()
+            step = self.queue.lock.handle(LockEvent.SIGINT, connected=connected)
             if step.do is LockDo.CANCEL_STALE:
                 self.shield.remove()
                 if step.key is not None:
-                    self._soon(self.road.leave, step.key, True)
+                    self._soon(self.queue.leave, step.key, True)
                 return
             if step.do in (LockDo.IGNORE, LockDo.REDRAW):
-                self.road.note_ignored_ctrl_c()
+                self.queue.note_ignored_ctrl_c()
                 return
             # Nobody has it any more: it is the former handler's.
             self.shield.remove()
@@ -235,7 +235,7 @@ class Debugger(RuntimeHooks):
         if parent is None or not parent.connected():
             self.shield.remove()
             return
-        if self.road.asks:
+        if self.queue.asks:
             return
         self.shield.remove()
         if self.actor.cancel_called:
@@ -318,9 +318,9 @@ def _is_loop_of(nursery: trio.Nursery) -> bool:
 def serve_lock(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     """The request of a child, or of one below it, for the terminal."""
     debugger = debugger_of(actor)
-    ask = ServedAsk(actor, chan, cid, kwargs, debugger.road.leave)
-    debugger.road.ask(ask)
-    if ask in debugger.road.asks:
+    ask = ServedAsk(actor, chan, cid, kwargs, debugger.queue.leave)
+    debugger.queue.ask(ask)
+    if ask in debugger.queue.asks:
         debugger.say_if_stepping(f"{ask.text} of actor {ask.uid}")
 
 
@@ -331,4 +331,4 @@ def serve_held(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) ->
         HeldRelay(actor.parent_chan, chan, cid, since, at)
         return
     hooks = actor.hooks
-    put_return(chan, cid, isinstance(hooks, Debugger) and hooks.road.was_held(since, at))
+    put_return(chan, cid, isinstance(hooks, Debugger) and hooks.queue.was_held(since, at))

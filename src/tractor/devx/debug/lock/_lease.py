@@ -80,3 +80,16 @@ class Lease:
             return
         with contextlib.suppress(trio.RunFinishedError):
             debugger.token.run_sync_soon(debugger.let_go, self.holder, self._ask)
+
+
+class NoLease:
+    """Stands for a lease where the REPL opens without the tree's terminal."""
+
+    def __init__(self, holder: Holder) -> None:
+        self.holder = holder
+        self.repl: Any = None
+        self.at_end = contextlib.ExitStack()
+
+    def release(self) -> None:
+        """Leave the `repl_fixture`.  Idempotent."""
+        self.at_end.close()

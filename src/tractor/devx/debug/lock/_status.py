@@ -1,4 +1,4 @@
-"""What the debugger says, to people and between actors."""
+"""What the debugger says, to users and between actors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _pause_msg = "Opening a pdb REPL in paused actor"
 _crash_msg = "Opening a pdb REPL in crashed actor"
 _repl_fail_msg = "Failed to REPl via `_pause()`"
 _ctlc_ignore_header = "Ignoring SIGINT while debug REPL in use"
-_blocked_msg = "Debug lock blocked for subactor"
+BLOCKED = "Debug lock blocked for subactor"
 
 
 class LockStatus(msgspec.Struct, frozen=True, tag=True):
@@ -47,7 +47,7 @@ class Holder:
 
     Attributes:
         ident: the ``trio`` task, thread or ``asyncio`` task itself.
-        text: its ``repr`` for people: ``<Task 'name' ...>``, ``<Thread(name, ...)>``.
+        text: its ``repr``, to be shown: ``<Task 'name' ...>``, ``<Thread(name, ...)>``.
     """
 
     ident: Hashable

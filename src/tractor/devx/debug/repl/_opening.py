@@ -6,7 +6,10 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
+from tractor.devx.debug.lock._lease import Lease, NoLease
+from tractor.devx.debug.lock._session import ReplFixture, enter_fixture, say_crashed, say_paused
 from tractor.devx.debug.repl._taking import retake
+from tractor.trionics._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
     from tractor.devx.debug.repl._repl import PdbREPL
@@ -42,3 +45,53 @@ def open_post_mortem(repl: PdbREPL, tb: TracebackType) -> bool:
         ``True``: the user went on; ``False``: quit.
     """
     return repl.post_mortem(tb)
+
+
+def for_pause(lease: Lease | NoLease, fixture: ReplFixture | None, hide_tb: bool) -> PdbREPL | None:
+    """A REPL that is announced, and about to open; ``None``: the fixture says no.
+
+    The lease ends with the REPL; at once where there is none, also because of an error.
+    """
+    try:
+        repl = _make(lease, fixture, hide_tb, None)
+        if repl is None:
+            lease.release()
+        else:
+            say_paused(lease.holder)
+        return repl
+    except BaseException:
+        lease.release()
+        raise
+
+
+def at_crash(
+    lease: Lease | NoLease,
+    fixture: ReplFixture | None,
+    hide_tb: bool,
+    box: BoxedMaybeException,
+    tb: TracebackType,
+) -> bool:
+    """Open a REPL in the frame that raised, and wait for the user; afterwards the lease is over.
+
+    Returns:
+        ``True``: the user went on, or the fixture said no; ``False``: quit.
+    """
+    try:
+        repl = _make(lease, fixture, hide_tb, box)
+        if repl is None:
+            return True
+        say_crashed(lease.holder, box.value, tb, hide_tb)
+        return open_post_mortem(repl, tb)
+    finally:
+        lease.release()
+
+
+def _make(
+    lease: Lease | NoLease,
+    fixture: ReplFixture | None,
+    hide_tb: bool,
+    box: BoxedMaybeException | None,
+) -> PdbREPL | None:
+    repl: PdbREPL = mk_pdb(lease.release, hide_tb=hide_tb)
+    lease.repl = repl
+    return repl if enter_fixture(lease.at_end, repl, fixture, box) else None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from types import FrameType
 from typing import Any
 
 from tractor import log as _log
 from tractor.devx.debug.lock._holder import current_ident, describe
-from tractor.devx.debug.lock._lease import Lease
-from tractor.devx.debug.lock._session import ReplFixture, enter_fixture, holds_repl, say_paused
+from tractor.devx.debug.lock._lease import Lease, NoLease
+from tractor.devx.debug.lock._session import ReplFixture, holds_repl
 from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._greenback import sync_pauses
@@ -50,9 +49,9 @@ def pause_from_sync(
     __tracebackhide__ = hide_tb
     frame = (api_frame or sys._getframe()).f_back
     assert frame is not None, "called by nobody"
-    lease = None
+    lease: Lease | NoLease
     if process_actor(err_on_no_runtime=not allow_no_runtime) is None:
-        holder = Holder(current_ident(), describe(current_ident()))
+        lease = NoLease(Holder(current_ident(), describe(current_ident())))
     else:
         pauses = sync_pauses()
         holder = current_holder(pauses)
@@ -64,7 +63,9 @@ def pause_from_sync(
             what = "breakpoint()" if called_from_builtin else "pause_from_sync()"
             log.pdb("%s\nin `%s` of %s: %r", _repl_fail_msg, what, holder.text, exc)
             raise
-    _open(frame, holder, lease, hide_tb, repl_fixture)
+    repl = _opening.for_pause(lease, repl_fixture, hide_tb)
+    if repl is not None:
+        _opening.open_at(repl, frame)
 
 
 def _sync_pause_from_builtin(*args: Any, **kwargs: Any) -> None:
@@ -73,27 +74,3 @@ def _sync_pause_from_builtin(*args: Any, **kwargs: Any) -> None:
     kwargs.setdefault("called_from_builtin", True)
     kwargs.setdefault("api_frame", sys._getframe())
     pause_from_sync(*args, **kwargs)
-
-
-def _open(
-    frame: FrameType,
-    holder: Holder,
-    lease: Lease | None,
-    hide_tb: bool,
-    repl_fixture: ReplFixture | None,
-) -> None:
-    """Have a REPL open at the next line of ``frame``; the lease, if any, ends with it."""
-    at_end = contextlib.ExitStack() if lease is None else lease.at_end
-    release = at_end.close if lease is None else lease.release
-    try:
-        repl = _opening.mk_pdb(release, hide_tb=hide_tb)
-        if lease is not None:
-            lease.repl = repl
-        if not enter_fixture(at_end, repl, repl_fixture):
-            release()
-            return
-        say_paused(holder)
-    except BaseException:
-        release()
-        raise
-    _opening.open_at(repl, frame)

@@ -1,4 +1,4 @@
-"""The way to the terminal: in the root its lock, elsewhere the road to the parent."""
+"""The way to the terminal: in the root its lock, elsewhere the way to the parent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tractor import log as _log
 from tractor._errors import DebugRequestError, TransportClosed
 from tractor._proto.repl_lock import LockDo, LockEvent, TerminalLock
 from tractor.devx.debug.lock._request import Ask, UpRequest
-from tractor.devx.debug.lock._status import _blocked_msg
+from tractor.devx.debug.lock._status import BLOCKED
 from tractor.devx.debug.lock._terminal import TerminalState, has_terminal
 from tractor.msg.types import Uid
 from tractor.runtime._vars import runtime_vars
@@ -29,7 +29,7 @@ SIGINT_LATENESS = 10.0
 """Seconds by which a ctrl-c that reaches all processes of a terminal may be seen later by one than by the root."""
 
 
-class Road:
+class TerminalQueue:
     """The requests for the terminal that this actor knows of: its own, and those from below.
 
     Called in the actor's trio thread only; nothing here waits.
@@ -100,7 +100,7 @@ class Road:
             self._since = time.monotonic()
             self._grant(ask)
         elif do is LockDo.REFUSE:
-            text = f"{_blocked_msg} {ask.uid}: the root is shutting down"
+            text = f"{BLOCKED} {ask.uid}: the root is shutting down"
             log.pdb("%s", text)
             self.refuse(ask, DebugRequestError(text))
 
@@ -161,7 +161,7 @@ class Road:
             self.granted = None
         self._on_change()
 
-    # -- for ctrl-c and for people --------------------------------------------------------------------
+    # -- for ctrl-c and for users --------------------------------------------------------------------
 
     def note_ignored_ctrl_c(self) -> None:
         """In the root: a ctrl-c came now that was not meant for the tree."""

@@ -1,0 +1,91 @@
+"""What ``/proc`` tells of processes, on Linux.
+
+The sentinel's program reads it by itself (:mod:`tractor.process._sentinel_main`): it imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import NamedTuple
+
+ON_LINUX = sys.platform == "linux"
+
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""Numbers of errors that tell of this process or machine, never of what was to be looked at."""
+
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+class ProcStat(NamedTuple):
+    """``/proc/<pid>/stat``, taken apart."""
+
+    comm: bytes
+    """The program's short name."""
+    fields: list[bytes]
+    """From the third field on, the state."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is a zombie.
+
+        The state is that of the main thread.  While other threads run, the process does, and holds what it has open.
+        """
+        return self.fields[0] in (b"Z", b"X") and int(self.fields[17]) <= 1
+
+    @property
+    def ppid(self) -> int:
+        """The parent's pid."""
+        return int(self.fields[1])
+
+    @property
+    def start_time(self) -> float:
+        """Seconds after the machine's boot."""
+        return int(self.fields[19]) / _TICKS
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time that the process has used."""
+        return (int(self.fields[11]) + int(self.fields[12])) / _TICKS
+
+
+def all_pids() -> list[int]:
+    """The processes that can be seen.  Raises OSError where there is no ``/proc``."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def read_proc(pid: int, name: str) -> bytes:
+    """A file of a process's folder.  Raises OSError: it can't be read, or there is no such process (any more)."""
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
+
+
+def read_stat(pid: int) -> ProcStat:
+    """A process's ``stat``.  Raises OSError as :func:`read_proc`."""
+    # The name stands in parentheses, with anything inside.
+    head, _, tail = read_proc(pid, "stat").rpartition(b")")
+    return ProcStat(head.partition(b"(")[2], tail.split())
+
+
+def look(pid: int) -> ProcStat | None:
+    """A process's ``stat``; ``None`` if there is no process.
+
+    Raises:
+        OSError: it could not be looked at, which says nothing about the process.
+    """
+    try:
+        return read_stat(pid)
+    except OSError as exc:
+        if exc.errno in OUT_OF_RESOURCES:
+            raise
+        return None
+
+
+def expects_signal(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal that would end it else; ``False`` where nothing tells."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        mask = read_proc(pid, "status").partition(b"\nSigCgt:")[2].split(maxsplit=1)[0]
+        return bool(int(mask, 16) >> (number - 1) & 1)
+    return False
