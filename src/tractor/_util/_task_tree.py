@@ -96,6 +96,8 @@ def dump_file(pid: int) -> Path:
 
 def append_dump(path: Path, text: str) -> None:
     """Add text to a file, which is made with mode 0600 where there is none.  Raises OSError, also for a link."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     # Others may write into /tmp, too: never through a link of theirs.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(path, flags, 0o600)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +75,8 @@ def open_wire(path: Path) -> tuple[socket.socket, Wire]:
         OSError: nobody listens.
         TransportClosed: it is another user's.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(str(path))

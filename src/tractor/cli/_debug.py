@@ -154,6 +154,8 @@ class _Client:
 @contextlib.contextmanager
 def _line_editing(complete: Any) -> Any:
     """History and completion while a session lasts, where there is readline and a terminal."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     if not sys.stdin.isatty():
         yield
         return

@@ -190,6 +190,8 @@ def interrupt_main_thread(fn: Callable[[FrameType], object]) -> bool:
     Returns:
         Whether it will be, as soon as the main thread runs Python code; ``False``: the handler is not armed.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     ident = threading.main_thread().ident
     if SIGUSR1 is None or ident is None or not is_armed():
         return False
@@ -271,9 +273,9 @@ def _safely(make: Any, *args: Any) -> str:
 def _to_terminal(text: str) -> None:
     """Write to the terminal that this process was started from, where there is one."""
     # A terminal that was stopped (ctrl-s) must not stop the actor.
-    fd = os.open(TERMINAL, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(TERMINAL, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)  # type: ignore[attr-defined, unused-ignore]
     # Nor must one that stops background processes which write to it (`stty tostop`).
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # type: ignore[attr-defined, unused-ignore]
     try:
         data = text.encode(errors="replace").replace(b"\n", b"\r\n")
         # One that is merely slow gets it all.
@@ -281,7 +283,7 @@ def _to_terminal(text: str) -> None:
             with contextlib.suppress(BlockingIOError):
                 data = data[os.write(fd, data) :]
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # type: ignore[attr-defined, unused-ignore]
         os.close(fd)
 
 

@@ -70,7 +70,7 @@ def _half_open_limit() -> int:
     most = wire_settings().limits.max_half_open
     if sys.platform == "win32":
         return most
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # type: ignore[name-defined, unused-ignore]
     return most if soft < 0 else max(1, min(most, soft // 4))
 
 

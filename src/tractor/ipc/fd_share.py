@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 
@@ -59,6 +60,8 @@ async def open_ringbuf(name: str, buf_size: int = DEFAULT_SIZE) -> AsyncIterator
         OSError: the descriptors did not come.
     """
     require_linux("rings")
+    if sys.platform == "win32":
+        raise NotImplementedError
     async with find_actor(RINGD) as portal:
         if not isinstance(portal, Portal):
             raise RuntimeError(
@@ -112,6 +115,8 @@ def _hold(name: str, buf_size: int) -> Iterator[RBToken]:
 @context
 async def _share_ring(ctx: Context, name: str, buf_size: int) -> None:
     """Hand a ring's descriptors to the opener, and hold the ring until it leaves."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     with _hold(name, buf_size) as token:
         # Of Linux's abstract namespace: there is no file that a death at this point could leave.
         place = f"tractor-ring-{os.urandom(16).hex()}"

@@ -24,7 +24,7 @@ def runtime_dir_path() -> Path:
         base = os.environ.get("XDG_RUNTIME_DIR", "")
         if base.startswith("/"):
             return Path(base, "tractor")
-    return Path(f"/tmp/tractor-{os.getuid()}")
+    return Path(f"/tmp/tractor-{os.getuid()}")  # type: ignore[attr-defined, unused-ignore]
 
 
 def get_runtime_dir(subdir: str | PurePath | None = None) -> Path:
@@ -79,7 +79,7 @@ def _check_way_to(path: Path) -> None:
         (*path.parents, *Path(os.path.realpath(path.parent) + "/x").parents)
     ):
         info = above.lstat()
-        if info.st_uid not in (0, os.getuid()) and not _is_unmapped(info.st_uid):
+        if info.st_uid not in (0, os.getuid()) and not _is_unmapped(info.st_uid):  # type: ignore[attr-defined, unused-ignore]
             why = f"belongs to uid {info.st_uid}"
         elif (
             stat.S_ISDIR(info.st_mode)
@@ -134,10 +134,10 @@ def ensure_private_dir(path: Path) -> None:
         raise PermissionError(f"runtime directory {str(path)!r} is a symlink or a file: remove it")
     if os.name == "nt":
         return
-    if info.st_uid != os.getuid():
+    if info.st_uid != os.getuid():  # type: ignore[attr-defined, unused-ignore]
         raise PermissionError(
             f"runtime directory {str(path)!r} belongs to uid {info.st_uid}, not to the own uid "
-            f"{os.getuid()}: remove it, or set XDG_RUNTIME_DIR to a directory of your own"
+            f"{os.getuid()}: remove it, or set XDG_RUNTIME_DIR to a directory of your own"  # type: ignore[attr-defined, unused-ignore]
         )
     mode = stat.S_IMODE(info.st_mode)
     if mode & 0o077:

@@ -16,6 +16,6 @@ def file_mark(path: str | os.PathLike[str]) -> FileMark | None:
         info = os.lstat(path)
     except OSError:
         return None
-    if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
+    if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():  # type: ignore[attr-defined, unused-ignore]
         return None
     return info.st_dev, info.st_ino, info.st_ctime_ns

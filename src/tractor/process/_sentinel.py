@@ -40,7 +40,7 @@ class _Running:
         read_fd, self._fd = os.pipe()
         try:
             # Never to be waited for, not even if somebody has stopped it.
-            os.set_blocking(self._fd, False)
+            os.set_blocking(self._fd, False)  # type: ignore[attr-defined, unused-ignore]
             self.popen = _launch(read_fd)
         except BaseException:
             os.close(self._fd)
@@ -199,6 +199,8 @@ def _can_run() -> bool:
 
 
 def _launch(read_fd: int) -> subprocess.Popen[bytes]:
+    if sys.platform == "win32":
+        raise NotImplementedError
     # Signals stay blocked in it: it must outlive what ends the others.  In a session of its own neither a
     # ctrl-c, a ctrl-z nor the terminal's end reaches it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

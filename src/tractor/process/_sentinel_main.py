@@ -55,11 +55,11 @@ def open_exit_fd(pid: int) -> tuple[int, object]:
             return os.pidfd_open(pid), None
     elif hasattr(select, "kqueue"):
         queue = select.kqueue()
-        event = select.kevent(
+        event = select.kevent(  # type: ignore[attr-defined, unused-ignore]
             pid,
-            filter=select.KQ_FILTER_PROC,
-            flags=select.KQ_EV_ADD,
-            fflags=select.KQ_NOTE_EXIT,
+            filter=select.KQ_FILTER_PROC,  # type: ignore[attr-defined, unused-ignore]
+            flags=select.KQ_EV_ADD,  # type: ignore[attr-defined, unused-ignore]
+            fflags=select.KQ_NOTE_EXIT,  # type: ignore[attr-defined, unused-ignore]
         )
         try:
             queue.control([event], 0)
@@ -117,8 +117,8 @@ class ProcessWatch:
             if self.fd < 0:
                 self.ended = not _runs(self.pid, self.start)
             else:
-                poll = select.poll()
-                poll.register(self.fd, select.POLLIN)
+                poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+                poll.register(self.fd, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
                 if poll.poll(0):
                     self.note_end()
         return self.ended
@@ -251,12 +251,12 @@ class Sentinel:
 
     def _wait(self, timeout: float | None) -> None:
         """Sleep until something happens, at most ``timeout`` seconds, and take note of it."""
-        poll = select.poll()
+        poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
         if self._eof_at is None:
-            poll.register(self._fd, select.POLLIN)
+            poll.register(self._fd, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
         by_fd = {watch.fd: watch for watch in self._all() if watch.fd >= 0}
         for fd in by_fd:
-            poll.register(fd, select.POLLIN)
+            poll.register(fd, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
         ready = [fd for fd, _ in poll.poll(None if timeout is None else timeout * 1000 + 1)]
         for fd in ready:
             if fd in by_fd:

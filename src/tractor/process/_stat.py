@@ -97,9 +97,9 @@ def kill_process(pid: int, start_time: float | None) -> None:
         if not pid_alive(pid, start_time):
             return
         if fd >= 0:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            signal.pidfd_send_signal(fd, signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
         else:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
     except (ProcessLookupError, PermissionError):
         return
     finally:
@@ -111,7 +111,7 @@ def _alive_without_a_look(pid: int) -> bool:
     """What system calls tell that need no descriptor: all of an own child, of others not whether it is a zombie."""
     try:
         if hasattr(os, "waitid"):
-            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None  # type: ignore[attr-defined, unused-ignore]
     except ChildProcessError:
         pass
     try:

@@ -78,7 +78,9 @@ def numbers_taken() -> Iterator[None]:
 
 def dup_above_stdio(fd: int) -> int:
     """A close-on-exec duplicate whose number is none of 0, 1, 2."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    if sys.platform == "win32":
+        raise NotImplementedError
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)  # type: ignore[name-defined, unused-ignore]
 
 
 def move_above_stdio(fd: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
 import trio
@@ -56,6 +57,8 @@ async def _reap_inherited(pid: int, start_time: float | None) -> None:
 
     That happens to the first process of a container, and to one that has made itself a subreaper.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     # One of several threads counts as dead a moment before it can be reaped.  The number may be a child's of this
     # process's own by now, whose status is for whoever has started it.
     while start_time is not None and process_start_time(pid) == start_time:

@@ -37,7 +37,7 @@ def is_there(record: SegmentRecord) -> bool:
         return False
     return (
         stat.S_ISREG(info.st_mode)
-        and info.st_uid == os.getuid()
+        and info.st_uid == os.getuid()  # type: ignore[attr-defined, unused-ignore]
         and (info.st_dev, info.st_ino) == (record.device, record.inode)
     )
 
@@ -80,9 +80,9 @@ def held_by_nobody(record: SegmentRecord) -> Iterator[None]:
     fd = os.open(path, flags)
     try:
         # Whoever opens it meanwhile has us told by a signal, and waits; the default one would end us.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # type: ignore[name-defined, unused-ignore]
         try:
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # type: ignore[name-defined, unused-ignore]
         except OSError as exc:
             if exc.errno == errno.EAGAIN:
                 raise SegmentHeldError(
@@ -118,6 +118,8 @@ def _holders(record: SegmentRecord) -> set[int]:
 
 
 def _linux_holders(record: SegmentRecord) -> Iterator[int]:
+    if sys.platform == "win32":
+        raise NotImplementedError
     identity = (record.device, record.inode)
     mapped = f" {os.major(record.device):02x}:{os.minor(record.device):02x} {record.inode} "
     looks: tuple[Callable[[int], bool], ...] = (

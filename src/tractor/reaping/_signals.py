@@ -144,6 +144,8 @@ def _wait(targets: list[_Target], timeout: float, poll: float) -> list[_Target]:
 
 def _looks(targets: list[_Target], deadline: float, poll: float) -> Iterator[None]:
     """Yield when it is time to look again: at once, whenever one of them ends, every *poll* seconds."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     poller = select.poll()
     waiting = {target.fd for target in targets if target.fd is not None}
     for fd in waiting:

@@ -200,7 +200,7 @@ def _lifeline_is_lost(process: ProcessInfo) -> bool:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 # A boot record that a stopped child has not read yet must stay.
-                unread = int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+                unread = int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)  # type: ignore[name-defined, unused-ignore]
                 return unread == 0 and os.read(fd, 1) == b""
             finally:
                 os.close(fd)

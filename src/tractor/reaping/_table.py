@@ -33,7 +33,7 @@ class ProcessInfo:
     @property
     def is_own(self) -> bool:
         """Whether it belongs to the user of this process."""
-        return self.uid is None or self.uid == os.getuid()
+        return self.uid is None or self.uid == os.getuid()  # type: ignore[attr-defined, unused-ignore]
 
 
 def process_table() -> dict[int, ProcessInfo]:

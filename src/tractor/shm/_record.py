@@ -186,7 +186,7 @@ def _read(path: Path) -> SegmentRecord | None:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_SIZE:
             return None
-        if os.name == "posix" and info.st_uid != os.getuid():
+        if os.name == "posix" and info.st_uid != os.getuid():  # type: ignore[attr-defined, unused-ignore]
             return None
         record = msgspec.json.decode(os.read(fd, MAX_SIZE), type=SegmentRecord)
         is_whole = checked_key(record.key) == record.key and 0 < record.pid < 2**31

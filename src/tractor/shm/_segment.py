@@ -162,6 +162,8 @@ class Segment:
             NotImplementedError: on Windows.
             OSError: it can't be opened.
         """
+        if sys.platform == "win32":
+            raise NotImplementedError
         fd = _open(system_name(key), os.O_RDONLY if readonly else os.O_RDWR)
         try:
             info = os.fstat(fd)
@@ -240,6 +242,8 @@ def _make_on_linux(
 
     So there is no moment at which a death leaves it unrecorded, or somebody else finds it half made.
     """
+    if sys.platform != "linux":
+        raise NotImplementedError
     folder = os.open(SHM_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fd = os.open(SHM_DIR, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)

@@ -102,10 +102,10 @@ def _pop_all(end: Callable[[int], None]) -> None:
 
 
 def _tell_end(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
+    poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+    poll.register(fd, select.POLLOUT)  # type: ignore[attr-defined, unused-ignore]
     # A pipe without a reader would give SIGPIPE, which a program may have set to end it.
-    if poll.poll(0) == [(fd, select.POLLOUT)]:
+    if poll.poll(0) == [(fd, select.POLLOUT)]:  # type: ignore[attr-defined, unused-ignore]
         with contextlib.suppress(OSError):
             os.write(fd, b"\0")
     _close(fd)
@@ -189,8 +189,8 @@ def restore_stderr(record: BootRecord) -> None:
 
 
 def _read_exactly(fd: int, size: int, deadline: float) -> bytes:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
+    poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+    poll.register(fd, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
     data = b""
     while len(data) < size:
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):

@@ -92,7 +92,7 @@ class Lifeline:
     def _watch(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
             # Signals are the main thread's: one taken here would not interrupt its system calls.
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # type: ignore[attr-defined, unused-ignore]
         self._wait_for_end()
         with self._lock:
             if not self._stopped:
@@ -117,15 +117,15 @@ class Lifeline:
 
     def _wait_for_end(self) -> None:
         """Return when a process above has ended, when the pipe tells of it, or when woken by :meth:`stop`."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        poll.register(self._wake_r, select.POLLIN)
+        poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+        poll.register(self._fd, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
+        poll.register(self._wake_r, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
         for watch in self._above:
             if watch.gone():
                 return
             # One without a descriptor is left to the pipes, which its end goes down by.
             if watch.fd >= 0:
-                poll.register(watch.fd, select.POLLIN)
+                poll.register(watch.fd, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
         # Whatever the pipe has to say, it is the end: a byte, the end of file, or that it can't be read.
         poll.poll()
 

@@ -151,7 +151,7 @@ class BootedChild:
 
     def kill(self) -> None:
         """Send SIGKILL; does nothing when the child is gone."""
-        self._process.send_signal(signal.SIGKILL)
+        self._process.send_signal(signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
 
     def stderr_tail(self) -> str:
         """Up to the last 16 KiB of stderr from before the child was configured."""

@@ -36,11 +36,11 @@ def held_off() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # type: ignore[attr-defined, unused-ignore]
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # type: ignore[attr-defined, unused-ignore]
 
 
 class EarlySignals:
@@ -68,7 +68,7 @@ class EarlySignals:
                 signal.signal(number, self._note)
                 self.numbers.add(number)
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # type: ignore[attr-defined, unused-ignore]
 
     def _note(self, number: int, _frame: Any) -> None:
         self._times.setdefault(number, time.monotonic())

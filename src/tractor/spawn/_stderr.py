@@ -43,7 +43,7 @@ class StderrCapture:
         except OSError:
             os.close(self.real_fd)
             raise
-        os.set_blocking(self._read_fd, False)
+        os.set_blocking(self._read_fd, False)  # type: ignore[attr-defined, unused-ignore]
         self._tail = bytearray()
         self._scope = trio.CancelScope()
         self._relayed: trio.Event | None = None

@@ -175,7 +175,7 @@ def _collect(pids: list[Any]) -> None:
     """Wait for those ended processes that are children of this one."""
     for pid in pids:
         with contextlib.suppress(OSError):
-            os.waitpid(pid, os.WNOHANG)
+            os.waitpid(pid, os.WNOHANG)  # type: ignore[attr-defined, unused-ignore]
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Iterator[Any]:
     """Before pytest-timeout fails a test: print the task tree, and write a snapshot."""
     result = yield
     if settings.method == "signal":
-        fail_test: Any = signal.getsignal(signal.SIGALRM)
+        fail_test: Any = signal.getsignal(signal.SIGALRM)  # type: ignore[attr-defined, unused-ignore]
         out_dir = item.config.stash.get(_snapshot_dir, None)
 
         def report_and_fail(signum: int, frame: Any) -> None:
@@ -50,7 +50,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Iterator[Any]:
             try_snapshot(label, f"timeout of {settings.timeout} s", out_dir=out_dir)
             fail_test(signum, frame)
 
-        signal.signal(signal.SIGALRM, report_and_fail)
+        signal.signal(signal.SIGALRM, report_and_fail)  # type: ignore[attr-defined, unused-ignore]
     return result
 
 
@@ -68,7 +68,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             reap(left)
             for pid in left:
                 with contextlib.suppress(OSError):
-                    os.waitpid(pid, os.WNOHANG)
+                    os.waitpid(pid, os.WNOHANG)  # type: ignore[attr-defined, unused-ignore]
             reaped.extend(f"process {int(pid)} ({pid.name})" for pid in left)
     before = session.config.stash[_socket_files_before]
     removed, _ = reap_uds(path for path in _orphaned_files() if path not in before)

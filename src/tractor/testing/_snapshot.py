@@ -154,7 +154,7 @@ def _can_dump(process: ProcessInfo, table: dict[int, ProcessInfo]) -> bool:
     return (
         process.is_own
         and (forked or is_actor(process))
-        and expects_signal(process.pid, signal.SIGUSR1)
+        and expects_signal(process.pid, signal.SIGUSR1)  # type: ignore[attr-defined, unused-ignore]
     )
 
 
@@ -186,11 +186,13 @@ def _dumps(actors: Sequence[ProcessInfo]) -> dict[int, str]:
 def _signal(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGUSR1)
+            os.kill(pid, signal.SIGUSR1)  # type: ignore[attr-defined, unused-ignore]
 
 
 def _read(path: Path) -> bytes:
     """What one of our processes has written there; nothing if it is anybody else's file."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as f:
             return f.read() if os.fstat(f.fileno()).st_uid == os.getuid() else b""

@@ -147,24 +147,24 @@ def _ctrl_c_of_trio() -> Callable[[int, FrameType | None], object] | None:
 
 @contextmanager
 def _timer(seconds: float, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = signal.getsignal(signal.SIGALRM)
+    before = signal.getsignal(signal.SIGALRM)  # type: ignore[attr-defined, unused-ignore]
     began = time.monotonic()
-    left, interval = signal.getitimer(signal.ITIMER_REAL)
+    left, interval = signal.getitimer(signal.ITIMER_REAL)  # type: ignore[attr-defined, unused-ignore]
     if 0 < left <= seconds:
         yield
         return
-    signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds, ALARM_GRACE)
+    signal.signal(signal.SIGALRM, handler)  # type: ignore[attr-defined, unused-ignore]
+    signal.setitimer(signal.ITIMER_REAL, seconds, ALARM_GRACE)  # type: ignore[attr-defined, unused-ignore]
     try:
         yield
     finally:
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # type: ignore[attr-defined, unused-ignore]
         finally:
             # Also where the alarm went off on the way to the line above.  Silenced before the
             # handlers change hands, so that no alarm reaches the wrong one.
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # type: ignore[attr-defined, unused-ignore]
+            signal.signal(signal.SIGALRM, before)  # type: ignore[attr-defined, unused-ignore]
             if left:
                 spent = time.monotonic() - began
-                signal.setitimer(signal.ITIMER_REAL, max(left - spent, 0.001), interval)
+                signal.setitimer(signal.ITIMER_REAL, max(left - spent, 0.001), interval)  # type: ignore[attr-defined, unused-ignore]

@@ -146,10 +146,10 @@ def _check_key_dir(directory: Path) -> None:
     if os.name == "nt":
         return
     info = directory.stat()
-    if info.st_uid != os.geteuid():
+    if info.st_uid != os.geteuid():  # type: ignore[attr-defined, unused-ignore]
         raise PermissionError(
             f"directory {str(directory)!r} of the key file belongs to uid {info.st_uid}, "
-            f"not to the own uid {os.geteuid()}: keep the key in a directory of your own"
+            f"not to the own uid {os.geteuid()}: keep the key in a directory of your own"  # type: ignore[attr-defined, unused-ignore]
         )
     # In a sticky directory (/tmp) others may add files but not replace ours.
     if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not info.st_mode & stat.S_ISVTX:
@@ -163,10 +163,10 @@ def _check_key_dir(directory: Path) -> None:
 
 
 def _check_key_mode(path: Path, info: os.stat_result) -> None:
-    if info.st_uid != os.geteuid():
+    if info.st_uid != os.geteuid():  # type: ignore[attr-defined, unused-ignore]
         raise PermissionError(
             f"key file {str(path)!r} belongs to uid {info.st_uid}, "
-            f"not to the own uid {os.geteuid()}: use one of your own"
+            f"not to the own uid {os.geteuid()}: use one of your own"  # type: ignore[attr-defined, unused-ignore]
         )
     mode = stat.S_IMODE(info.st_mode)
     if mode & 0o077:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from typing import Any
 
 import trio
@@ -46,7 +47,7 @@ class SocketIO:
                 return self._sock.send(buffers[0])
             if not hasattr(self._sock, "sendmsg"):
                 return self._sock.send(buffers[0])
-            return self._sock.sendmsg(buffers[:MAX_BUFFERS])
+            return self._sock.sendmsg(buffers[:MAX_BUFFERS])  # type: ignore[no-any-return, unused-ignore]
         except (BlockingIOError, InterruptedError):
             return 0
 
@@ -97,6 +98,8 @@ async def _connect_unix(path: str) -> socket.socket:
     A non-blocking connect does not begin anything then (Linux: EAGAIN): waiting for the socket to become writable
     would take it for connected.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

@@ -100,6 +100,8 @@ def check_peer_uid(sock: socket.socket, may_be_anyone: bool = False) -> None:
     Raises:
         TransportClosed: the kernel says that the peer is somebody else.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     _, uid = peer_credentials(sock)
     if uid is not None and uid not in (0, os.geteuid()) and not may_be_anyone:
         raise TransportClosed(
@@ -121,6 +123,8 @@ def uds_from_socket(
     Raises:
         TransportClosed: the peer is another user.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     check_peer_uid(sock, may_be_anyone=connected and os.geteuid() == 0)
     return MsgpackUDSStream(SocketIO(sock), *both_ends(addr, sock), max_frame_size=max_frame_size)
 
@@ -132,6 +136,8 @@ async def connect_uds(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream
         OSError: no such file, or nothing accepts there.
         TransportClosed: the listener is another user, and this process is not root.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     sock = await connect_socket(socket.AF_UNIX, str(addr.sockpath))
     try:
         return uds_from_socket(sock, addr, max_frame_size=max_frame_size, connected=True)
@@ -150,7 +156,7 @@ def bind_uds(addr: UDSAddress) -> socket.socket:
         OSError: the directory does not exist or can't be written.
     """
     path = str(addr.sockpath)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # type: ignore[attr-defined, unused-ignore]
     try:
         sock.setblocking(False)
         with bind_lock(addr.sockpath.parent, BIND_LOCK_TIMEOUT):

@@ -38,7 +38,7 @@ CLOCK_SLACK = 5.0
 
 def answers(path: str) -> bool:
     """Whether something accepts at a socket file, or might: only a refusal tells that nobody does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:  # type: ignore[attr-defined, unused-ignore]
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -63,12 +63,14 @@ def bind_lock(directory: Path, timeout: float, flags: int = 0) -> Iterator[int]:
         TimeoutError: another process keeps the lock.
         OSError: the directory can't be opened.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
     try:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[name-defined, unused-ignore]
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
@@ -228,6 +230,8 @@ def reap_uds(
 
 
 def _reap_one(path: Path) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
     _require_own_dir(path.parent)
     with bind_lock(path.parent, REAP_LOCK_TIMEOUT, os.O_NOFOLLOW) as directory:
         os.stat(path.name, dir_fd=directory, follow_symlinks=False)
@@ -238,6 +242,8 @@ def _reap_one(path: Path) -> None:
 
 
 def _require_own_dir(directory: Path) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
     info = directory.lstat()
     if not stat.S_ISDIR(info.st_mode):
         raise PermissionError(errno.EPERM, "it is no directory, or a symlink", str(directory))
@@ -253,7 +259,7 @@ def _socket_files(directory: Path) -> Iterator[Path]:
             # Gone by now, or not ours to look into.
             with contextlib.suppress(OSError):
                 info = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid():
+                if stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid():  # type: ignore[attr-defined, unused-ignore]
                     yield from _socket_files(Path(entry.path))
                 elif stat.S_ISSOCK(info.st_mode):
                     yield Path(entry.path)
@@ -261,6 +267,8 @@ def _socket_files(directory: Path) -> Iterator[Path]:
 
 def _why_not_orphaned(path: Path) -> str | None:
     """What speaks against removing a file; ``None``: nothing does."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     match = SOCKET_NAME.fullmatch(path.name)
     if match is None:
         return "its name is not <name>@<pid>.sock"

@@ -32,11 +32,11 @@ def is_in_foreground() -> bool:
     if not hasattr(os, "tcgetpgrp"):
         return False
     try:
-        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)  # type: ignore[attr-defined, unused-ignore]
     except OSError:
         return False
     try:
-        return os.tcgetpgrp(fd) == os.getpgrp()
+        return os.tcgetpgrp(fd) == os.getpgrp()  # type: ignore[attr-defined, no-any-return, unused-ignore]
     except OSError:
         return False
     finally:

@@ -5,10 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import sys
+from typing import Any
 
 import trio
 
 from tractor.shm.ring._memory import PeerRecord, own_pid_space, start_in_ms
+
+if sys.platform == "linux":
+
+    def _epoll_of(eventfd: int) -> select.epoll:
+        """An epoll that an eventfd makes readable."""
+        epoll = select.epoll()
+        try:
+            epoll.register(eventfd, select.EPOLLIN)
+        except BaseException:
+            epoll.close()
+            raise
+        return epoll
+
+else:
+
+    def _epoll_of(eventfd: int) -> Any:
+        raise NotImplementedError
 
 
 class Bell:
@@ -24,12 +43,7 @@ class Bell:
     __slots__ = ("_epoll", "_life", "_looked", "_pidfd", "peer_gone")
 
     def __init__(self, eventfd: int) -> None:
-        self._epoll = select.epoll()
-        try:
-            self._epoll.register(eventfd, select.EPOLLIN)
-        except BaseException:
-            self._epoll.close()
-            raise
+        self._epoll = _epoll_of(eventfd)
         self._pidfd = -1
         self._life = -1
         # Nothing can have been reported before the first wait.
@@ -43,11 +57,15 @@ class Bell:
 
     def watch_socket(self, fd: int) -> None:
         """Watch a connected socket, which stays its owner's: the peer's end of it closes with the peer."""
+        if sys.platform != "linux":
+            raise NotImplementedError
         self._epoll.register(fd, select.EPOLLRDHUP)
         self._life = fd
 
     def watch_process(self, peer: PeerRecord) -> None:
         """Watch a process; without effect where it is this one, or can't be named from here."""
+        if sys.platform != "linux":
+            raise NotImplementedError
         if self._life >= 0 or peer.pid == os.getpid() or peer.space not in (0, own_pid_space()):
             return
         try:

@@ -53,7 +53,7 @@ class _End:
     def _tell_news(self) -> None:
         # Blocks after 2**16 news that nobody has taken: there is no such peer.
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_write(self._ring, NEWS)
+            os.eventfd_write(self._ring, NEWS)  # type: ignore[attr-defined, unused-ignore]
 
     def _look_at_peer(self) -> None:
         """There was news: see who the peer is, or that it has left."""
@@ -66,7 +66,7 @@ class _End:
     def _take_count(self) -> int:
         """Bytes that the peer has told of since the last call; looks at the peer where there is news of it."""
         try:
-            value = os.eventfd_read(self._heard)
+            value = os.eventfd_read(self._heard)  # type: ignore[attr-defined, unused-ignore]
         except BlockingIOError:
             return 0
         size, is_news = split_count(value)
@@ -129,7 +129,7 @@ class WriteEnd(_End):
         if start < 0:
             return False
         self._memory.data[start : start + size] = buffer
-        os.eventfd_write(self._ring, size)
+        os.eventfd_write(self._ring, size)  # type: ignore[attr-defined, unused-ignore]
         return True
 
     def _put_whole(self, buffer: Buffer, size: int) -> int:
@@ -170,7 +170,7 @@ class WriteEnd(_End):
     def _tell(self) -> None:
         untold, self._untold = self._untold, 0
         if untold:
-            os.eventfd_write(self._ring, untold)
+            os.eventfd_write(self._ring, untold)  # type: ignore[attr-defined, unused-ignore]
 
     def find_room(self) -> bool:
         """Take the reader's credit; whether there is room.  Raises ConnectionAbortedError: too much of it."""
@@ -246,7 +246,7 @@ class ReadEnd(_End):
     def _took(self, size: int) -> None:
         credit = self.cursor.took(size)
         if credit:
-            os.eventfd_write(self._ring, credit)
+            os.eventfd_write(self._ring, credit)  # type: ignore[attr-defined, unused-ignore]
 
     def _find_bytes(self) -> bool:
         """Whether there are bytes; if not, :attr:`_at_end` says whether any will come.  Raises as :meth:`read`."""

@@ -34,6 +34,8 @@ def open_eventfd(initval: int = 0, flags: int = 0) -> int:
         OverflowError: ``initval`` is negative or has more than 32 bits.
     """
     require_linux("eventfds")
+    if sys.platform != "linux":
+        raise NotImplementedError
     return os.eventfd(initval, flags)
 
 
@@ -47,6 +49,8 @@ def read_eventfd(fd: int) -> int:
         OSError: as the kernel says: the counter is 0 (`BlockingIOError`), ``fd`` is no open eventfd (EBADF, EINVAL).
     """
     require_linux("eventfds")
+    if sys.platform != "linux":
+        raise NotImplementedError
     return os.eventfd_read(fd)
 
 
@@ -64,6 +68,8 @@ def write_eventfd(fd: int, value: int) -> None:
         OverflowError: ``value`` is negative or has more than 64 bits.
     """
     require_linux("eventfds")
+    if sys.platform != "linux":
+        raise NotImplementedError
     os.eventfd_write(fd, value)
 
 
@@ -111,11 +117,13 @@ class EventFD:
 
     def __init__(self, fd: int | None = None) -> None:
         require_linux("eventfds")
+        self._fd = -1 if fd is None else fd
+        if sys.platform != "linux":
+            raise NotImplementedError
         if fd is None:
-            fd = open_eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._fd = open_eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         else:
             os.set_blocking(fd, False)
-        self._fd = fd
 
     @property
     def fd(self) -> int:

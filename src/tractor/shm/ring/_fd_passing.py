@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import os
 import socket
+import sys
 from collections.abc import Sequence
 
 import trio
@@ -22,6 +23,8 @@ async def send_fds(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None
         OSError: the peer is gone, or a descriptor is not open.
         trio.ClosedResourceError: the socket was closed on this side meanwhile.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
     await trio.lowlevel.checkpoint_if_cancelled()
     while True:
@@ -77,14 +80,14 @@ async def recv_fds(sock: socket.socket, size: int, count: int) -> tuple[bytes, l
 def _recv(sock: socket.socket, size: int, count: int) -> tuple[bytes | None, list[int]]:
     """One read; ``None`` for bytes when there was nothing to read after all."""
     flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-    room = socket.CMSG_SPACE(count * array.array("i").itemsize)
+    room = socket.CMSG_SPACE(count * array.array("i").itemsize)  # type: ignore[attr-defined, unused-ignore]
     try:
-        part, control, seen, _ = sock.recvmsg(size, room, flags)
+        part, control, seen, _ = sock.recvmsg(size, room, flags)  # type: ignore[attr-defined, unused-ignore]
     except (BlockingIOError, InterruptedError):
         return None, []
     fds: list[int] = []
     for level, kind, data in control:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):  # type: ignore[attr-defined, unused-ignore]
             numbers = array.array("i")
             numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
             fds.extend(numbers)

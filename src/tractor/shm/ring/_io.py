@@ -187,6 +187,8 @@ async def offer_rings(sock: socket.socket, capacity: int = CAPACITY) -> RingIO:
     Raises:
         OSError: out of memory or descriptors, or the peer has left.
     """
+    if sys.platform != "linux":
+        raise NotImplementedError
     fds: list[int] = []
     try:
         fds.append(os.memfd_create("tractor-rings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
@@ -234,6 +236,8 @@ async def take_rings(sock: socket.socket) -> RingIO:
 
 def _check(fds: list[int], capacity: int) -> None:
     """Refuse what would make this process block or crash.  Raises OSError."""
+    if sys.platform != "linux":
+        raise NotImplementedError
     if not HEADER_SIZE <= capacity <= MAX_CAPACITY:
         raise ConnectionAbortedError(f"the peer's rings have {capacity} bytes")
     # Raises OSError (EINVAL) for what is no such memory.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -92,6 +93,8 @@ def open_ringbuf(
         OSError: out of descriptors or memory.
     """
     require_linux("rings")
+    if sys.platform != "linux":
+        raise NotImplementedError
     if not 1 <= buf_size <= MAX_CAPACITY:
         raise ValueError(f"a ring has 1 to {MAX_CAPACITY} bytes, not buf_size={buf_size!r}")
     with ExitStack() as stack:
@@ -131,7 +134,7 @@ class _Attached:
                 # Its owner may close the token's, and the number may then be something else's.
                 fds.append(os.dup(fd))
                 undo.callback(os.close, fds[-1])
-                os.set_blocking(fds[-1], False)
+                os.set_blocking(fds[-1], False)  # type: ignore[attr-defined, unused-ignore]
             self.announce, self.credit = fds
             self._undo = undo.pop_all()
 
@@ -331,6 +334,8 @@ class RingBuffReceiver(_Stream, trio.abc.ReceiveStream):
 
     def __init__(self, token: RBToken, start_ptr: int = 0, flags: int = 0) -> None:
         def make(memory: RingMemory, announce: int, credit: int) -> None:
+            if sys.platform != "linux":
+                raise NotImplementedError
             if flags & ~(os.EFD_NONBLOCK | os.EFD_CLOEXEC):
                 raise ValueError(
                     f"flags={flags:#x}: a ring's eventfds have EFD_NONBLOCK and EFD_CLOEXEC only"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
 
@@ -138,6 +139,8 @@ async def connect_shm(addr: ShmAddress, max_frame_size: int) -> MsgpackShmStream
         OSError: no such file, nothing accepts there, or there is no memory or descriptor for the rings.
         TransportClosed: the listener is another user, and this process is not root.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     sock = await connect_socket(socket.AF_UNIX, str(addr.sockpath))
     try:
         check_peer_uid(sock, may_be_anyone=os.geteuid() == 0)

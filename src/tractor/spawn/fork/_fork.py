@@ -109,6 +109,8 @@ class _Fork:
 
     def run(self) -> None:
         """In the worker thread."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         # No handler of the parent's may run in the child, so no signal may arrive before they are reset.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid = -1
@@ -130,6 +132,8 @@ class _Fork:
 
     def wait(self, timeout: float) -> int:
         """In the calling thread: the child's pid.  Raises the fork's error, or RuntimeError."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         deadline = time.monotonic() + timeout
         poll = select.poll()
         poll.register(self._read_fd, select.POLLIN)
@@ -153,12 +157,12 @@ class _Fork:
             self._abandoned = True
         if self._read_fd < 0:
             return
-        os.set_blocking(self._read_fd, False)
+        os.set_blocking(self._read_fd, False)  # type: ignore[attr-defined, unused-ignore]
         with contextlib.suppress(BlockingIOError):
             # It came after all, too late.
             data = os.read(self._read_fd, _PID.size)
             if data and (pid := _PID.unpack(data)[0]) > 0:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
                 os.waitpid(pid, 0)
         os.close(self._read_fd)
         self._read_fd = -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from tractor.spawn._own_child import OwnChild
 
@@ -48,6 +49,8 @@ class ForkedProc(OwnChild):
 
     def poll(self) -> int | None:
         """Reap the process if it has ended; its exit status, ``None`` while it runs.  Never blocks."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         if self._status is None:
             try:
                 pid, status = os.waitpid(self._pid, os.WNOHANG)
@@ -70,7 +73,7 @@ class ForkedProc(OwnChild):
 
     def kill(self) -> None:
         """Send SIGKILL; does nothing when the process is gone."""
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
 
 
 def wait_child(pid: int, *, expect_exit_ok: bool = True) -> tuple[bool, str]:

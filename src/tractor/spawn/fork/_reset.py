@@ -72,7 +72,7 @@ def reset_process(mask: Collection[int]) -> None:
     reset_runtime_vars()
     reset_wire_settings()
     renew_all()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # type: ignore[attr-defined, unused-ignore]
 
 
 def forget_program(main_spec: Any) -> None:
@@ -99,7 +99,7 @@ def _open_descriptors() -> set[int]:
     for folder in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError):
             return {int(name) for name in os.listdir(folder)}
-    return set(range(os.sysconf("SC_OPEN_MAX")))
+    return set(range(os.sysconf("SC_OPEN_MAX")))  # type: ignore[attr-defined, unused-ignore]
 
 
 def _reset_signals() -> None:

@@ -110,7 +110,7 @@ class _Launch:
     def __init__(self, server: ForkServerClient, request: SpawnRequest, pipes: ChildPipes) -> None:
         assert pipes.capture is not None
         self._server = server
-        self._data = _pickled(context.ForkServerProcess, request, None)
+        self._data = _pickled(context.ForkServerProcess, request, None)  # type: ignore[attr-defined, unused-ignore]
         self._process: ForkServerProcess | None = None
         # Decides between a process that is taken over and one that nobody waits for any more.
         self._lock = threading.Lock()

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 import types
@@ -52,7 +53,7 @@ class ForkServerClient:
 
     def __init__(self) -> None:
         # Stands in for multiprocessing's resource tracker where there is none.
-        self._no_tracker = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self._no_tracker = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # type: ignore[attr-defined, unused-ignore]
         self._server = _unshared_server(self._no_tracker)
         self._pid: int | None = None
         # A start that was given up may still be about to start the server when that is to end.
@@ -176,6 +177,8 @@ class ForkServerProcess:
         return status
 
     async def _notice_loss_of_server(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         await trio.lowlevel.wait_readable(self._status_fd)
         self.poll()
         if self._server_lost:
@@ -185,6 +188,8 @@ class ForkServerProcess:
             self.send_signal(signal.SIGKILL)
 
     def _read_status(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         ready = select.poll()
         ready.register(self._status_fd, select.POLLIN)
         if self._server_lost or not ready.poll(0):
@@ -205,6 +210,8 @@ class ForkServerProcess:
 
     def abandon(self) -> None:
         """Kill the process; nobody will wait for it."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         self.send_signal(signal.SIGKILL)
         self._close_fds()
 
@@ -325,9 +332,9 @@ def _reap(pid: int, timeout: float) -> None:
     """Wait for a child to end, kill it when it does not, and reap it.  Blocks."""
     deadline = time.monotonic() + timeout
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:  # type: ignore[attr-defined, unused-ignore]
             if time.monotonic() >= deadline:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
                 os.waitpid(pid, 0)
                 return
             time.sleep(0.001)

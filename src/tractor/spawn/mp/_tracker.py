@@ -155,15 +155,17 @@ async def share_tracker(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IG
 
 def _start(read_fd: int) -> bool:
     """Start the tracker's process; whether that has worked."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     module: Any = importlib.import_module(MODULE)
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined, unused-ignore]
     # It ignores them itself, once it runs.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         process = subprocess.Popen(
             [sys.executable, *flags, "-c", PROGRAM % read_fd],
             pass_fds=[read_fd],
-            **to_hand_down(),  # type: ignore[call-overload]
+            **to_hand_down(),  # type: ignore[call-overload, unused-ignore]
         )
     except OSError as exc:
         log.warning("multiprocessing's resource tracker could not be started: %s", exc)

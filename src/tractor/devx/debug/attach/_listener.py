@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -103,6 +104,8 @@ class AttachServer:
         os.close(self._wake_read)
 
     def _accept_all(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)

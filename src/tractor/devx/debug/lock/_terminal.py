@@ -28,22 +28,22 @@ class TerminalState:
         if termios is None:
             return None
         try:
-            fd = sys.__stdin__.fileno()  # type: ignore[union-attr]
-            return cls(fd, termios.tcgetattr(fd))
-        except (AttributeError, OSError, ValueError, termios.error):
+            fd = sys.__stdin__.fileno()  # type: ignore[union-attr, unused-ignore]
+            return cls(fd, termios.tcgetattr(fd))  # type: ignore[attr-defined, unused-ignore]
+        except (AttributeError, OSError, ValueError, termios.error):  # type: ignore[attr-defined, unused-ignore]
             return None
 
     def restore(self) -> None:
         """Put them back, where they differ.  Does nothing where the terminal is gone; stops no background process."""
-        with contextlib.suppress(OSError, termios.error):
-            if termios.tcgetattr(self.fd) == self.attributes:
+        with contextlib.suppress(OSError, termios.error):  # type: ignore[attr-defined, unused-ignore]
+            if termios.tcgetattr(self.fd) == self.attributes:  # type: ignore[attr-defined, unused-ignore]
                 return
             # A background process that changes its terminal is stopped, unless it blocks this signal.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # type: ignore[attr-defined, unused-ignore]
             try:
-                termios.tcsetattr(self.fd, termios.TCSANOW, self.attributes)
+                termios.tcsetattr(self.fd, termios.TCSANOW, self.attributes)  # type: ignore[attr-defined, unused-ignore]
             finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)  # type: ignore[attr-defined, unused-ignore]
 
 
 def has_terminal() -> bool:
