@@ -5,7 +5,7 @@ What to learn:
 - An exception that leaves an actor's function is sent to the parent and raised there as
   `RemoteActorError`, which knows type, text, traceback and origin of the original one.
 - As in a `trio` nursery, the first error cancels the siblings. Daemons, which never end by
-  themselves, are no exception: the block ends, and nothing of it is left.
+  themselves, are not an exception: the block ends, and nothing of it is left.
 """
 
 import trio

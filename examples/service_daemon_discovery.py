@@ -3,7 +3,7 @@
 What to learn:
 
 - A client needs nothing but the name: not the address, not the transport, not the parent.
-- Looking for a name that nobody has is no error: `find_actor()` gives `None`.
+- Looking for a name that nobody has is not an error: `find_actor()` gives `None`.
 - `cancel_actor()` asks an actor to end. It unwinds its tasks, leaves the registrar's table, and is
   gone.
 """

@@ -3,8 +3,8 @@
 What to learn:
 
 - A registrar is a root actor; a program that is given several `registry_addrs` registers all its actors with each.
-- A look-up asks all of them at once. One that is gone is no error while another answers; when none does, the error is
-  a `RuntimeFailure`, at once, and nothing hangs.
+- A look-up asks all of them at once. One that is gone is not an error while another answers; when none does, the
+  error is a `RuntimeFailure`, at once, and nothing hangs.
 - A registrar that comes back knows nobody at first: actors notice, and register with it again by themselves.
 """
 

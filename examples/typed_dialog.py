@@ -82,7 +82,7 @@ async def use(portal: tractor.Portal) -> None:
 
 
 async def misuse(portal: tractor.Portal) -> None:
-    """Send what is no command; a type checker would not let this pass."""
+    """Send what is not a command; a type checker would not let this pass."""
     wrong: object = {"withdraw": "all"}
     try:
         async with (

@@ -171,7 +171,7 @@ def test_a_registrar_that_comes_back_is_told_again() -> None:
                 portal = await an.start_actor("below", enable_modules=["ep_supervise"])
                 first.process.kill()
                 first.process.wait()
-                # Losing a registrar is no error.
+                # Losing a registrar is not an error.
                 assert await portal.run(ep_supervise.add, one=1) == 11
                 with program("daemon", spoken(addr), "ep_supervise") as second:
                     await started(second)

@@ -265,7 +265,7 @@ BYTES = st.one_of(
 
 
 def generated(strategy: st.SearchStrategy[bytes], attack: Callable[[bytes], None]) -> None:
-    """Run ``attack`` on generated inputs; in a thread, since Hypothesis is no async code."""
+    """Run ``attack`` on generated inputs; in a thread, since Hypothesis is not an async code."""
 
     @settings(
         max_examples=EXAMPLES,
@@ -444,7 +444,7 @@ SERVES: dict[str, list[Any]] = {
         start(1, "double", _kind="context"), start(3, "echo_stream"), start(5, "count_up"),
         start(7, "double", _kind="asyncgen"),
     ],
-    "what is no function": [
+    "what is not a function": [
         start(1, "not_async"), start(3, "__name__"), start(5, ""), start(7, "."), start(9, "nowhere"),
         start(11, "__builtins__.eval", x="1"), start(13, "double.__code__"), start(15, "double\0"),
     ],

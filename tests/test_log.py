@@ -421,16 +421,16 @@ def test_parse_logspec(
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        ("info,ipc:debug", "'info' in log spec .* is no `sub:level` pair"),
-        ("ipc:debug,info", "'info' in log spec .* is no `sub:level` pair"),
-        ("info,debug", "is no `sub:level` pair"),
+        ("info,ipc:debug", "'info' in log spec .* is not a `sub:level` pair"),
+        ("ipc:debug,info", "'info' in log spec .* is not a `sub:level` pair"),
+        ("info,debug", "is not a `sub:level` pair"),
         ("ipc:debug,", "'' in log spec"),
         ("loud", "unknown log level 'loud'"),
         ("ipc:loud", "unknown log level 'loud'"),
         ("tractor:info", "sub-logger name 'tractor' holds the package's name"),
         ("tractor.ipc:info", "sub-logger name 'tractor.ipc' holds the package's name"),
-        (":info", "'' is no name of a part"),
-        ("a..b:info", "'a..b' is no name of a part"),
+        (":info", "'' is not a name of a part"),
+        ("a..b:info", "'a..b' is not a name of a part"),
         ("ipc:info,ipc:debug", "names 'ipc' twice"),
     ],
 )

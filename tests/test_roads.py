@@ -252,7 +252,7 @@ def test_children_of_a_root_that_listens_everywhere() -> None:
             child = await an.start_actor("child", enable_modules=[ep_roads.__name__])
             assert await child.run(ep_roads.parent_road) == "tcp"
             assert await child.run(ep_roads.road_to_root) == "tcp"
-            # A wildcard is no address of the table.
+            # A wildcard is not an address of the table.
             table = await registrar().get_registry()
             assert not [a for addrs in table.values() for a in addrs if a[0] == "0.0.0.0"]
 

@@ -213,7 +213,7 @@ def test_a_program_that_does_not_belong_finds_the_address_taken(tls: Any, tmp_pa
         async with encrypted(registry_addrs=[addr]) as an:
             portal = await an.start_actor("one", enable_modules=["ep_tls"])
             done = await trio.run_process([sys.executable, str(script)], capture_stdout=True)
-            assert b"are taken by something that is no registrar" in done.stdout
+            assert b"are taken by something that is not a registrar" in done.stdout
             assert (await portal.run(ep_tls.about))["parent"] == REMOTE
             await an.cancel()
 

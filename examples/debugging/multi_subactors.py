@@ -5,7 +5,7 @@ What to learn:
 - Whoever pauses or crashes asks the root for the terminal and waits for its turn: first come, first
   served, at any depth. What two actors print is never mixed within a REPL.
 - `spawn_error` crashes because of its own child: a REPL in that child, then one in itself.
-- An error that is caught is no crash. The root catches what each child fails with, so that no
+- An error that is caught is not a crash. The root catches what each child fails with, so that no
   failure cancels the others, and then raises them all: its own REPL is the last one.
 
 `c` as often as you like in the actor that pauses for ever, `q` to end it.

@@ -3,7 +3,7 @@
 What to learn:
 
 - `pause()` works at any depth of the code; `bt` shows who called, without the runtime's frames.
-- A connection that is lost is no crash: no REPL opens for it. Both ends of the context learn that
+- A connection that is lost is not a crash: no REPL opens for it. Both ends of the context learn that
   their peer is gone, and the tree ends.
 - That is so, too, if you `q` (quit) at the second pause: there is no connection left on which the
   `BdbQuit` could travel.

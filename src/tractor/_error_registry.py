@@ -115,7 +115,7 @@ def reg_err_types(exc_types: Iterable[ErrType]) -> None:
     A later type replaces an earlier one of the same name.
 
     Raises:
-        TypeError: a member is no exception type; nothing is registered then.
+        TypeError: a member is not an exception type; nothing is registered then.
     """
     types = list(exc_types)
     for cls in types:

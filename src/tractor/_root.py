@@ -336,7 +336,7 @@ def _end_by_signal(number: int) -> NoReturn:
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
 async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[ActorNursery]:
-    """A nursery whose tasks are processes.  Boots a root actor if this process is no actor yet.
+    """A nursery whose tasks are processes.  Boots a root actor if this process is not an actor yet.
 
     When the block has been left, by whatever route, every process started below it has exited.
 
@@ -407,7 +407,7 @@ def run_daemon(
 
     Raises:
         ImportError: a module can't be imported; nothing was booted.
-        TypeError: ``enable_modules`` is no list of strings.
+        TypeError: ``enable_modules`` is not a list of strings.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
         KeyboardInterrupt: ctrl-c.
     """

@@ -214,6 +214,6 @@ def _limits(given: Limits | None, max_frame_size: int) -> Limits:
             limits = msgspec.structs.replace(limits, max_frame_size=int(env))
         except ValueError as exc:
             raise ValueError(
-                f"TRACTOR_MAX_FRAME_SIZE={env!r} is no number of bytes that makes sense"
+                f"TRACTOR_MAX_FRAME_SIZE={env!r} is not a number of bytes that makes sense"
             ) from exc
     return limits

@@ -228,7 +228,7 @@ def add_log_level(name: str, value: int, color: str = "white") -> None:
         color: a colour of colorlog, such as ``"red"``.
 
     Raises:
-        ValueError: the name or the number is taken, or the name is no identifier.
+        ValueError: the name or the number is taken, or the name is not an identifier.
     """
     upper, lower = name.upper(), name.lower()
     known = CUSTOM_LEVELS.get(upper)
@@ -314,7 +314,9 @@ def _without_package(name: str, pkg_name: str, *, else_empty: bool = False) -> s
 
 def _checked_sub_name(name: str, pkg_name: str) -> str:
     if not all(part for part in name.split(".")):
-        raise ValueError(f"{name!r} is no name of a part of {pkg_name!r}: write it as `part.sub`")
+        raise ValueError(
+            f"{name!r} is not a name of a part of {pkg_name!r}: write it as `part.sub`"
+        )
     if name == pkg_name or name.startswith(f"{pkg_name}."):
         raise ValueError(
             f"sub-logger name {name!r} holds the package's name: leave {pkg_name!r} out, "
@@ -412,7 +414,7 @@ def parse_logspec(
         name, colon, level = (text.strip() for text in item.partition(":"))
         if not colon:
             raise ValueError(
-                f"{item!r} in log spec {spec!r} is no `sub:level` pair: "
+                f"{item!r} in log spec {spec!r} is not a `sub:level` pair: "
                 "give either one level, or such pairs only"
             )
         if name in parts:

@@ -46,8 +46,8 @@ def run_cell(source: str) -> dict[str, Any]:
         The names that the source has bound, with their values.
 
     Raises:
-        SyntaxError: it is no Python.
-        BaseException: what it raises.  Then it is no part of the module.
+        SyntaxError: it is not Python.
+        BaseException: what it raises.  Then it is not part of the module.
     """
     label = f"<cell {hashlib.blake2s(source.encode(), digest_size=4).hexdigest()} of {MODULE}>"
     tree = ast.parse(source, label)

@@ -383,7 +383,7 @@ def test_a_directory_is_not_resolved(tmp_path: Path) -> None:
 def test_a_path_that_no_file_can_have() -> None:
     with pytest.raises(ValueError, match="plain file name"):
         UDSAddress("/run", "a\ud800")
-    # A byte that is no UTF-8 is one that a file name can have.
+    # A byte that is not a UTF-8 is one that a file name can have.
     assert UDSAddress("/run", os.fsdecode(b"\xff")).is_valid
 
 

@@ -270,7 +270,7 @@ def test_functions_on_values(
     assert wrap_addresses([given], "it") == [wrapped]
 
 
-# -- what is no address --
+# -- what is not an address --
 
 NEVER: list[Any] = [
     None,
@@ -307,7 +307,7 @@ NOT_TO_CONNECT_TO: list[Any] = [
 ]
 
 LISTS = [("127.0.0.1", 80), ("/tmp", "a.sock"), "/ip4/127.0.0.1/tcp/80", TCPAddress("::1", 1), 5]
-"""What is no list of addresses."""
+"""What is not a list of addresses."""
 
 
 def part_of(bad: Any) -> str:

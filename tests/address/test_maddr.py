@@ -265,7 +265,7 @@ ONLY_OURS = {
 
 OF_ANOTHER_MEANING = {
     "a backslash is a character of a file name": "/unix/tmp/a\\b",
-    "a byte that is no UTF-8 is kept": "/unix/tmp/%ff",
+    "a byte that is not a UTF-8 is kept": "/unix/tmp/%ff",
 }
 
 ONLY_THE_REFERENCE = {
@@ -277,15 +277,15 @@ ONLY_THE_REFERENCE = {
     "a port has no underscore": "/ip4/127.0.0.1/tcp/1_0",
     "a port has no leading zero": "/ip4/127.0.0.1/tcp/01",
     "a port is written in ASCII": "/ip4/127.0.0.1/tcp/\u0661",
-    "an IP literal is no DNS name": "/dns/127.0.0.1/tcp/1",
-    "what a resolver reads as an IP address is no DNS name": "/dns/0x7f.1/tcp/1",
+    "an IP literal is not a DNS name": "/dns/127.0.0.1/tcp/1",
+    "what a resolver reads as an IP address is not a DNS name": "/dns/0x7f.1/tcp/1",
     "a DNS name is written in ASCII": "/dns/b\xfccher.example/tcp/1",
     "a path names a file": "/unix/tmp/",
     "a path has no NUL byte": "/unix/tmp/a%00b",
     "a percent sign begins an escape": "/unix/tmp/100%",
     "there is exactly one host and one port": "/ip4/127.0.0.1/tcp/1/tcp/2",
     "other protocols are unknown": "/dnsaddr/example.com/tcp/1",
-    "a zone is no part of its own": "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+    "a zone is not part of its own": "/ip6zone/eth0/ip6/fe80::1/tcp/1",
 }
 
 Meaning = tuple[str, ...]
@@ -382,7 +382,7 @@ def difference(text: str) -> str | None:
     if "\\" in tail:
         return "a backslash is a character of a file name"
     if "\udc80" <= max(os.fspath(_sockpath(text))) <= "\udcff":
-        return "a byte that is no UTF-8 is kept"
+        return "a byte that is not a UTF-8 is kept"
     return None
 
 

@@ -114,7 +114,7 @@ def test_nobody_of_that_name_or_pid(
 def test_a_process_that_is_no_actor(capsys: pytest.CaptureFixture[str]) -> None:
     assert _debug.main([str(os.getpid())], "tractor debug") == 1
     err = capsys.readouterr().err
-    assert f"process {os.getpid()} is no actor, or not in debug mode" in err
+    assert f"process {os.getpid()} is not an actor, or not in debug mode" in err
 
 
 def test_a_process_of_another_user(
@@ -138,7 +138,7 @@ def test_a_bad_address_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit) as caught:
         _debug.main(["x", "--registry", "nonsense"], "tractor debug")
     assert caught.value.code == 2
-    assert "'nonsense' is no multiaddr" in capsys.readouterr().err
+    assert "'nonsense' is not a multiaddr" in capsys.readouterr().err
 
 
 # -- tractor debug: the session, on a pseudo-terminal --

@@ -320,14 +320,14 @@ def test_a_runtime_directory_that_is_not_ours_is_an_error(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["-p", "0"], "'0' is no process id"),
-        (["-p", "x"], "'x' is no process id"),
+        (["-p", "0"], "'0' is not a process id"),
+        (["-p", "x"], "'x' is not a process id"),
         (["-p", "-3"], "-p"),
         (["-p", "99999999999"], "no process id"),
         (["-g", "-1"], "-g"),
-        (["-g", "soon"], "'soon' is no number of seconds"),
-        (["-g", "inf"], "'inf' is no number of seconds"),
-        (["-g", "nan"], "'nan' is no number of seconds"),
+        (["-g", "soon"], "'soon' is not a number of seconds"),
+        (["-g", "inf"], "'inf' is not a number of seconds"),
+        (["-g", "nan"], "'nan' is not a number of seconds"),
         (["1234"], "unrecognized arguments: 1234"),
     ],
 )

@@ -324,7 +324,7 @@ def test_to_a_peer_that_is_no_child_there_is_no_lock() -> None:
     async def main() -> None:
         async with tree() as an:
             ann = await an.start_actor("ann", enable_modules=MODULES)
-            with pytest.raises(tractor.RemoteActorError, match="is no request that"):
+            with pytest.raises(tractor.RemoteActorError, match="is not a request that"):
                 await ann.run_from_ns("self", "_debug_lock", task=1, uid=["x", "y"], text="x")
             await an.cancel()
 

@@ -460,7 +460,7 @@ def test_the_end_of_input_that_is_no_terminal_goes_on(
     """A service whose stdin is `/dev/null` neither waits for somebody nor ends."""
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert pause_for_the_streams() == ["released", "goes on"]
-    assert "nobody can answer the REPL (stdin is no terminal, and has ended)" in caplog.text
+    assert "nobody can answer the REPL (stdin is not a terminal, and has ended)" in caplog.text
 
 
 def test_ctrl_d_on_a_terminal_quits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,7 +266,7 @@ def test_without_a_runtime() -> None:
 
 
 def test_several_registrars(tmp_path: Any) -> None:
-    """One of the asked registrars does not answer: that is no error while another does."""
+    """One of the asked registrars does not answer: that is not an error while another does."""
     addr, dead = free_uds(), (str(tmp_path), "dead.sock")
 
     async def main() -> None:
@@ -302,7 +302,7 @@ def test_one_registrar_with_two_addresses(tmp_path: Any) -> None:
 
 
 def test_an_own_certificate_that_is_gone_says_nothing_of_the_actor_that_is_looked_up() -> None:
-    """Its address stays: that a file of ours is missing is no sign that nobody listens there."""
+    """Its address stays: that a file of ours is missing is not a sign that nobody listens there."""
 
     async def main() -> None:
         async with one_daemon(registry_addrs=[free_tcp()]) as (_, portal):

@@ -436,7 +436,7 @@ def test_a_wildcard_without_a_way_is_this_hosts_own() -> None:
         (("/run/x", "a.sock"), "here", True),
         (("/run/x", "a.sock"), "192.0.2.7", False),
         (("127.0.0.1", 7), "192.0.2.7", False),
-        # Nothing answers from there: that is no word that nobody is there.
+        # Nothing answers from there: that is not a word that nobody is there.
         (("192.0.2.9", 7), "here", False),
     ],
 )

@@ -305,7 +305,7 @@ async def registrar(name: str, addr: str) -> None:
 
 
 async def program(number: str, seed: str, seconds: str, *addrs: str) -> None:
-    """A root that is no registrar, with services that come and go, and lookers inside and below."""
+    """A root that is not a registrar, with services that come and go, and lookers inside and below."""
     registries = [address(a) for a in addrs]
     rng = random.Random(f"{seed}/{number}")
     services = Services(rng)

@@ -8,7 +8,7 @@ __all__ = ["gets_signals", "gets_stuck", "outlives_its_root"]
 
 gets_signals = pytest.mark.skipon_spawn_backend(
     "subint",
-    reason="an actor in a sub-interpreter is no process of its own that a signal or os._exit() could end",
+    reason="an actor in a sub-interpreter is not a process of its own that a signal or os._exit() could end",
 )
 
 gets_stuck = pytest.mark.skipon_spawn_backend(

@@ -268,7 +268,7 @@ def false_enc_hook(obj: Any) -> Any:
     ext_types=[PurePath],
 )
 async def false_paths(ctx: tractor.Context, side: str) -> str:
-    """The one ``side`` sends what is no path; the other tells of its error."""
+    """The one ``side`` sends what is not a path; the other tells of its error."""
     await ctx.started(None)
     async with ctx.open_stream() as stream:
         if side == "child":
@@ -281,7 +281,7 @@ async def false_paths(ctx: tractor.Context, side: str) -> str:
 
 @tractor.context(pld_spec=str | None)
 async def bad_text(ctx: tractor.Context, phase: str) -> str | None:
-    """In one phase a text comes that is no UTF-8; only a peer that lies can send one."""
+    """In one phase a text comes that is not a UTF-8; only a peer that lies can send one."""
     bad: Any = msgspec.Raw(b"\xa1\x80")
     await ctx.started(bad if phase == "started" else None, validate_pld_spec=False)
     async with ctx.open_stream() as stream:

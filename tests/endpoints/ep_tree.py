@@ -85,7 +85,7 @@ class Tree:
             self._ends.put(exc)
 
     async def _next_test(self) -> Test | None:
-        # Named as the idle threads that trio keeps, which are no leak of the test that finds them waiting.
+        # Named as the idle threads that trio keeps, which are not leak of the test that finds them waiting.
         return await trio.to_thread.run_sync(self._tests.get, thread_name="Trio thread of a tree")
 
     async def _end_of(self, test: Test) -> BaseException | None:

@@ -94,7 +94,7 @@ async def takes(  # type: ignore[no-untyped-def]
     bare=None,
     **rest: int,
 ) -> dict[str, str]:
-    """The classes of all that is no default."""
+    """The classes of all that is not a default."""
     given = locals()
     given |= given.pop("rest")
     defaults = dict(zip(takes.__code__.co_varnames, takes.__defaults__ or (), strict=False))

@@ -160,7 +160,7 @@ def handshake(data: bytes) -> None:
             end()
         except HandshakeError:
             return
-        raise AssertionError("the end of an unfinished exchange is no error")
+        raise AssertionError("the end of an unfinished exchange is not an error")
 
 
 def true_proof(machine: Handshake, came: bytes) -> bytes:

@@ -73,7 +73,7 @@ CLOSES: dict[str, bytes] = {
     "nil": frame(None),
     "a frame of no bytes": struct.pack("<I", 0),
     "two values in a frame": struct.pack("<I", 6) + b"\x92\x07\x01\x92\x07\x01",
-    "text that is no UTF-8": frame(msgspec.Raw(b"\x95\x03\x01\xa1\xff\xa1x\x80")),
+    "text that is not a UTF-8": frame(msgspec.Raw(b"\x95\x03\x01\xa1\xff\xa1x\x80")),
     "a cid of text": frame([STOP, "1"]),
     "a cid that no integer holds": frame(msgspec.Raw(b"\x92\x07\xcb\x7f\xf0\0\0\0\0\0\0")),
     "a cid within an array": frame([YIELD, [1], 0]),

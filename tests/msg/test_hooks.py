@@ -188,7 +188,7 @@ def test_combining_what_is_combined() -> None:
     again = combine(combine(path_hooks(Path)), ANGLES)
     assert again.ext_types == (Path, Angle)
     assert there_and_back(Angle(3), again, None) == Angle(3)
-    # Also what is no payload by itself, but may be a field of one, is handled.
+    # Also what is not a payload by itself, but may be a field of one, is handled.
     assert again.dec_hook(PurePath, [hooks.PATH_TAG, "PurePosixPath", "a"]) == PurePosixPath("a")
 
 

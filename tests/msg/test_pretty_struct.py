@@ -88,7 +88,7 @@ class Anything(Struct):
 
 
 class Holder:
-    """An object that is no struct, and on the way of a cycle."""
+    """An object that is not a struct, and on the way of a cycle."""
 
     def __init__(self, *held: object) -> None:
         self.held = held

@@ -35,7 +35,7 @@ def test_a_forked_actor_is_known_by_its_short_name(tmp_path: Path) -> None:
             assert portal.chan.aid is not None
             assert find_descendants(os.getpid(), only_actors=True) == [portal.chan.aid.pid]
             assert await portal.run(ep_short_name.own) == "_subactor[a wor\n"
-            # What it forks off is no actor, and must not be taken for one.
+            # What it forks off is not an actor, and must not be taken for one.
             told = await portal.run(ep_short_name.of_a_fork, path=str(tmp_path / "comm"))
             assert told == own
             await an.cancel()

@@ -143,7 +143,7 @@ def test_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", [m for m in usable_start_methods() if m != "subint"])
 def test_an_actor_sees_what_one_in_a_fresh_process_does(method: str) -> None:
-    """Whatever its parent has used: the parent's state is no actor's."""
+    """Whatever its parent has used: the parent's state is not an actor's."""
 
     addr = get_rando_addr("uds")
 

@@ -559,7 +559,7 @@ async def test_what_a_closed_stream_gives_back_is_decoded_where_it_can_be(tree: 
             undelivered = await stream.aclose()
         assert undelivered[0] == Point(1, 2)
         assert msgspec.msgpack.decode(undelivered[1]) == {"x": 1}
-    # What nobody read is no violation.
+    # What nobody read is not a violation.
     assert ctx.maybe_error is None
 
 

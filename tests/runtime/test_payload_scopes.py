@@ -350,7 +350,7 @@ async def test_calls_under_a_codec(tree: Tree) -> None:
         assert "does not match type-spec `Return.pld: Point`" in exc.message
         assert exc.expected_msg_type is Return
         assert isinstance(exc.cid, int)
-        # What the runtime asks for by itself is no business of the task's codec.
+        # What the runtime asks for by itself is not business of the task's codec.
         async with tree.portal.open_stream_from(ep.points, n=10) as stream:
             assert await stream.receive() == Point(0, 0)
     codec = msg.mk_codec(enc_hook=ep.text_to_list, ext_types=[Text])

@@ -185,7 +185,7 @@ def test_messages_that_come_after_the_close_are_counted() -> None:
             portal.open_context(ep_streams.sends, count=20, key="k") as (ctx, _),
         ):
             async with ctx.open_stream() as stream:
-                # While the endpoint has not read this, its sends are no errors.
+                # While the endpoint has not read this, its sends are not errors.
                 await stream.send("unread")
             await portal.run(ep_streams.go, key="k")
             assert await ctx.wait_for_result() == 20

@@ -52,7 +52,7 @@ def test_ids_tell_eventfds_apart_and_other_descriptors_are_named() -> None:
         assert eventfd_id(one.fd) != eventfd_id(other.fd)
         os.close(copy)
         with pytest.raises(
-            ValueError, match=f"descriptor {copy} is no eventfd of this process: it is closed"
+            ValueError, match=f"descriptor {copy} is not an eventfd of this process: it is closed"
         ):
             eventfd_id(copy)
     with open("/dev/null", "rb") as null, pytest.raises(ValueError, match="it is /dev/null"):

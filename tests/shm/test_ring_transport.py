@@ -202,7 +202,7 @@ def bad_memory(what: str) -> int:
         ("no seal", "could lose their memory"),
         ("size", "could lose their memory"),
         ("no memory", "Invalid argument|Bad file"),
-        ("no eventfd", "is no eventfd"),
+        ("no eventfd", "is not an eventfd"),
         ("no ring", "holds no ring"),
         ("taken", "already, process"),
     ],

@@ -357,7 +357,7 @@ def test_what_is_no_token_of_this_process_is_refused() -> None:
         ):
             RingBuffSender(strange)
         strange = msgspec.structs.replace(token, write_eventfd=9_999)
-        with pytest.raises(ValueError, match="descriptor 9999 is no eventfd"):
+        with pytest.raises(ValueError, match="descriptor 9999 is not an eventfd"):
             RingBuffReceiver(strange)
         with pytest.raises(ValueError, match="has 100 bytes, the token says 99"):
             RingBuffSender(msgspec.structs.replace(token, buf_size=99))

@@ -423,7 +423,7 @@ def test_modules_that_were_loaded_by_file_path(tmp_path: Path) -> None:
     assert run("job.py", tmp_path, *METHODS, cwd=tmp_path) == said("plugin", *METHODS)
 
 
-# -- strings that are no plain ones --
+# -- strings that are not plain ones --
 
 STRINGS = """
 import enum, pathlib, sys

@@ -149,7 +149,7 @@ def test_wait_closed(reg_addr: Any) -> None:
             with trio.move_on_after(0.05) as scope:
                 await kept.wait_closed()
             assert scope.cancelled_caught
-            # Of another actor, which is no child of this one, the channel's end.
+            # Of another actor, which is not a child of this one, the channel's end.
             assert await kept.run(ep_outcome.waits_for_its_parent_to_close) is True
             await an.cancel()
         await kept.wait_closed()

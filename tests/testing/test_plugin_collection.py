@@ -191,7 +191,7 @@ def test_a_root_actor_is_booted_by_the_fixtures(pytester: pytest.Pytester) -> No
             "E*LookupError: out of the test",
         ]
     )
-    # Frames of the helper and of the runtime are no help in finding the fault.
+    # Frames of the helper and of the runtime are not help in finding the fault.
     result.stdout.no_fnmatch_line("*_runner.py*")
 
 

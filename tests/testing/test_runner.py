@@ -15,7 +15,7 @@ from tractor.testing import _snapshot, get_rando_addr, tractor_test
 
 @pytest.fixture(autouse=True)
 def _not_in_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Snapshots that are made on purpose are no news for whoever runs these tests."""
+    """Snapshots that are made on purpose are not news for whoever runs these tests."""
     monkeypatch.setattr(_snapshot, "_written", [])
 
 

@@ -20,7 +20,7 @@ alarms = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs SIGALR
 
 @pytest.fixture(autouse=True)
 def _not_in_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Snapshots that are made on purpose are no news for whoever runs these tests."""
+    """Snapshots that are made on purpose are not news for whoever runs these tests."""
     monkeypatch.setattr(_snapshot, "_written", [])
 
 

@@ -527,7 +527,7 @@ def test_what_is_no_target() -> None:
             (no_keyword, "no parameter named 'chan'"),
             (not_async, r"not_async\(\) gives a 'int', and no awaitable"),
             (generator, "'async_generator', and no awaitable"),
-            (3, "3 is no async function"),
+            (3, "3 is not an async function"),
         ):
             bad: Any = target
             with pytest.raises(TypeError, match=text):

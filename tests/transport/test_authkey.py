@@ -160,7 +160,7 @@ def test_what_is_no_file_is_refused_without_hanging(tmp_path: Path) -> None:
     with pytest.raises(PermissionError, match="no regular file"):
         read_key_file(tmp_path / "fifo")
     os.symlink("/dev/zero", tmp_path / "zero")
-    with pytest.raises(PermissionError, match=r"zero' is no regular file.*tractor keygen"):
+    with pytest.raises(PermissionError, match=r"zero' is not a regular file.*tractor keygen"):
         read_key_file(tmp_path / "zero")
 
 

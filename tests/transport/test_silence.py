@@ -1,4 +1,4 @@
-"""TCP: a peer that computes, or is stopped, is no lost one; a host that has vanished is."""
+"""TCP: a peer that computes, or is stopped, is not a lost one; a host that has vanished is."""
 
 from __future__ import annotations
 

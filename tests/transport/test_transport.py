@@ -901,7 +901,7 @@ def test_connect_to_and_stream_addresses_over_tcp() -> None:
 
 
 def test_connect_to_over_uds_waits_while_the_listeners_queue_is_full(private_dir: Path) -> None:
-    """A full queue is no connection: on Linux a non-blocking connect begins nothing then."""
+    """A full queue is not a connection: on Linux a non-blocking connect begins nothing then."""
     if not HAS_UDS:
         pytest.skip("no Unix sockets on this platform")
     addr = UDSAddress(str(private_dir), "busy.sock")

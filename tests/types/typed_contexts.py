@@ -204,7 +204,7 @@ async def validates(ctx: tractor.Context[int]) -> None:
     msg.validate_payload_msg(msg.Stop(1), 1, ctx)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-# -- what is no endpoint --
+# -- what is not an endpoint --
 
 
 def not_async(ctx: tractor.Context) -> int:

@@ -33,7 +33,7 @@ Why the races are safe.  Pipe, kernel and this actor's own tasks tell of one end
 - *Goodbye after the death.*  What a process sent is delivered only after it is reaped.  So every word is taken until
   the child is gone; the cause is looked at when all is delivered, and stays as it is from then on.
 - *Ready after the death.*  The same: it has run, if nobody saw it.
-- *A loss while it boots* is no cause: its start fails, and says more.
+- *A loss while it boots* is not a cause: its start fails, and says more.
 """
 
 from __future__ import annotations

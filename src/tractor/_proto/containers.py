@@ -87,7 +87,7 @@ def containers_in(data: Any, most: int, steps: int | None = None) -> tuple[int, 
     """Count the lists and dicts in a msgpack value, at about the speed of decoding it.
 
     Args:
-        data: the value, as bytes.  What is no msgpack ends the count.
+        data: the value, as bytes.  What is not msgpack ends the count.
         most: it stops behind that many, give or take a few thousand.
         steps: of work: a long text, or up to 4,096 other values.  It stops behind that many.
 
@@ -119,7 +119,7 @@ def shape_of(data: Any, most: int, most_keys: int) -> Shape:
     """Count what a msgpack value holds.  It takes about as long as to decode it, and little memory.
 
     Args:
-        data: the value, as bytes.  What is no msgpack ends the count.
+        data: the value, as bytes.  What is not msgpack ends the count.
         most: of containers; it stops behind that many.
         most_keys: of keys that are lists; it stops behind that many.
     """

@@ -32,7 +32,7 @@ def require_name(name: object) -> str:
     """What an actor is to be called, as plain text.
 
     Raises:
-        TypeError: it is no text, or an empty one.
+        TypeError: it is not text, or an empty one.
         ValueError: no message could carry it, as it has half a surrogate pair in it; or no peer would take it, as it
             is too long, or holds what can't be printed.
     """

@@ -21,7 +21,7 @@ def printable(value: object) -> str:
 
 
 def safe_str(value: object) -> str:
-    """``str(value)``, also where that fails or raises what is no ``Exception``."""
+    """``str(value)``, also where that fails or raises what is not an ``Exception``."""
     try:
         return str(value)
     except KeyboardInterrupt:
@@ -31,7 +31,7 @@ def safe_str(value: object) -> str:
 
 
 def safe_repr(value: object) -> str:
-    """``repr(value)``, also where that fails or raises what is no ``Exception``."""
+    """``repr(value)``, also where that fails or raises what is not an ``Exception``."""
     try:
         return repr(value)
     except KeyboardInterrupt:

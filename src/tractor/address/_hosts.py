@@ -29,7 +29,7 @@ def parse_host(host: str) -> IPAddress | None:
         zone = literal.scope_id if isinstance(literal, ipaddress.IPv6Address) else None
         if zone is None or _ZONE.fullmatch(zone):
             return literal
-        raise ValueError(f"TCP host {host!r} has a zone that is no interface's name or number")
+        raise ValueError(f"TCP host {host!r} has a zone that is not an interface's name or number")
     labels = host.removesuffix(".").split(".")
     # A numeric last label can only be a broken IPv4 literal ('256.0.0.1', '127.1').
     well_formed = len(host) <= 253 and all(_DNS_LABEL.fullmatch(label) for label in labels)

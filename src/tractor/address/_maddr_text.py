@@ -57,7 +57,7 @@ def _split_tcp(kind: str, tail: str) -> tuple[str, int]:
         raise ValueError(f"expected /{kind}/HOST/tcp/PORT")
     host, _, port = parts
     if not _PORT.fullmatch(port) or int(port) > 65535:
-        raise ValueError(f"{port!r} is no TCP port")
+        raise ValueError(f"{port!r} is not a TCP port")
     literal = parse_host(host)
     if literal is None and kind in _VERSIONS:
         raise ValueError(f"{host!r} is a DNS name, no IPv{_VERSIONS[kind]} literal")

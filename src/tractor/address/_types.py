@@ -99,7 +99,7 @@ def _plain_pair(cls: type[Address], addr: object, form: str) -> tuple[str, Any]:
     """The pair that ``addr``, in any form that an address of the type ``cls`` has, stands for.
 
     Raises:
-        TypeError: it is no address of this type; ``form`` says in words what one looks like.
+        TypeError: it is not an address of this type; ``form`` says in words what one looks like.
         ValueError: it is a string that begins like a multiaddr and is none.
     """
     if isinstance(addr, str) and addr.startswith("/"):
@@ -123,7 +123,7 @@ class TCPAddress(msgspec.Struct, frozen=True):
 
     Raises:
         ValueError: ``host`` is neither an IP literal nor a DNS name.
-        TypeError: ``host`` is no `str`, or ``port`` no `int`.
+        TypeError: ``host`` is not a `str`, or ``port`` no `int`.
     """
 
     host: str
@@ -165,7 +165,7 @@ class TCPAddress(msgspec.Struct, frozen=True):
 
     @property
     def is_valid(self) -> bool:
-        """A port in 1..65535 on a host that is no multicast address; wildcards are valid."""
+        """A port in 1..65535 on a host that is not a multicast address; wildcards are valid."""
         ip = self.ip
         return 1 <= self.port <= 65535 and not (ip is not None and ip.is_multicast)
 
@@ -277,9 +277,9 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
         maybe_pid: process at the other end, where the kernel has said so.
 
     Raises:
-        ValueError: ``filename`` is no plain file name, or the path has a NUL byte, or a character that no file
+        ValueError: ``filename`` is not a plain file name, or the path has a NUL byte, or a character that no file
             name can have on this system.
-        TypeError: one of the two is no string.
+        TypeError: one of the two is not a string.
     """
 
     filedir: str
@@ -299,7 +299,9 @@ class UDSAddress(msgspec.Struct, frozen=True, eq=False):
         whole = filedir + self.filename
         bad_name = self.filename in ("", ".", "..") or "/" in self.filename
         if bad_name or "\0" in whole or not is_encodable(whole):
-            raise ValueError(f"{self.filename!r} in {filedir!r} is no plain file name for a socket")
+            raise ValueError(
+                f"{self.filename!r} in {filedir!r} is not a plain file name for a socket"
+            )
         msgspec.structs.force_setattr(self, "filedir", one_spelling(plain(filedir)))
         msgspec.structs.force_setattr(self, "filename", plain(self.filename))
 

@@ -65,7 +65,7 @@ def _registry_address(text: str) -> UnwrappedAddress:
     try:
         return wrap_address(text).unwrap()
     except (TypeError, ValueError, ImportError) as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no multiaddr: {exc}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a multiaddr: {exc}") from None
 
 
 def open_wire(path: Path) -> tuple[socket.socket, Wire]:
@@ -222,7 +222,7 @@ def _registered(name: str, registries: Sequence[UnwrappedAddress]) -> list[list[
 async def request_of(
     addr: UnwrappedAddress, func: str, kwargs: dict[str, Any], limit: float
 ) -> Any:
-    """Make one request to the runtime of an actor, as a peer that is no actor itself, within ``limit`` seconds.
+    """Make one request to the runtime of an actor, as a peer that is not an actor itself, within ``limit`` seconds.
 
     Raises:
         OSError, TransportClosed: it can't be reached.

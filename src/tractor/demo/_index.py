@@ -30,7 +30,7 @@ class FileReport(msgspec.Struct, frozen=True):
     """What one file holds, or why it could not be read."""
 
     path: str
-    """Printable; bytes of a file name that are no UTF-8 are shown as escapes."""
+    """Printable; bytes of a file name that are not UTF-8 are shown as escapes."""
     lines: int = 0
     tokens: int = 0
     names: int = 0

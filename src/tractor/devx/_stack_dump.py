@@ -125,7 +125,7 @@ def disarm(sig: int | None = SIGUSR1) -> None:
     if sig in _armed and threading.current_thread() is threading.main_thread():
         before = _armed.pop(sig)
         if signal.getsignal(sig) is _on_signal:
-            # A handler that is no function of Python's is `None`, and can't be put back.
+            # A handler that is not a function of Python's is `None`, and can't be put back.
             signal.signal(sig, before if before is not None else signal.SIG_DFL)
 
 

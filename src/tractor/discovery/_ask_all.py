@@ -50,7 +50,7 @@ def _key(source: Source) -> Any:
 async def from_each(
     sources: Sequence[Source], visit: Callable[[Source], Awaitable[T | None]], only_first: bool
 ) -> list[T]:
-    """What several registrars, asked all at once, have given; one that fails is no error while another answers.
+    """What several registrars, asked all at once, have given; one that fails is not an error while another answers.
 
     Args:
         sources: the registrars.

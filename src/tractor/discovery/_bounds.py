@@ -55,7 +55,7 @@ def bound_of(timeout: Any) -> Bound:
         timeout: seconds from now; ``None``: none.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is negative, or not a number in the other sense.
     """
     if timeout is None:

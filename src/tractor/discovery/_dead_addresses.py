@@ -52,7 +52,7 @@ def addresses(answer: Any) -> list[UnwrappedAddress]:
             require_connectable(wrapped)
             found.append(wrapped.unwrap())
         except Exception as exc:
-            # Also of another package's transport, which may raise anything for what is no address of it.
+            # Also of another package's transport, which may raise anything for what is not an address of it.
             log.warning("a registrar gave an address that is none: %.200s", exc)
     return found
 
@@ -60,7 +60,7 @@ def addresses(answer: Any) -> list[UnwrappedAddress]:
 async def registered(registrar: RegistrarPortal, name: str, bound: Bound) -> list[Known]:
     """Every actor of a name that a registrar knows, newest first.
 
-    A registrar may be anybody: what is no registration in its answer is passed over.
+    A registrar may be anybody: what is not a registration in its answer is passed over.
 
     Raises:
         RuntimeFailure: the registrar is lost, refuses, or does not answer in time.
@@ -77,7 +77,7 @@ async def registered(registrar: RegistrarPortal, name: str, bound: Bound) -> lis
 
 
 def _registration(name: str, given: Any) -> Known | None:
-    """What a registrar gave for one actor of a name; ``None``: it is no registration."""
+    """What a registrar gave for one actor of a name; ``None``: it is not a registration."""
     if not isinstance(given, list | tuple) or len(given) != 3:
         return None
     uuid, age, addrs = given

@@ -35,7 +35,8 @@ async def elect(
         Whether it is, the endpoints that listen, and the registry addresses to use.
 
     Raises:
-        RuntimeError: an address is taken by something that is no registrar, or a registrar is there that must not be.
+        RuntimeError: an address is taken by something that is not a registrar, or a registrar is there that must not
+        be.
     """
     for _ in range(ELECTION_TRIES):
         probes = await probe_all(addrs)
@@ -50,7 +51,7 @@ async def elect(
             return False, await _bind([a.unwrap() for a in own]), present
         if taken:
             raise RuntimeError(
-                f"the registry addresses {taken} are taken by something that is no registrar "
+                f"the registry addresses {taken} are taken by something that is not a registrar "
                 "(or holds another key); free them, or choose other `registry_addrs`. What was met: "
                 + "; ".join(f"at {addr}: {probes[addr].why}" for addr in taken)
             )

@@ -28,7 +28,7 @@ def load_endpoints(path: str | os.PathLike[str]) -> dict[str, list[Address]]:
 
     Raises:
         OSError: the file can't be read.
-        ValueError: it is no TOML in UTF-8, or a value is something else than multiaddr strings; the
+        ValueError: it is not TOML in UTF-8, or a value is something else than multiaddr strings; the
             text names the file, and the name and value that are wrong.
     """
     # Slow to import, and most programs have no such file.

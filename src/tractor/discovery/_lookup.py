@@ -66,8 +66,8 @@ async def find_actor(
         RuntimeFailure: it is registered, but can't be reached, say because its host is away, or its key or
             certificate is another; or no registrar answers in time; or nothing can be connected to from here.
         RuntimeError: nobody of that name, with ``raise_on_none``.
-        TypeError, ValueError: an address that is none, a name that is no string, or a ``timeout`` that is no number
-            of seconds.
+        TypeError, ValueError: an address that is none, a name that is not a string, or a ``timeout`` that is not a
+            number of seconds.
         NotImplementedError: an unknown transport.
         NoRuntime: no runtime is open.
 
@@ -136,7 +136,8 @@ async def wait_for_actor(
     Raises:
         ActorTooSlowError: the time is over; says whether the actor was registered.
         RuntimeFailure: no registrar answers, or every one was lost while waiting.
-        TypeError, ValueError: no address, a name that is no string, or a ``timeout`` that is no number of seconds.
+        TypeError, ValueError: no address, a name that is not a string, or a ``timeout`` that is not a number of
+            seconds.
         NoRuntime: no runtime is open.
 
     A caller that is cancelled leaves no waiter behind at any registrar.
@@ -230,7 +231,8 @@ async def query_actor(
 
     Raises:
         RuntimeFailure: no registrar answers in time.
-        TypeError, ValueError: no address, a name that is no string, or a ``timeout`` that is no number of seconds.
+        TypeError, ValueError: no address, a name that is not a string, or a ``timeout`` that is not a number of
+            seconds.
         NoRuntime: no runtime is open.
     """
     actor = current_actor()

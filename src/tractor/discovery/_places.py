@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 def checked_name(name: Any) -> str:
-    """``name`` as plain text.  Raises TypeError: it is no string."""
+    """``name`` as plain text.  Raises TypeError: it is not a string."""
     return plain_text(name, "an actor's name is a string")
 
 

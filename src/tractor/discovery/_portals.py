@@ -175,7 +175,7 @@ async def get_root(timeout: float | None = LOOKUP_TIMEOUT, **kwargs: Any) -> Asy
 
     Raises:
         RuntimeFailure: the root does not answer, or this actor is it.
-        TypeError, ValueError: ``timeout`` is no number of seconds.
+        TypeError, ValueError: ``timeout`` is not a number of seconds.
         NoRuntime: no runtime is open.
     """
     actor = current_actor()

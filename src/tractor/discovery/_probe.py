@@ -32,11 +32,11 @@ class Probe(enum.Enum):
 
     REGISTRAR = "a registrar"
     ABSENT = "nothing"
-    OCCUPIED = "something that is no registrar"
+    OCCUPIED = "something that is not a registrar"
 
 
 class Probed(NamedTuple):
-    """What is at an address, and for what is no registrar, how that showed."""
+    """What is at an address, and for what is not a registrar, how that showed."""
 
     probe: Probe
     why: str

@@ -138,7 +138,7 @@ class Registrar(Actor):
 
         Raises:
             ValueError: nobody could connect to the address.
-            TypeError: it is no address, or ``uid`` no pair of strings.
+            TypeError: it is not an address, or ``uid`` no pair of strings.
         """
         await trio.lowlevel.checkpoint()
         known, wrapped = checked_uid(uid), checked_addr(addr)
@@ -146,7 +146,7 @@ class Registrar(Actor):
         self._enter(known, place_at(wrapped, None if at is None else host_of(at)), None)
 
     async def unregister_actor(self, uid: Uid) -> None:
-        """Forget the actor ``uid`` and all its addresses.  Raises TypeError where it is no pair of strings."""
+        """Forget the actor ``uid`` and all its addresses.  Raises TypeError where it is not a pair of strings."""
         await trio.lowlevel.checkpoint()
         self._unregister(checked_uid(uid))
 
@@ -400,7 +400,7 @@ class _CountedCall(ServedCall):
 
     async def _report_error(self, exc: BaseException) -> None:
         if isinstance(exc, PermissionError | RuntimeFailure):
-            # A refusal is no crash of this actor.
+            # A refusal is not a crash of this actor.
             put_error(self.chan, pack_error(exc, self.cid, self.actor.aid.uid, tb_str=str(exc)))
         else:
             await super()._report_error(exc)

@@ -191,7 +191,7 @@ async def get_registry(
 
     Raises:
         RuntimeFailure: no registrar answers there in time.
-        TypeError, ValueError: ``addr`` is no address, or ``timeout`` no number of seconds.
+        TypeError, ValueError: ``addr`` is not an address, or ``timeout`` no number of seconds.
         NoRuntime: no runtime is open.
     """
     actor = current_actor()

@@ -200,7 +200,7 @@ class _RegistryLink:
                 chan = Channel(await transport_from_addr(addr), "connect")
                 aid = await chan.handshake(actor.aid)
                 if not aid.is_registrar:
-                    raise TransportClosed(f"{aid.reprol()} at {addr} is no registrar")
+                    raise TransportClosed(f"{aid.reprol()} at {addr} is not a registrar")
                 chan.is_registration = True
                 await actor.io_nursery.start(serve_channel, actor, chan)
                 await vouch_for(actor, chan)

@@ -184,7 +184,7 @@ def msgpub(
         tasks: the names that ``task_name`` may be; default: any.
 
     Raises:
-        TypeError: ``wrapped`` is no async generator function, or has no such parameter.  A subscriber gets it for
+        TypeError: ``wrapped`` is not an async generator function, or has no such parameter.  A subscriber gets it for
             another ``task_name`` than those of ``tasks``.
     """
     if wrapped is None:

@@ -131,7 +131,7 @@ class Server:
         Raises:
             RuntimeError: the server was shut down.
             RuntimeFailure: an address beyond loopback without an explicit key or TLS.
-            TypeError, ValueError: what is no address, or one that can't be listened on; or a key, or a file of
+            TypeError, ValueError: what is not an address, or one that can't be listened on; or a key, or a file of
                 ``tls``, that can't be used.
             ConnectionError: a socket file that another process listens on.
             OSError: an address can't be bound; or the key file, or one of ``tls``, can't be read.
@@ -340,7 +340,7 @@ class Server:
         return next(accepted, living[0] if living else None)
 
     def put_first(self, chan: Channel) -> None:
-        """Make a channel the first of its uid, because it has proven a secret; also one that is no peer's yet."""
+        """Make a channel the first of its uid, because it has proven a secret; also one that is not a peer's yet."""
         assert chan.aid is not None
         known = self._peers.setdefault(chan.aid.uid, [])
         if chan in known:

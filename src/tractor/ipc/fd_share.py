@@ -54,8 +54,8 @@ async def open_ringbuf(name: str, buf_size: int = DEFAULT_SIZE) -> AsyncIterator
     Raises:
         NotImplementedError: this is not Linux.
         RuntimeError: there is no actor ``'ringd'``, or it does not answer within 3 s (RuntimeFailure).
-        RemoteActorError: it could not make the ring; boxes FileExistsError (shared memory of that name that is no ring
-            of its), ValueError (another ``buf_size``, or not possible), OSError.
+        RemoteActorError: it could not make the ring; boxes FileExistsError (shared memory of that name that is not a
+            ring of its), ValueError (another ``buf_size``, or not possible), OSError.
         TransportClosed: it was lost, also while the block runs.
         OSError: the descriptors did not come.
     """

@@ -82,7 +82,7 @@ def to_wire(obj: Any) -> Any:
         return _scalar(obj)
     if type(obj) not in (np.ndarray, np.memmap):
         raise TypeError(
-            f"{type(obj)!r} is no plain array; numpy.asarray() makes one, where that loses nothing"
+            f"{type(obj)!r} is not a plain array; numpy.asarray() makes one, where that loses nothing"
         )
     array = obj.view(np.ndarray)
     dtype = _dtype_to_wire(array.dtype, np)
@@ -182,12 +182,12 @@ def from_wire(wanted: Any, obj: Any, readonly: bool) -> Any:
         case [str(tag), dtype_wire, list(shape), "C" | "F" as order, bytes(data)] if tag == TAG:
             pass
         case _:
-            raise ValueError("this is no array, as ndarray_hooks() encode one")
+            raise ValueError("this is not an array, as ndarray_hooks() encode one")
     if (get_origin(wanted) or wanted) is not np.ndarray:
         raise ValueError(f"expected {wanted!r}, and an array came")
     dtype = _dtype_from_wire(dtype_wire, np)
     if len(shape) > MAX_DIMENSIONS or not all(_is_size(length) for length in shape):
-        raise ValueError(f"{reprlib.repr(shape)} is no shape of an array")
+        raise ValueError(f"{reprlib.repr(shape)} is not a shape of an array")
     expected = prod(shape) * dtype.itemsize
     if expected != len(data):
         raise ValueError(
@@ -214,7 +214,7 @@ def _dtype_from_wire(wire: Any, np: Any, depth: int = 0) -> Any:
             spec: Any = wire
         case {"base": base, "shape": [_, *_] as shape, **rest} if depth and not rest:
             if not all(_is_size(length) and length for length in shape):
-                raise ValueError(f"{reprlib.repr(shape)} is no shape of a field")
+                raise ValueError(f"{reprlib.repr(shape)} is not a shape of a field")
             spec = (_dtype_from_wire(base, np, depth + 1), tuple(shape))
         case {"fields": [_, *_] as fields, "size": size, **rest} if not rest and _is_size(size):
             names, formats, offsets = zip(*map(_field, fields), strict=True)
@@ -225,18 +225,18 @@ def _dtype_from_wire(wire: Any, np: Any, depth: int = 0) -> Any:
                 "itemsize": size,
             }
         case _:
-            raise ValueError(f"{reprlib.repr(wire)} is no type of array elements that travels")
+            raise ValueError(f"{reprlib.repr(wire)} is not a type of array elements that travels")
     try:
         return np.dtype(spec)
     except (TypeError, OverflowError, MemoryError) as exc:
-        raise ValueError(f"{reprlib.repr(wire)} is no type of array elements: {exc}") from exc
+        raise ValueError(f"{reprlib.repr(wire)} is not a type of array elements: {exc}") from exc
 
 
 def _field(wire: Any) -> tuple[str, Any, int]:
     match wire:
         case [str(name), inner, int(offset)] if _is_size(offset):
             return name, inner, offset
-    raise ValueError(f"{reprlib.repr(wire)} is no field of a structure: name, type, offset")
+    raise ValueError(f"{reprlib.repr(wire)} is not a field of a structure: name, type, offset")
 
 
 def _check_wanted(wanted: Any, dtype: Any, dimensions: int, np: Any) -> None:

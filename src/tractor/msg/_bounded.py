@@ -151,7 +151,7 @@ _decode_plain = Decoder(Plain).decode
 _decode_texts = Decoder(Texts).decode
 
 _refuse_other_keys = JSONEncoder().encode
-"""Raises for a dict whose keys are no text and no numbers, and for values that JSON does not have."""
+"""Raises for a dict whose keys are not text and no numbers, and for values that JSON does not have."""
 
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 

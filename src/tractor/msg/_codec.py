@@ -46,8 +46,8 @@ class MsgDec(msgspec.Struct, frozen=True, eq=False):
         """The value in ``raw``.
 
         Raises:
-            msgspec.DecodeError: it is no msgpack.
-            msgspec.ValidationError: it is no value of :attr:`spec`.
+            msgspec.DecodeError: it is not msgpack.
+            msgspec.ValidationError: it is not a value of :attr:`spec`.
         """
         return self.dec.decode(raw)
 
@@ -93,8 +93,8 @@ class MsgCodec(msgspec.Struct, frozen=True, eq=False):
         """The message in ``buf``.
 
         Raises:
-            msgspec.DecodeError: it is no msgpack.
-            msgspec.ValidationError: it is no message of :attr:`msg_spec`.
+            msgspec.DecodeError: it is not msgpack.
+            msgspec.ValidationError: it is not a message of :attr:`msg_spec`.
         """
         return self.dec.decode(buf)
 
@@ -118,7 +118,7 @@ def mk_codec(
 
     Raises:
         ValueError: another ``libname``.
-        TypeError: a hook without ``ext_types``, ``ext_types`` that is no list of types, or a union that msgspec
+        TypeError: a hook without ``ext_types``, ``ext_types`` that is not a list of types, or a union that msgspec
             cannot decode.
     """
     if libname != "msgspec":
@@ -162,7 +162,7 @@ def mk_dec(
         ext_types: those types.
 
     Raises:
-        TypeError: a hook without ``ext_types``; ``ext_types`` that is no list of types; ``None`` without
+        TypeError: a hook without ``ext_types``; ``ext_types`` that is not a list of types; ``None`` without
             ``ext_types``; a type that msgspec
             cannot decode.
     """
@@ -185,14 +185,14 @@ def _is_custom(member: Any) -> bool:
 
 
 def ext_type_tuple(caller: str, ext_types: Any) -> tuple[Any, ...]:
-    """``ext_types`` as given to ``caller``, as a tuple.  Raises TypeError: it is no list of types."""
+    """``ext_types`` as given to ``caller``, as a tuple.  Raises TypeError: it is not a list of types."""
     listed = () if ext_types is None else ext_types
     if isinstance(listed, (type, str)) or not isinstance(listed, Iterable):
         raise TypeError(f"{caller} takes `ext_types` as a list of types, not {ext_types!r}")
     types = tuple(listed)
     for member in types:
         if isinstance(member, (str, bytes, int)):
-            raise TypeError(f"{caller} got {member!r} in `ext_types`, which is no type")
+            raise TypeError(f"{caller} got {member!r} in `ext_types`, which is not a type")
     return types
 
 

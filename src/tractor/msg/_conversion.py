@@ -299,7 +299,7 @@ class _Maker:
             return mk_dec(hint)
         members = union_members(hint)
         custom = [one for one in members if _is_custom(one)]
-        # Where text may be meant as text, it is no path.
+        # Where text may be meant as text, it is not a path.
         is_alone = not custom or all(one in custom or one is type(None) for one in members)
         hook = functools.partial(self._hook, is_alone)
         return mk_dec(hint, hook, custom or [hint])

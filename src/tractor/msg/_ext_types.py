@@ -24,7 +24,7 @@ def mk_boxed_ext_struct(ext_type: type) -> type[msgspec.Struct]:
         ext_type: a type that msgspec does not know.
 
     Raises:
-        TypeError: it is no class.
+        TypeError: it is not a class.
     """
     if not isinstance(ext_type, type):
         raise TypeError(f"a box is made for a class, not for {ext_type!r}")
@@ -49,7 +49,7 @@ def mk_codec_hooks(conversions: Mapping[type, tuple[ToPlain, FromPlain]]) -> Hoo
         The hooks, in boxes (:func:`mk_boxed_ext_struct`), for ``@tractor.context(**hooks.as_kwargs())`` and its like.
 
     Raises:
-        TypeError: there are none, or a key is no class.
+        TypeError: there are none, or a key is not a class.
     """
     boxes = {
         ext: (mk_boxed_ext_struct(ext), to_plain, from_plain)

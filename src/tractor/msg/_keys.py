@@ -203,7 +203,7 @@ class KeyCheck:
         tables = _Tables()
         left: list[Any] = [data]
         while left:
-            # What is no msgpack is told by whoever decodes it.
+            # What is not msgpack is told by whoever decodes it.
             found = self._look(left.pop(), tables)
             if found:
                 left.extend(found)

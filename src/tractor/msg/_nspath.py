@@ -35,7 +35,7 @@ class NamespacePath(str):
             obj = obj.func
         module, name = _home(obj)
         if not isinstance(module, str) or not isinstance(name, str) or get_origin(obj) is not None:
-            raise TypeError(f"{obj!r} is no function, method or class; it has no path")
+            raise TypeError(f"{obj!r} is not a function, method or class; it has no path")
         if name.rpartition(".")[2] == "<lambda>":
             raise ValueError(f"{obj!r} is a lambda; use a function with a name, made by `def`")
         if "<" in name:
@@ -50,7 +50,7 @@ class NamespacePath(str):
         """
         module, _, name = self.partition(":")
         if not all(module.split(".")) or not all(map(str.isidentifier, name.split("."))):
-            raise ValueError(f"{str(self)!r} is no namespace path; the form is 'module:name'")
+            raise ValueError(f"{str(self)!r} is not a namespace path; the form is 'module:name'")
         return module, name
 
     def load_ref(self) -> Any:

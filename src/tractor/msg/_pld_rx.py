@@ -97,7 +97,7 @@ class PldRx:
         """The value of a payload.
 
         Raises:
-            msgspec.DecodeError: it is no msgpack.
+            msgspec.DecodeError: it is not msgpack.
             msgspec.ValidationError: it is not of :attr:`spec`.
         """
         return (self.fixed_decode or current_codec().pld_dec.dec.decode)(raw)

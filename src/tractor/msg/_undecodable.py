@@ -1,6 +1,6 @@
 """Messages that are well-formed msgpack and yet can't be decoded at first.
 
-A frame that is no message costs its sender the channel.  Two things that honest programs send must not: arguments
+A frame that is not a message costs its sender the channel.  Two things that honest programs send must not: arguments
 that msgpack carries and Python can't hold, say a frozen dataclass as a key of a dict, which arrives as a dict (they
 stay undecoded in a request, and cost that request alone); and values nested so deep that they just fitted on the
 sender's stack.
@@ -29,7 +29,7 @@ def decode_again(frame: bytes | memoryview, decode: Callable[[Any], Incoming]) -
         decode: decodes it.
 
     Raises:
-        Exception: whatever ``decode`` raises: it is no message.
+        Exception: whatever ``decode`` raises: it is not a message.
     """
     return decode_deep(decode, frame)
 

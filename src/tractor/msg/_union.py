@@ -82,7 +82,7 @@ def dec_type_union(names: Iterable[str], mods: Iterable[ModuleType] = ()) -> Any
     as in source code.  Nothing is imported, and nothing run but a class's own subscription.
 
     Raises:
-        TypeError: a name is no type that is found there; ``names`` is empty.
+        TypeError: a name is not a type that is found there; ``names`` is empty.
     """
     names = list(names)
     if not names:
@@ -137,12 +137,12 @@ def _resolve(node: ast.expr, spaces: list[dict[str, Any]]) -> Any:
 def _literal(node: ast.expr, spaces: list[dict[str, Any]]) -> Any:
     value = ast.literal_eval(node)
     if not isinstance(value, (str, bytes, int, bool, type(None))):
-        raise LookupError(f"{value!r} is no literal of a type")
+        raise LookupError(f"{value!r} is not a literal of a type")
     return value
 
 
 def _checked_type(found: Any, name: str) -> Any:
-    # A `type X = ...` of Python 3.12 is no type, and means one.
+    # A `type X = ...` of Python 3.12 is not a type, and means one.
     means = typing.get_origin(found) is not None or hasattr(found, "__value__")
     if not (isinstance(found, type) or found is Any or found is Literal or means):
         raise LookupError(f"{name!r} is {type(found).__name__!r}, no type")

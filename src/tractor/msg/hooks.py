@@ -51,7 +51,7 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
             raise TypeError("hooks need `ext_types`, the types that they handle")
         for ext in (*self.ext_types, *self.handles):
             if not isinstance(get_origin(ext) or ext, type) or union_members(ext) != (ext,):
-                raise TypeError(f"{ext!r} is no class; list the members of a union one by one")
+                raise TypeError(f"{ext!r} is not a class; list the members of a union one by one")
         classes = self.handles or tuple(get_origin(ext) or ext for ext in self.ext_types)
         msgspec.structs.force_setattr(self, "handles", classes)
 
@@ -124,7 +124,7 @@ def path_hooks(*types: type[PurePath]) -> Hooks:
 
     A path arrives as the class that it was sent as: ``PurePosixPath``, ``PureWindowsPath``, or the
     concrete path of the system, which on another kind of system arrives as its pure counterpart.
-    Names that are no valid Unicode travel, too.  Where the declared type is another one, the value
+    Names that are not valid Unicode travel, too.  Where the declared type is another one, the value
     is refused.  A path is the peer's word: check where it leads before you open it.
 
     Args:
@@ -165,7 +165,7 @@ def _dec_path(wanted: Any, obj: Any) -> PurePath:
         ):
             cls = _PATH_CLASSES[kind]
         case _:
-            raise ValueError("this is no path, as path_hooks() encode one")
+            raise ValueError("this is not a path, as path_hooks() encode one")
     if not issubclass(cls, wanted):
         raise ValueError(f"expected a {wanted.__name__}, and a {kind} came")
     return cls(text if isinstance(text, str) else text.decode("utf-8", "surrogatepass"))
@@ -192,7 +192,7 @@ def _dec_nspath(wanted: Any, obj: Any) -> NamespacePath:
             path = NamespacePath(text)
             path.to_tuple()
             return path
-    raise ValueError("this is no NamespacePath, as nspath_hooks() encode one")
+    raise ValueError("this is not a NamespacePath, as nspath_hooks() encode one")
 
 
 def ndarray_hooks(*types: Any, readonly: bool = False) -> Hooks:

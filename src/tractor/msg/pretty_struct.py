@@ -52,7 +52,7 @@ class Struct(msgspec.Struct):
 
         Args:
             include_non_members: also the public properties of the class that can be read, and
-                attributes of the instance that are no fields.
+                attributes of the instance that are not fields.
         """
         members = _members(self)
         if not include_non_members:
@@ -63,7 +63,7 @@ class Struct(msgspec.Struct):
         """A shallow copy, with the fields of ``update`` replaced.
 
         Raises:
-            TypeError: ``update`` has a key that is no field.
+            TypeError: ``update`` has a key that is not a field.
             AttributeError: a field is unset.
         """
         return replace(self, **dict(update or {}))

@@ -244,8 +244,8 @@ def decode_large(frame: Any) -> Incoming:
     """As :data:`INCOMING`, for a frame of any size: those fields of a message that hold anything are looked at before.
 
     Raises:
-        msgspec.DecodeError: it is no message, or has, outside of a payload, a dict with a list as a key, or with keys
-            that meet.
+        msgspec.DecodeError: it is not a message, or has, outside of a payload, a dict with a list as a key, or with
+            keys that meet.
     """
     head = bytes(frame[:2])
     if head[:1] not in _SHORT_ARRAYS or head[1:] not in _CLOSED_TAGS:

@@ -182,13 +182,13 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
     """How a worker finds ``fn``.
 
     Raises:
-        TypeError: it is no function that can be called in a worker and gives one value.
+        TypeError: it is not a function that can be called in a worker and gives one value.
         ValueError: no name leads to it: a lambda, a local function, one that was replaced under its name.
         RuntimeFailure: it is one of a ``__main__`` that no other process can load.
     """
     inner, keywords = plain_function(fn)
     if not callable(inner):
-        raise TypeError(f"a worker can't call {inner!r}: it is no function")
+        raise TypeError(f"a worker can't call {inner!r}: it is not a function")
     if kind_of(inner) not in (None, Kind.CALL) or inspect.isgeneratorfunction(inner):
         raise TypeError(
             f"a worker runs functions that return one value, and {inner!r} is none: it streams, or is a context"

@@ -130,7 +130,7 @@ class WorkerPool:
             ContextCancelled: its worker was cancelled, by a signal or another actor.
             MsgTypeError: arguments or value can't be sent, or are not what their annotations say.
             RuntimeFailure: the pool is closed.
-            TypeError, ValueError: ``fn`` is no function that a worker could call, or the arguments do not fit it;
+            TypeError, ValueError: ``fn`` is not a function that a worker could call, or the arguments do not fit it;
                 nothing was started.
             trio.Cancelled: this was cancelled: the call does not run any more.  An async function was cancelled; the
                 worker of one that does not end in 0.616 s, and of a sync one in 0.05 s, was ended, and is replaced.
@@ -191,8 +191,8 @@ class WorkerPool:
                 work, at most 512.
 
         Raises:
-            TypeError, ValueError: ``fn`` is no function that a worker could call, ``iterable`` none, or ``in_flight``
-                below 1.
+            TypeError, ValueError: ``fn`` is not a function that a worker could call, ``iterable`` none, or
+                ``in_flight`` below 1.
         """
         if in_flight is not None and in_flight < 1:
             raise ValueError(

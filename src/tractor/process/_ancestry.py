@@ -43,5 +43,5 @@ def lineage() -> list[ProcessId]:
     return [*ancestry(), (pid, process_start_time(pid))][-MAX_KEPT:]
 
 
-# What user code forks off is no part of the tree.
+# What user code forks off is not part of the tree.
 on_fork(_above.clear, always=True)

@@ -1,4 +1,4 @@
-"""What user code forks off is no actor: there the process is put back to what it was without a runtime.
+"""What user code forks off is not an actor: there the process is put back to what it was without a runtime.
 
 ``multiprocessing`` with its ``fork`` method, pools, data loaders, a bare ``os.fork()``: the child has the parent's
 memory, and with it the runtime's signal handlers, its wake-up descriptor and a second copy of every socket.  With them

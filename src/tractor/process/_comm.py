@@ -19,7 +19,7 @@ def set_short_name(title: str) -> bool:
     """Give this process a short name, by which an actor that was forked is told from its parent.
 
     Never for an actor that shares its parent's process.  What user code forks off later gets the name back that was
-    there before: it is no actor.
+    there before: it is not an actor.
 
     Args:
         title: the actor's process title.

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 def runtime_dir_path() -> Path:
     """The path of the runtime directory; nothing is created or checked.
 
-    On Linux ``$XDG_RUNTIME_DIR/tractor``; without that variable (or where it is no absolute path,
+    On Linux ``$XDG_RUNTIME_DIR/tractor``; without that variable (or where it is not an absolute path,
     which the XDG standard says to ignore) and on other POSIX systems ``/tmp/tractor-<uid>``; on
     Windows ``tractor`` in the user's local application data.
     """
@@ -122,7 +122,7 @@ def ensure_private_dir(path: Path) -> None:
     another user has put into it.
 
     Raises:
-        PermissionError: ``path`` is a symlink, is no directory, belongs to another user, or can be
+        PermissionError: ``path`` is a symlink, is not a directory, belongs to another user, or can be
             entered by one.
         OSError: it could not be made.
     """

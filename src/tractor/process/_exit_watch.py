@@ -14,7 +14,7 @@ class ExitWatch:
     """A descriptor that becomes readable when a process ends.
 
     A pidfd on Linux, a kqueue on macOS and the BSDs; where neither can be had it is polled.
-    Opening one for a process that is already gone is no error: :meth:`wait` then returns at once.
+    Opening one for a process that is already gone is not an error: :meth:`wait` then returns at once.
 
     Args:
         pid: The process to watch.  While it is an unreaped child of ours its number is not reused.

@@ -113,7 +113,7 @@ def guard_files(paths: Iterable[Path]) -> ProcessId | None:
     A file that was removed or replaced meanwhile is left alone.
 
     Args:
-        paths: Files; what is no socket of the own user is passed over.
+        paths: Files; what is not a socket of the own user is passed over.
 
     Returns:
         The sentinel's own id if one was started.

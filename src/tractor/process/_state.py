@@ -5,7 +5,8 @@ kinds of forks are told apart:
 
 - A spawn backend forks an actor: everything registered here is made anew (`renew_all`), so the actor sees what one in
   a fresh process does.
-- User code forks (``os.fork()``, ``multiprocessing``): the child is no actor but a copy of the program, which goes on.
+- User code forks (``os.fork()``, ``multiprocessing``): the child is not an actor but a copy of the program, which
+  goes on.
   What must not go on in it, `_at_fork` undoes.
 
 What is true of the program itself, and so of every copy of it, is not registered: which modules are loaded, and what

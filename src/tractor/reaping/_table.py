@@ -132,7 +132,7 @@ def descendants(table: dict[int, ProcessInfo], parent: int) -> list[ProcessInfo]
         if process.pid != process.ppid:
             children.setdefault(process.ppid, []).append(process)
     found: list[ProcessInfo] = []
-    # The table is no snapshot of one moment: a reused pid could close a circle.
+    # The table is not a snapshot of one moment: a reused pid could close a circle.
     seen = {parent}
     level = [parent]
     while level:
@@ -170,7 +170,7 @@ def _exe_by_psutil(process: ProcessInfo) -> str:
 
 
 def in_own_namespace(process: ProcessInfo) -> bool:
-    """Whether it is no container's: that has a reaper of its own, and other pids in its titles."""
+    """Whether it is not a container's: that has a reaper of its own, and other pids in its titles."""
     if not ON_LINUX:
         return True
     try:

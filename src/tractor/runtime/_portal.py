@@ -154,7 +154,7 @@ class Portal:
             kwargs: its arguments.
 
         Raises:
-            TypeError: a name is no text.
+            TypeError: a name is not text.
             RemoteActorError: it raised, or could not be found or called.
             TransportClosed: the peer is gone; whether the function ran is unknown.
         """

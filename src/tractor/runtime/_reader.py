@@ -232,7 +232,7 @@ def _on_boot_error(actor: Actor, chan: Channel, msg: Any) -> None:
     record = actor.child_at(chan)
     if record is None:
         # Anybody can send it, as often as it likes.
-        raise protocol_error(chan, "the boot error of what is no child of this actor")
+        raise protocol_error(chan, "the boot error of what is not a child of this actor")
     record.on_boot_error(msg)
 
 

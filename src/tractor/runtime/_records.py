@@ -41,7 +41,7 @@ class ChildRecord(PeerProcess, Protocol):
         """Processes below the child have started or ended, as it says; those of which it is true."""
 
     def note_cancel_request(self) -> None:
-        """A portal of this actor asks the child to cancel, so its end is no failure."""
+        """A portal of this actor asks the child to cancel, so its end is not a failure."""
 
     def on_portal_cancel(self, acked: bool, waited: float) -> None:
         """A portal has asked it to cancel, and waited so many seconds for the acknowledgment."""

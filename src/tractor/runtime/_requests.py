@@ -44,7 +44,7 @@ def serve_request(actor: Actor, chan: Channel, intake: Intake, msg: Request) -> 
     if not _may_ask(actor, chan, msg.func):
         there = [name for name in actor.requests if _may_ask(actor, chan, name)]
         exc = AttributeError(
-            f"{msg.func!r} is no request that {actor.aid.reprol()} serves in the namespace 'self'; "
+            f"{msg.func!r} is not a request that {actor.aid.reprol()} serves in the namespace 'self'; "
             f"there are {sorted(there)}"
         )
         intake.refuse(msg.cid, exc, actor.aid.uid)

@@ -113,7 +113,7 @@ def _own_uid() -> tuple[str, str] | None:
 
 
 def forget_actor() -> None:
-    """In a process that was forked off: it is no actor, and was none."""
+    """In a process that was forked off: it is not an actor, and was none."""
     if _actor.value is not None:
         _actor.value.end_if_copy = _at_fork.leave_copy
     _claims.clear()

@@ -62,7 +62,7 @@ def get_runtime_vars(as_dict: bool, clear_values: bool = False) -> dict[str, Any
 def get_runtime_vars(
     as_dict: bool = True, clear_values: bool = False
 ) -> dict[str, Any] | RuntimeVars:
-    """A copy of this actor's runtime vars; in another trio run of the process, which is no actor, the defaults.
+    """A copy of this actor's runtime vars; in another trio run of the process, which is not an actor, the defaults.
 
     Args:
         as_dict: as a dict by name, else as a :class:`RuntimeVars`.

@@ -97,7 +97,7 @@ class ShmList(ShareableList[Any]):
 
         Raises:
             ValueError: the list is read-only; a text is longer than its room; a slice has another length.
-            TypeError: the value is no int, float, bool, str, bytes or ``None``.
+            TypeError: the value is not an int, float, bool, str, bytes or ``None``.
             IndexError: there is no such element.
         """
         if self._readonly:

@@ -32,7 +32,7 @@ from tractor.process._stat import pid_alive, process_start_time
 
 SUBDIRECTORY = SHM_RECORDS
 MAX_SIZE = 4096
-"""Bytes.  A larger file is no record."""
+"""Bytes.  A larger file is not a record."""
 MAX_KEY = 255
 """Bytes that a segment's name can have at most, on any platform."""
 
@@ -145,7 +145,7 @@ def remove_record(record: SegmentRecord) -> bool:
 def list_records(pid: int | None = None) -> list[SegmentRecord]:
     """All records of the own user, by key; nothing is made or changed.
 
-    Files that are no whole records of tractor's are passed over.
+    Files that are not whole records of tractor's are passed over.
 
     Args:
         pid: only those of owners with this number, which costs a look at names only where there are none.

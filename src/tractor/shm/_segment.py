@@ -299,12 +299,12 @@ def _exists(name: str) -> FileExistsError:
 
 def _open(name: str, flags: int) -> int:
     if sys.platform == "linux":
-        # Opening what is no segment, say a FIFO, must neither wait nor follow anything.
+        # Opening what is not a segment, say a FIFO, must neither wait nor follow anything.
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(f"{SHM_DIR}/{name}", flags)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise FileNotFoundError(errno.ENOENT, "what has that name is no shared memory", name)
+            raise FileNotFoundError(errno.ENOENT, "what has that name is not a shared memory", name)
         return fd
     return int(_posixshmem().shm_open(f"/{name}", flags, mode=0o600))
 

@@ -277,7 +277,7 @@ def _listed(keys: list[str]) -> str:
 def _fault_of(key: str, backend: object) -> str | None:
     missing = [name for name in ("key", "is_available", "start") if not hasattr(backend, name)]
     if missing:
-        return f"a {type(backend).__name__!r} without {_listed(missing)} is no SpawnBackend"
+        return f"a {type(backend).__name__!r} without {_listed(missing)} is not a SpawnBackend"
     named = backend.key  # type: ignore[attr-defined]
     return None if named == key else f"its key is {named!r}"
 

@@ -12,7 +12,7 @@ def import_path() -> list[str]:
     """``sys.path`` for another process, which may have another working directory.
 
     Relative entries are where this process finds modules by them: an entry that was used before the working
-    directory changed still means the old one.  What Python passes over is left out: entries that are no strings,
+    directory changed still means the old one.  What Python passes over is left out: entries that are not strings,
     and relative ones in a working directory that was removed.
     """
     found: list[str] = []

@@ -104,7 +104,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         spec = SpawnSpec(
             _parent_main_data=get_parent_main_data(self.inherit_parent_main, self.modules),
             _runtime_vars=self.runtime_vars(),
-            # The files are for people: names that are no UTF-8 can't be carried.
+            # The files are for people: names that are not UTF-8 can't be carried.
             enable_modules={name: file and printable(file) for name, file in self.modules.items()},
             reg_addrs=list(actor.reg_addrs),
             bind_addrs=None if self.bind_addrs is None else list(self.bind_addrs),

@@ -203,7 +203,7 @@ class Child:
         self.aid = Aid(self.aid.name, self.aid.uuid, pid)
         start_time = process_start_time(pid)
         up = [
-            # An actor in this very process is no process below it.
+            # An actor in this very process is not a process below it.
             (pid, start_time) if pid != os.getpid() else None,
             guard(pid, start_time),
             guard_files([*socket_files(self.actor.accept_addrs), *debug_files(own.name, own.pid)]),
@@ -280,7 +280,9 @@ class Child:
     # -- the way down ---------------------------------------------------------------------------------
 
     def note_cancel_request(self) -> None:
-        """This actor asks the child to cancel, so its end is no failure, unless it is gone by now, as is seen here."""
+        """This actor asks the child to cancel, so its end is not a failure, unless it is gone by now, as is seen
+        here.
+        """
         process, chan = self.process, self.chan
         if (chan is not None and not chan.connected()) or (
             process is not None and process.returncode is not None

@@ -162,7 +162,7 @@ class Children:
             child.on_started()
             return await self._configure(child, recipe.spec)
         except BaseException:
-            # Whatever kept it from being usable: it is no child of this nursery's any more.
+            # Whatever kept it from being usable: it is not a child of this nursery's any more.
             await self.take_down(child, hard_kill=child.boot_error is not None)
             raise
 

@@ -195,7 +195,7 @@ class Descent:
         if self.ladder.acked:
             return (
                 "it has acknowledged its cancellation, but does not end: it computes or blocks, or a cleanup, a thread "
-                "that is no daemon, or a process that it has forked keeps it"
+                "that is not a daemon, or a process that it has forked keeps it"
             )
         return (
             "it computes or blocks, and did not answer: its event loop does not run. Put what computes or blocks into "

@@ -86,7 +86,7 @@ def remove_files(
             ``None``: it has not come to say where it listens.
         given: where it was to listen.
         name, pid: the actor's.
-        held: it was no process of its own, and may hold open what it has listened at.
+        held: it was not a process of its own, and may hold open what it has listened at.
     """
     if not HAS_UDS:
         return
@@ -110,7 +110,7 @@ def remove_files(
 async def end_channel(actor: Actor, chan: Channel) -> bool:
     """Wait until all that came over a dead child's channel is delivered; ``False``: it had to be closed here.
 
-    It stays open if the actor was no process of its own, and was abandoned.
+    It stays open if the actor was not a process of its own, and was abandoned.
     """
     with trio.move_on_after(DELIVERY_TIMEOUT):
         await actor.ipc_server.wait_for_departure(chan)

@@ -18,7 +18,7 @@ log = _log.get_logger()
 
 
 def part_of(exc: BaseException) -> Part:
-    """What an error, which is no group, tells of."""
+    """What an error, which is not a group, tells of."""
     kind = exc.src_type if isinstance(exc, RemoteActorError) else type(exc)
     if kind is trio.Cancelled:
         return Part.CTXC if isinstance(exc, RemoteActorError) else Part.CANCELLED
@@ -142,7 +142,7 @@ class Collected:
         return _child_of(exc, self._children)
 
     def _is_from_below(self, exc: BaseException) -> bool:
-        """Whether it is about an actor that is no child, but below one."""
+        """Whether it is about an actor that is not a child, but below one."""
         origin = origin_of(exc)
         return origin is not None and origin.aid is not None and origin.aid.pid in self._pids_below
 

@@ -2,7 +2,7 @@
 
 With it the descendants of the session, the orphaned ones too, are its children and those of the
 session: two small files of `/proc` tell all of them, however many processes the machine has.
-The session itself is no adopter: an orphan that ended would stay its zombie, where everywhere else
+The session itself is not an adopter: an orphan that ended would stay its zombie, where everywhere else
 somebody collects it at once, and would not be told from a child that the code under test forgot.
 """
 

@@ -202,5 +202,5 @@ def _arm_stack_dumps(stack: ExitStack) -> None:
     stack.callback(restore)
     if hasattr(signal, "SIGUSR1"):
         handler = arm_task_dumps("pytest")
-        # A handler that is no function of Python's is `None`, and can't be put back.
+        # A handler that is not a function of Python's is `None`, and can't be put back.
         stack.callback(signal.signal, signal.SIGUSR1, handler or signal.SIG_DFL)

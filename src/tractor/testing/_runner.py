@@ -46,7 +46,7 @@ def tractor_test(
         A function that takes the fixtures of the test, for pytest, or for a call by hand.
 
     Raises:
-        TypeError: the test is no async function.
+        TypeError: the test is not an async function.
         trio.TooSlowError: from the test; it took longer than ``timeout``.
     """
     if wrapped is None:

@@ -51,7 +51,7 @@ async def open_channel_from(
 
     Raises:
         RuntimeError: this actor's trio does not run as a guest of asyncio.
-        TypeError: ``target`` has no such parameter, or gives no awaitable; or ``qsize`` is no integer.
+        TypeError: ``target`` has no such parameter, or gives no awaitable; or ``qsize`` is not an integer.
         ValueError: ``qsize`` is less than 1.
         AsyncioCancelled: the task was cancelled, not from here.
         AsyncioTaskExited: it returned before it had started; or, with ``suppress_graceful_exits=False``, at all.
@@ -114,7 +114,7 @@ async def run_task(func: Callable[..., Any], *, qsize: int = RUN_TASK_SIZE, **kw
 
     Raises:
         RuntimeError: this actor's trio does not run as a guest of asyncio.
-        TypeError: ``func`` gives no awaitable; or ``qsize`` is no integer.
+        TypeError: ``func`` gives no awaitable; or ``qsize`` is not an integer.
         ValueError: ``qsize`` is less than 1.
         AsyncioCancelled: the task was cancelled, not from here.
         AsyncioRuntimeTranslationError: it did not end when it was told to and cancelled.
@@ -180,7 +180,7 @@ def _check_size(target: Callable[..., Any], qsize: Any, default: int) -> None:
 def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """A function's parameters, none where they can't be told.  Raises TypeError: it can't be called."""
     if not callable(target):
-        raise TypeError(f"{target!r} is no async function")
+        raise TypeError(f"{target!r} is not an async function")
     try:
         return inspect.signature(target).parameters
     except ValueError:

@@ -62,7 +62,7 @@ def wrap_pair(addr: object) -> Address:
         if cls.recognises(addr):
             return cls.from_addr(addr)
     raise TypeError(
-        f"{addr!r} is no address: give (host: str, port: int), (directory: str, filename: str), "
+        f"{addr!r} is not an address: give (host: str, port: int), (directory: str, filename: str), "
         "a multiaddr string ('/...'), or a wrapped address"
     )
 
@@ -77,7 +77,7 @@ def parse_maddr(maddr_str: str) -> Address:
         ValueError: the string has none of the forms ``/ip4/H/tcp/P``, ``/ip6/H/tcp/P``, ``/dns/H/tcp/P`` (``dns4``,
             ``dns6``), ``/unix/PATH`` and ``/shm/PATH``; it is named in the text.  Or it is of a transport that is not
             there on this platform.
-        TypeError: ``maddr_str`` is no string.
+        TypeError: ``maddr_str`` is not a string.
     """
     if not isinstance(maddr_str, str):
         raise TypeError(f"a multiaddr is a string, not {maddr_str!r}")
@@ -115,7 +115,7 @@ def wrap_addresses(addrs: Iterable[object] | None, argument: str) -> list[Addres
         argument: its name, for the errors.
 
     Raises:
-        TypeError: one of ``addrs`` is no address, or ``addrs`` is a single address in place of a list.
+        TypeError: one of ``addrs`` is not an address, or ``addrs`` is a single address in place of a list.
         ValueError: one has the form of an address, but names no possible one.
     """
     if addrs is None:

@@ -27,7 +27,7 @@ def load_authkey(explicit: bytes | None) -> tuple[bytes, bool]:
         ``True``; else the bytes of the user's key file, made where it is missing, with ``False``.
 
     Raises:
-        TypeError: ``explicit`` is no bytes.
+        TypeError: ``explicit`` is not a bytes.
         ValueError: the key has fewer than 16 bytes.
         PermissionError: a key file, or its directory, belongs to another user or is open to others.
         OSError: a key file cannot be read or made.
@@ -71,7 +71,7 @@ def read_key_file(path: Path) -> bytes:
     Raises:
         ValueError: it has fewer than 16 bytes, or more than 65,536.
         PermissionError: the file or its directory belongs to another user or is open to others, or
-            it is no regular file.
+            it is not a regular file.
         OSError: it cannot be read.
     """
     _check_key_dir(path.parent)
@@ -99,7 +99,7 @@ def read_key_file(path: Path) -> bytes:
 
 def _irregular(path: Path) -> PermissionError:
     return PermissionError(
-        f"key file {str(path)!r} is no regular file: name one, made with `tractor keygen`"
+        f"key file {str(path)!r} is not a regular file: name one, made with `tractor keygen`"
     )
 
 

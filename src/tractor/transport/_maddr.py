@@ -13,7 +13,7 @@ def mk_maddr(addr: Address | UnwrappedAddress | str) -> str:
     """The multiaddr string of an address; of a multiaddr string its usual spelling.
 
     Raises:
-        TypeError: ``addr`` is no address.
+        TypeError: ``addr`` is not an address.
         ValueError: its transport has no multiaddr form, it is a relative path, or a bad multiaddr.
     """
     return maddr_of(wrap_address(addr))
@@ -26,9 +26,9 @@ def parse_endpoints(service_table: Mapping[str, Iterable[object]]) -> dict[str, 
         service_table: names to lists of multiaddr strings; wrapped and unwrapped addresses are taken too.
 
     Raises:
-        ValueError: an entry is a string that is no multiaddr; text names the endpoint and the
+        ValueError: an entry is a string that is not a multiaddr; text names the endpoint and the
             string.
-        TypeError: an entry is no address, or an endpoint has a bare string in place of a list.
+        TypeError: an entry is not an address, or an endpoint has a bare string in place of a list.
     """
     found: dict[str, list[Address]] = {}
     for name, entries in service_table.items():

@@ -90,7 +90,7 @@ class FrameSender:
         self._sealed_size = 0
         self._corked = False
         # One message may leave without the flusher, which is a task switch and a turn of the loop.  Given anew by
-        # every chunk that arrives and at the end of every burst: one answer to what came is no burst.
+        # every chunk that arrives and at the end of every burst: one answer to what came is not a burst.
         self._may_write_alone = True
         self._flusher: trio.lowlevel.Task | None = None
         self._flusher_parked = False

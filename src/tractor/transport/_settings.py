@@ -128,6 +128,6 @@ def lifetime() -> ExitStack | None:
 
 
 def set_lifetime(stack: ExitStack | None) -> None:
-    """Note the stack that is closed at the end of this process's actor; ``None``: it is no actor any more."""
+    """Note the stack that is closed at the end of this process's actor; ``None``: it is not an actor any more."""
     _lifetime.value = stack
     _lifetime_run.value = None if stack is None else current_run()

@@ -1,7 +1,7 @@
 """TCP: telling a host that has vanished from a peer that is busy.
 
 Theory of operation.  Keepalive finds a host that vanished while nothing was under way.  While bytes are
-unacknowledged or unsent it is off, and ``TCP_USER_TIMEOUT`` is no substitute: it also ends a connection whose peer
+unacknowledged or unsent it is off, and ``TCP_USER_TIMEOUT`` is not a substitute: it also ends a connection whose peer
 lives, but reads nothing, such as one that computes or is stopped.  That peer's kernel still acknowledges, window probes
 included.  So a timer reads the kernel's own account, ``TCP_INFO``: a peer is lost when nothing at all was acknowledged
 for :data:`SILENCE` seconds although something is due.  A probe of a closed window is due an answer, too, and counts as

@@ -125,7 +125,7 @@ class MsgpackTransport(FrameSender):
         """Every message that the next chunk of bytes completes; at least one, in order.
 
         Raises:
-            TransportClosed: the stream ended, broke, or carried what is no message.
+            TransportClosed: the stream ended, broke, or carried what is not a message.
         """
         if self._inbox:
             await trio.lowlevel.checkpoint()
@@ -137,7 +137,7 @@ class MsgpackTransport(FrameSender):
             try:
                 frames = self._frames.feed(data)
             except FrameTooLarge as exc:
-                raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
+                raise self._fail(f"the peer sent what is not a message: {exc}", exc) from exc
             try:
                 decode = self._decode
                 msgs = [
@@ -154,7 +154,7 @@ class MsgpackTransport(FrameSender):
         """The next message.
 
         Raises:
-            TransportClosed: the stream ended, broke, or carried what is no message.
+            TransportClosed: the stream ended, broke, or carried what is not a message.
             msgspec.ValidationError: a request whose arguments can't be decoded.
         """
         if self._inbox:
@@ -164,12 +164,12 @@ class MsgpackTransport(FrameSender):
         return as_message(self._inbox.popleft())
 
     def _decode_again(self, frames: list[bytes | memoryview]) -> list[Incoming]:
-        """Decode a batch one of whose frames could not be decoded.  Raises TransportClosed: it is no message."""
+        """Decode a batch one of whose frames could not be decoded.  Raises TransportClosed: it is not a message."""
         try:
             return [decode_again(frame, decode_large) for frame in frames]
         except Exception as exc:
             # Beside its own errors msgspec lets UnicodeDecodeError and RecursionError through.
-            raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
+            raise self._fail(f"the peer sent what is not a message: {exc}", exc) from exc
 
     def push_back(self, msgs: list[Incoming]) -> None:
         """Return messages that were taken with a batch but belong to the next reader."""
@@ -312,7 +312,7 @@ class MsgpackTransport(FrameSender):
         try:
             early = [decode_large(frame) for frame in self._frames.feed(data)]
         except Exception as exc:
-            raise self._fail(f"the peer sent what is no message: {exc}", exc) from exc
+            raise self._fail(f"the peer sent what is not a message: {exc}", exc) from exc
         self.received += len(early)
         self._inbox.extend(early)
 

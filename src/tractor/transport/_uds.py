@@ -189,11 +189,11 @@ def _require_stale(path: str) -> None:
     """Check that what is at ``path`` is a socket file that nobody listens on any more.
 
     Raises:
-        ConnectionError: somebody does, or it is no socket file at all.
+        ConnectionError: somebody does, or it is not a socket file at all.
         FileNotFoundError: nothing is there any more.
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise ConnectionError(f"{path!r} is there and is no socket file; choose another address")
+        raise ConnectionError(f"{path!r} is there and is not a socket file; choose another address")
     if answers(path):
         raise ConnectionError(
             f"the socket file {path!r} is in use by another process; choose another address"

@@ -192,7 +192,7 @@ def find_orphaned_uds(directory: str | os.PathLike[str] | None = None) -> list[P
         Paths, sorted; none if there is no such directory.
 
     Raises:
-        PermissionError: it is no directory of the own user's, or others may write to it.
+        PermissionError: it is not a directory of the own user's, or others may write to it.
         OSError: it can't be read.
     """
     top = runtime_dir_path() if directory is None else Path(directory)
@@ -246,7 +246,7 @@ def _require_own_dir(directory: Path) -> None:
         raise NotImplementedError
     info = directory.lstat()
     if not stat.S_ISDIR(info.st_mode):
-        raise PermissionError(errno.EPERM, "it is no directory, or a symlink", str(directory))
+        raise PermissionError(errno.EPERM, "it is not a directory, or a symlink", str(directory))
     if info.st_uid != os.getuid():
         raise PermissionError(errno.EPERM, f"it belongs to uid {info.st_uid}", str(directory))
     if info.st_mode & 0o022:
@@ -277,7 +277,7 @@ def _why_not_orphaned(path: Path) -> str | None:
     except FileNotFoundError:
         return "it is gone by now"
     if not stat.S_ISSOCK(info.st_mode):
-        return "it is no socket"
+        return "it is not a socket"
     if info.st_uid != os.getuid():
         return f"it belongs to uid {info.st_uid}"
     is_registry = path.name == UDSAddress.get_root().filename

@@ -65,7 +65,7 @@ class _Instance:
         except Exception as error:
             if not self.entered:
                 raise
-            # Its users raise it: an error of an instance is no error of the whole actor.
+            # Its users raise it: an error of an instance is not an error of the whole actor.
             self.error = error
         finally:
             self.ended.set()

@@ -31,7 +31,7 @@ def get_collapsed_eg(beg: BaseException) -> BaseException | None:
 
     Returns:
         The only member of ``beg``, or of the innermost group that is alone in its group: an error,
-        or a group of several.  ``None`` if ``beg`` is no group, or one of several: there is nothing
+        or a group of several.  ``None`` if ``beg`` is not a group, or one of several: there is nothing
         to take off.
     """
     inner: BaseException = beg
@@ -94,7 +94,7 @@ def without(
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:
-    """The errors in a group, at any depth, in order; of what is no group itself."""
+    """The errors in a group, at any depth, in order; of what is not a group itself."""
     if isinstance(exc, BaseExceptionGroup):
         for one in exc.exceptions:
             yield from leaves(one)
@@ -119,7 +119,7 @@ async def collapse_eg(
 
     Raises:
         BaseException: the member, with its own cause, context and traceback.  A group of several,
-            and what is no group, passes unchanged.
+            and what is not a group, passes unchanged.
     """
     __tracebackhide__ = hide_tb
     try:

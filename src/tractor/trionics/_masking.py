@@ -65,7 +65,7 @@ def unmasked(
     Args:
         exc: an instance of ``unmask_from``, or a group of nothing else; others hide nothing.
         unmask_from: types that hide errors.
-        leave: types that are no hidden error where trio itself raised and caught them: a wait for
+        leave: types that are not hidden error where trio itself raised and caught them: a wait for
             a lock begins with the ``WouldBlock`` of an attempt to get it at once.
 
     Returns:
@@ -146,14 +146,14 @@ async def maybe_raise_from_masking_exc(
         extra_note: added to the hidden error, which also gets told what hid it.
         always_warn_on: types of ``unmask_from`` whose hidden errors are logged as a warning when
             they are not raised.
-        never_warn_on: types that are no hidden errors where trio itself raised and caught them,
+        never_warn_on: types that are not hidden errors where trio itself raised and caught them,
             such as the ``WouldBlock`` that a wait for a lock begins with.
 
     Yields:
         A box whose ``value`` is the hidden error, after the block.
 
     Raises:
-        ValueError: ``unmask_from`` is no tuple of exception types.
+        ValueError: ``unmask_from`` is not a tuple of exception types.
         BaseException: the hidden error, with its own cause, context and traceback, else what the
             block raised.
     """

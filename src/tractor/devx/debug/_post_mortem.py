@@ -40,7 +40,7 @@ NO_CRASH: tuple[type[BaseException], ...] = (
     TransportClosed,
     bdb.BdbQuit,
 )
-"""What is no crash, alone or in groups of nothing else."""
+"""What is not a crash, alone or in groups of nothing else."""
 
 SEEN = "__tractor_repl__"
 """The attribute of an exception for which this actor has opened the REPL already."""

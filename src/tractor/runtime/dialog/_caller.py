@@ -89,7 +89,7 @@ class PendingCall(DialogEnd):
         # The peer took the request for another kind of dialog: stop that task, its end is of no interest.
         self._end(
             TypeError(
-                f"{self.what} is no plain async function at the peer: it began a {msg.functype!r} dialog"
+                f"{self.what} is not a plain async function at the peer: it began a {msg.functype!r} dialog"
             )
         )
         request_cancel(self.chan, self.cid)
@@ -97,7 +97,7 @@ class PendingCall(DialogEnd):
     def _out_of_grammar(self, msg: MsgType) -> None:
         self._end(
             MessagingError(
-                f"a {type(msg).__name__!r} message is no reply to the call of {self.what}"
+                f"a {type(msg).__name__!r} message is not a reply to the call of {self.what}"
             )
         )
 

@@ -122,7 +122,7 @@ class ParentContext(ContextCore):
             first = self.decode_payload(Started, self.started_msg.pld)
         except BaseException as exc:
             try:
-                # A decoding hook may raise what is no `Exception`: nobody will ever enter the block then, either.
+                # A decoding hook may raise what is not an `Exception`: nobody will ever enter the block then, either.
                 if isinstance(exc, MsgTypeError) or self.dialog.phase is DialogPhase.RUN:
                     await self._stop_endpoint()
             finally:

@@ -125,7 +125,7 @@ def context(
 
     Raises:
         TypeError: there is no such parameter, or it can't be given by name; ``func`` is not an async function; a
-            hook is no function, or has no types to handle; ``ext_types`` is no list of types.
+            hook is not a function, or has no types to handle; ``ext_types`` is not a list of types.
     """
 
     def mark(fn: F) -> F:
@@ -248,7 +248,7 @@ def _custom_members(spec: Any) -> tuple[Any, ...]:
 
 
 def kind_of(fn: Any) -> Kind | None:
-    """The kind of dialog that ``fn`` serves; ``None`` when it is no endpoint."""
+    """The kind of dialog that ``fn`` serves; ``None`` when it is not an endpoint."""
     if getattr(fn, CONTEXT_MARK, None) is not None:
         return Kind.CONTEXT
     if getattr(fn, STREAM_MARK, None) is not None:
@@ -323,7 +323,7 @@ def find_endpoint(enabled: set[str], ns: str, func: str, kind: str) -> Endpoint:
     Raises:
         ModuleNotExposed: the module is not enabled.
         AttributeError: it has no such function.
-        TypeError: that is no async function, or one of another kind.
+        TypeError: that is not an async function, or one of another kind.
     """
     own = canonical(ns)
     if own not in enabled or (module := _loaded(own, func)) is None:
@@ -381,7 +381,7 @@ def static_attribute(module: Any, path: str) -> Any:
         holder = _first(spaces, part, holder)
         # Its own class, not what a `__class__` says.
         if not issubclass(type(holder), type):
-            raise LookupError(f"{part!r} is no class")
+            raise LookupError(f"{part!r} is not a class")
         spaces = [_dict_of(cls) for cls in _mro_of(holder)]
     found = _first(spaces, name, holder)
     if type(found) is staticmethod:

@@ -277,7 +277,7 @@ def target_of(fn: Any, want: Kind) -> Target:
     """What a peer is to run for ``fn``.
 
     Raises:
-        TypeError: it is no function of the kind that is wanted, or a peer could not find it by its name.
+        TypeError: it is not a function of the kind that is wanted, or a peer could not find it by its name.
     """
     try:
         known = _known.get(fn)

@@ -46,7 +46,8 @@ def read_eventfd(fd: int) -> int:
 
     Raises:
         NotImplementedError: this is not Linux.
-        OSError: as the kernel says: the counter is 0 (`BlockingIOError`), ``fd`` is no open eventfd (EBADF, EINVAL).
+        OSError: as the kernel says: the counter is 0 (`BlockingIOError`), ``fd`` is not an open eventfd (EBADF,
+        EINVAL).
     """
     require_linux("eventfds")
     if sys.platform != "linux":
@@ -88,7 +89,7 @@ def eventfd_id(fd: int) -> int | None:
     """What tells one eventfd from all others of this machine; ``None`` where an old kernel does not say.
 
     Raises:
-        ValueError: ``fd`` is no eventfd of this process.
+        ValueError: ``fd`` is not an eventfd of this process.
     """
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
@@ -97,7 +98,7 @@ def eventfd_id(fd: int) -> int | None:
     except OSError:
         target, fields = "closed", {}
     if target != "anon_inode:[eventfd]":
-        raise ValueError(f"descriptor {fd} is no eventfd of this process: it is {target}")
+        raise ValueError(f"descriptor {fd} is not an eventfd of this process: it is {target}")
     number = fields.get("eventfd-id", "").strip()
     return int(number) if number.isdecimal() else None
 

@@ -65,7 +65,7 @@ class RingMemory:
         memory: header and bytes; writable.
 
     Raises:
-        ValueError: this is no ring's memory.
+        ValueError: this is not a ring's memory.
     """
 
     __slots__ = ("_words", "capacity", "data")

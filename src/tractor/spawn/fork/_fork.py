@@ -32,7 +32,7 @@ def fork_from_worker_thread(
 ) -> int:
     """Fork this process in a fresh thread, which is the child's only and main thread.
 
-    The child is no actor, whatever this process is: it has default runtime vars and signal handlers, fresh standard
+    The child is not an actor, whatever this process is: it has default runtime vars and signal handlers, fresh standard
     streams and an empty context, none of the parent's exit handlers, and may call :func:`trio.run`.  It keeps every
     descriptor.  It ends with ``os._exit``: when ``child_target`` returns (status 0, or what it returns), exits (that
     status) or raises (1, with a traceback on stderr).

@@ -89,7 +89,7 @@ def wait_child(pid: int, *, expect_exit_ok: bool = True) -> tuple[bool, str]:
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
-        return False, f"process {pid} is no child of this process, or was reaped already"
+        return False, f"process {pid} is not a child of this process, or was reaped already"
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         text = f"process {pid} was ended by signal {-code} ({_signal_name(-code)})"

@@ -26,7 +26,7 @@ class TLSConfig(msgspec.Struct, frozen=True):
     Relative paths are taken from the working directory at the time, and kept as absolute ones.
 
     Raises:
-        TypeError: a path is no string or path, or ``require_client_cert`` no bool.
+        TypeError: a path is not a string or path, or ``require_client_cert`` no bool.
     """
 
     certfile: str

@@ -135,7 +135,7 @@ class TLSIO:
         """What is there; ``b''`` once the peer has said that nothing follows; ``None`` when it would block.
 
         Raises:
-            ssl.SSLError: what came is no TLS, or was tampered with.
+            ssl.SSLError: what came is not a TLS, or was tampered with.
             ConnectionResetError: the connection ended without a word.
             OSError: it broke, or this side is not open.
         """

@@ -196,7 +196,7 @@ class UpRequest(DialogEnd):
     def _out_of_grammar(self, msg: MsgType) -> None:
         self.chan.forget(self.cid)
         self._refuse(
-            f"a {type(msg).__name__!r} message is no answer to a request for the debugger's REPL"
+            f"a {type(msg).__name__!r} message is not an answer to a request for the debugger's REPL"
         )
 
     def _refuse(self, why: str) -> None:

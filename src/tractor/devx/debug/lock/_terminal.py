@@ -24,7 +24,7 @@ class TerminalState:
 
     @classmethod
     def save(cls) -> TerminalState | None:
-        """The settings now; ``None`` where stdin is no terminal."""
+        """The settings now; ``None`` where stdin is not a terminal."""
         if termios is None:
             return None
         try:

@@ -87,7 +87,7 @@ async def maybe_init_greenback() -> bool:
         Whether sync code in the actor's tasks can pause now.
 
     Raises:
-        NoRuntime: this process is no actor.
+        NoRuntime: this process is not an actor.
     """
     actor = process_actor(err_on_no_runtime=True)
     settings = runtime_vars()

@@ -350,7 +350,7 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
         self.set_continue()
 
     def cmdloop(self, intro: Any = None) -> None:
-        """As in :mod:`cmd`; a line that is no text is reported."""
+        """As in :mod:`cmd`; a line that is not text is reported."""
         while True:
             try:
                 super().cmdloop(intro)
@@ -370,7 +370,7 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
     def do_EOF(self, arg: str) -> bool:
         """EOF (ctrl-d): as `quit`; where there is no terminal the end of the input is as `continue`."""
         if self.use_rawinput and not sys.stdin.isatty():
-            self._go_on_alone("stdin is no terminal, and has ended")
+            self._go_on_alone("stdin is not a terminal, and has ended")
             return True
         return bool(super().do_EOF(arg))
 
