@@ -544,7 +544,7 @@ def test_an_address_taken_by_an_actor_that_is_no_registrar(reg_addr: Any) -> Non
                 await trio.to_thread.run_sync(other.finish)
             await portal.cancel_actor()
         assert told["error"] == "RuntimeError"
-        assert "no registrar" in told["text"]
+        assert "not a registrar" in told["text"]
 
     run(main)
 

@@ -266,7 +266,7 @@ def test_wrapping() -> None:
     ],
 )
 def test_what_is_no_address(bad: object) -> None:
-    with pytest.raises(TypeError, match="no address"):
+    with pytest.raises(TypeError, match="not an address"):
         wrap_address(bad)
 
 

@@ -191,7 +191,7 @@ def test_a_multiaddr_is_a_string() -> None:
     for other in (("127.0.0.1", 1), None, b"/ip4/127.0.0.1/tcp/1", 5):
         with pytest.raises(TypeError):
             parse_maddr(other)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="no address"):
+    with pytest.raises(TypeError, match="not an address"):
         mk_maddr("127.0.0.1:1")
 
 

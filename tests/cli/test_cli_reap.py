@@ -323,7 +323,7 @@ def test_a_runtime_directory_that_is_not_ours_is_an_error(
         (["-p", "0"], "'0' is not a process id"),
         (["-p", "x"], "'x' is not a process id"),
         (["-p", "-3"], "-p"),
-        (["-p", "99999999999"], "no process id"),
+        (["-p", "99999999999"], "not a process id"),
         (["-g", "-1"], "-g"),
         (["-g", "soon"], "'soon' is not a number of seconds"),
         (["-g", "inf"], "'inf' is not a number of seconds"),

@@ -158,7 +158,7 @@ MISFITS: list[tuple[Any, Any]] = [
     (decimal.Decimal, "one"),
     (Path, 7),
     (Path | int, "a"),
-    (NamespacePath, "no path"),
+    (NamespacePath, "not a path"),
     (np.float64, [1]),
     (Annotated[int, msgspec.Meta(gt=0)], 0),
     (None, 1),

@@ -125,8 +125,8 @@ def local_function() -> Callable[[], None]:
         (ep_pool.endpoint, TypeError, "context"),
         (ep_pool.Adder(1).method, TypeError, "method of an object"),
         (ep_pool.replaced, ValueError, "leads to"),
-        (1, TypeError, "no function"),
-        ([], TypeError, "no function"),
+        (1, TypeError, "not a function"),
+        ([], TypeError, "not a function"),
     ],
 )
 def test_what_can_not(fn: Any, error: type[Exception], text: str) -> None:

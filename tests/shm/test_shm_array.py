@@ -313,7 +313,7 @@ def test_tokens_that_lie(make: Make) -> None:
         with pytest.raises(ValueError, match=f"the token says {size} rows"):
             attach_shm_ndarray(msgspec.structs.replace(token, size=size))
     objects = {"fields": [["index", "<i8", 0], ["x", "|O", 8]], "size": 16}
-    with pytest.raises(ValueError, match="no type of array elements"):
+    with pytest.raises(ValueError, match="not a type of array elements"):
         attach_shm_ndarray(msgspec.structs.replace(token, dtype_descr=objects))
     with pytest.raises(ValueError, match="can't name a segment"):
         attach_shm_ndarray(msgspec.structs.replace(token, shm_name="../passwd"))

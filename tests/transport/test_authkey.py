@@ -157,7 +157,7 @@ def test_a_directory_that_anybody_may_change_is_refused_unless_sticky(tmp_path: 
 @posix_only
 def test_what_is_no_file_is_refused_without_hanging(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(PermissionError, match="no regular file"):
+    with pytest.raises(PermissionError, match="not a regular file"):
         read_key_file(tmp_path / "fifo")
     os.symlink("/dev/zero", tmp_path / "zero")
     with pytest.raises(PermissionError, match=r"zero' is not a regular file.*tractor keygen"):

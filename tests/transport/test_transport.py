@@ -594,7 +594,7 @@ def test_what_is_no_message_closes_the_connection(open_pair: OpenPair, body: byt
     async def main() -> None:
         async with open_pair() as (a, b):
             a.io.send_nowait([framed(body)])
-            with pytest.raises(TransportClosed, match="no message") as info:
+            with pytest.raises(TransportClosed, match="not a message") as info:
                 await b.recv()
             assert info.value.src_exc is not None
             assert not b.connected()

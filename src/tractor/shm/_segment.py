@@ -304,7 +304,7 @@ def _open(name: str, flags: int) -> int:
         fd = os.open(f"{SHM_DIR}/{name}", flags)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise FileNotFoundError(errno.ENOENT, "what has that name is not a shared memory", name)
+            raise FileNotFoundError(errno.ENOENT, "what has that name is not shared memory", name)
         return fd
     return int(_posixshmem().shm_open(f"/{name}", flags, mode=0o600))
 
