@@ -7,7 +7,6 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import ep_chaos
 import trio
@@ -28,6 +27,8 @@ from chaos_work import perform
 from ep_chaos import name_of
 
 import tractor
+from tractor.address._types import UnwrappedAddress
+from tractor.supervise._arguments import StartOptions
 from tractor.testing import (
     AFKAlarmTimeout,
     afk_alarm_w_trace,
@@ -40,6 +41,19 @@ __all__ = ["Round", "carry_out"]
 
 LEAK_GRACE = 2.5
 """Seconds until what SIGKILL of an ancestor has left must be gone: the promised 2, and a little for us to see it."""
+
+
+CONNECT_TO: dict[str, UnwrappedAddress] = {}
+"""Where actors of these names find their parent: behind a proxy."""
+
+_address_of = StartOptions._address_of
+
+
+def _address_through_proxy(options: StartOptions, actor: tractor.Actor) -> UnwrappedAddress:
+    return CONNECT_TO.get(options.name) or _address_of(options, actor)
+
+
+StartOptions._address_of = _address_through_proxy  # type: ignore[assignment, method-assign]
 
 
 class Round:
@@ -114,13 +128,13 @@ class Round:
             if branch.proxied:
                 host.proxy = await stack.enter_async_context(self._hosts.proxy_to_root())
             an = await stack.enter_async_context(tractor.open_nursery())
-            with contextlib.ExitStack() as patched:
-                if host.proxy is not None:
-                    addr = host.proxy.addr
-                    patched.enter_context(
-                        patch.object(an, "_address_for_child", lambda _transports: addr)
-                    )
+            name = name_of(branch.node.path)
+            if host.proxy is not None:
+                CONNECT_TO[name] = host.proxy.addr
+            try:
                 portal = await self._start(an, branch.node.path)
+            finally:
+                CONNECT_TO.pop(name, None)
             host.an, host.portal = an, portal
             async with portal.open_context(ep_chaos.grow, spec=spec_of(branch.node)) as (ctx, pids):
                 self._killer.learn(pids)

@@ -114,7 +114,7 @@ def test_nobody_of_that_name_or_pid(
 def test_a_process_that_is_no_actor(capsys: pytest.CaptureFixture[str]) -> None:
     assert _debug.main([str(os.getpid())], "tractor debug") == 1
     err = capsys.readouterr().err
-    assert f"process {os.getpid()} is not an actor, or not in debug mode" in err
+    assert f"process {os.getpid()} is no actor, or not in debug mode" in err
 
 
 def test_a_process_of_another_user(

@@ -183,7 +183,7 @@ def test_a_file_that_is_no_socket_is_left_alone(private_dir: Path) -> None:
     Path(*file).write_text("somebody's data")
 
     async def main() -> None:
-        with pytest.raises(ConnectionError, match="no socket file"):
+        with pytest.raises(ConnectionError, match="not a socket file"):
             await bind_endpoints([file])
 
     run(main)

@@ -124,7 +124,7 @@ def test_what_is_no_segment_is_not_attached() -> None:
         Segment.attach(KEY)
     os.mkfifo(SHM / KEY)
     try:
-        with pytest.raises(FileNotFoundError, match="not a shared memory"):
+        with pytest.raises(FileNotFoundError, match="not shared memory"):
             Segment.attach(KEY)
     finally:
         (SHM / KEY).unlink()

@@ -89,7 +89,7 @@ def test_what_was_not_expected_is_told() -> None:
     assert wait_child(pid) == (False, f"process {pid} was ended by signal 9 (SIGKILL)")
     ok, text = wait_child(pid)
     assert not ok
-    assert "no child of this process" in text
+    assert "not a child of this process" in text
 
 
 def test_the_target_runs_in_a_thread_without_a_past() -> None:

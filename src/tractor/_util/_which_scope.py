@@ -146,16 +146,16 @@ def _place(frame: FrameType, line: int) -> str:
     return f"in {frame.f_code.co_qualname}() at {frame.f_code.co_filename}:{line}"
 
 
-def _scopes_in(value: object, deep: bool = True) -> Iterator[trio.CancelScope]:
-    """The scopes that a variable's value is; of an object of this package also those that it holds."""
+def _scopes_in(value: object, depth: int = 2) -> Iterator[trio.CancelScope]:
+    """The scopes that a variable's value is; of an object of this package also those that it, or its parts, hold."""
     kind = type(value)
     if issubclass(kind, trio.CancelScope):
         yield value  # type: ignore[misc]
     elif issubclass(kind, trio.Nursery):
         yield value.cancel_scope  # type: ignore[attr-defined]
-    elif deep and is_of(kind.__module__, {"tractor"}):
+    elif depth and is_of(kind.__module__, {"tractor"}):
         for held in list(getattr(value, "__dict__", {}).values()):
-            yield from _scopes_in(held, deep=False)
+            yield from _scopes_in(held, depth - 1)
 
 
 class _With(NamedTuple):
