@@ -21,7 +21,6 @@ from tractor.msg.types import Aid
 LIMIT = 40.0
 
 pytestmark = [
-    pytest.mark.usefixtures("forked_actors"),
     pytest.mark.skipif(not HAS_UDS, reason="there is one transport only here"),
 ]
 

@@ -26,8 +26,6 @@ from tractor.devx._tree_picture import tree_record
 from tractor.devx.debug.lock._status import LockStatistics
 from tractor.testing import get_rando_addr
 
-pytestmark = pytest.mark.usefixtures("forked_actors")
-
 LONG = 60.0
 """Seconds; never waited for."""
 

@@ -18,8 +18,6 @@ from ep_supervise_tools import alive, one_daemon, run, until_exists
 
 import tractor
 
-pytestmark = pytest.mark.usefixtures("forked_actors")
-
 HERE = ["ep_supervise"]
 
 

@@ -16,7 +16,7 @@ they have done to the package while they were imported (error types, log levels,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -62,7 +62,20 @@ def of_process(container: ClearableT) -> ClearableT:
     return container
 
 
-def renew_all() -> None:
-    """In an actor's process that was forked off: as if it had been started afresh."""
+def renew_all() -> list[object]:
+    """In an actor's process that was forked off: as if it had been started afresh.
+
+    Returns:
+        What was there before.  It is the parent's, and to be kept: the end of an object may close a descriptor by a
+        number that means something else by now.
+    """
+    before: list[object] = []
     for renew in _renewals:
+        owner = getattr(renew, "__self__", None)
+        before.append(owner.value if isinstance(owner, ProcessVar) else _content(owner))
         renew()
+    return before
+
+
+def _content(container: Any) -> list[object]:
+    return list(container.items()) if hasattr(container, "items") else list(container)

@@ -28,7 +28,7 @@ from tractor.log import PACKAGE
 from tractor.process._frozen import is_frozen
 from tractor.process._state import renew_all
 from tractor.process._stdio import has_stream
-from tractor.runtime._state import forget_actor
+from tractor.runtime._state import forget_actor, last_actor
 from tractor.runtime._vars import reset_runtime_vars
 from tractor.transport._settings import reset_wire_settings
 
@@ -68,10 +68,11 @@ def reset_process(mask: Collection[int]) -> None:
     _renew_warnings()
     for name in ("excepthook", "unraisablehook", "breakpointhook", "displayhook"):
         setattr(sys, name, getattr(sys, f"__{name}__"))
+    _of_the_parent.append(last_actor())
+    _of_the_parent.append(renew_all())
     forget_actor()
     reset_runtime_vars()
     reset_wire_settings()
-    renew_all()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # type: ignore[attr-defined, unused-ignore]
 
 
