@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import functools
 import os
 import resource
@@ -18,6 +19,7 @@ import tractor
 from tractor import RuntimeFailure
 from tractor.spawn._contract import usable_start_methods
 from tractor.spawn._shortage import named_shortage
+from tractor.spawn.mp import _forkserver
 
 METHODS = [key for key in usable_start_methods() if key != "mp_spawn"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts of Linux")
@@ -148,3 +150,16 @@ def test_the_error_of_a_nurserys_own_task_is_raised_and_not_the_cancelled_that_i
 
     with pytest.raises(ZeroDivisionError, match="own"):
         run(main)
+
+
+def test_a_fork_server_without_its_module_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To load it takes descriptors; where there are none left, what was opened before is closed."""
+
+    def none_left(_: int) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(_forkserver, "_unshared_server", none_left)
+    before = fds_in_use()
+    with pytest.raises(OSError, match="Too many open files"):
+        _forkserver.ForkServerClient()
+    assert fds_in_use() == before

@@ -54,7 +54,12 @@ class ForkServerClient:
     def __init__(self) -> None:
         # Stands in for multiprocessing's resource tracker where there is none.
         self._no_tracker = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # type: ignore[attr-defined, unused-ignore]
-        self._server = _unshared_server(self._no_tracker)
+        try:
+            self._server = _unshared_server(self._no_tracker)
+        except BaseException:
+            # To load the module takes descriptors, too.
+            os.close(self._no_tracker)
+            raise
         self._pid: int | None = None
         # A start that was given up may still be about to start the server when that is to end.
         self._lock = threading.Lock()
