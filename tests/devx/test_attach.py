@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from attach_client import Terminal
 
+# Not forked actors: from Python 3.13 on a signal does not interrupt Python code in these.
 pytestmark = [
-    pytest.mark.usefixtures("forked_actors"),
     pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets"),
 ]
 
