@@ -15,8 +15,8 @@ import trio
 import tractor
 from tractor.address._types import HAS_UDS
 from tractor.discovery import UDSAddress, mk_maddr, wrap_address
-from tractor.discovery._election import random_addrs
 from tractor.msg.types import Aid
+from tractor.transport._addresses import random_addrs
 
 LIMIT = 40.0
 

@@ -25,7 +25,6 @@ from tractor._errors import InternalError, TransportClosed
 from tractor._proto.limits import Limits
 from tractor._util._task_tree import arm_task_dumps
 from tractor.address._types import UnwrappedAddress
-from tractor.discovery._election import random_addrs
 from tractor.discovery._registration import Registration
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
@@ -51,6 +50,7 @@ from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
 from tractor.spawn.mp._tracker import use_tracker
+from tractor.transport._addresses import random_addrs
 from tractor.transport._settings import WireSettings, set_limits, set_wire_settings, wire_settings
 from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import is_in_foreground

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from tractor import log as _log
-from tractor.address._policy import is_local
 from tractor.address._types import Address, UnwrappedAddress
 from tractor.discovery._probe import Probe, probe_all
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid
-from tractor.transport._addresses import wrap_address
-from tractor.transport._table import get_address_cls
+from tractor.transport._addresses import random_addrs
 
 log = _log.get_logger()
 
@@ -75,14 +73,3 @@ async def _bind(addrs: list[UnwrappedAddress]) -> list[Endpoint]:
         raise RuntimeError(
             f"can't listen on {addrs}: {exc}; choose other `tpt_bind_addrs`"
         ) from exc
-
-
-def random_addrs(
-    keys: Iterable[str], aid: Aid, beside: Sequence[UnwrappedAddress] = ()
-) -> list[Address]:
-    """A random address for each transport; ``beside`` the registrar that has it too, where that is on this host."""
-    spaces = {a.proto_key: a.bindspace for a in map(wrap_address, beside) if is_local(a)}
-    return [
-        get_address_cls(key).get_random(spaces.get(key), name=aid.name, pid=aid.pid, uuid=aid.uuid)
-        for key in keys
-    ]

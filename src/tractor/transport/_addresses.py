@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeGuard, TypeVar
 
 from tractor.address._maddr_text import split_maddr
 from tractor.address._policy import is_local
-from tractor.address._types import Address, TCPAddress, UDSAddress
+from tractor.address._types import Address, TCPAddress, UDSAddress, UnwrappedAddress
+from tractor.msg.types import Aid
 from tractor.transport._table import (
     SCHEME,
     address_cls_of,
+    get_address_cls,
     loaded_transports,
     transport_keys,
 )
@@ -173,3 +175,14 @@ def prefer_addr(addrs: Iterable[AnyAddrT]) -> AnyAddrT:
     if not ranked:
         raise ValueError("no address to choose from: the list is empty")
     return ranked[0]
+
+
+def random_addrs(
+    keys: Iterable[str], aid: Aid, beside: Sequence[UnwrappedAddress] = ()
+) -> list[Address]:
+    """A random address for each transport; ``beside`` the registrar that has it too, where that is on this host."""
+    spaces = {a.proto_key: a.bindspace for a in map(wrap_address, beside) if is_local(a)}
+    return [
+        get_address_cls(key).get_random(spaces.get(key), name=aid.name, pid=aid.pid, uuid=aid.uuid)
+        for key in keys
+    ]
