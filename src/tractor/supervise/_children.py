@@ -1,4 +1,19 @@
-"""The subactors of one nursery, from their start to their end."""
+"""The subactors of one nursery, from their start to their end.
+
+**Who drives.**  Each subactor has a task that reaps it and decides what its end means (`_supervise()`), and one for its
+ladder, once it is to go.  Both are shielded and live in the nursery's own trio nursery, `tn`: the block's end waits for
+them, and a second ctrl-c hits the main task, which only waits.
+
+**Why the races are safe.**
+
+- *One fails while another is started.*  `taking_down` stays set, and is looked at once there is a process, in the same
+  turn of the loop in which that gets its supervisor: it goes at once.
+- *A start is cancelled, or fails halfway.*  The child goes by its ladder, and the start waits for its end, shielded.
+- *Several fail at once.*  The first to be noted begins the teardown, which asks the others to go.  Those that were gone
+  by then are failures all the same: who asks looks first, see :mod:`tractor._proto.child_life`.
+- *Between the end of an old process and the start of its replacement nobody lives.*  So `replacing` counts, too, for
+  who waits for the end of all; and `unsettled`, for a result that came with its actor's death.
+"""
 
 from __future__ import annotations
 
