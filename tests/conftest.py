@@ -198,6 +198,17 @@ def leaves_nothing_behind(private_dir: Path) -> Iterator[None]:
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
 
 
+@pytest.fixture
+def no_segment_is_left() -> Iterator[None]:
+    """No shared memory is left that the test has made."""
+    # Here, not above: it is an endpoint module, and most tests need no shared memory.
+    import ep_shm
+
+    before = ep_shm.segments()
+    yield
+    assert ep_shm.segments() <= before
+
+
 # -- how long a test takes --
 
 

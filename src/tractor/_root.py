@@ -21,7 +21,7 @@ from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._root_options import RootOptions, log_level, with_outdated_registry
 from tractor.address._policy import from_this_host
-from tractor.address._types import UnwrappedAddress, mk_uuid
+from tractor.address._types import Addr, UnwrappedAddress, mk_uuid
 from tractor.discovery._election import elect
 from tractor.discovery._registrar import Registrar
 from tractor.ipc._endpoint import Endpoint
@@ -48,7 +48,7 @@ from tractor.spawn._contract import (
 from tractor.spawn._parent_main import refuse_in_replay
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.mp._tracker import share_tracker
-from tractor.supervise._arguments import Addr, module_names, with_outdated_modules
+from tractor.supervise._arguments import module_names, with_outdated_modules
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 from tractor.transport._addresses import wrap_addresses
 from tractor.transport._authkey import load_authkey

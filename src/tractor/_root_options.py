@@ -13,11 +13,11 @@ from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._util._names import plain_text, require_name
 from tractor.address._policy import one_or_several, require_bindable, require_connectable
-from tractor.address._types import HAS_UDS, Address
+from tractor.address._types import HAS_UDS, Addr, Address
 from tractor.process._breakpoint import greenback_is_there
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import get_backend, require_debug_support, selected_start_method
-from tractor.supervise._arguments import Addr, module_names
+from tractor.supervise._arguments import module_names
 from tractor.transport._addresses import wrap_addresses
 from tractor.transport._table import known_transports
 from tractor.transport.tls._config import TLSConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import ep_shm
@@ -16,16 +16,12 @@ import trio.testing
 import tractor
 from tractor.ipc import RingBuffReceiver, RingBuffSender, fd_share
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rings are Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="rings are Linux's"),
+    pytest.mark.usefixtures("no_segment_is_left"),
+]
 
 NAME = f"{ep_shm.PREFIX}-shared-ring"
-
-
-@pytest.fixture(autouse=True)
-def _no_segment_is_left() -> Iterator[None]:
-    before = ep_shm.segments()
-    yield
-    assert ep_shm.segments() <= before
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import ep_shm
@@ -45,15 +45,10 @@ from tractor.shm.ring._transport import (
 )
 from tractor.transport._uds import bind_uds
 
+pytestmark = pytest.mark.usefixtures("no_segment_is_left")
+
 LIMIT = 20.0
 """Seconds; the bound of a test that hangs."""
-
-
-@pytest.fixture(autouse=True)
-def _no_segment_is_left() -> Iterator[None]:
-    before = ep_shm.segments()
-    yield
-    assert ep_shm.segments() <= before
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -24,18 +24,14 @@ from tractor.ipc import RBToken, RingBuffReceiver, RingBuffSender, open_ringbuf
 from tractor.shm._segment import Segment
 from tractor.shm.ring._memory import HEADER_SIZE, RingMemory, Side
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rings are Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="rings are Linux's"),
+    pytest.mark.usefixtures("no_segment_is_left"),
+]
 
 KEY = f"{ep_shm.PREFIX}-ring"
 LIMIT = 20.0
 """Seconds; the bound of a test that hangs."""
-
-
-@pytest.fixture(autouse=True)
-def _no_segment_is_left() -> Iterator[None]:
-    before = ep_shm.segments()
-    yield
-    assert ep_shm.segments() <= before
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -25,19 +25,15 @@ from tractor.ipc import (
 from tractor.shm._segment import Segment
 
 np = pytest.importorskip("numpy")
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no named shared memory")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="no named shared memory"),
+    pytest.mark.usefixtures("no_segment_is_left"),
+]
 
 KEY = f"{ep_shm.PREFIX}-array"
 DTYPE = [("index", "<i8"), ("a", "<i4"), ("b", "<f8"), ("tag", "S3")]
 
 Make = Callable[..., ShmArray]
-
-
-@pytest.fixture(autouse=True)
-def _no_segment_is_left() -> Iterator[None]:
-    before = ep_shm.segments()
-    yield
-    assert ep_shm.segments() <= before
 
 
 @pytest.fixture

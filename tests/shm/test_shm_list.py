@@ -17,16 +17,12 @@ from hypothesis import strategies as st
 import tractor
 from tractor.ipc import ShmList, attach_shm_list, get_shm_token, open_shm_list
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no named shared memory")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="no named shared memory"),
+    pytest.mark.usefixtures("no_segment_is_left"),
+]
 
 KEY = f"{ep_shm.PREFIX}-list"
-
-
-@pytest.fixture(autouse=True)
-def _no_segment_is_left() -> Iterator[None]:
-    before = ep_shm.segments()
-    yield
-    assert ep_shm.segments() <= before
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import ep_shm
@@ -19,17 +19,13 @@ from tractor.ipc import SharedInt
 from tractor.shm._record import add_record, list_records
 from tractor.shm._segment import Segment, random_key, remove_segments_of, system_name
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev/shm")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev/shm"),
+    pytest.mark.usefixtures("no_segment_is_left"),
+]
 
 KEY = f"{ep_shm.PREFIX}-segment"
 SHM = Path("/dev/shm")
-
-
-@pytest.fixture(autouse=True)
-def _no_segment_is_left() -> Iterator[None]:
-    before = ep_shm.segments()
-    yield
-    assert ep_shm.segments() <= before
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from tractor.address._types import Address, TCPAddress, UnwrappedAddress
+from tractor.address._types import Addr, Address, TCPAddress
 
 
-def one_or_several(
-    several: Sequence[UnwrappedAddress | Address | str] | None,
-    one: UnwrappedAddress | Address | str | None,
-) -> Sequence[UnwrappedAddress | Address | str] | None:
+def one_or_several(several: Sequence[Addr] | None, one: Addr | None) -> Sequence[Addr] | None:
     """What was given as ``registry_addrs=`` or, for a single one, as ``registry_addr=``.  Raises TypeError for both."""
     if one is None:
         return several
@@ -54,8 +50,7 @@ def from_this_host(addr: Address) -> Address:
 
     That is ``addr``, but for a TCP wildcard the loopback address of its family.
     """
-    seen: Any = getattr(addr, "from_this_host", addr)
-    found: Address = seen
+    found: Address = getattr(addr, "from_this_host", addr)
     return found
 
 

@@ -25,7 +25,7 @@ from tractor import log as _log
 from tractor._errors import ActorBusy, RuntimeFailure
 from tractor._proto.registry import RegistryTable
 from tractor._util._names import is_presentable
-from tractor.address._types import Address, UDSAddress, UnwrappedAddress
+from tractor.address._types import Addr, Address, UDSAddress, UnwrappedAddress
 from tractor.discovery._listeners import Listeners
 from tractor.discovery._places import (
     Place,
@@ -131,7 +131,7 @@ class Registrar(Actor):
     def _listed(self) -> dict[str, list[UnwrappedAddress]]:
         return {key: addrs_of(places) for key, places in self._table.get_registry().items()}
 
-    async def register_actor(self, uid: Uid, addr: UnwrappedAddress | Address | str) -> None:
+    async def register_actor(self, uid: Uid, addr: Addr) -> None:
         """Note that the actor ``uid`` listens on ``addr``; a former owner of the address loses it.
 
         It stays until it is unregistered, or deleted; not so what a peer registers for itself.
@@ -150,9 +150,7 @@ class Registrar(Actor):
         await trio.lowlevel.checkpoint()
         self._unregister(checked_uid(uid))
 
-    async def delete_addr(
-        self, addr: UnwrappedAddress | Address | str, uid: Uid | None = None
-    ) -> Uid | None:
+    async def delete_addr(self, addr: Addr, uid: Uid | None = None) -> Uid | None:
         """Forget one address.
 
         Args:

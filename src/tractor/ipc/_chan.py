@@ -9,18 +9,18 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake
+from tractor._proto.auth import Handshake, Role
 from tractor._util._names import is_presentable
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
-from tractor.address._types import Address, UnwrappedAddress
+from tractor.address._types import Addr, Address
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import Aid, MsgType, Uid
@@ -31,8 +31,6 @@ from tractor.transport._table import needs_key, transport_of, transport_of_strea
 from tractor.trionics._ki import ki_protected
 
 log = _log.get_logger()
-
-Role = Literal["connect", "accept"]
 
 _plain_encoder = msgspec.msgpack.Encoder()
 
@@ -88,7 +86,7 @@ class Channel:
         self._may_call = Waiters()
 
     @classmethod
-    async def from_addr(cls, addr: UnwrappedAddress | Address | str) -> Channel:
+    async def from_addr(cls, addr: Addr) -> Channel:
         """Connect, and prove the key where the transport asks for it; the identity handshake is not done.
 
         Raises:
@@ -408,7 +406,7 @@ def _machine(transport: MsgTransport, role: Role, key: bytes | None = None) -> H
     )
 
 
-async def transport_from_addr(addr: UnwrappedAddress | Address | str) -> MsgpackTransport:
+async def transport_from_addr(addr: Addr) -> MsgpackTransport:
     """Connect to an address.
 
     Raises:
@@ -442,9 +440,7 @@ def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def connect_chan(
-    addr: UnwrappedAddress | Address | str, close_timeout: float | None = None
-) -> AsyncIterator[Channel]:
+async def connect_chan(addr: Addr, close_timeout: float | None = None) -> AsyncIterator[Channel]:
     """Connect for the length of the block; the identity handshake is not done.
 
     Args:

@@ -9,7 +9,7 @@ import trio
 
 from tractor import log as _log
 from tractor.address._policy import require_bindable
-from tractor.address._types import Address, UnwrappedAddress
+from tractor.address._types import Addr, Address
 from tractor.process._at_fork import close_in_child
 from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.transport._addresses import wrap_address
@@ -101,7 +101,7 @@ class Endpoint:
     __repr__ = pformat
 
 
-async def bind_endpoints(addrs: Sequence[UnwrappedAddress | Address | str]) -> list[Endpoint]:
+async def bind_endpoints(addrs: Sequence[Addr]) -> list[Endpoint]:
     """Bind and listen on addresses; all of them, or none.
 
     Raises:

@@ -29,7 +29,7 @@ if sys.platform != "win32":
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.half_open import HalfOpen, source_of
-from tractor.address._types import Address, TCPAddress, UDSAddress, UnwrappedAddress
+from tractor.address._types import Addr, Address, TCPAddress, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid, Uid
@@ -116,7 +116,7 @@ class Server:
     async def listen_on(
         self,
         *,
-        accept_addrs: Sequence[UnwrappedAddress | Address | str] | None = None,
+        accept_addrs: Sequence[Addr] | None = None,
         stream_handler_nursery: trio.Nursery | None = None,
     ) -> list[Endpoint]:
         """Bind and serve addresses; all of them, or none.

@@ -18,7 +18,7 @@ from tractor._proto.deadlines import PEERS_TIMEOUT
 from tractor._proto.flow import STRICT_BUFFER_SIZE
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
-from tractor.address._types import Address, UnwrappedAddress
+from tractor.address._types import Addr, Address, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
 from tractor.msg._bounded import bounds
@@ -221,7 +221,7 @@ class Actor:
         return self._reg_addrs
 
     @reg_addrs.setter
-    def reg_addrs(self, addrs: Iterable[UnwrappedAddress | Address | str]) -> None:
+    def reg_addrs(self, addrs: Iterable[Addr]) -> None:
         wrapped = wrap_addresses(addrs, "reg_addrs")
         for addr in wrapped:
             require_connectable(addr)

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -14,7 +14,7 @@ from tractor._errors import RuntimeFailure
 from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
 from tractor.address._policy import from_this_host, require_bindable
-from tractor.address._types import Address, UnwrappedAddress
+from tractor.address._types import Addr, UnwrappedAddress
 from tractor.msg.types import SpawnSpec
 from tractor.runtime._actor import Actor
 from tractor.runtime._vars import runtime_vars
@@ -24,8 +24,6 @@ from tractor.spawn._parent_main import get_parent_main_data
 from tractor.transport._addresses import wrap_address, wrap_addresses
 from tractor.transport._settings import wire_settings
 from tractor.transport._table import known_transports
-
-Addr: TypeAlias = UnwrappedAddress | Address | str
 
 
 class Recipe(msgspec.Struct, frozen=True):

@@ -102,7 +102,8 @@ def remove_files(
             if (own := own_file_mark(path)) is not None:
                 found[path] = own
     for path, mark in found.items():
-        if file_mark(path) == mark and ((held and marks is not None) or _is_stale(path)):
+        # What answers is another actor's: a child may be given an address that is taken.
+        if file_mark(path) == mark and ((held and marks is not None) or not answers(str(path))):
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
@@ -158,22 +159,13 @@ async def _remove_sockets(pids: Iterable[int]) -> None:
     paths = [p for pid in dead for p in Path(UDSAddress.def_bindspace).glob(f"*@{pid}.sock")]
     with trio.move_on_after(CLOSING_TIME, shield=True):
         while paths:
-            for path in [path for path in paths if _is_stale(path)]:
+            for path in [path for path in paths if not answers(str(path))]:
                 paths.remove(path)
                 if file_mark(path) is not None:
                     with contextlib.suppress(OSError):
                         os.unlink(path)
             # A process of several threads counts as dead a moment before the last of them has let go of its sockets.
             await trio.sleep(0.01 if paths else 0)
-
-
-def _is_stale(path: Path) -> bool:
-    """Whether nothing accepts at a socket file: an address that the child was given may be another actor's.
-
-    Raises:
-        OSError: this process is out of descriptors.
-    """
-    return not answers(str(path))
 
 
 def end_sentinel(actor: Actor) -> None:

@@ -12,10 +12,11 @@ import msgspec
 import trio
 
 from tractor import log as _log
+from tractor.address._types import Addr
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
-from tractor.supervise._arguments import Addr, StartOptions
+from tractor.supervise._arguments import StartOptions
 from tractor.supervise._child import ChildInfo
 from tractor.supervise._children import Children
 from tractor.supervise._leftovers import end_sentinel

@@ -10,11 +10,12 @@ import trio
 
 from tractor._errors import ContextCancelled, TransportClosed
 from tractor._util._caller import calling_code
+from tractor.address._types import Addr
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import PendingCall
 from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
-from tractor.supervise._arguments import Addr, StartOptions, module_names
+from tractor.supervise._arguments import StartOptions, module_names
 from tractor.supervise._child import Child
 from tractor.supervise._children import Children
 from tractor.supervise._main_call import MainCall

@@ -37,7 +37,11 @@ CLOCK_SLACK = 5.0
 
 
 def answers(path: str) -> bool:
-    """Whether something accepts at a socket file, or might: only a refusal tells that nobody does."""
+    """Whether something accepts at a socket file, or might: only a refusal tells that nobody does.
+
+    Raises:
+        OSError: this process is out of descriptors.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:  # type: ignore[attr-defined, unused-ignore]
         probe.setblocking(False)
         try:
