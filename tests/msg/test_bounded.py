@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tractor import Limits
-from tractor.msg import mk_dec
-from tractor.msg._bounded import SMALL, Bounded, Crowded, bounds, refuse_crowded
+from tractor.msg import _bounded, mk_dec
+from tractor.msg._bounded import SMALL, Bounded, Crowded, bounds, plain_values, refuse_crowded
 from tractor.msg._payload import payload_type_error
 from tractor.msg.types import INCOMING, Error, Yield, decode_large
 
@@ -217,3 +217,21 @@ anything = st.recursive(
 def test_it_decodes_what_msgspec_does(value: Any, large: bool) -> None:
     data = encode([value, FILL] if large else value)
     assert mk_dec(Any).decode(data) == msgspec.msgpack.decode(data)
+
+
+def test_what_is_large_is_never_among_the_values_decoded_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[int] = []
+
+    def noting(buf: Any) -> Any:
+        decoded.append(len(buf))
+        return msgspec.msgpack.decode(buf)
+
+    monkeypatch.setattr(_bounded, "_decode_any", noting)
+    small, large = encode(1), encode(FILL)
+    for raws in ([large], [large, small], [small, large], [small, large, small]):
+        assert plain_values(raws) is None
+    assert decoded
+    assert max(decoded) <= SMALL
+    assert plain_values([small, encode("text")]) == [1, "text"]

@@ -250,7 +250,10 @@ _decode_any = Decoder().decode
 def plain_values(raws: Sequence[Any]) -> list[Any] | None:
     """Payloads of any type, decoded at once, if all of them are small and none holds another; else ``None``."""
     try:
-        if type(_decode_any(raws[0])) not in _ATOMS or max(map(len, raws)) > SMALL:
+        # Before the first is decoded: a large one is not to be without what :class:`Bounded` looks at.
+        if len(raws[0]) > SMALL or type(_decode_any(raws[0])) not in _ATOMS:
+            return None
+        if max(map(len, raws)) > SMALL:
             return None
         values = list(map(_decode_any, raws))
     except Exception:
