@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,8 +37,11 @@ class Interruption:
         self.lines = 0
         self.where: str | None = None
 
+    def counts(self, frame: FrameType) -> bool:
+        return frame.f_code.co_filename.startswith(OURS)
+
     def __call__(self, frame: FrameType, event: str, _arg: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(OURS):
+        if not self.counts(frame):
             return None
         if event == "line":
             self.lines += 1
@@ -62,10 +67,10 @@ async def program() -> None:
             await one.cancel_actor()
 
 
-def run_with(interruption: Interruption) -> None:
+def run_with(interruption: Interruption, main: Callable[[], Awaitable[None]] = program) -> None:
     sys.settrace(interruption)
     try:
-        trio.run(program)
+        trio.run(main)
     finally:
         sys.settrace(None)
 
@@ -96,3 +101,39 @@ def test_an_interrupt_at_some_line(place: int, lines: int, monkeypatch: pytest.M
         raise AssertionError(f"interrupted at {interruption.where}") from exc
     else:
         assert interruption.where is None, "the interrupt was swallowed"
+
+
+# -- on the way into and out of a block, in code that is not ours --
+
+
+async def enters_and_leaves() -> None:
+    async with tractor.open_nursery():
+        pass
+
+
+THEIRS = (contextlib.__file__, str(Path(trio.__file__).parent / "_core" / "_asyncgens.py"))
+
+
+class Around(Interruption):
+    """In the lines of `contextlib` and trio between the user's `async with` and the first or next step of ours."""
+
+    def counts(self, frame: FrameType) -> bool:
+        above = frame.f_back
+        if above is None or frame.f_code.co_filename not in THEIRS:
+            return False
+        return above.f_code is enters_and_leaves.__code__ or self.counts(above)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_line_around_a_block() -> None:
+    """Neither trio nor the interpreter has to speak of an async generator that nobody closed."""
+    trio.run(enters_and_leaves)
+    counter = Around(None)
+    run_with(counter, enters_and_leaves)
+    assert counter.lines > 6
+    for at in range(1, counter.lines + 1):
+        interruption = Around(at)
+        with pytest.raises(KeyboardInterrupt):
+            run_with(interruption, enters_and_leaves)
+        assert interruption.where is not None
+        assert tractor.current_actor(err_on_no_runtime=False) is None, interruption.where

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -13,6 +12,7 @@ from tractor._root import open_nursery
 from tractor.runtime._portal import Portal
 from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
+from tractor.trionics._ki import ki_protected_manager
 
 
 def usable_cpus() -> int:
@@ -20,8 +20,7 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_actor_cluster(
     modules: Sequence[str],
     count: int | None = None,

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
@@ -57,6 +57,7 @@ from tractor.transport._table import default_lo_addrs, needs_key
 from tractor.transport._uds_leftovers import sweep
 from tractor.transport.tls._config import TLSConfig
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
+from tractor.trionics._ki import ki_protected_manager
 from tractor.trionics.patches._wakeup_drain import apply_to_this_run
 
 log = _log.get_logger()
@@ -67,8 +68,7 @@ def skip_cancellations(exc: BaseException) -> bool:
     return not is_multi_cancelled(exc)
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_root_actor(
     *,
     tpt_bind_addrs: Sequence[Addr] | None = None,
@@ -168,8 +168,7 @@ async def open_root_actor(
             yield actor
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterator[Actor]:
     """The root actor, while it runs; ``undo`` gets what is to be undone after its end."""
     _change_process(options, undo)
@@ -333,8 +332,7 @@ def _end_by_signal(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[ActorNursery]:
     """A nursery whose tasks are processes.  Boots a root actor if this process is not an actor yet.
 

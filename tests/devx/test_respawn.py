@@ -39,8 +39,9 @@ if __name__ == "__main__":
 
 ONE_SHOT = """
         portal = await an.run_in_actor(changing.work, name="worker", x=20)
-        sibling = await an.start_actor("sibling")
+        # At once: the start of a sibling takes longer than an answer at the prompt may.
         before = portal.chan.aid
+        sibling = await an.start_actor("sibling")
         print("RESULT", await portal.wait_for_result())
         after = portal.chan.aid
         print("SAME", before.name == after.name, before.pid == after.pid, sibling.chan.connected())
@@ -49,11 +50,11 @@ ONE_SHOT = """
 
 DAEMON = """
         portal = await an.start_actor("worker", enable_modules=["changing"])
+        first = portal.chan.aid.pid
         try:
             await portal.run(changing.work, x=20)
         except tractor.RemoteActorError as exc:
             print("CAUGHT", exc.src_type.__name__)
-        first = portal.chan.aid.pid
         while portal.chan.aid.pid == first:
             await trio.sleep(0.01)
         print("RESULT", await portal.run(changing.work, x=20))

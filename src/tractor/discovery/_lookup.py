@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import trio
 
@@ -24,6 +24,7 @@ from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.transport._table import known_transports
+from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
 
@@ -32,8 +33,7 @@ RETRY_LIMIT = 1.0
 """Seconds between the tries to connect to an actor that is registered but does not answer."""
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def find_actor(
     name: str,
     registry_addrs: Sequence[Addr] | None = None,
@@ -120,8 +120,7 @@ async def find_actor(
             yield portals or None
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def wait_for_actor(
     name: str, registry_addr: Addr | None = None, timeout: float | None = None
 ) -> AsyncIterator[Portal]:
@@ -212,8 +211,7 @@ async def _arrival(registrar: Portal | LocalPortal, name: str) -> None:
         raise RuntimeFailure(f"{registrar!r}, waited at for {name!r}, is lost: {exc}") from exc
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def query_actor(
     name: str, regaddr: Addr | None = None, timeout: float | None = LOOKUP_TIMEOUT
 ) -> AsyncIterator[tuple[UnwrappedAddress | None, Portal | LocalPortal | None]]:

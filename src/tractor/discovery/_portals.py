@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import trio
@@ -20,12 +20,12 @@ from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 from tractor.transport._addresses import rank_addrs, wrap_address
+from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_portal(
     channel: Channel,
     tn: trio.Nursery | None = None,
@@ -131,8 +131,7 @@ def portal_over(chan: Channel, actor: Actor) -> Portal:
     return own or Portal(chan, actor)
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def maybe_open_portal(
     addr: Addr, name: str, timeout: float | None = LOOKUP_TIMEOUT
 ) -> AsyncIterator[Portal | None]:
@@ -164,8 +163,7 @@ async def maybe_open_portal(
         yield portal
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def get_root(timeout: float | None = LOOKUP_TIMEOUT, **kwargs: Any) -> AsyncIterator[Portal]:
     """A portal to the root of this actor's tree, over a channel of its own, for the length of the block.
 

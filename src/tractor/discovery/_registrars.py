@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -24,6 +24,7 @@ from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
+from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
 
@@ -156,7 +157,7 @@ async def _open_channel(addr: UnwrappedAddress, actor: Actor, bound: Bound) -> C
     return chan
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def reached(
     source: Source, actor: Actor, bound: Bound
 ) -> AsyncIterator[Portal | LocalPortal]:
@@ -177,8 +178,7 @@ async def reached(
             await chan.aclose()
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def get_registry(
     addr: Addr | None = None, timeout: float | None = LOOKUP_TIMEOUT
 ) -> AsyncIterator[Portal | LocalPortal]:
@@ -231,7 +231,7 @@ def no_registrars(actor: Actor) -> RuntimeFailure:
     return RuntimeFailure(f"{actor.aid.reprol()} knows no registrar; set `reg_addrs`")
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def get_arbiter(addr: Addr | None = None, **_kw: Any) -> AsyncIterator[Portal | LocalPortal]:
     """The outdated name of :func:`get_registry`."""
     warnings.warn(

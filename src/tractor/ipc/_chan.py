@@ -7,7 +7,7 @@ import os
 import socket
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport, MsgTransport
 from tractor.transport._table import needs_key, transport_of, transport_of_stream
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
 
@@ -438,8 +438,7 @@ def transport_from_stream(stream: trio.SocketStream) -> MsgpackTransport:
         raise
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def connect_chan(addr: Addr, close_timeout: float | None = None) -> AsyncIterator[Channel]:
     """Connect for the length of the block; the identity handshake is not done.
 

@@ -18,7 +18,6 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 
 import msgspec
 import trio
@@ -38,7 +37,7 @@ from tractor.transport._addresses import wrap_addresses
 from tractor.transport._settings import wire_settings
 from tractor.transport.tls._words import is_tls_mismatch
 from tractor.trionics._groups import collapse_eg
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
 
@@ -486,7 +485,7 @@ async def _drop_messages(server: Server, chan: Channel) -> None:
         server.remove_peer(chan)
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def open_ipc_server(
     parent_tn: trio.Nursery | None = None,
     stream_handler_tn: trio.Nursery | None = None,

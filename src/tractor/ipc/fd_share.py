@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 
 import trio
 
@@ -30,6 +30,7 @@ from tractor.shm.ring._fd_passing import recv_fds, send_fds
 from tractor.shm.ring._stream import DEFAULT_SIZE, RBToken
 from tractor.transport._sockio import connect_socket
 from tractor.transport._uds import check_peer_uid
+from tractor.trionics._ki import ki_protected_manager
 
 __all__ = ["RINGD", "open_ringbuf"]
 
@@ -37,7 +38,7 @@ RINGD = "ringd"
 """The name of the actor that owns the rings."""
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def open_ringbuf(name: str, buf_size: int = DEFAULT_SIZE) -> AsyncIterator[RBToken]:
     """The ring of that name, for the length of the block; ``'ringd'`` makes it for the first who opens it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from msgspec.msgpack import Encoder
 from tractor.msg._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, current_codec, mk_dec
 from tractor.msg._payload import payload_type_error
 from tractor.msg.types import Error, PayloadMsg, Return, Yield
+from tractor.trionics._ki import ki_protected_manager
 
 
 class PldRx:
@@ -217,7 +218,7 @@ def limit_plds(spec: Any, **dec_kwargs: Any) -> Iterator[MsgDec]:
         yield decoder
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def maybe_limit_plds(
     ctx: DialogWithPayloads, spec: Any = None, dec_hook: DecHook | None = None, **kw: Any
 ) -> AsyncIterator[MsgDec | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -20,7 +19,7 @@ from tractor.pool._queue import JobQueue
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -257,8 +256,7 @@ class WorkerPool:
             raise failure
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_worker_pool(
     workers: int | None = None, *, name: str = "worker", **start_kwargs: Any
 ) -> AsyncIterator[WorkerPool]:

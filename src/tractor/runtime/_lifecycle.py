@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
@@ -16,6 +15,7 @@ from tractor.runtime._reader import serve_channel
 from tractor.runtime._requests import RUNTIME_REQUESTS
 from tractor.runtime._state import set_current_actor
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was, the_one_error
+from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
 
@@ -38,8 +38,7 @@ async def _host_nursery(
         await trio.sleep_forever()
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_runtime(
     actor: Actor, farewell: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:

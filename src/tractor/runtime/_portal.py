@@ -6,7 +6,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
@@ -31,7 +31,7 @@ from tractor.runtime.dialog._context import Context, MsgStream, OpenContext
 from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
 
@@ -173,7 +173,7 @@ class Portal:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> AbstractAsyncContextManager[MsgStream]: ...
-    @asynccontextmanager
+    @ki_protected_manager
     async def open_stream_from(
         self, agen_fn: Any, /, *args: Any, **kwargs: Any
     ) -> AsyncIterator[MsgStream]:

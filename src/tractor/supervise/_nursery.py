@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -24,7 +23,7 @@ from tractor.supervise._one_shot import OneShots
 from tractor.supervise._outcome import Collected, note_losses
 from tractor.supervise._respawn import respawn
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was, the_one_error
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
 
@@ -206,8 +205,7 @@ class ActorNursery(OneShots):
             raise BaseExceptionGroup(f"errors of several actors: {names}", errors)
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
     """A nursery for subactors of ``actor``, for the length of the block.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
 from tractor._errors import ContextCancelled, TransportClosed
+from tractor.trionics._ki import ki_protected_manager
 from tractor.trionics._masking import BoxedMaybeException
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def break_ipc(
     await trio.lowlevel.checkpoint()
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def expect_ctxc(yay: bool, reraise: bool = False) -> AsyncIterator[BoxedMaybeException]:
     """Expect that the block ends with a `ContextCancelled`, or do nothing.
 

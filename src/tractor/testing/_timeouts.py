@@ -7,19 +7,20 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import trio
 
 from tractor.testing._snapshot import try_snapshot
+from tractor.trionics._ki import ki_protected_manager
 
 ALARM_GRACE = 5.0
 """Seconds that a trio run has to come down after an alarm, before it is broken off."""
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def fail_after_w_trace(
     seconds: float, *, label: str, pid: int | None = None, out_dir: Path | str | None = None
 ) -> AsyncIterator[trio.CancelScope]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ import trio
 from tractor._proto.aio_link import AioEnd, LinkPhase
 from tractor.to_asyncio._link import TaskLink
 from tractor.trionics._broadcast import BroadcastReceiver, broadcast_receiver
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 
 def _in_trio() -> bool:
@@ -164,7 +163,7 @@ class LinkedTaskChannel(trio.abc.Channel[Any]):
         # The error itself, and not the cancel of the block that comes of it.
         return link.result()
 
-    @asynccontextmanager
+    @ki_protected_manager
     async def subscribe(self) -> AsyncIterator[BroadcastReceiver[Any]]:
         """A receiver of its own for another trio task: every subscriber gets every value.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -16,6 +15,7 @@ from tractor.to_asyncio._chan import LinkedTaskChannel, ToTrio
 from tractor.to_asyncio._host import current_host
 from tractor.to_asyncio._link import CHANNEL_SIZE, TaskLink, name_of
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
+from tractor.trionics._ki import ki_protected_manager
 
 _RESERVED = ("chan", "to_trio", "from_trio")
 
@@ -23,8 +23,7 @@ RUN_TASK_SIZE = 1024
 """Values in each direction of the channel of `run_task()` that nobody has read yet, at most."""
 
 
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
+@ki_protected_manager
 async def open_channel_from(
     target: Callable[..., Any],
     suppress_graceful_exits: bool = True,

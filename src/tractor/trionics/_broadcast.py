@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -20,6 +19,7 @@ import msgspec
 import trio
 
 from tractor.log import get_logger
+from tractor.trionics._ki import ki_protected_manager
 
 log = get_logger("trionics")
 
@@ -252,7 +252,7 @@ class BroadcastReceiver(trio.abc.ReceiveChannel[T]):
             source.finish(error)
         return self._take()
 
-    @asynccontextmanager
+    @ki_protected_manager
     async def subscribe(
         self, raise_on_lag: bool = True, *, lossless: bool = False
     ) -> AsyncIterator[BroadcastReceiver[T]]:

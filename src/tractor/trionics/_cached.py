@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import NoRuntime
 from tractor.runtime._state import current_actor
+from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
 
@@ -193,7 +194,7 @@ async def _release(slot: _Slot, instance: _Instance, scope: trio.CancelScope) ->
         slot.lock.release()
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def maybe_open_context(
     acm_func: Callable[..., AbstractAsyncContextManager[T]],
     kwargs: Mapping[str, Any] = NO_KWARGS,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import trio
+
+from tractor.trionics._ki import ki_protected_manager
 
 
 def raise_as_it_was(exc: BaseException) -> NoReturn:
@@ -102,7 +103,7 @@ def leaves(exc: BaseException) -> Iterator[BaseException]:
         yield exc
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def collapse_eg(
     hide_tb: bool = True,
     ignore: Collection[type[BaseException]] = frozenset(),

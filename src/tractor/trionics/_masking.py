@@ -8,7 +8,6 @@ both.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -16,6 +15,7 @@ import trio
 from tractor.log import get_logger
 from tractor.trionics._groups import raise_as_it_was
 from tractor.trionics._handlers import last_frame, was_caught
+from tractor.trionics._ki import ki_protected_manager
 
 log = get_logger("trionics")
 
@@ -129,7 +129,7 @@ def _is_of_trio(exc: BaseException, leave: tuple[type[BaseException], ...]) -> b
     return str(module).partition(".")[0] == "trio"
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def maybe_raise_from_masking_exc(
     unmask_from: tuple[type[BaseException], ...] = (trio.Cancelled,),
     raise_unmasked: bool = True,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 import trio
 
 from tractor.trionics._groups import collapse_eg
+from tractor.trionics._ki import ki_protected_manager
 
 T = TypeVar("T")
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def maybe_open_nursery(
     nursery: Any = None,
     shield: bool = False,
@@ -117,7 +118,7 @@ class _Gathering:
             await self.left.wait()
 
 
-@asynccontextmanager
+@ki_protected_manager
 async def gather_contexts(
     mngrs: Iterable[AbstractAsyncContextManager[T]],
     tn: trio.Nursery | None = None,

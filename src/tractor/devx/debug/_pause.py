@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import warnings
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.msg.types import Uid
 from tractor.runtime._state import debug_mode, process_actor
+from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
 
@@ -154,7 +154,7 @@ async def maybe_wait_for_debugger(
     return waited
 
 
-@contextlib.asynccontextmanager
+@ki_protected_manager
 async def acquire_debug_lock(subactor_uid: Uid) -> AsyncIterator[Any]:
     """Have the tree's terminal for the length of the block, without a REPL.
 

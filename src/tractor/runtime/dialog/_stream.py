@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -22,7 +21,7 @@ from tractor.runtime.dialog._caller import explain_loss
 from tractor.runtime.dialog._generics import StreamRecvT, StreamSendT
 from tractor.runtime.dialog._port import Rerouted, StreamPort
 from tractor.trionics._broadcast import BroadcastReceiver, broadcast_receiver
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
 
@@ -286,7 +285,7 @@ class DialogStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         await trio.lowlevel.cancel_shielded_checkpoint()
         return undelivered
 
-    @asynccontextmanager
+    @ki_protected_manager
     async def subscribe(
         self, lossless: bool = False
     ) -> AsyncIterator[BroadcastReceiver[StreamRecvT]]:
