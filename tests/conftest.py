@@ -148,6 +148,10 @@ def _beginnings(nodeid: str) -> Iterator[str]:
 # -- private directories --
 
 
+SIGHUP = getattr(signal, "SIGHUP", None)
+"""`None` on Windows."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def private_dir(pytestconfig: pytest.Config) -> Iterator[Path]:
     """A short, private stand-in for the user's runtime, state and cache directories.
@@ -155,9 +159,10 @@ def private_dir(pytestconfig: pytest.Config) -> Iterator[Path]:
     Short, because a Unix socket's path has 108 bytes at most.  Its name is in the environment of
     every process that a test starts, and so it also tells these processes from all others.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # In the background of a script.  Programs under test take that over, and no ctrl-c would reach them.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Ignored in the background of a script, or under `nohup`.  Programs under test would take that over.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (SIGHUP, signal.SIG_DFL)):
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     path = Path(tempfile.mkdtemp(prefix="tr-", dir="/tmp" if os.name == "posix" else None))
     with pytest.MonkeyPatch.context() as patch:
         for variable in RUNTIME_VARIABLES:
