@@ -350,17 +350,26 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
             ``BaseExceptionGroup`` of several, one entry for each actor.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
     """
-    actor = current_actor(err_on_no_runtime=False)
-    if actor is not None:
-        _warn_of_ignored(actor, root_kwargs)
-        async with open_actor_nursery(actor) as an:
-            yield an
-        return
     async with (
-        open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor,
+        open_tree(hide_tb=hide_tb, **root_kwargs) as actor,
         open_actor_nursery(actor) as an,
     ):
         yield an
+
+
+@ki_protected_manager
+async def open_tree(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[Actor]:
+    """This process's actor, for the length of the block: the one that runs, or a root that is booted for it.
+
+    Args and what is raised are those of :func:`open_nursery`.
+    """
+    actor = current_actor(err_on_no_runtime=False)
+    if actor is not None:
+        _warn_of_ignored(actor, root_kwargs)
+        yield actor
+        return
+    async with open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor:
+        yield actor
     with _console(*log_level(root_kwargs.get("loglevel"))):
         log.info("Actor-runtime-shutdown")
 

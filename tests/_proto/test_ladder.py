@@ -47,6 +47,7 @@ EXPECTED: dict[LadderEvent, tuple[Rung | None, ...]] = {
     LadderEvent.BOOTED: (U, None, R, None, None, T, K, G),
     LadderEvent.CANCEL: (B, R, B, R, X, T, K, G),
     LadderEvent.HARD_KILL: (T, T, T, T, T, T, K, G),
+    LadderEvent.KILL_AT_ONCE: (K, K, K, K, K, K, K, G),
     LadderEvent.ACK: (None, None, None, X, X, T, K, G),
     LadderEvent.PORTAL_ACKED: (None, X, B, X, X, T, K, G),
     LadderEvent.PORTAL_SILENT: (None, T, B, R, X, T, K, G),
@@ -133,6 +134,51 @@ def test_hard_kill_starts_at_the_signals() -> None:
     ladder = Ladder(hard_kill=True)
     assert (ladder.start(0.0), ladder.deadline) == ([LadderDo.SIGTERM], TERM_TIMEOUT)
     assert ladder.escalations == []
+
+
+# -- a service's own grace --
+
+
+def test_a_grace_is_the_limit_of_all_rungs_before_the_signals() -> None:
+    ladder = Ladder(grace=20.0)
+    assert (ladder.start(0.0), ladder.deadline) == ([LadderDo.SEND_CANCEL], 20.0)
+    ladder.handle(LadderEvent.ACK, 0.1)
+    ladder.handle(LadderEvent.ADVANCE, 12.0)
+    assert (ladder.rung, ladder.deadline) == (Rung.EXIT, 20.0)
+    assert (ladder.tick(20.0), ladder.deadline) == ([LadderDo.SIGTERM], 20.0 + TERM_TIMEOUT)
+
+
+@pytest.mark.parametrize("booting", [False, True])
+def test_a_grace_of_nothing_is_a_signal_at_once(booting: bool) -> None:
+    ladder = Ladder(grace=0.0, booting=booting)
+    ladder.start(5.0)
+    assert ladder.tick(5.0) == [LadderDo.SIGTERM]
+
+
+def test_a_grace_that_ends_before_any_acknowledgment() -> None:
+    ladder = Ladder(grace=0.2)
+    ladder.start(0.0)
+    assert ladder.tick(0.2) == [LadderDo.SIGTERM]
+    assert ladder.escalations == [Escalation(Rung.REQUEST, Rung.TERM, 0.2)]
+
+
+def test_a_grace_stands_still_while_a_repl_is_held() -> None:
+    ladder = Ladder(grace=1.0)
+    ladder.start(0.0)
+    ladder.handle(LadderEvent.REPL_HELD, 0.5)
+    assert ladder.deadline == math.inf
+    ladder.handle(LadderEvent.REPL_RELEASED, 100.0)
+    assert ladder.deadline == 101.0
+
+
+def test_a_kill_at_once_waits_for_a_repl_alone() -> None:
+    ladder = Ladder()
+    assert ladder.start(0.0, LadderEvent.KILL_AT_ONCE) == [LadderDo.SIGKILL]
+    held = Ladder()
+    held.handle(LadderEvent.REPL_HELD, 0.0)
+    assert held.handle(LadderEvent.HARD_KILL, 0.1) == []
+    assert held.handle(LadderEvent.KILL_AT_ONCE, 0.2) == []
+    assert held.handle(LadderEvent.REPL_RELEASED, 5.0) == [LadderDo.SIGKILL]
 
 
 def test_a_second_cancel_moves_no_deadline() -> None:

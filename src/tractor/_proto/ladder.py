@@ -15,6 +15,9 @@ A child sends progress notes while it works down its own subactors.  Each restar
 
 A child that was cancelled through a portal begins on EXIT, or without an acknowledgment in time on TERM.
 
+A service may have its own way: so many seconds, the *grace*, for BOOT, REQUEST and EXIT in all, which nothing extends,
+then TERM; or KILL at once.
+
 While an actor at or below the child holds or awaits the debugger's REPL no limit runs and no signal
 is sent. What was asked for meanwhile, a hard kill, is done at the release.
 """
@@ -59,6 +62,7 @@ class LadderEvent(enum.Enum):
     BOOTED = "booted"
     CANCEL = "cancel"
     HARD_KILL = "hard kill"
+    KILL_AT_ONCE = "kill at once"
     ACK = "ack"
     PORTAL_ACKED = "cancelled by a portal"
     PORTAL_SILENT = "no ack for a portal"
@@ -100,6 +104,7 @@ ACTIONS: Final[dict[Rung, LadderDo]] = {
 }
 
 _SIGNALS: Final = (Rung.TERM, Rung.KILL)
+_GRACED: Final = (Rung.BOOT, Rung.REQUEST, Rung.EXIT)
 _ASKED: Final = (Rung.BOOT, Rung.REQUEST, Rung.EXIT, Rung.TERM, Rung.KILL, Rung.GONE)
 _ALIVE: Final = tuple(rung for rung in Rung if rung is not Rung.GONE)
 
@@ -119,6 +124,8 @@ TABLE: Final[dict[tuple[Rung, LadderEvent], Rung]] = {
     **{(rung, LadderEvent.HARD_KILL): Rung.TERM for rung in _ALIVE},
     (Rung.KILL, LadderEvent.HARD_KILL): Rung.KILL,
     (Rung.GONE, LadderEvent.HARD_KILL): Rung.GONE,
+    **{(rung, LadderEvent.KILL_AT_ONCE): Rung.KILL for rung in _ALIVE},
+    (Rung.GONE, LadderEvent.KILL_AT_ONCE): Rung.GONE,
     (Rung.STARTING, LadderEvent.BOOTED): Rung.RUNNING,
     (Rung.BOOT, LadderEvent.BOOTED): Rung.REQUEST,
     **{(rung, LadderEvent.BOOTED): rung for rung in (*_SIGNALS, Rung.GONE)},
@@ -144,6 +151,7 @@ class Ladder:
     Args:
         hard_kill: begin with the signals.
         booting: the child is not connected yet.
+        grace: seconds until SIGTERM at the latest, and not before; ``None``: the limits of the table.
 
     Attributes:
         rung: where the child stands.
@@ -155,8 +163,10 @@ class Ladder:
     """
 
     __slots__ = (
+        "_due",
+        "_grace",
+        "_grace_ends",
         "_hard",
-        "_hard_due",
         "_patience_ends",
         "acked",
         "deadline",
@@ -166,7 +176,9 @@ class Ladder:
         "rung",
     )
 
-    def __init__(self, hard_kill: bool = False, booting: bool = False) -> None:
+    def __init__(
+        self, hard_kill: bool = False, booting: bool = False, grace: float | None = None
+    ) -> None:
         self.rung = Rung.STARTING if booting else Rung.RUNNING
         self.held = False
         self.acked = False
@@ -174,8 +186,11 @@ class Ladder:
         self.escalations: list[Escalation] = []
         self.history: list[LadderEvent] = []
         self._hard = hard_kill
-        # A hard kill that a REPL holds up.
-        self._hard_due = False
+        self._grace = grace
+        # When the grace is over; `inf` before anybody has asked.
+        self._grace_ends = math.inf
+        # The rung of a signal that a REPL holds up.
+        self._due: Rung | None = None
         # When EXIT ends at the latest, unless a note tells of an advance.
         self._patience_ends = math.inf
 
@@ -200,11 +215,13 @@ class Ladder:
         following = TABLE.get((self.rung, event))
         if following is None or (event is LadderEvent.DEADLINE and now < self.deadline):
             raise self._illegal(event)
+        if event is LadderEvent.DEADLINE and self._grace is not None and self.rung in _GRACED:
+            following = Rung.TERM
         self.acked = self.acked or event in (LadderEvent.ACK, LadderEvent.PORTAL_ACKED)
         if following is not self.rung:
             if following in _SIGNALS and self.held:
-                if not self._hard_due:
-                    self._hard_due = True
+                if self._due is None or self._due.depth < following.depth:
+                    self._due = following
                     self.history.append(event)
                 return []
             return self._enter(following, event, now)
@@ -233,18 +250,30 @@ class Ladder:
         if held is self.held or self.rung is Rung.GONE:
             return []
         self.held = held
-        if not held and self._hard_due:
-            self._hard_due = False
-            return self._enter(Rung.TERM, event, now)
+        if not held and self._due is not None:
+            due, self._due = self._due, None
+            return self._enter(due, event, now)
         self.history.append(event)
         self._restart_limit(now)
         return []
 
     def _restart_limit(self, now: float, latest: float | None = None) -> None:
         """A whole limit from ``now`` on, but not beyond ``latest``; none while a REPL is held."""
+        if self._grace is not None and self.rung in _GRACED:
+            self._restart_grace(now)
+            return
         self._patience_ends = now + PROGRESS_TIMEOUT if latest is None else latest
         limit = min(now + LIMITS.get(self.rung, math.inf), self._patience_ends)
         self.deadline = limit if self.rung in LIMITS and not self.held else math.inf
+
+    def _restart_grace(self, now: float) -> None:
+        """The grace runs from the first request on, and as a whole again from the release of a REPL on."""
+        assert self._grace is not None
+        if self.held:
+            self._grace_ends = math.inf
+        elif self._grace_ends == math.inf:
+            self._grace_ends = now + self._grace
+        self.deadline = self._grace_ends
 
 
 class Progress:

@@ -95,6 +95,10 @@ class Child:
         self.armed = False
         # Replaces it by a fresh process; see `_respawn.py`.
         self.respawn: Callable[[], bool] | None = None
+        # Whose business a failure of it is; `None`: it ends its whole nursery.
+        self.keeper: Callable[[BaseException], None] | None = None
+        # Seconds until it gets a signal once it is to go; `None`: as the ladder has it.
+        self.grace: float | None = None
         # Its nursery's block has ended.
         self.block_over = trio.Event()
         # Has its nursery host a task.
@@ -336,7 +340,7 @@ class Child:
         if self.life.phase in (Phase.BOOTING, Phase.RUNNING):
             if self.descent is None:
                 self.note_cancel_request()
-                self.descent = Descent(self, hard_kill)
+                self.descent = Descent(self, hard_kill, self.grace)
                 await self.descent.run(first)
                 return
             if hard_kill or first is not LadderEvent.CANCEL:

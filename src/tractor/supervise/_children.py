@@ -74,6 +74,8 @@ class Children:
         self.changed = trio.lowlevel.ParkingLot()
         # Somebody has called `cancel()`.
         self.cancel_called = False
+        # The block ended by that alone.
+        self.cancelled_caught = False
         # One has failed, and so all go.
         self.failing = False
         # All are being taken down. One whose process is being started then goes as soon as there is one.
@@ -111,14 +113,18 @@ class Children:
             RuntimeFailure: no more can be started here.
             ActorFailure and others: as :meth:`start_process`.
         """
+        child = self.prepare(options)
+        return child, await self.start_process(child, nursery or self.tn)
+
+    def prepare(self, options: StartOptions) -> Child:
+        """One whose process is to be started, with a uid of its own.  Raises RuntimeFailure: no more can be."""
         if self.refusal:
             raise RuntimeFailure(
                 f"can't start actor {options.name!r}: its nursery was {self.refusal}"
             )
         aid = Aid(options.name, mk_uuid())
         bound = None if options.bind_addrs is None else list(options.bind_addrs)
-        child = self.new_child(aid, options.recipe(self.actor, aid.uuid), bound)
-        return child, await self.start_process(child, nursery or self.tn)
+        return self.new_child(aid, options.recipe(self.actor, aid.uuid), bound)
 
     def new_child(
         self, aid: Aid, recipe: Recipe, bind_addrs: list[UnwrappedAddress] | None
@@ -228,9 +234,8 @@ class Children:
             portal = Portal(child.chan, self.actor)
             child.portal = portal
             return portal
-        if child.boot_error is not None and child.chan is not None:
-            raise boxed(child.boot_error, child.chan, self.actor)
-        await child.exited.wait()
+        if child.boot_error is None or child.chan is None:
+            await child.exited.wait()
         raise self._failure_of(child)
 
     # -- supervision ----------------------------------------------------------------------------------
@@ -250,14 +255,16 @@ class Children:
         """A child's process has ended, and what it had sent is delivered: was that a failure?"""
         if child.portal is None or not child.failed:
             return
+        if child.keeper is not None:
+            child.keeper(self._failure_of(child))
+            return
         self.gone[child.uid] = child
+        self.fail(child.uid, self._failure_of(child))
+
+    def _failure_of(self, child: Child) -> BaseException:
         if child.boot_error is not None and child.chan is not None:
             # Its runtime has failed, and it could still say so.
-            self.fail(child.uid, boxed(child.boot_error, child.chan, self.actor))
-        else:
-            self.fail(child.uid, self._failure_of(child))
-
-    def _failure_of(self, child: Child) -> ActorFailure:
+            return boxed(child.boot_error, child.chan, self.actor)
         tail = child.process.stderr_tail() if child.process is not None else ""
         return ActorFailure(uid=child.uid, returncode=child.returncode, stderr_tail=tail)
 

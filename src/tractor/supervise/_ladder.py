@@ -62,12 +62,13 @@ class Descent:
     Args:
         child: it.
         hard_kill: begin with the signals.
+        grace: of :class:`~tractor._proto.ladder.Ladder`.
     """
 
-    def __init__(self, child: GoesDown, hard_kill: bool) -> None:
+    def __init__(self, child: GoesDown, hard_kill: bool, grace: float | None = None) -> None:
         self._child = child
         # What decides.
-        self.ladder = Ladder(hard_kill=hard_kill, booting=not child.ready)
+        self.ladder = Ladder(hard_kill=hard_kill, booting=not child.ready, grace=grace)
         # What has happened since the task looked last, in this order.
         self._events: list[LadderEvent] = []
         # Set with each event; a new one for each wait.
@@ -188,6 +189,8 @@ class Descent:
 
     def _why_forced(self) -> str:
         """Why the child does not end by itself, in plain words."""
+        if LadderEvent.KILL_AT_ONCE in self.ladder.history:
+            return "it was to be killed without a word"
         if not self._child.ready:
             return "it was still starting"
         if LadderEvent.HARD_KILL in self.ladder.history:

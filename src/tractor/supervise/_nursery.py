@@ -50,11 +50,6 @@ class ActorNursery(OneShots):
     Not built by users: see :func:`tractor.open_nursery`.
     """
 
-    def __init__(self, children: Children) -> None:
-        super().__init__(children)
-        # The block ended by `cancel()` alone.
-        self._cancelled_caught = False
-
     # -- what it is -----------------------------------------------------------------------------------
 
     @property
@@ -68,7 +63,7 @@ class ActorNursery(OneShots):
     @property
     def cancelled_caught(self) -> bool:
         """Whether the block ended through this nursery's own cancellation, which absorbed every child's end."""
-        return self._cancelled_caught
+        return self._children.cancelled_caught
 
     @property
     def cancelled(self) -> bool:
@@ -167,19 +162,11 @@ class ActorNursery(OneShots):
         self._children.cancel_called = True
         await self._children.tear_all_down(hard_kill)
 
-    # -- the block's end ------------------------------------------------------------------------------
 
-    async def finish(self, body_exc: BaseException | None) -> None:
-        """The body has ended: wait for the children, or take them down; what is true afterwards: none lives."""
-        hooks = self._children.actor.hooks
-        hooks.note_leaving(True)
-        try:
-            await self._finish(body_exc)
-        finally:
-            hooks.note_leaving(False)
-
-    async def _finish(self, body_exc: BaseException | None) -> None:
-        own = self._children
+async def _finish(own: Children, body_exc: BaseException | None) -> None:
+    """The body has ended: wait for the children, or take them down; what is true afterwards: none lives."""
+    own.actor.hooks.note_leaving(True)
+    try:
         taking_down = own.taking_down
         own.block_over.set()
         if body_exc is None and not own.failing:
@@ -192,22 +179,35 @@ class ActorNursery(OneShots):
             note_losses(body_exc, own.living)
         if own.living or own.unsettled:
             await own.tear_all_down()
-        found = Collected(own.actor.aid.uid, own.errors, own.gone, taking_down)
-        errors, goes_on = found.resolve(body_exc)
-        self._cancelled_caught = own.cancel_called and not errors
-        if goes_on:
-            assert body_exc is not None
-            raise_as_it_was(body_exc)
-        if len(errors) == 1:
-            raise_as_it_was(errors[0])
-        if errors:
-            names = ", ".join(name for name, _ in {own.actor.aid.uid: None, **own.errors})
-            raise BaseExceptionGroup(f"errors of several actors: {names}", errors)
+        _raise_outcome(own, body_exc, taking_down)
+    finally:
+        own.actor.hooks.note_leaving(False)
+
+
+def _raise_outcome(own: Children, body_exc: BaseException | None, taking_down: bool) -> None:
+    found = Collected(own.actor.aid.uid, own.errors, own.gone, taking_down)
+    errors, goes_on = found.resolve(body_exc)
+    own.cancelled_caught = own.cancel_called and not errors
+    if goes_on:
+        assert body_exc is not None
+        raise_as_it_was(body_exc)
+    if len(errors) == 1:
+        raise_as_it_was(errors[0])
+    if errors:
+        names = ", ".join(name for name, _ in {own.actor.aid.uid: None, **own.errors})
+        raise BaseExceptionGroup(f"errors of several actors: {names}", errors)
 
 
 @ki_protected_manager
 async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
-    """A nursery for subactors of ``actor``, for the length of the block.
+    """A nursery for subactors of ``actor``, for the length of the block.  Raises as :func:`open_children`."""
+    async with open_children(actor) as children:
+        yield ActorNursery(children)
+
+
+@ki_protected_manager
+async def open_children(actor: Actor) -> AsyncIterator[Children]:
+    """Subactors of ``actor``, for the length of the block; none outlives it.
 
     Raises:
         BaseException: the body's error or the one failed child's, bare; a ``BaseExceptionGroup`` of several.  Which
@@ -217,16 +217,15 @@ async def open_actor_nursery(actor: Actor) -> AsyncIterator[ActorNursery]:
     try:
         async with trio.open_nursery() as tn:
             children = Children(actor, tn, respawn)
-            an = ActorNursery(children)
             body_exc: BaseException | None = None
             try:
                 with children.block_scope:
-                    yield an
+                    yield children
             except BaseException as exc:
                 body_exc = exc
             actor.end_if_copy(body_exc)
             try:
-                await an.finish(body_exc)
+                await _finish(children, body_exc)
             except BaseException as exc:
                 outcome = exc
                 if isinstance(exc, KeyboardInterrupt):
