@@ -396,7 +396,7 @@ GOOD = {
     "tractor.msg.__init__": "from tractor.msg.types import Start",
     "tractor.msg.types": "from .._errors import X\nimport msgspec",
     "tractor._proto.__init__": "",
-    "tractor._proto.flow": "from tractor.msg import types",
+    "tractor._proto.dialog.flow": "from tractor.msg import types",
     "tractor.ipc.__init__": "from tractor.ipc._chan import Channel",
     "tractor.ipc._chan": "from tractor.transport import _tcp",
     "tractor.transport.__init__": "",

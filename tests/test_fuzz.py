@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 import tractor
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake
-from tractor._proto.framing import HEADER
+from tractor._proto.connection.auth import Handshake
+from tractor._proto.connection.framing import HEADER
 from tractor.discovery import open_portal
 from tractor.ipc import Channel
 from tractor.ipc._chan import transport_from_addr

@@ -40,7 +40,7 @@ from tractor._exceptions import pack_error as pack_error
 from tractor._exceptions import reg_err_types as reg_err_types
 from tractor._exceptions import unpack_error as unpack_error
 from tractor._freeze import freeze_support as freeze_support
-from tractor._proto.dialog import ContextState as ContextState
+from tractor._proto.dialog.context import ContextState as ContextState
 from tractor._proto.limits import Limits as Limits
 from tractor._root import open_nursery as open_nursery
 from tractor._root import open_root_actor as open_root_actor

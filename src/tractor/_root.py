@@ -17,7 +17,7 @@ import trio
 from tractor import _tools
 from tractor import log as _log
 from tractor._boot_actor import begin_service, make_actor
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._root_options import RootOptions, log_level, with_outdated_registry
 from tractor.address._policy import from_this_host

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._util._names import plain_text, require_name
 from tractor.address._policy import one_or_several, require_bindable, require_connectable

@@ -17,8 +17,8 @@ import msgspec
 import trio
 
 import tractor
-from tractor._proto.auth import MAGIC, PROTOCOL_VERSION
-from tractor._proto.framing import HEADER
+from tractor._proto.connection.auth import MAGIC, PROTOCOL_VERSION
+from tractor._proto.connection.framing import HEADER
 from tractor.ipc import Channel
 from tractor.ipc._chan import transport_from_addr
 from tractor.msg.types import Aid, Start

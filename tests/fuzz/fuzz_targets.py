@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from tractor._proto.auth import (
+from tractor._proto.connection.auth import (
     MAGIC,
     NONCE_SIZE,
     PROTOCOL_VERSION,
@@ -18,7 +18,7 @@ from tractor._proto.auth import (
     Handshake,
     HandshakeError,
 )
-from tractor._proto.framing import FrameBuffer, FrameTooLarge
+from tractor._proto.connection.framing import FrameBuffer, FrameTooLarge
 from tractor.msg import unpack_error
 from tractor.msg._undecodable import decode_again
 from tractor.msg.types import ENVELOPE, INCOMING, Error, Request, as_message

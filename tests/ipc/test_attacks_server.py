@@ -20,7 +20,7 @@ import trio.testing
 
 import tractor
 from tractor._errors import TransportClosed
-from tractor._proto.half_open import SPARED
+from tractor._proto.connection.half_open import SPARED
 from tractor.address._types import UDSAddress
 from tractor.cli import main as tractor_command
 from tractor.ipc import Channel, TLSConfig, _server

@@ -16,8 +16,8 @@ import trio
 import trio.testing
 
 from tractor._errors import TransportClosed
-from tractor._proto import auth
-from tractor._proto.framing import HEADER
+from tractor._proto.connection import auth
+from tractor._proto.connection.framing import HEADER
 from tractor.address._types import HAS_UDS, UDSAddress
 from tractor.ipc._chan import Channel, connect_chan, transport_from_addr, transport_from_stream
 from tractor.ipc._endpoint import Endpoint, bind_endpoints

@@ -18,8 +18,8 @@ import trio
 import trio.testing
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor._proto import auth
-from tractor._proto.framing import HEADER
+from tractor._proto.connection import auth
+from tractor._proto.connection.framing import HEADER
 from tractor.address._types import Address, TCPAddress, UDSAddress
 from tractor.ipc import _endpoint, _server
 from tractor.ipc._chan import Channel, transport_from_addr

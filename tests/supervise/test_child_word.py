@@ -20,7 +20,7 @@ from ep_marks import gets_signals
 from ep_supervise_tools import alive, run, until_exists
 
 import tractor
-from tractor._proto import ladder
+from tractor._proto.children import ladder
 from tractor.ipc import Channel
 from tractor.msg.types import Aid
 from tractor.process._stat import is_below, kill_process, process_start_time

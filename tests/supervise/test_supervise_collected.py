@@ -12,7 +12,7 @@ from ep_supervise_tools import run
 
 import tractor
 from tractor._exceptions import pack_error, unpack_error
-from tractor._proto.outcome import Part
+from tractor._proto.children.outcome import Part
 from tractor.msg.types import Aid, Error
 from tractor.runtime.dialog import _caller
 from tractor.supervise._child import Child

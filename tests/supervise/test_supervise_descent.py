@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from tractor._errors import TransportClosed
-from tractor._proto.ladder import ACTIONS, LadderDo, LadderEvent, Rung
+from tractor._proto.children.ladder import ACTIONS, LadderDo, LadderEvent, Rung
 from tractor.msg.types import Aid
 from tractor.supervise import _ladder
 from tractor.supervise._ladder import Descent

@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from tractor._errors import MessagingError, TransportClosed
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE, HEADER
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE, HEADER
 from tractor.address._types import HAS_UDS, TCPAddress, UDSAddress
 from tractor.msg.types import Credit, Error, Return, SpawnSpec, Start, Stop, Yield
 from tractor.transport._memory import MemoryIO, memory_pair

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from tractor._proto.dialog import StreamState
+from tractor._proto.dialog.context import StreamState
 from tractor.address._types import UnwrappedAddress
 from tractor.devx._frames import is_runtime_frame
 from tractor.runtime.dialog._callee import ServedStream, ServedTask

@@ -9,7 +9,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RemoteActorError, RuntimeFailure, TransportClosed
-from tractor._proto.backoff import Backoff
+from tractor._proto.retry import RetryPauses
 from tractor.address._policy import from_this_host, one_or_several
 from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._ask_all import from_each, sources_of
@@ -182,7 +182,7 @@ async def _wait_at(
     Raises:
         RuntimeFailure: the registrar is lost, or too slow; or nothing can be connected to from here.
     """
-    backoff = Backoff(RETRY_FIRST, RETRY_LIMIT, lambda: 0.0)
+    backoff = RetryPauses(RETRY_FIRST, RETRY_LIMIT, lambda: 0.0)
     arrived = False
     while True:
         # An answer that has a bound comes first: a registrar that answers nobody must not be waited at.

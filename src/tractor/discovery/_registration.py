@@ -15,8 +15,8 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
-from tractor._proto.backoff import Backoff
 from tractor._proto.deadlines import UNREGISTER_TIMEOUT
+from tractor._proto.retry import RetryPauses
 from tractor.address._policy import from_this_host
 from tractor.address._types import TCPAddress, UnwrappedAddress
 from tractor.discovery._places import end_of
@@ -111,7 +111,7 @@ class Registration:
     @trio.lowlevel.enable_ki_protection
     async def _keep_trying_at_parent(self) -> None:
         """Register there, until the parent takes it, is lost, or is not to be registered with any more."""
-        backoff = Backoff(BACKOFF_FIRST, BACKOFF_LIMIT, random.random)
+        backoff = RetryPauses(BACKOFF_FIRST, BACKOFF_LIMIT, random.random)
         try:
             while self._at_parent and not self._stopped:
                 if await self._try_at_parent():
@@ -180,7 +180,7 @@ class _RegistryLink:
             self._over.set()
 
     async def _keep(self) -> None:
-        backoff = Backoff(BACKOFF_FIRST, BACKOFF_LIMIT, random.random)
+        backoff = RetryPauses(BACKOFF_FIRST, BACKOFF_LIMIT, random.random)
         while True:
             self.chan = await self._try()
             self.tried.set()

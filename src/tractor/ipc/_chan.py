@@ -16,7 +16,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake, Role
+from tractor._proto.connection.auth import Handshake, Role
 from tractor._util._names import is_presentable
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable

@@ -2,8 +2,8 @@
 
 Theory of operation.  One task accepts at each endpoint, and each connection has a task of its own, which first proves
 the key and exchanges identities, within a limit.  Until then it is *half open*; of too many of these one is dropped
-(`_proto/half_open.py`), so a flood can't keep rightful peers out.  Where the process is out of descriptors accepting
-pauses instead of failing, and goes on when a connection has ended.
+(`_proto/connection/half_open.py`), so a flood can't keep rightful peers out.  Where the process is out of descriptors
+accepting pauses instead of failing, and goes on when a connection has ended.
 
 Channels of one uid stand in the order in which they came.  The first speaks for the uid; a uid is free again when all
 its channels have ended.  Whoever waits for a peer or for its departure looks first and waits then, without an await
@@ -27,7 +27,7 @@ if sys.platform != "win32":
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.half_open import HalfOpen, source_of
+from tractor._proto.connection.half_open import HalfOpen, source_of
 from tractor.address._types import Addr, Address, TCPAddress, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint, bind_endpoints

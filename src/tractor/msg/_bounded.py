@@ -25,7 +25,12 @@ from msgspec.json import Encoder as JSONEncoder
 from msgspec.msgpack import Decoder
 
 from tractor import log as _log
-from tractor._proto.containers import containers_in, is_container, most_containers, shape_of
+from tractor._proto.connection.containers import (
+    containers_in,
+    is_container,
+    most_containers,
+    shape_of,
+)
 from tractor._proto.limits import Limits
 from tractor.msg._keys import KeyCheck, KeyTypes
 

@@ -24,7 +24,7 @@ from uuid import UUID
 from msgspec import Raw, ValidationError, inspect
 from msgspec.msgpack import Decoder
 
-from tractor._proto.containers import header_of, is_container
+from tractor._proto.connection.containers import header_of, is_container
 
 EACH = 2_000
 """Nanoseconds that a key may take in a table, beyond three times what its hash takes."""

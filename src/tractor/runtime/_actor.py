@@ -15,7 +15,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.deadlines import PEERS_TIMEOUT
-from tractor._proto.flow import STRICT_BUFFER_SIZE
+from tractor._proto.dialog.flow import STRICT_BUFFER_SIZE
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
 from tractor.address._types import Addr, Address, UnwrappedAddress

@@ -33,7 +33,7 @@ class ChildRecord(PeerProcess, Protocol):
         """The child could not be configured."""
 
     def on_progress(self, left: int, rung: int) -> None:
-        """The child still works down its own subactors; see :class:`~tractor._proto.ladder.Progress`."""
+        """The child still works down its own subactors; see :class:`~tractor._proto.children.ladder.Progress`."""
 
     def on_descendants(
         self, up: Iterable[ProcessId], gone: Iterable[int]

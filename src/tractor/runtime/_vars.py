@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 
 import msgspec
 
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._util._runs import Run, current_run
 from tractor.process._state import ProcessVar
 

@@ -1,8 +1,8 @@
 """What a nursery keeps of one subactor, from before its process is started until it is gone.
 
-**Who drives.**  How far it has come and why it ends is the pure machine :mod:`tractor._proto.child_life`; the way
-down, once it is to go, is :mod:`tractor.supervise._ladder`.  Three parties tell them what happens: the reader, of the
-child's own words (``on_...``); the task that starts it, in `take_down()`; and the task that reaps its process, in
+**Who drives.**  How far it has come and why it ends is the pure machine :mod:`tractor._proto.children.child_life`; the
+way down, once it is to go, is :mod:`tractor.supervise._ladder`.  Three parties tell them what happens: the reader, of
+the child's own words (``on_...``); the task that starts it, in `take_down()`; and the task that reaps its process, in
 `reap()`.
 
 **Why the races are safe.**
@@ -31,9 +31,9 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed, describe_exit
-from tractor._proto.child_life import ChildEvent, ChildLife, Phase
+from tractor._proto.children.child_life import ChildEvent, ChildLife, Phase
+from tractor._proto.children.ladder import Ladder, LadderEvent, Progress
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
-from tractor._proto.ladder import Ladder, LadderEvent, Progress
 from tractor.address._types import UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Aid, Error, Uid

@@ -10,7 +10,7 @@ them, and a second ctrl-c hits the main task, which only waits.
   turn of the loop in which that gets its supervisor: it goes at once.
 - *A start is cancelled, or fails halfway.*  The child goes by its ladder, and the start waits for its end, shielded.
 - *Several fail at once.*  The first to be noted begins the teardown, which asks the others to go.  Those that were gone
-  by then are failures all the same: who asks looks first, see :mod:`tractor._proto.child_life`.
+  by then are failures all the same: who asks looks first, see :mod:`tractor._proto.children.child_life`.
 - *Between the end of an old process and the start of its replacement nobody lives.*  So `replacing` counts, too, for
   who waits for the end of all; and `unsettled`, for a result that came with its actor's death.
 """

@@ -1,9 +1,9 @@
 """The way down of one subactor: carries out what the pure ladder decides.
 
-**Who drives.**  The ladder (:mod:`tractor._proto.ladder`) has one task, which `run()` is: it waits for the next event
-or the limit, feeds the machine and does what follows.  The task is shielded and belongs to the runtime, so that
-neither a cancelled scope nor a second ctrl-c ends it halfway; whoever wants the child gone waits for the child's end
-instead.
+**Who drives.**  The ladder (:mod:`tractor._proto.children.ladder`) has one task, which `run()` is: it waits for the
+next event or the limit, feeds the machine and does what follows.  The task is shielded and belongs to the runtime, so
+that neither a cancelled scope nor a second ctrl-c ends it halfway; whoever wants the child gone waits for the child's
+end instead.
 
 **Events** come from the reader (the child says that it is ready, or has got further), from portals, and from the task
 that reaps the process.  They are queued (`feed()`), in their order.  They can't be lost: between the look at the
@@ -30,7 +30,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.ladder import Ladder, LadderDo, LadderEvent, Rung
+from tractor._proto.children.ladder import Ladder, LadderDo, LadderEvent, Rung
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor

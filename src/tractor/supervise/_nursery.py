@@ -211,7 +211,7 @@ async def open_children(actor: Actor) -> AsyncIterator[Children]:
 
     Raises:
         BaseException: the body's error or the one failed child's, bare; a ``BaseExceptionGroup`` of several.  Which
-            are told, and which only tell of others, is the table of :mod:`tractor._proto.outcome`.
+            are told, and which only tell of others, is the table of :mod:`tractor._proto.children.outcome`.
     """
     outcome: BaseException | None = None
     try:

@@ -8,7 +8,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ActorFailure, RemoteActorError, TransportClosed
-from tractor._proto.outcome import ORDER, TABLE, Fact, Part, Verdict
+from tractor._proto.children.outcome import ORDER, TABLE, Fact, Part, Verdict
 from tractor.msg.types import Uid
 from tractor.runtime.dialog._caller import canceller_of, origin_of, told_once
 from tractor.supervise._child import Child

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from tractor._errors import RuntimeFailure
-from tractor._proto.auth import MIN_KEY_SIZE
+from tractor._proto.connection.auth import MIN_KEY_SIZE
 from tractor.address._types import Address, TCPAddress, UDSAddress
 
 KEY_FILE_VARIABLE = "TRACTOR_AUTHKEY_FILE"

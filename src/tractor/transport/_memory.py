@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import trio
 
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.address._types import TCPAddress
 from tractor.transport._stream import MsgpackTransport
 

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from tractor._errors import MessagingError, TransportClosed
-from tractor._proto.framing import HEADER
+from tractor._proto.connection.framing import HEADER
 from tractor._util._plain import class_name, safe_str
 from tractor._util._waiters import Waiters
 from tractor.address._types import Address

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import trio
 
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake, HandshakeError, Step
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE, FrameBuffer, FrameTooLarge
+from tractor._proto.connection.auth import Handshake, HandshakeError, Step
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE, FrameBuffer, FrameTooLarge
 from tractor.address._policy import maddr_of
 from tractor.address._types import Address
 from tractor.msg._bounded import SMALL

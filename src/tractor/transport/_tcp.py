@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import trio
 
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.address._hosts import plain_ip
 from tractor.address._types import TCPAddress
 from tractor.transport._silence import limit_probe_pause, watch_silence

@@ -15,7 +15,7 @@ from typing import ClassVar, TypeVar
 import trio
 
 from tractor._errors import TransportClosed
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.address._types import UDSAddress
 from tractor.process._dirs import get_runtime_dir, make_missing_dirs, runtime_dir_path
 from tractor.transport._sockio import SocketIO, connect_socket

@@ -20,7 +20,7 @@ from tractor._errors import (
     Uid,
 )
 from tractor._proto.deadlines import CANCEL_TIMEOUT
-from tractor._proto.flow import Admission
+from tractor._proto.dialog.flow import Admission
 from tractor._util._caller import Caller, calling_code
 from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd

@@ -14,7 +14,7 @@ import trio
 
 from tractor._errors import InternalError, MsgTypeError, one_line
 from tractor._proto.deadlines import CANCEL_TIMEOUT
-from tractor._proto.dialog import ContextState
+from tractor._proto.dialog.context import ContextState
 from tractor._util._caller import find_caller
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import MsgCodec
@@ -51,7 +51,8 @@ class Context(Generic[FirstT, SendT, RecvT, ResultT]):
     Not built by users: the parent side comes from :meth:`Portal.open_context`, the child side is the argument of
     an endpoint marked with ``@tractor.context``.
 
-    What has happened to it is one state machine (``tractor._proto.dialog``); every status below is read from it.
+    What has happened to it is one state machine (``tractor._proto.dialog.context``); every status below is read from
+    it.
 
     For type checkers it is generic: ``Context[First, Send, Receive, Result]`` names what ``started()`` hands over,
     what *this* side sends and receives on the stream, and the endpoint's value.  One that is left out is the one

@@ -10,7 +10,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, TransportClosed
-from tractor._proto.dialog import DialogDo, DialogEvent, DialogPhase
+from tractor._proto.dialog.context import DialogDo, DialogEvent, DialogPhase
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.msg._payload import unencodable_error

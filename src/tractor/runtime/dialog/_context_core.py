@@ -1,8 +1,8 @@
 """What both sides of a context have in common: messages in, the instructions of its machine carried out.
 
-Theory of operation.  A context is one :class:`~tractor._proto.dialog.Dialog` a side, and a *core* that drives it:
-``ParentContext`` for the opener, ``ServedContext`` for the endpoint's task.  :class:`tractor.Context` is the face that
-users get; it decides nothing.
+Theory of operation.  A context is one :class:`~tractor._proto.dialog.context.Dialog` a side, and a *core* that drives
+it: ``ParentContext`` for the opener, ``ServedContext`` for the endpoint's task.  :class:`tractor.Context` is the
+face that users get; it decides nothing.
 
 Two kinds of callers meet here.  The channel's reader calls the ``on_...()`` methods, in the order in which the peer
 has sent; the tasks of this actor call the rest.  All of them run in one trio thread, and each takes its event to the
@@ -27,7 +27,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import MessagingError, MsgTypeError, StreamOverrun
-from tractor._proto.dialog import (
+from tractor._proto.dialog.context import (
     ContextState,
     Dialog,
     DialogDo,
@@ -35,7 +35,7 @@ from tractor._proto.dialog import (
     DialogPhase,
     StreamState,
 )
-from tractor._proto.flow import Admission
+from tractor._proto.dialog.flow import Admission
 from tractor._util._caller import Caller
 from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel

@@ -11,7 +11,13 @@ import trio
 from tractor import log as _log
 from tractor._errors import ContextCancelled, MsgTypeError, StreamOverrun, TransportClosed
 from tractor._proto.deadlines import CANCEL_TIMEOUT
-from tractor._proto.dialog import ContextState, DialogDo, DialogEvent, DialogPhase, StreamState
+from tractor._proto.dialog.context import (
+    ContextState,
+    DialogDo,
+    DialogEvent,
+    DialogPhase,
+    StreamState,
+)
 from tractor._util._caller import Caller
 from tractor._util._which_scope import which_scope
 from tractor.ipc._chan import Channel

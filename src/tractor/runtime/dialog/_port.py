@@ -2,7 +2,7 @@
 
 Theory of operation.  A port is fed by its channel's reader, synchronously; it never blocks there.  Who waits in
 :meth:`StreamPort.get` is woken by a direct reschedule.  How much may be under way is counted by the windows
-(``_proto/flow.py``): the reader's task grants what it reads, the sender's task waits for it.
+(``_proto/dialog/flow.py``): the reader's task grants what it reads, the sender's task waits for it.
 
 When :meth:`StreamPort.put` returns, the kernel has the message: the caller may compute for seconds next.  For the same
 reason a grant leaves at once.  Each message is a cancellation point and gives way to tasks that were made ready in the
@@ -27,7 +27,7 @@ from msgspec import Raw
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.flow import STRICT_BUFFER_SIZE, Admission, ReceiveWindow, SendWindow
+from tractor._proto.dialog.flow import STRICT_BUFFER_SIZE, Admission, ReceiveWindow, SendWindow
 from tractor._util._turns import current_turns
 from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
 
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake
-from tractor._proto.framing import DEFAULT_MAX_FRAME_SIZE
+from tractor._proto.connection.auth import Handshake
+from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.address._maddr_text import SHM_SCHEME, split_maddr
 from tractor.address._types import REGISTRY_PORT, UDSAddress, mk_uuid
 from tractor.msg.types import MsgType

@@ -8,7 +8,7 @@ import ssl
 import trio
 
 from tractor._errors import TransportClosed
-from tractor._proto.auth import Handshake
+from tractor._proto.connection.auth import Handshake
 from tractor.address._hosts import plain_ip
 from tractor.address._types import Address, TCPAddress
 from tractor.msg.types import MsgType

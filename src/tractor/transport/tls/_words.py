@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from tractor._proto.auth import MAGIC
+from tractor._proto.connection.auth import MAGIC
 from tractor.transport.tls._io import RECORDS
 
 _NO_ISSUER = (18, 19, 20, 21)

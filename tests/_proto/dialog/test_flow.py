@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tractor._proto.flow import (
+from tractor._proto.dialog.flow import (
     OVERFLOW_SIZE,
     STRICT_BUFFER_SIZE,
     WINDOW,

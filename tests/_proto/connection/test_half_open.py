@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.half_open import SPARED, HalfOpen, source_of
+from tractor._proto.connection.half_open import SPARED, HalfOpen, source_of
 
 
 def test_below_the_limit_nobody_goes() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tractor._proto.framing import (
+from tractor._proto.connection.framing import (
     COPY_BELOW,
     DEFAULT_MAX_FRAME_SIZE,
     FrameBuffer,

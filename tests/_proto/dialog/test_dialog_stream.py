@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tractor._proto import dialog as dialog_module
-from tractor._proto.dialog import (
+import tractor
+from tractor._proto.dialog.context import (
     CHILD_TABLE,
     PARENT_TABLE,
     STREAM_TABLE,
@@ -169,7 +169,7 @@ def test_each_instruction_is_given_by_a_table_and_carried_out_by_a_driver() -> N
     tables: tuple[Any, ...] = (PARENT_TABLE, CHILD_TABLE, STREAM_TABLE)
     given = {do for table in tables for cell in table.values() for do in cell[-1]}
     assert given == set(DialogDo)
-    package = Path(dialog_module.__file__).parent.parent
+    package = Path(tractor.__file__).parent
     drivers = [path.read_text() for path in (package / "runtime" / "dialog").glob("_context_*.py")]
     handled = {
         node.attr
@@ -181,7 +181,7 @@ def test_each_instruction_is_given_by_a_table_and_carried_out_by_a_driver() -> N
 
 
 def test_no_driver_moves_a_dialog_by_hand() -> None:
-    package = Path(dialog_module.__file__).parent.parent
+    package = Path(tractor.__file__).parent
     by_hand = [
         f"{path.name}:{target.lineno}"
         for path in package.rglob("*.py")

@@ -25,8 +25,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from tractor._proto.machine import IllegalEvent
-from tractor._proto.restarts import Intensity, Restart
-from tractor._proto.service_life import (
+from tractor._proto.services.restarts import Intensity, Restart
+from tractor._proto.services.service_life import (
     DOWN,
     TO_COME,
     UP,
@@ -51,7 +51,7 @@ class Supervision:
 
     Args:
         strategy: which services a restart takes along.
-        max_restarts, within: the intensity; see :class:`~tractor._proto.restarts.Intensity`.
+        max_restarts, within: the intensity; see :class:`~tractor._proto.services.restarts.Intensity`.
         auto_shutdown: whether ends of significant services close it.
 
     Attributes:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tractor._proto.dialog import (
+from tractor._proto.dialog.context import (
     CHILD_TABLE,
     PARENT_TABLE,
     ContextState,

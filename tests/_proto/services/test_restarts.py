@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.restarts import Backoff, Intensity, Restart
+from tractor._proto.services.restarts import Backoff, Intensity, Restart
 
 PLAIN = Backoff(initial=0.1, factor=2, maximum=30, jitter=0)
 

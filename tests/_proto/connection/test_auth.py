@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.auth import (
+from tractor._proto.connection.auth import (
     FIELDS,
     MAGIC,
     PROTOCOL_VERSION,

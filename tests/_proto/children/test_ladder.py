@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.deadlines import (
-    ACK_TIMEOUT,
-    BOOT_GRACE,
-    EXIT_TIMEOUT,
-    PROGRESS_TIMEOUT,
-    TERM_TIMEOUT,
-)
-from tractor._proto.ladder import (
+from tractor._proto.children.ladder import (
     Escalation,
     Ladder,
     LadderDo,
     LadderEvent,
     Progress,
     Rung,
+)
+from tractor._proto.deadlines import (
+    ACK_TIMEOUT,
+    BOOT_GRACE,
+    EXIT_TIMEOUT,
+    PROGRESS_TIMEOUT,
+    TERM_TIMEOUT,
 )
 from tractor._proto.machine import IllegalEvent
 

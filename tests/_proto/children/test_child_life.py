@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.child_life import (
+from tractor._proto.children.child_life import (
     Cause,
     ChildEvent,
     ChildLife,

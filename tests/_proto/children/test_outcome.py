@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tractor._proto.outcome import ORDER, TABLE, Fact, Part, Verdict
+from tractor._proto.children.outcome import ORDER, TABLE, Fact, Part, Verdict
 
 R, C, D, G = Verdict.RAISE, Verdict.CAUSE, Verdict.DROP, Verdict.GO_ON
 

@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 )
 
 from tractor._proto.machine import IllegalEvent
-from tractor._proto.restarts import Backoff
-from tractor._proto.service_life import (
+from tractor._proto.services.restarts import Backoff
+from tractor._proto.services.service_life import (
     DOWN,
     UP,
     AutoShutdown,
@@ -37,7 +37,7 @@ from tractor._proto.service_life import (
     SupervisorPhase,
     Unit,
 )
-from tractor._proto.supervision import Supervision
+from tractor._proto.services.supervision import Supervision
 
 NORMAL, ABNORMAL = ServiceEnd.NORMAL, ServiceEnd.ABNORMAL
 S = ServiceState

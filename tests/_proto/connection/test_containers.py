@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.containers import (
+from tractor._proto.connection.containers import (
     Shape,
     containers_in,
     header_of,

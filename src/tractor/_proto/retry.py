@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Backoff:
+class RetryPauses:
     """Pauses that double up to a limit.
 
     Each is shortened at random, so that the many who have lost one peer do not all come back at once.

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from tractor._proto.restarts import Backoff, Intensity, Restart
+from tractor._proto.services.restarts import Backoff, Intensity, Restart
 
 
 class Strategy(enum.StrEnum):

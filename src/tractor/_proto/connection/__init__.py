@@ -1,0 +1,1 @@
+"""One connection: who may talk, frames, and what a payload may hold."""
