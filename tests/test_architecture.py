@@ -51,6 +51,7 @@ LAYERS: dict[str, int] = {
     "_tools": 10,
     "_clustering": 10,
     "pool": 11,
+    "services": 11,
     "reaping": 11,
     "to_asyncio": 11,
     "devx": 11,

@@ -89,6 +89,51 @@ def describe_exit(returncode: int | None) -> str:
 
 
 @public_error
+class ServiceEnded(RuntimeFailure):
+    """A service is down, or was stopped while something waited for it; ``__cause__`` is its last error."""
+
+
+@public_error
+class ServiceNotReady(RuntimeFailure):
+    """A service was not ready within its ``ready_timeout``, and was taken down."""
+
+
+@public_error
+class ServiceStuck(RuntimeFailure):
+    """A service's event loop did not answer its watchdog, and its process was killed."""
+
+
+@public_error
+class RestartLimitExceeded(RuntimeFailure):
+    """A supervisor has given up: a service ended more often than its intensity allows.
+
+    Args:
+        service: its name.
+        count: how many restarts were decided within ``within`` seconds, the one that was too many included.
+        within: seconds.
+        errors: with which the service's incarnations, and others that count together with it, ended; the newest last,
+            ``None`` for a normal end.
+    """
+
+    service: str = ""
+    count: int = 0
+    within: float = 0.0
+    errors: tuple[BaseException | None, ...] = ()
+
+    def __init__(
+        self,
+        service: str,
+        count: int = 0,
+        within: float = 0.0,
+        errors: tuple[BaseException | None, ...] = (),
+    ) -> None:
+        last = f"; the last end: {one_line(errors[-1])}" if errors and errors[-1] else ""
+        text = f"service {service!r} was to be restarted {count} times within {within:g} s, which is too often{last}"
+        super().__init__(text)
+        self.service, self.count, self.within, self.errors = service, count, within, errors
+
+
+@public_error
 class ActorTooSlowError(RuntimeFailure):
     """An actor did not acknowledge a cancel request in time; or it is registered, and did not answer a look-up."""
 

@@ -20,7 +20,11 @@ from tractor._errors import MsgTypeError as MsgTypeError
 from tractor._errors import NoResult as NoResult
 from tractor._errors import NoRuntime as NoRuntime
 from tractor._errors import RemoteActorError as RemoteActorError
+from tractor._errors import RestartLimitExceeded as RestartLimitExceeded
 from tractor._errors import RuntimeFailure as RuntimeFailure
+from tractor._errors import ServiceEnded as ServiceEnded
+from tractor._errors import ServiceNotReady as ServiceNotReady
+from tractor._errors import ServiceStuck as ServiceStuck
 from tractor._errors import StreamOverrun as StreamOverrun
 from tractor._errors import TransportClosed as TransportClosed
 from tractor._errors import TrioCancelled as TrioCancelled

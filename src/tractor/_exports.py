@@ -30,7 +30,11 @@ from tractor._exceptions import MsgTypeError as MsgTypeError
 from tractor._exceptions import NoResult as NoResult
 from tractor._exceptions import NoRuntime as NoRuntime
 from tractor._exceptions import RemoteActorError as RemoteActorError
+from tractor._exceptions import RestartLimitExceeded as RestartLimitExceeded
 from tractor._exceptions import RuntimeFailure as RuntimeFailure
+from tractor._exceptions import ServiceEnded as ServiceEnded
+from tractor._exceptions import ServiceNotReady as ServiceNotReady
+from tractor._exceptions import ServiceStuck as ServiceStuck
 from tractor._exceptions import StreamOverrun as StreamOverrun
 from tractor._exceptions import TransportClosed as TransportClosed
 from tractor._exceptions import TrioCancelled as TrioCancelled
@@ -42,6 +46,7 @@ from tractor._exceptions import unpack_error as unpack_error
 from tractor._freeze import freeze_support as freeze_support
 from tractor._proto.dialog.context import ContextState as ContextState
 from tractor._proto.limits import Limits as Limits
+from tractor._proto.services.restarts import Backoff as Backoff
 from tractor._root import open_nursery as open_nursery
 from tractor._root import open_root_actor as open_root_actor
 from tractor._root import run_daemon as run_daemon
@@ -78,6 +83,12 @@ from tractor.runtime.dialog._context import MsgStream as MsgStream
 from tractor.runtime.dialog._context import current_ipc_ctx as current_ipc_ctx
 from tractor.runtime.dialog._endpoints import context as context
 from tractor.runtime.dialog._endpoints import stream as stream
+from tractor.services._events import ServiceEvent as ServiceEvent
+from tractor.services._service import Service as Service
+from tractor.services._specification import Recycle as Recycle
+from tractor.services._specification import ServiceSpec as ServiceSpec
+from tractor.services._supervisor import Supervisor as Supervisor
+from tractor.services._supervisor import open_supervisor as open_supervisor
 from tractor.supervise._nursery import ActorNursery as ActorNursery
 from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
 from tractor.transport.tls._config import TLSConfig as TLSConfig

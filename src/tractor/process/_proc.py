@@ -16,6 +16,7 @@ ON_LINUX = sys.platform == "linux"
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """Numbers of errors that tell of this process or machine, never of what was to be looked at."""
 
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -67,6 +68,13 @@ def read_stat(pid: int) -> ProcStat:
     # The name stands in parentheses, with anything inside.
     head, _, tail = read_proc(pid, "stat").rpartition(b")")
     return ProcStat(head.partition(b"(")[2], tail.split())
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The memory of a process that is resident; ``None`` where nothing tells."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        return int(read_proc(pid, "statm").split()[1]) * _PAGE
+    return None
 
 
 def look(pid: int) -> ProcStat | None:

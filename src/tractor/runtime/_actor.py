@@ -382,7 +382,7 @@ class Actor:
         log.cancel(
             "%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None
         )
-        self.note_to_parent("_goodbye")
+        self.note_to_parent("_goodbye", canceller=caller.uid if caller else None)
         self.io_nursery.start_soon(self._cancel_all, name="actor cancel")
 
     @trio.lowlevel.enable_ki_protection

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from tractor.address._types import UnwrappedAddress
 from tractor.ipc._chan import Channel, PeerProcess
-from tractor.msg.types import Error
+from tractor.msg.types import Error, Uid
 from tractor.process._stat import ProcessId
 
 
@@ -26,7 +26,7 @@ class ChildRecord(PeerProcess, Protocol):
     def on_ready(self, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
 
-    def on_goodbye(self) -> None:
+    def on_goodbye(self, canceller: Uid | None) -> None:
         """The child ends because it was cancelled."""
 
     def on_boot_error(self, error: Error) -> None:

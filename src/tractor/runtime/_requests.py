@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from tractor._errors import TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_arguments
 from tractor.msg._undecodable import decode_deep, undecodable_arguments
-from tractor.msg.types import Request
+from tractor.msg.types import Request, Uid
 from tractor.runtime._actor import Actor, ServeRequest
 from tractor.runtime._intake import Intake
 from tractor.runtime.dialog._callee import ServedTask, put_ack, put_return
@@ -31,7 +33,7 @@ CHILD_REQUESTS = frozenset(
 )
 """Requests that concern a child's life: they exist on the channel on which it has proven itself alone."""
 
-PARENT_REQUESTS = frozenset({"_dump_stacks"})
+PARENT_REQUESTS = frozenset({"_dump_stacks", "_ping"})
 """Requests of the parent alone."""
 
 
@@ -109,7 +111,13 @@ def _ready(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> Non
 
 
 def _goodbye(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-    actor.asking_child(chan).on_goodbye()
+    canceller = msgspec.convert(kwargs.get("canceller"), Uid | None)
+    actor.asking_child(chan).on_goodbye(canceller)
+    put_return(chan, cid, None)
+
+
+def _ping(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    """A sign of life of this event loop."""
     put_return(chan, cid, None)
 
 
@@ -132,6 +140,7 @@ RUNTIME_REQUESTS: dict[str, ServeRequest] = {
     "_cancel_task": _cancel_task,
     "_ready": _ready,
     "_goodbye": _goodbye,
+    "_ping": _ping,
     "_progress": _progress,
     "_descendants": _descendants,
 }

@@ -99,6 +99,10 @@ class Child:
         self.keeper: Callable[[BaseException], None] | None = None
         # Seconds until it gets a signal once it is to go; `None`: as the ladder has it.
         self.grace: float | None = None
+        # What its ladder begins with, unless somebody says otherwise.
+        self.way_down = LadderEvent.CANCEL
+        # Who has cancelled it, as it says.
+        self.canceller: Uid | None = None
         # Its nursery's block has ended.
         self.block_over = trio.Event()
         # Has its nursery host a task.
@@ -252,8 +256,9 @@ class Child:
         self.life.handle(ChildEvent.CRASH)
         self.settled.set()
 
-    def on_goodbye(self) -> None:
-        """The child ends because it was cancelled."""
+    def on_goodbye(self, canceller: Uid | None) -> None:
+        """The child ends because it was cancelled, by whom it says."""
+        self.canceller = canceller
         self.life.handle(ChildEvent.GOODBYE)
 
     def on_progress(self, left: int, rung: int) -> None:
@@ -324,7 +329,7 @@ class Child:
             self.descent.feed(event)
 
     @trio.lowlevel.enable_ki_protection
-    async def take_down(self, hard_kill: bool, first: LadderEvent = LadderEvent.CANCEL) -> None:
+    async def take_down(self, hard_kill: bool, first: LadderEvent | None = None) -> None:
         """Make the child go, by the ladder; returns when the process is reaped.
 
         Shielded.  May be called again while it runs, to start at the signals with ``hard_kill``.  Nothing is done to a
@@ -332,8 +337,9 @@ class Child:
 
         Args:
             hard_kill: start at the signals.
-            first: what the ladder begins with, else.
+            first: what the ladder begins with, else; ``None``: as is this child's way.
         """
+        first = first or self.way_down
         if self.descent is None and self.actor.hooks.repl_below(self.uid):
             with trio.CancelScope(shield=True):
                 await self.actor.hooks.wait_for_repl_below(self.uid)

@@ -304,7 +304,7 @@ class Children:
         with trio.CancelScope(shield=True):
             await self.actor.hooks.wait_for_repl()
             async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-                tn.start_soon(self._note_progress)
+                tn.start_soon(self.note_progress)
                 self._begin_teardown(hard_kill)
                 await self.wait_all_gone(shield=True)
                 tn.cancel_scope.cancel()
@@ -315,7 +315,7 @@ class Children:
                 await self.changed.park()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _note_progress(self) -> None:
+    async def note_progress(self) -> None:
         """Tell the parent every 0.5 s that this actor still works down its own, and how far that is."""
         while True:
             children = list(self.actor.children.values())

@@ -132,6 +132,11 @@ class ServiceRules(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int = 1
 
 
+def member_names(name: str, replicas: int) -> list[str]:
+    """What the actors of a service are called: as it is, or with a number behind."""
+    return [name] if replicas == 1 else [f"{name}.{number}" for number in range(replicas)]
+
+
 class Instruction(NamedTuple):
     """One thing to do.
 
@@ -174,9 +179,11 @@ class Member:
         error: the latest end's.
         planned: the decision that counts for its next start.
         fresh: the round that is under way has started it.
+        because: why it was asked to go, the last time.
     """
 
     __slots__ = (
+        "because",
         "begins_at",
         "error",
         "first",
@@ -206,12 +213,13 @@ class Member:
         self.error: Any = None
         self.planned: Restart | None = None
         self.fresh = False
+        self.because = ""
 
     @property
     def name(self) -> str:
         """The actor's name: the unit's, or with a number behind it."""
         rules = self.unit.rules
-        return rules.name if rules.replicas == 1 else f"{rules.name}.{self.index}"
+        return member_names(rules.name, rules.replicas)[self.index]
 
     @property
     def alive(self) -> bool:
@@ -233,15 +241,17 @@ class Unit:
         members: its replicas.
         intensity: the count that its restarts go to: its own, or the supervisor's.
         rolling: members that a restart by plan has still to begin anew, one after the other.
+        rejected: its first start has failed, or nobody wants it any more; it is dropped when nothing of it is up.
     """
 
-    __slots__ = ("intensity", "members", "rolling", "rules")
+    __slots__ = ("intensity", "members", "rejected", "rolling", "rules")
 
     def __init__(self, rules: ServiceRules, intensity: Intensity, first: bool) -> None:
         self.rules = rules
         self.members = [Member(self, index, first) for index in range(rules.replicas)]
         self.intensity = intensity
         self.rolling: list[Member] = []
+        self.rejected = False
 
     @property
     def alive(self) -> bool:

@@ -55,6 +55,7 @@ class Supervision:
         auto_shutdown: whether ends of significant services close it.
 
     Attributes:
+        within: as given.
         units: the services, in their order.
         phase: where the supervisor stands.
         deadline: when :meth:`tick` is due; ``inf`` for never.
@@ -77,12 +78,15 @@ class Supervision:
         self.phase = SupervisorPhase.OPEN
         self.gave_up: tuple[Member, list[Any]] | None = None
         self.history: list[str] = []
+        self.within = within
         self._limit = max_restarts, within
         self._intensity = Intensity(max_restarts, within)
         # What the round takes, in order; empty without one.
         self._taken: list[Unit] = []
         # Whether the round still stops its members.
         self._stops = False
+        # Whether the round was asked for, and no end has widened it.
+        self._planned = False
         # Units whose first start, or restart by plan, waits for the end of the round.
         self._later: list[tuple[Unit, bool]] = []
         self._hard = False
@@ -217,6 +221,24 @@ class Supervision:
             self._stop_member(member, ServiceState.STOPPED, because="stop")
         return self._advance(now)
 
+    def abandon(self, unit: Unit, now: float) -> list[Instruction]:
+        """Nobody wants a first start any more, or its service can't come up: what there is goes, and it is dropped."""
+        self._note("abandon", unit.rules.name)
+        unit.rejected = True
+        for member in unit.members:
+            self._stop_member(member, ServiceState.STOPPED, because="start failed")
+        self._drop_if_rejected(unit)
+        return self._advance(now)
+
+    def forget(self, unit: Unit) -> list[Instruction]:
+        """A service that is down gives its name to a new one.  Raises IllegalEvent: it is up, or to come."""
+        self._note("forget", unit.rules.name)
+        if not self._is_down(unit):
+            raise self._illegal("forget", unit.rules.name)
+        self._drop(unit)
+        todo, self._todo = self._todo, []
+        return todo
+
     def restart(self, unit: Unit, now: float) -> list[Instruction]:
         """A service is to begin anew, by plan, with what the strategy takes along; one that is down is started.
 
@@ -325,10 +347,13 @@ class Supervision:
     def _reject(self, member: Member) -> None:
         """A first start has failed: the whole unit is dropped, its other replicas are taken down."""
         member.state = ServiceState.FAILED
-        unit = member.unit
-        for other in unit.members:
+        member.unit.rejected = True
+        for other in member.unit.members:
             self._stop_member(other, ServiceState.STOPPED, because="start failed")
-        if not any(m.state in UP for m in unit.members):
+        self._drop_if_rejected(member.unit)
+
+    def _drop_if_rejected(self, unit: Unit) -> None:
+        if unit.rejected and not any(m.state in UP for m in unit.members):
             self._drop(unit)
 
     def _drop_if_temporary(self, member: Member) -> None:
@@ -391,6 +416,7 @@ class Supervision:
             return
         if self.strategy is Strategy.ONE_FOR_ONE:
             return
+        self._planned = ended is None and (self._planned or not self._taken)
         taken = {id(other) for other in (*self._taken, *takes)}
         self._taken = [other for other in self.units if id(other) in taken]
         self.phase = SupervisorPhase.ROUND
@@ -422,6 +448,7 @@ class Supervision:
             member.state = ServiceState.STOPPING
             member.goal = goal
             self._tell(member, EventKind.STOPPING, because=because)
+            member.because = because
             self._do(ServiceDo.STOP_NOW if self._hard else ServiceDo.STOP, member)
 
     def _arrive(self, member: Member) -> None:
@@ -429,14 +456,11 @@ class Supervision:
         member.state = member.goal
         member.ready_since = math.inf
         self._tell(member, EventKind.STOPPED, error=member.error)
-        if member.goal is not ServiceState.WAITING:
-            rejected = member.first and any(
-                m.state is ServiceState.FAILED for m in member.unit.members
-            )
-            if rejected and not any(m.state in UP for m in member.unit.members):
-                self._drop(member.unit)
-            else:
-                self._drop_if_temporary(member)
+        if member.unit.rejected:
+            member.state = ServiceState.STOPPED
+            self._drop_if_rejected(member.unit)
+        elif member.goal is not ServiceState.WAITING:
+            self._drop_if_temporary(member)
 
     def _begin_closing(self) -> None:
         if self.phase is not SupervisorPhase.CLOSING:
@@ -495,7 +519,7 @@ class Supervision:
                     # Of a widened round only what it takes anew begins again.
                     continue
                 goal = ServiceState.ENDED if temporary else ServiceState.WAITING
-                self._stop_member(member, goal, because="round")
+                self._stop_member(member, goal, because="restart" if self._planned else "round")
                 self._drop_if_temporary(member)
             if any(m.state is ServiceState.STOPPING for m in unit.members):
                 return

@@ -1,0 +1,1 @@
+"""Services that come back: supervisors, their services, and what those are started with."""

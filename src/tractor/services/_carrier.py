@@ -1,0 +1,392 @@
+"""Carries out the rules of one supervisor: spawns, stops, tells, and wakes who waits.
+
+The rules are :class:`tractor._proto.services.supervision.Supervision`.  Everything that happens is fed to it at once,
+in one turn of the loop, and the instructions that come of it are carried out in order in the same turn; none of them
+feeds it again.  So whoever looks at a service between two checkpoints sees it whole.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import RestartLimitExceeded, RuntimeFailure, ServiceEnded
+from tractor._proto.services.service_life import (
+    UP,
+    EventKind,
+    Instruction,
+    Member,
+    RestartKind,
+    ServiceDo,
+    ServiceEnd,
+    SupervisorPhase,
+    Told,
+    Unit,
+)
+from tractor._proto.services.supervision import Supervision
+from tractor.services._events import Events, ServiceEvent
+from tractor.services._incarnation import End, Incarnation
+from tractor.services._specification import ServiceSpec
+from tractor.services._work import Work
+from tractor.supervise._arguments import StartOptions
+from tractor.supervise._children import Children
+from tractor.trionics._ki import ki_protected
+
+log = _log.get_logger()
+
+LEVELS: dict[EventKind, Callable[..., None]] = {
+    EventKind.CRASHED: log.warning,
+    EventKind.FAILED: log.error,
+    EventKind.GAVE_UP: log.warning,
+}
+"""How loudly an event is logged; others are news for `loglevel="info"`."""
+
+
+class Restarting:
+    """A restart that somebody waits for.
+
+    Args:
+        goals: the number of the incarnation of each member that is to be ready.
+    """
+
+    def __init__(self, goals: dict[Member, int]) -> None:
+        self.goals = goals
+        self.done = trio.Event()
+        self.error: BaseException | None = None
+
+    def on_ready(self, member: Member) -> None:
+        """A member is ready."""
+        if member.incarnation >= self.goals.get(member, member.incarnation + 1):
+            del self.goals[member]
+            if not self.goals:
+                self.done.set()
+
+    def fail(self, error: BaseException) -> None:
+        """It comes to nothing."""
+        if not self.done.is_set():
+            self.error = error
+            self.done.set()
+
+
+class Entry:
+    """One service, as its supervisor keeps it.
+
+    Args:
+        unit: what the rules know of it.
+        spec: its specification.
+        options: what the actor of each member is started with.
+        work: what each incarnation does.
+    """
+
+    def __init__(
+        self, unit: Unit, spec: ServiceSpec, options: dict[Member, StartOptions], work: Work
+    ) -> None:
+        self.unit = unit
+        self.spec = spec
+        self.options = options
+        self.work = work
+        # The latest incarnation of each member that had one.
+        self.lives: dict[Member, Incarnation] = {}
+        # What the function of each member has returned.
+        self.values: dict[Member, Any] = {}
+        # The restart that is under way.
+        self.restarting: Restarting | None = None
+
+
+@ki_protected
+class Carrier:
+    """The services of one supervisor.
+
+    Args:
+        children: what starts and ends their actors.
+        rules: what decides.
+    """
+
+    def __init__(self, children: Children, rules: Supervision) -> None:
+        self.children = children
+        self.rules = rules
+        self.entries: dict[Unit, Entry] = {}
+        # Wakes who waits for a change of any service.
+        self.changed = trio.lowlevel.ParkingLot()
+        # Nothing is left, and nothing comes.
+        self.closed = trio.Event()
+        # Whether services that go at the end have their `drain`.
+        self.drains = False
+        # Why it gave up.
+        self.limit: RestartLimitExceeded | None = None
+        # Around the block's body, which is cancelled when it gives up.
+        self.body_scope = trio.CancelScope()
+        self._subscribers: list[Events] = []
+        self._rearmed = trio.Event()
+
+    # -- what happens ---------------------------------------------------------------------------------
+
+    def feed(self, todo: list[Instruction]) -> None:
+        """Carry out what the rules have decided on."""
+        for step in todo:
+            self.HANDLERS[step.do](self, step)
+        for entry in list(self.entries.values()):
+            self._look_at_restart(entry)
+        self._rearmed.set()
+        self.changed.unpark_all()
+
+    def note_ready(self, life: Incarnation) -> None:
+        """An incarnation is ready."""
+        member = life.member
+        self.feed(self.rules.up(member, trio.current_time()))
+        entry = self.entries.get(member.unit)
+        if entry is not None and entry.restarting is not None:
+            entry.restarting.on_ready(member)
+
+    def note_gone(self, life: Incarnation, end: End) -> None:
+        """Nothing of an incarnation is left."""
+        member = life.member
+        entry = self.entries[member.unit]
+        closing = self.rules.phase is SupervisorPhase.CLOSING
+        lasting = member.unit.rules.restart is not RestartKind.TEMPORARY
+        if end.error is None:
+            entry.values[member] = end.value
+        elif (
+            entry.restarting is not None and end.how is ServiceEnd.ABNORMAL and life.portal is None
+        ):
+            entry.restarting.fail(end.error)
+        if closing and lasting and end.error is not None and life.child is not None:
+            uid = life.child.uid
+            self.children.errors[uid], self.children.gone[uid] = end.error, life.child
+        now, chance = trio.current_time(), random.random()
+        self.feed(self.rules.gone(member, end.how, end.error, now, chance))
+
+    def note_outgrown(self, life: Incarnation) -> None:
+        """An incarnation is to be restarted by plan."""
+        self.feed(self.rules.recycle(life.member, trio.current_time()))
+
+    def respawn(self, life: Incarnation) -> bool:
+        """The debugger's user wants a fresh one."""
+        entry = self.entries.get(life.member.unit)
+        if entry is None or self.is_closing:
+            raise RuntimeFailure(f"service {life.label!r} can't be respawned: its supervisor ends")
+        self.restart(entry)
+        return life.portal is not None
+
+    async def run_timer(self) -> None:
+        """Tell the rules when a delay is over, until the supervisor is closed."""
+        with trio.CancelScope(shield=True):
+            while not self.closed.is_set():
+                self._rearmed = trio.Event()
+                with trio.move_on_at(self.rules.deadline):
+                    await self._rearmed.wait()
+                if trio.current_time() >= self.rules.deadline:
+                    self.feed(self.rules.tick(trio.current_time()))
+
+    # -- what is asked for ----------------------------------------------------------------------------
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing is started any more."""
+        return self.rules.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED)
+
+    def add(
+        self, spec: ServiceSpec, work: Work, options: Callable[[str], StartOptions], first: bool
+    ) -> Entry:
+        """A service more, last in the order.
+
+        Args:
+            spec: its specification.
+            work: what its incarnations do.
+            options: what an actor of that name is started with.
+            first: its first start is tried once.
+
+        Raises:
+            RuntimeFailure: the supervisor is closing.
+            ValueError: its name is taken; an `after` is unknown.
+        """
+        if self.is_closing:
+            raise RuntimeFailure(f"service {spec.name!r} can't be started: its supervisor ends")
+        self._require_free(spec)
+        for name in spec.after:
+            if self.rules.find(name) is None:
+                raise ValueError(
+                    f"service {spec.name!r}: after={name!r}: there is no service of that name"
+                )
+        made = [options(name) for name in spec.member_names]
+        if (old := self.rules.find(spec.name)) is not None:
+            self.feed(self.rules.forget(old))
+        todo = self.rules.add(spec.rules(), trio.current_time(), first=first)
+        unit = self.rules.find(spec.name)
+        assert unit is not None
+        entry = self.entries[unit] = Entry(
+            unit, spec, dict(zip(unit.members, made, strict=True)), work
+        )
+        self.feed(todo)
+        return entry
+
+    def _require_free(self, spec: ServiceSpec) -> None:
+        names = {spec.name, *spec.member_names}
+        for unit in self.rules.units:
+            known = {unit.rules.name, *(member.name for member in unit.members)}
+            is_there = unit.alive or any(member.state in UP for member in unit.members)
+            if is_there and (taken := sorted(known & names)):
+                raise ValueError(
+                    f"service {spec.name!r}: the name {taken[0]!r} is taken by a service that is "
+                    f"up or to come"
+                )
+
+    def stop(self, entry: Entry) -> None:
+        """A service is to go for good."""
+        if entry.restarting is not None:
+            entry.restarting.fail(ServiceEnded(f"service {entry.spec.name!r} was stopped"))
+        self.feed(self.rules.stop(entry.unit, trio.current_time()))
+
+    def abandon(self, entry: Entry) -> None:
+        """A first start is to come to nothing."""
+        if entry.unit in self.entries:
+            self.feed(self.rules.abandon(entry.unit, trio.current_time()))
+
+    def restart(self, entry: Entry) -> Restarting:
+        """A service is to begin anew; one that is doing so already does it once.
+
+        Raises:
+            RuntimeFailure: the supervisor is closing.
+            ServiceEnded: the service was dropped.
+        """
+        name = entry.spec.name
+        if entry.restarting is not None and not entry.restarting.done.is_set():
+            return entry.restarting
+        if self.is_closing:
+            raise RuntimeFailure(f"service {name!r} can't be restarted: its supervisor ends")
+        if entry.unit not in self.entries:
+            raise ServiceEnded(f"service {name!r} is down, and was dropped")
+        goals = {member: member.incarnation + 1 for member in entry.unit.members}
+        entry.restarting = Restarting(goals)
+        self.feed(self.rules.restart(entry.unit, trio.current_time()))
+        return entry.restarting
+
+    def close(self, *, drains: bool = False, hard: bool = False) -> None:
+        """All services are to go, in reverse order; with ``hard`` all at once, from the signals on."""
+        self.drains = drains and not hard
+        self.feed(self.rules.close(trio.current_time(), hard=hard))
+
+    def subscribe(self, concerns: Callable[[ServiceEvent], bool]) -> Events:
+        """The events from now on."""
+        events = Events(concerns)
+        if self.closed.is_set():
+            events.end()
+        else:
+            self._subscribers = [one for one in self._subscribers if not one.ended]
+            self._subscribers.append(events)
+        return events
+
+    def _look_at_restart(self, entry: Entry) -> None:
+        """Somebody may wait for a restart that does not come any more."""
+        restarting = entry.restarting
+        if restarting is None or restarting.done.is_set():
+            return
+        name = entry.spec.name
+        if not entry.unit.alive:
+            restarting.fail(self.ended(entry, f"service {name!r} is down"))
+        elif self.rules.is_blocked(entry.unit):
+            restarting.fail(self.ended(entry, f"service {name!r} waits for one that is down"))
+
+    def ended(self, entry: Entry, text: str) -> ServiceEnded:
+        """An error that says so, with the last error as its cause."""
+        error = ServiceEnded(text)
+        error.__cause__ = next((m.error for m in entry.unit.members if m.error is not None), None)
+        return error
+
+    # -- what the rules have it do --------------------------------------------------------------------
+
+    def _spawn(self, step: Instruction) -> None:
+        member = step.member
+        assert member is not None
+        entry = self.entries[member.unit]
+        options = entry.options[member]
+        life = Incarnation(self, member, entry.spec, options, entry.work)
+        entry.lives[member] = life
+        self.children.tn.start_soon(life.run, name=f"service {member.name}, {life.number}")
+
+    def _stop(self, step: Instruction) -> None:
+        member = step.member
+        assert member is not None
+        entry = self.entries[member.unit]
+        drain = {"stop": True, "restart": True, "close": self.drains}.get(member.because, False)
+        hard = step.do is ServiceDo.STOP_NOW
+        entry.lives[member].stop(entry.spec.drain if drain else 0.0, hard)
+
+    def _drop(self, step: Instruction) -> None:
+        assert step.member is not None
+        self.entries.pop(step.member.unit, None)
+
+    def _tell(self, step: Instruction) -> None:
+        told = step.event
+        assert told is not None
+        assert told.member is not None
+        event = ServiceEvent(
+            told.member.name,
+            told.incarnation,
+            told.kind.value,
+            time.time(),
+            told.error,
+            told.delay,
+            told.because,
+        )
+        level = LEVELS.get(told.kind, log.info)
+        level(
+            "service %r, incarnation %s: %s%s",
+            event.service,
+            event.incarnation,
+            event.kind,
+            _more(told),
+        )
+        for subscriber in self._subscribers:
+            subscriber.put(event)
+
+    def _give_up(self, _step: Instruction) -> None:
+        assert self.rules.gave_up is not None
+        member, errors = self.rules.gave_up
+        count, within = len(errors), self.rules.within
+        name = member.unit.rules.name
+        self.limit = RestartLimitExceeded(name, count, within, tuple(errors))
+        self.limit.__cause__ = errors[-1]
+        if self.children.actor.hooks.repl_busy():
+            self.children.tn.start_soon(self._cancel_after_repl)
+        else:
+            self.body_scope.cancel()
+
+    async def _cancel_after_repl(self) -> None:
+        """The block may be what awaits the debugger's REPL, or what is waited for there."""
+        with trio.CancelScope(shield=True):
+            await self.children.actor.hooks.wait_for_repl()
+        self.body_scope.cancel()
+
+    def _note_closed(self, _step: Instruction) -> None:
+        self.closed.set()
+        for subscriber in self._subscribers:
+            subscriber.end()
+
+    HANDLERS: ClassVar[dict[ServiceDo, Callable[[Carrier, Instruction], None]]] = {
+        ServiceDo.SPAWN: _spawn,
+        ServiceDo.STOP: _stop,
+        ServiceDo.STOP_NOW: _stop,
+        ServiceDo.DROP: _drop,
+        ServiceDo.TELL: _tell,
+        ServiceDo.GIVE_UP: _give_up,
+        ServiceDo.CLOSED: _note_closed,
+    }
+    """What carries out each instruction."""
+
+
+def _more(told: Told) -> str:
+    """What a log line says of an event beside its kind."""
+    parts = []
+    if told.delay is not None:
+        parts.append(f"again in {told.delay:.2f} s")
+    if told.because:
+        parts.append(f"because of {told.because!r}")
+    if told.error is not None:
+        parts.append(str(told.error) or repr(told.error))
+    return "" if not parts else ": " + ", ".join(parts)

@@ -1,0 +1,394 @@
+"""One life of a service: its actor, from the spawn until nothing of it is left.
+
+**Who drives.**  Each incarnation has one task, `run()`, shielded, in the supervisor's own trio nursery.  It starts the
+actor, has it do its work, takes it down, and says how it has ended.  What this side ends it for (it is not ready in
+time, it is stuck, it has outgrown a limit too soon) is its `fault`, which is set first.
+
+**Why the races are safe.**
+
+- *It is asked to go while it starts.*  The start's scope is cancelled: the child goes by its ladder, and the start
+  waits for its end.  If it became ready in the same turn, it goes as one that was ready.
+- *It is asked to go while it ends by itself.*  What the supervisor decided first counts: the table takes any end of
+  one that was asked to go as its goal.
+- *Its work ends before its process.*  Nothing is told before the process is reaped, with all below it.
+- *It said goodbye before its work ended*: the note is sent first on the same channel, so it is looked at when the work
+  has ended, before this side asks anything.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from typing import Any, NamedTuple, Protocol
+
+import trio
+
+from tractor import log as _log
+from tractor._errors import (
+    ActorFailure,
+    ContextCancelled,
+    RuntimeFailure,
+    ServiceNotReady,
+    ServiceStuck,
+    TransportClosed,
+)
+from tractor._proto.children.child_life import Cause
+from tractor._proto.children.ladder import LadderEvent
+from tractor._proto.children.outcome import Part
+from tractor._proto.services.service_life import Member, ServiceEnd
+from tractor._util._task_tree import dump_file
+from tractor.process._proc import expects_signal, resident_bytes
+from tractor.runtime._portal import Portal
+from tractor.runtime.dialog._caller import request
+from tractor.services._specification import ServiceSpec
+from tractor.services._work import Work
+from tractor.supervise._arguments import StartOptions
+from tractor.supervise._child import Child
+from tractor.supervise._children import Children
+from tractor.supervise._outcome import part_of
+from tractor.trionics._ki import ki_protected
+
+log = _log.get_logger()
+
+TOO_SOON = 10.0
+"""Seconds from ready within which a limit of `Recycle` is no plan: the service would be restarted for ever."""
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at a process's size."""
+
+DUMP_LIMIT = 1.0
+"""Seconds that a stuck process has for writing down its stacks."""
+
+
+class End(NamedTuple):
+    """How an incarnation has ended.
+
+    Attributes:
+        how: unless it was asked to go.
+        error: with which; ``None``: without.
+        value: what its function has returned.
+    """
+
+    how: ServiceEnd
+    error: BaseException | None
+    value: Any
+
+
+class Owner(Protocol):
+    """Who has the incarnation."""
+
+    children: Children
+
+    def note_ready(self, life: Incarnation) -> None:
+        """It is ready."""
+
+    def note_gone(self, life: Incarnation, end: End) -> None:
+        """Nothing of it is left."""
+
+    def note_outgrown(self, life: Incarnation) -> None:
+        """It is to be restarted by plan."""
+
+    def respawn(self, life: Incarnation) -> bool:
+        """Somebody asks for a fresh one, in the debugger."""
+
+
+@ki_protected
+class Incarnation:
+    """One life of a service.
+
+    Args:
+        owner: who has it.
+        member: whose life it is.
+        spec: the service's specification.
+        options: what its actor is started with.
+        work: what it does.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        member: Member,
+        spec: ServiceSpec,
+        options: StartOptions,
+        work: Work,
+    ) -> None:
+        self.member = member
+        self.label = member.name
+        self.number = member.incarnation
+        self._owner = owner
+        self._children = owner.children
+        self._spec = spec
+        self._options = options
+        self._work = work
+        # Its actor; `None` before the start.
+        self.child: Child | None = None
+        # Leads to it; `None` before it is ready.
+        self.portal: Portal | None = None
+        # What it gave when it was ready.
+        self.first: Any = None
+        # When it was; `None` before.
+        self.ready_at: float | None = None
+        # Why this side ends it, as an abnormal end.
+        self.fault: BaseException | None = None
+        # The supervisor has asked it to go.
+        self._asked = False
+        # Its end was begun at the signals.
+        self._hard = trio.Event()
+        # How its process has failed.
+        self._failure: BaseException | None = None
+        # Around its start; its work is never cancelled here.
+        self._start_scope = trio.CancelScope()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves, as far as is known here."""
+        return self.portal is not None and not self._asked and self.portal.chan.connected()
+
+    # -- its life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live; returns when nothing is left, and the owner knows."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as tn:
+                if self._spec.ready_timeout is not None:
+                    tn.start_soon(self._limit_start, self._spec.ready_timeout)
+                value, error = await self._live(tn)
+                tn.cancel_scope.cancel()
+        self._owner.note_gone(self, self._judge(value, error))
+
+    async def _live(self, tn: trio.Nursery) -> tuple[Any, BaseException | None]:
+        value: Any = None
+        error: BaseException | None = None
+        on_request = False
+        try:
+            with self._start_scope:
+                value = await self._start_and_serve(tn)
+        except BaseException as exc:
+            error = exc
+        child = self.child
+        if child is not None and child.process is not None:
+            on_request = child.life.cause in (Cause.GOODBYE, Cause.ASKED)
+            if not child.exited.is_set():
+                await self._children.take_down(child, hard_kill=False)
+            on_request = on_request and child.returncode == 0
+        if error is None and not self._work.returns and not self._asked and self.fault is None:
+            # A daemon's process has ended.
+            error = self._failure if not on_request else None
+        if on_request and (error is None or isinstance(error, (TransportClosed, ContextCancelled))):
+            self._note_request(error)
+            error = None
+        elif isinstance(error, TransportClosed) and self._failure is not None:
+            # How the process ended says more.
+            if self._failure.__cause__ is None:
+                self._failure.__cause__ = error
+            error = self._failure
+        return value, error
+
+    async def _start_and_serve(self, tn: trio.Nursery) -> Any:
+        child = self._prepare()
+        portal = await self._children.start_process(child, self._children.tn)
+        return await self._work.serve(
+            portal, child, lambda first: self._on_ready(portal, first, tn)
+        )
+
+    def _prepare(self) -> Child:
+        child = self.child = self._children.prepare(self._options)
+        child.keeper = self._note_failure
+        shutdown = self._spec.shutdown
+        if shutdown == "kill":
+            child.way_down = LadderEvent.KILL_AT_ONCE
+        elif shutdown is not None:
+            child.grace = shutdown
+        child.respawn = lambda: self._owner.respawn(self)
+        return child
+
+    def _note_failure(self, failure: BaseException) -> None:
+        self._failure = failure
+
+    def _on_ready(self, portal: Portal, first: Any, tn: trio.Nursery) -> None:
+        self.first = first
+        self.portal = portal
+        self.ready_at = trio.current_time()
+        if self._spec.watchdog is not None:
+            tn.start_soon(self._watch_loop, portal, self._spec.watchdog)
+        if self._spec.recycle is not None:
+            tn.start_soon(self._watch_growth)
+        self._owner.note_ready(self)
+
+    def _note_request(self, error: BaseException | None) -> None:
+        """It was cancelled by somebody else, and has said goodbye: a normal end."""
+        child = self.child
+        if child is not None and not self._asked:
+            who = child.canceller
+            if isinstance(error, ContextCancelled):
+                who = error.canceller or who
+            log.warning("service %r was cancelled by %s", self.label, who or "somebody else")
+
+    def _judge(self, value: Any, error: BaseException | None) -> End:
+        if self._asked:
+            # What it has raised all the same, other than that it was cancelled.
+            told = error is not None and part_of(error) is Part.ERROR and self.fault is None
+            is_own = told and not isinstance(error, ActorFailure)
+            return End(ServiceEnd.NORMAL, error if is_own else None, value)
+        if self.fault is not None:
+            if error is not None and self.fault.__cause__ is None:
+                self.fault.__cause__ = error
+            return End(ServiceEnd.ABNORMAL, self.fault, None)
+        if error is not None:
+            return End(ServiceEnd.ABNORMAL, error, None)
+        return End(ServiceEnd.NORMAL, None, value)
+
+    # -- the way down ---------------------------------------------------------------------------------
+
+    def stop(self, drain: float, hard: bool) -> None:
+        """Have it go, at once from the signals on with ``hard``; may be called again with that.
+
+        Args:
+            drain: seconds that requests which run have, before it is asked to go.
+            hard: begin with the signals.
+        """
+        again, self._asked = self._asked, True
+        if hard:
+            self._hard.set()
+        if self.portal is None:
+            self._start_scope.cancel()
+        elif not again:
+            self._children.tn.start_soon(self._go_down, drain, name=f"stop of service {self.label}")
+            return
+        child = self.child
+        if hard and child is not None and child.process is not None and not child.exited.is_set():
+            self._children.tn.start_soon(child.take_down, True, name=f"kill of {self.label}")
+
+    async def _go_down(self, drain: float) -> None:
+        child = self.child
+        assert child is not None
+        with trio.CancelScope(shield=True):
+            if drain > 0 and not self._hard.is_set():
+                await self._drain(child, drain)
+            await child.take_down(self._hard.is_set())
+
+    async def _drain(self, child: Child, limit: float) -> None:
+        """Have it refuse what is new, and let it end what runs."""
+
+    # -- what this side watches -----------------------------------------------------------------------
+
+    async def _limit_start(self, limit: float) -> None:
+        while self.portal is None:
+            await trio.sleep(limit)
+            if self.portal is not None:
+                return
+            child, hooks = self.child, self._children.actor.hooks
+            if child is not None and hooks.repl_below(child.uid):
+                await hooks.wait_for_repl_below(child.uid)
+                continue
+            self.fault = ServiceNotReady(
+                f"service {self.label!r} was not ready within its ready_timeout of {limit:g} s"
+            )
+            self._start_scope.cancel()
+            return
+
+    async def _watch_loop(self, portal: Portal, limit: float) -> None:
+        """Ask its event loop for a sign of life, again and again."""
+        child, chan, hooks = self.child, portal.chan, self._children.actor.hooks
+        assert child is not None
+        while True:
+            await trio.sleep(limit / 4)
+            heard = chan.transport.received
+            try:
+                asked = request(chan, "_ping")
+            except TransportClosed:
+                return
+            with trio.move_on_after(limit):
+                await asked.wait()
+            # This loop may have stood still itself: what has come meanwhile is read now.
+            await trio.sleep(min(limit / 10, 0.1))
+            if chan.transport.received != heard:
+                continue
+            if hooks.repl_below(child.uid):
+                await hooks.wait_for_repl_below(child.uid)
+                continue
+            chan.forget(asked.cid)
+            await self._kill_stuck(child, limit)
+            return
+
+    async def _kill_stuck(self, child: Child, limit: float) -> None:
+        process = child.process
+        if process is None or self._is_going(child):
+            return
+        stacks = await stacks_of(process.pid)
+        if self._is_going(child):
+            return
+        log.error(
+            "service %r is stuck: its event loop has not answered for %s s; pid %s is killed\n%s",
+            self.label,
+            limit,
+            process.pid,
+            stacks,
+        )
+        self.fault = ServiceStuck(
+            f"the event loop of service {self.label!r} did not answer for {limit:g} s, its watchdog"
+        )
+        process.kill()
+
+    def _is_going(self, child: Child) -> bool:
+        """Whether its end has begun without this."""
+        return self._asked or child.died.is_set()
+
+    async def _watch_growth(self) -> None:
+        child, hooks, recycle = self.child, self._children.actor.hooks, self._spec.recycle
+        assert child is not None
+        assert child.process is not None
+        assert recycle is not None
+        assert self.ready_at is not None
+        factor = 1 + recycle.jitter * random.uniform(-1, 1)
+        oldest = None if recycle.age is None else recycle.age * factor
+        largest = None if recycle.rss is None else recycle.rss * factor
+        while True:
+            age = trio.current_time() - self.ready_at
+            size = resident_bytes(child.process.pid) if largest is not None else None
+            reached = ""
+            if oldest is not None and age >= oldest:
+                reached = f"it is {age:.1f} s old (recycle.age is {recycle.age:g} s)"
+            elif size is not None and largest is not None and size >= largest:
+                reached = f"it has {size} bytes resident (recycle.rss is {recycle.rss})"
+            if reached and not hooks.repl_below(child.uid):
+                self._outgrow(child, reached, age)
+                return
+            await trio.sleep(
+                LOOK_INTERVAL if oldest is None else min(LOOK_INTERVAL, max(0.01, oldest - age))
+            )
+
+    def _outgrow(self, child: Child, reached: str, age: float) -> None:
+        if self._is_going(child):
+            return
+        if age >= TOO_SOON:
+            log.info("service %r is recycled: %s", self.label, reached)
+            self._owner.note_outgrown(self)
+            return
+        self.fault = RuntimeFailure(
+            f"service {self.label!r} has reached a limit of its `recycle` within {TOO_SOON:g} s: {reached}"
+        )
+        self._children.tn.start_soon(child.take_down, False, name=f"stop of {self.label}")
+
+
+async def stacks_of(pid: int) -> str:
+    """The stacks of a process that waits for SIGUSR1 to write them down, or why there are none."""
+    if not hasattr(signal, "SIGUSR1") or not expects_signal(pid, signal.SIGUSR1):
+        return "(it does not write down its stacks)"
+    path = dump_file(pid)
+    try:
+        before = path.stat().st_size
+    except OSError:
+        before = 0
+    os.kill(pid, signal.SIGUSR1)
+    with trio.move_on_after(DUMP_LIMIT):
+        while True:
+            await trio.sleep(0.02)
+            try:
+                text = path.read_bytes()[before:].decode(errors="replace")
+            except OSError:
+                continue
+            if "\nend-of-" in text:
+                return text
+    return f"(it did not write down its stacks within {DUMP_LIMIT:g} s: no Python code runs in it)"

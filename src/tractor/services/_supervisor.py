@@ -1,0 +1,431 @@
+"""The block that owns services."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+import trio
+
+from tractor import log as _log
+from tractor._errors import RuntimeFailure
+from tractor._proto.services.restarts import Backoff
+from tractor._proto.services.service_life import (
+    TO_COME,
+    UP,
+    AutoShutdown,
+    Strategy,
+)
+from tractor._proto.services.supervision import Supervision
+from tractor._root import open_tree
+from tractor._util._caller import calling_code
+from tractor.services._carrier import Carrier, Entry
+from tractor.services._events import Events
+from tractor.services._service import Service
+from tractor.services._specification import (
+    Recycle,
+    ServiceSpec,
+    require_number,
+    word,
+)
+from tractor.services._work import Work, work_of
+from tractor.supervise._arguments import StartOptions
+from tractor.supervise._nursery import open_children
+from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
+from tractor.trionics._ki import ki_protected, ki_protected_manager
+
+log = _log.get_logger()
+
+OF_SUPERVISOR: Any = type("OfSupervisor", (), {"__repr__": lambda _self: "OF_SUPERVISOR"})()
+"""Stands for the supervisor's own backoff."""
+
+
+class SupervisorStatistics(msgspec.Struct, frozen=True):
+    """A supervisor in plain values.
+
+    Attributes:
+        phase: ``'open'``, ``'in a round'``, ``'closing'`` or ``'closed'``.
+        services: how many replicas are in each state.
+        restarts: incarnations that were spawned after the first, of the services that there are.
+    """
+
+    phase: str
+    services: dict[str, int]
+    restarts: int
+
+
+@ki_protected
+class Supervisor:
+    """Owns services: actors that are started again when they end.
+
+    Not built by users: see :func:`tractor.open_supervisor`.
+    """
+
+    def __init__(self, carrier: Carrier, backoff: Backoff | None) -> None:
+        self._carrier = carrier
+        self._backoff = backoff
+
+    # -- what it is -----------------------------------------------------------------------------------
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """The services by name, in their order.  Temporary ones leave it when they are down."""
+        entries = self._carrier.entries
+        return {
+            unit.rules.name: Service(self._carrier, entries[unit])
+            for unit in self._carrier.rules.units
+            if unit in entries
+        }
+
+    def statistics(self) -> SupervisorStatistics:
+        """A frozen record of plain values."""
+        rules = self._carrier.rules
+        members = [member for unit in rules.units for member in unit.members]
+        states = Counter(member.state.value for member in members)
+        return SupervisorStatistics(
+            rules.phase.value, dict(states), sum(member.restarts for member in members)
+        )
+
+    def __repr__(self) -> str:
+        rules = self._carrier.rules
+        return f"<Supervisor {rules.phase.value}: {len(rules.units)} services>"
+
+    # -- starting -------------------------------------------------------------------------------------
+
+    async def start_service(
+        self,
+        name: str,
+        fn: Any = None,
+        /,
+        *,
+        restart: str = "permanent",
+        shutdown: float | Literal["kill"] | None = None,
+        drain: float = 0.0,
+        ready_timeout: float | None = None,
+        backoff: Backoff | None = OF_SUPERVISOR,
+        escalate: bool = True,
+        significant: bool = False,
+        after: Sequence[str] = (),
+        replicas: int = 1,
+        watchdog: float | None = None,
+        recycle: Recycle | None = None,
+        enable_modules: Sequence[str] = (),
+        actor: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Service:
+        """Add a service, and start it.
+
+        The first start is tried once: what fails is raised, and the name is free again; so it is, too, when the caller
+        is cancelled.  From then on the service comes back as ``restart`` says.
+
+        Args:
+            name: of the service and its actor; no other service that is up or to come may have it.
+            fn: what its actor runs: an async function, a ``@context`` endpoint, or a partial of one with keywords;
+                ``None``: it serves ``enable_modules``.
+            restart: ``'permanent'``: it always comes again; ``'transient'``: after an abnormal end; ``'temporary'``:
+                never.
+            shutdown: seconds from the request to go to SIGTERM, which nothing extends; ``'kill'``: SIGKILL at once;
+                ``None``: the ladder as it is.
+            drain: seconds that running requests have when it is asked to go by plan, while new ones are refused.
+            ready_timeout: seconds from spawn to ready; then its start has failed.  ``None``: no limit.
+            backoff: the delays of its restarts; ``None``: none; default: the supervisor's.
+            escalate: whether its restarts count for the supervisor; ``False``: it has a count of its own, and one too
+                many makes it ``'failed'``, and nothing else.
+            significant: its end may close the supervisor, see ``auto_shutdown`` there.
+            after: names of services that must be ready, or have ended normally, at each of its starts.
+            replicas: how many actors, called ``NAME.0`` and so on.
+            watchdog: seconds within which its event loop must answer; it is killed else.  ``None``: not asked.
+            recycle: when it is restarted by plan.
+            enable_modules: names of the modules that peers may call into.
+            actor: further keywords of :meth:`ActorNursery.start_actor`.
+            kwargs: ``fn``'s, encoded now: every incarnation gets the same.
+
+        Returns:
+            The service, once it is ready.
+
+        Raises:
+            ValueError: a name that is taken, an unknown word or `after`, a number out of range.
+            TypeError: ``fn`` can't be a service, or a peer could not find it; an argument of the wrong type.
+            MsgTypeError: an argument can't be sent.
+            RuntimeFailure: the supervisor is closing.
+            ServiceEnded: one of ``after`` is down and does not come by itself; it was stopped meanwhile.
+            ServiceNotReady: it was not ready in time.
+            ActorFailure, RemoteActorError, OSError and others: its start has failed.
+        """
+        spec = self._checked(
+            name,
+            restart=restart,
+            shutdown=shutdown,
+            drain=drain,
+            ready_timeout=ready_timeout,
+            backoff=backoff,
+            escalate=escalate,
+            significant=significant,
+            after=after,
+            replicas=replicas,
+            watchdog=watchdog,
+            recycle=recycle,
+            enable_modules=enable_modules,
+            actor=actor,
+        )
+        entry = self._add(spec, work_of(fn, kwargs, calling_code()), first=True)
+        try:
+            await self._first_start(entry)
+        except BaseException:
+            self._carrier.abandon(entry)
+            with trio.CancelScope(shield=True):
+                while any(member.state in UP for member in entry.unit.members):
+                    await self._carrier.changed.park()
+            raise
+        return Service(self._carrier, entry)
+
+    def start_soon(
+        self,
+        name: str,
+        fn: Any = None,
+        /,
+        *,
+        restart: str = "permanent",
+        shutdown: float | Literal["kill"] | None = None,
+        drain: float = 0.0,
+        ready_timeout: float | None = None,
+        backoff: Backoff | None = OF_SUPERVISOR,
+        escalate: bool = True,
+        significant: bool = False,
+        after: Sequence[str] = (),
+        replicas: int = 1,
+        watchdog: float | None = None,
+        recycle: Recycle | None = None,
+        enable_modules: Sequence[str] = (),
+        actor: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Service:
+        """Add a service, and have it started: as :meth:`start_service`, without waiting.
+
+        A first start that fails is an end like any other, and any service of ``after`` is waited for.
+
+        Returns:
+            The service, at once.
+
+        Raises:
+            ValueError, TypeError, MsgTypeError, RuntimeFailure: as :meth:`start_service`.
+        """
+        spec = self._checked(
+            name,
+            restart=restart,
+            shutdown=shutdown,
+            drain=drain,
+            ready_timeout=ready_timeout,
+            backoff=backoff,
+            escalate=escalate,
+            significant=significant,
+            after=after,
+            replicas=replicas,
+            watchdog=watchdog,
+            recycle=recycle,
+            enable_modules=enable_modules,
+            actor=actor,
+        )
+        entry = self._add(spec, work_of(fn, kwargs, calling_code()), first=False)
+        return Service(self._carrier, entry)
+
+    def _checked(self, name: str, *, backoff: Any, actor: Any, **options: Any) -> ServiceSpec:
+        backoff = self._backoff if backoff is OF_SUPERVISOR else backoff
+        auto_shutdown = self._carrier.rules.auto_shutdown
+        return ServiceSpec.checked(
+            name, auto_shutdown, backoff=backoff, actor=actor or {}, **options
+        )
+
+    def _add(self, spec: ServiceSpec, work: Work, first: bool) -> Entry:
+        modules = list(dict.fromkeys([*spec.enable_modules, *work.modules]))
+        options = partial(StartOptions.checked, enable_modules=modules, **spec.actor)
+        return self._carrier.add(spec, work, options, first)
+
+    async def _first_start(self, entry: Entry) -> None:
+        """Wait until a new service is ready; raises why it is not."""
+        unit, carrier = entry.unit, self._carrier
+        await trio.lowlevel.checkpoint()
+        while any(member.first for member in unit.members):
+            if unit.rejected or not unit.alive:
+                break
+            if carrier.rules.is_blocked(unit):
+                text = (
+                    f"service {entry.spec.name!r} comes after one that is down: {entry.spec.after}"
+                )
+                raise carrier.ended(entry, text)
+            await carrier.changed.park()
+        else:
+            return
+        failed = next((m.error for m in unit.members if m.error is not None), None)
+        if failed is not None:
+            raise_as_it_was(failed)
+        if carrier.is_closing:
+            raise RuntimeFailure(
+                f"service {entry.spec.name!r} was not started: its supervisor ends"
+            )
+        raise carrier.ended(entry, f"service {entry.spec.name!r} was stopped before it was ready")
+
+    # -- ending ---------------------------------------------------------------------------------------
+
+    async def stop(self, name: str) -> None:
+        """Stop a service for good; see :meth:`Service.stop`.  Raises KeyError: there is none of that name."""
+        await self.services[name].stop()
+
+    async def restart(self, name: str) -> None:
+        """Restart a service; see :meth:`Service.restart`.  Raises KeyError: there is none of that name."""
+        await self.services[name].restart()
+
+    async def cancel(self, hard_kill: bool = False) -> None:
+        """Stop all services, one by one in reverse order, and wait until they are gone.  Shielded.
+
+        The body goes on; nothing can be started any more.
+
+        Args:
+            hard_kill: all at once, from the signals on.
+        """
+        self._carrier.close(drains=True, hard=hard_kill)
+        with trio.CancelScope(shield=True):
+            await self._carrier.closed.wait()
+
+    async def wait(self) -> None:
+        """Wait until the supervisor is closed, or no service is up or to come by itself."""
+        carrier = self._carrier
+        await trio.lowlevel.checkpoint()
+        while not carrier.closed.is_set():
+            rules = carrier.rules
+            waits = any(
+                any(m.state in UP or m.state in TO_COME for m in unit.members)
+                and not (rules.is_blocked(unit) and all(m.state not in UP for m in unit.members))
+                for unit in rules.units
+            )
+            if not waits and not carrier.is_closing:
+                return
+            await carrier.changed.park()
+
+    def events(self) -> Events:
+        """The events of all services from now on; see :class:`~tractor.services._events.Events`."""
+        return self._carrier.subscribe(lambda _event: True)
+
+
+@ki_protected_manager
+async def open_supervisor(
+    strategy: str = "one_for_one",
+    *,
+    max_restarts: int | None = 5,
+    within: float = 60.0,
+    backoff: Backoff | None = Backoff(),  # noqa: B008
+    auto_shutdown: str = "never",
+    **root_kwargs: Any,
+) -> AsyncIterator[Supervisor]:
+    """A supervisor for the length of the block.  Boots a root actor if this process is not an actor yet.
+
+    The end of the block stops the services, one by one in reverse order; :meth:`Supervisor.wait` waits for them.
+    When the block has been left, by whatever route, every process started below it has exited.
+
+    Rules and words are those of Erlang/OTP's `supervisor`; the guide tells where they differ.
+
+    Args:
+        strategy: what a restart takes along: ``'one_for_one'``: nothing; ``'rest_for_one'``: the services that were
+            added later; ``'one_for_all'``: all.
+        max_restarts: more than so many restarts within ``within`` seconds, and it gives up; ``None``: never.
+        within: seconds.
+        backoff: the delays of restarts; ``None``: none.
+        auto_shutdown: ``'any_significant'``: it stops all services when a significant one has ended for good;
+            ``'all_significant'``: when the last of them has.
+        root_kwargs: for :func:`open_root_actor`; without effect under a running runtime.
+
+    Yields:
+        A :class:`Supervisor`.
+
+    Raises:
+        RestartLimitExceeded: it has given up; in a group with what else the body has raised.
+        BaseException: the body's error; those with which permanent or transient services ended while they were
+            stopped; a group of several.
+        ValueError, TypeError: an argument that makes no sense.
+        RuntimeError, NotImplementedError and others: as :func:`open_root_actor`.
+    """
+    rules = _rules(strategy, max_restarts, within, auto_shutdown)
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise TypeError(f"backoff={backoff!r}: it must be a `tractor.Backoff`, or None")
+    _warn_of_a_limit_that_nothing_reaches(backoff, max_restarts, within)
+    async with open_tree(**root_kwargs) as actor, open_children(actor) as children:
+        carrier = Carrier(children, rules)
+        children.tn.start_soon(carrier.run_timer, name="timer of a supervisor")
+        body_exc: BaseException | None = None
+        try:
+            with carrier.body_scope:
+                yield Supervisor(carrier, backoff)
+        except BaseException as exc:
+            body_exc = exc
+        actor.end_if_copy(body_exc)
+        await _close(carrier, body_exc)
+        _raise_outcome(carrier, body_exc)
+
+
+async def _close(carrier: Carrier, body_exc: BaseException | None) -> None:
+    """Stop all that is left, shielded, and tell the parent meanwhile that this goes on."""
+    children = carrier.children
+    children.actor.hooks.note_leaving(True)
+    try:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as tn:
+                tn.start_soon(children.note_progress)
+                carrier.close(drains=body_exc is None)
+                while not carrier.closed.is_set():
+                    try:
+                        await carrier.closed.wait()
+                    except KeyboardInterrupt:
+                        # The second one, or the first after the body's end.
+                        carrier.close(hard=True)
+                tn.cancel_scope.cancel()
+    finally:
+        children.actor.hooks.note_leaving(False)
+
+
+def _raise_outcome(carrier: Carrier, body_exc: BaseException | None) -> None:
+    """What the services' own errors add, the nursery around does."""
+    limit = carrier.limit
+    if limit is None:
+        if body_exc is not None:
+            raise_as_it_was(body_exc)
+        return
+    if body_exc is None or is_multi_cancelled(body_exc):
+        raise limit
+    raise BaseExceptionGroup("a supervisor gave up, and its block failed", [limit, body_exc])
+
+
+def _rules(
+    strategy: str, max_restarts: int | None, within: float, auto_shutdown: str
+) -> Supervision:
+    if max_restarts is not None:
+        if isinstance(max_restarts, bool) or not isinstance(max_restarts, int):
+            raise TypeError(f"max_restarts={max_restarts!r}: it must be a whole number, or None")
+        require_number("max_restarts=", max_restarts)
+    require_number("within=", within, above=True)
+    return Supervision(
+        word(Strategy, "strategy", strategy),
+        max_restarts,
+        within,
+        word(AutoShutdown, "auto_shutdown", auto_shutdown),
+    )
+
+
+def _warn_of_a_limit_that_nothing_reaches(
+    backoff: Backoff | None, max_restarts: int | None, within: float
+) -> None:
+    """Restarts that are far enough apart are never too many."""
+    if backoff is None or max_restarts is None:
+        return
+    apart = math.fsum(backoff.delay(n, 0.0) for n in range(2, min(max_restarts, 1000) + 2))
+    if apart >= within:
+        log.warning(
+            "the delays of %r alone keep a service below max_restarts=%s within=%s s: one that always fails is "
+            "restarted for ever",
+            backoff,
+            max_restarts,
+            within,
+        )
