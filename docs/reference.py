@@ -30,6 +30,23 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "freeze_support",
         ],
     ),
+    "supervisors": (
+        "Supervisors",
+        "tractor",
+        [
+            "open_supervisor",
+            "Supervisor",
+            "Service",
+            "ServiceSpec",
+            "ServiceEvent",
+            "Backoff",
+            "Recycle",
+            "RestartLimitExceeded",
+            "ServiceEnded",
+            "ServiceNotReady",
+            "ServiceStuck",
+        ],
+    ),
     "notebook": (
         "Notebooks",
         "tractor.notebook",

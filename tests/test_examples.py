@@ -32,6 +32,7 @@ NEEDS = {
     "shared_array.py": "numpy",
     "typed_arrays.py": "numpy",
     "infected_asyncio_websockets.py": "websockets",
+    "services/a_feed_behind_a_web_app.py": "hypercorn",
 }
 
 POSIX_ONLY = (
@@ -130,6 +131,13 @@ PRINTS = {
         r"^32 MB are shared$",
         r"^after 1,000,000 rows the mean is 10\nafter 2,000,000 rows the mean is 15$",
     ],
+    "services/three_levels.py": [
+        r"^one sensor was restarted, its neighbour noticed nothing$",
+        r"^a line gave up on its sensor, and was restarted as a whole$",
+        r"^the plant itself is in its incarnation 1$",
+    ],
+    "services/a_leak_is_recycled.py": [r"replicas were recycled\nno request was lost$"],
+    "services/a_feed_behind_a_web_app.py": [r"^50 pages while one was down$"],
     "stream_backpressure.py": [
         r"^nobody reads: the sender waits after 1024 of 3000 messages$",
         r"^all 3000 values arrived in order",
