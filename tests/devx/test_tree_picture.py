@@ -14,10 +14,10 @@ import trio.testing
 import tractor
 import tractor.devx
 import tractor.devx.debug as debug
+from tractor._util._frames import frames_of
 from tractor.devx._picture import (
     ActorPicture,
     TaskPicture,
-    frames_of,
     picture_of_task,
     pretty_picture,
     user_tasks,

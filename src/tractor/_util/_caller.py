@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from types import CodeType
+from typing import NamedTuple
 
 import trio
 
-from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
+from tractor._util._frames import (
+    RUNTIME_PACKAGES,
+    calling_frames,
+    is_of,
+    module_of,
+    suspended_frames,
+)
 
 
 class Caller(NamedTuple):
@@ -26,12 +31,12 @@ def find_caller(depth: int) -> Caller:
 
     A function is, if it has a local variable ``__runtimeframe__``; :mod:`contextlib` is passed over, too.
     """
-    frame = sys._getframe(depth + 1)
-    while frame.f_back is not None and (
-        "__runtimeframe__" in frame.f_code.co_varnames
-        or frame.f_globals.get("__name__") == "contextlib"
-    ):
-        frame = frame.f_back
+    for frame in calling_frames(depth + 1):
+        if (
+            "__runtimeframe__" not in frame.f_code.co_varnames
+            and frame.f_globals.get("__name__") != "contextlib"
+        ):
+            break
     return Caller(frame.f_code, frame.f_lineno)
 
 
@@ -40,28 +45,21 @@ def calling_code() -> Caller | None:
 
     Where it is a task of its own, the code in whose nursery it runs; ``None`` where there is none.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    for frame in calling_frames(1):
         module = module_of(frame)
         if not is_of(module, RUNTIME_PACKAGES):
             return Caller(frame.f_code, frame.f_lineno)
         if module == "trio._core._run":
             # Below it is who has called `trio.run()`.
             break
-        frame = frame.f_back
     try:
         nursery = trio.lowlevel.current_task().parent_nursery
     except RuntimeError:
         return None
-    return None if nursery is None else _innermost(nursery.parent_task.coro)
-
-
-def _innermost(coro: Any) -> Caller | None:
-    """Where a suspended task's own code waits."""
-    found = None
-    while coro is not None:
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
-        if frame is not None and not is_of(module_of(frame), RUNTIME_PACKAGES):
-            found = Caller(frame.f_code, frame.f_lineno)
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
-    return found
+    if nursery is None:
+        return None
+    own = None
+    for frame in suspended_frames(nursery.parent_task.coro):
+        if not is_of(module_of(frame), RUNTIME_PACKAGES):
+            own = Caller(frame.f_code, frame.f_lineno)
+    return own

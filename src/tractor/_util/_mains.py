@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
+from tractor._util._frames import calling_frames, frames_above, main_thread_frame
 from tractor.process._state import ProcessVar
 
 # Loads the program's main module, when it is first asked for; in a process that is not where the program began.
@@ -36,11 +37,9 @@ def main_modules() -> list[Any]:
             load()
     names = ("__mp_main__", "__main__")
     found: list[Any] = [sys.modules[name] for name in names if name in sys.modules]
-    main_thread = sys._current_frames().get(threading.main_thread().ident or 0)
-    for frame in (sys._getframe(), main_thread):
-        for namespace in running_mains(frame):
-            if all(vars(module) is not namespace for module in found):
-                found.append(_Running(namespace))
+    for namespace in running_mains((*calling_frames(), *frames_above(main_thread_frame()))):
+        if all(vars(module) is not namespace for module in found):
+            found.append(_Running(namespace))
     return found
 
 
@@ -49,9 +48,8 @@ def load_main_later(load: Callable[[], None] | None) -> None:
     _load.value = load
 
 
-def running_mains(frame: FrameType | None) -> Iterator[dict[str, Any]]:
-    """The namespaces of every ``__main__`` that runs in a frame or waits above it, from the inside outwards."""
-    while frame is not None:
+def running_mains(frames: Iterable[FrameType]) -> Iterator[dict[str, Any]]:
+    """The namespaces of every ``__main__`` that runs in one of the frames."""
+    for frame in frames:
         if frame.f_globals.get("__name__") == "__main__":
             yield frame.f_globals
-        frame = frame.f_back

@@ -16,21 +16,19 @@ from typing import Any
 
 import trio
 
+from tractor._util._frames import frames_above, suspended_frames
+
 
 def format_task_tree(task: trio.lowlevel.Task, depth: int = 0) -> Iterator[str]:
     """One line for *task* and where it waits, then the same for the tasks in its nurseries."""
-    yield f"{'    ' * depth}{task.name}: {' > '.join(_awaits(task.coro))}"
+    yield f"{'    ' * depth}{task.name}: {' > '.join(map(_place, suspended_frames(task.coro)))}"
     for nursery in task.child_nurseries:
         for child in sorted(nursery.child_tasks, key=lambda child: child.name):
             yield from format_task_tree(child, depth + 1)
 
 
-def _awaits(coro: Any) -> Iterator[str]:
-    while coro is not None:
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
-        if frame is not None:
-            yield f"{frame.f_code.co_qualname}:{frame.f_lineno}"
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_qualname}:{frame.f_lineno}"
 
 
 def _root_task() -> trio.lowlevel.Task | None:
@@ -81,11 +79,9 @@ def format_threads() -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts = []
     for ident, frame in sys._current_frames().items():
-        top: FrameType | None = frame
-        while top is not None and top.f_code.co_filename == __file__:
-            top = top.f_back
+        above = (one for one in frames_above(frame) if one.f_code.co_filename != __file__)
         parts.append(f"thread {names.get(ident, 'unknown to Python')!r}:\n")
-        parts.extend(traceback.format_stack(top))
+        parts.extend(traceback.format_stack(next(above, None)))
     return "".join(parts)
 
 

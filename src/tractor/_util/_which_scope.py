@@ -9,14 +9,19 @@ from __future__ import annotations
 import ast
 import functools
 import linecache
-import sys
 from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple
 
 import trio
 
-from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
+from tractor._util._frames import (
+    RUNTIME_PACKAGES,
+    calling_frames,
+    is_of,
+    module_of,
+    suspended_frames,
+)
 
 SCOPE_MAKERS = frozenset(
     ("CancelScope", "move_on_after", "move_on_at", "fail_after", "fail_at", "open_nursery")
@@ -76,32 +81,16 @@ def _around(
         yield owner, scopes, frames
         owner = None if above is None else above.parent_task
         if owner is not None:
-            frames = list(_suspended_frames(owner))
+            frames = list(suspended_frames(owner.coro))[::-1]
 
 
 def _own_frames() -> Iterator[FrameType]:
     """The frames of the calling task, innermost first."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and module_of(frame) != "trio._core._run":
+    for frame in calling_frames():
+        if module_of(frame) == "trio._core._run":
+            return
         if frame.f_code.co_filename != __file__:
             yield frame
-        frame = frame.f_back
-
-
-def _suspended_frames(task: trio.lowlevel.Task) -> Iterator[FrameType]:
-    """The frames of a task that waits, innermost first."""
-    frames: list[FrameType] = []
-    coro: Any = task.coro
-    while coro is not None:
-        for kind in ("cr", "ag", "gi"):
-            frame = getattr(coro, f"{kind}_frame", None)
-            if frame is not None:
-                frames.append(frame)
-                coro = getattr(coro, f"{kind}_await" if kind != "gi" else "gi_yieldfrom", None)
-                break
-        else:
-            break
-    return iter(reversed(frames))
 
 
 def _places(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
 from tractor._proto.dialog.context import StreamState
+from tractor._util._frames import frames_of
 from tractor.address._types import UnwrappedAddress
 from tractor.devx._frames import is_runtime_frame
 from tractor.runtime.dialog._callee import ServedStream, ServedTask
@@ -22,8 +21,6 @@ from tractor.transport._maddr import mk_maddr
 if TYPE_CHECKING:
     from tractor.ipc._chan import Channel
     from tractor.runtime._actor import Actor
-
-GREENBACK = "greenback_shim"
 
 
 class TaskPicture(msgspec.Struct, frozen=True):
@@ -71,55 +68,6 @@ class ActorPicture(msgspec.Struct):
     def uid(self) -> tuple[str, str]:
         """Its ``(name, uuid)``."""
         return (self.name, self.uuid)
-
-
-def frames_of(task: trio.lowlevel.Task) -> list[FrameType]:
-    """The frames of a task, the outermost first."""
-    found: list[FrameType] = []
-    coro: Any = task.coro
-    if getattr(coro, "cr_running", False):
-        return _running_frames(coro)
-    while coro is not None:
-        frame = (
-            getattr(coro, "cr_frame", None)
-            or getattr(coro, "ag_frame", None)
-            or getattr(coro, "gi_frame", None)
-        )
-        if frame is not None and frame.f_code.co_name.endswith(GREENBACK):
-            inner = frame.f_locals.get("orig_coro")
-            if inner is not None:
-                # A task that may pause in sync code: its own coroutine runs inside of greenback's.
-                coro = inner
-                continue
-        if frame is not None:
-            found.append(frame)
-        following = (
-            getattr(coro, "cr_await", None)
-            or getattr(coro, "ag_await", None)
-            or getattr(coro, "gi_yieldfrom", None)
-        )
-        if following is None and frame is None and not hasattr(coro, "send"):
-            following = _of_async_generator(coro)
-        coro = following
-    return found
-
-
-def _running_frames(coro: Any) -> list[FrameType]:
-    """Those of the task that runs right now in this thread, which is the calling one."""
-    found: list[FrameType] = []
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        found.append(frame)
-        if frame is coro.cr_frame:
-            return found[::-1]
-        frame = frame.f_back
-    # On a stack of its own, in a greenlet.
-    return found[::-1]
-
-
-def _of_async_generator(step: Any) -> Any:
-    """The generator that an ``asend()`` or ``athrow()`` in progress belongs to; ``None`` where Python does not tell."""
-    return getattr(step, "ag_gen", None)
 
 
 def user_tasks(root: trio.lowlevel.Task) -> Iterator[tuple[trio.lowlevel.Task, int]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from types import FrameType
 from typing import Any
 
 import trio
 
+from tractor._util._frames import frame_at, frames_above
 from tractor.devx._frames import is_runtime_frame
 from tractor.msg.pretty_struct import pformat as ppfmt
 
@@ -93,9 +93,10 @@ def pformat_caller_frame(stack_limit: int = 1, box_tb: bool = True) -> str:
         stack_limit: how many frames to show; the innermost is the last.
         box_tb: put it in a box.
     """
-    caller: FrameType | None = sys._getframe(1).f_back
-    while caller is not None and caller.f_back is not None and is_runtime_frame(caller):
-        caller = caller.f_back
+    caller: FrameType | None = None
+    for caller in frames_above(frame_at(1).f_back):
+        if not is_runtime_frame(caller):
+            break
     text = "".join(traceback.format_stack(caller, limit=stack_limit)) if caller is not None else ""
     return pformat_boxed_tb(text, field_prefix="  ", boxer_header="caller") if box_tb else text
 

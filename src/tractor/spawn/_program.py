@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any, NamedTuple
 
+from tractor._util._frames import calling_frames, frames_above, main_thread_frame
 from tractor._util._mains import running_mains
 from tractor._util._plain import plain
 from tractor.spawn._import_path import absolute, pack
@@ -42,15 +41,14 @@ def find_program() -> Program:
     if is_ipython() or hasattr(sys, "ps1"):
         # What is defined there is not in the file of a script that was run before.
         return _locate(registered) or Program(None, why_not=_why_not(registered))
-    for namespace in running_mains(sys._getframe()):
+    for namespace in running_mains(calling_frames()):
         if namespace is registered:
             break
         if (program := _locate(namespace)) is not None:
             return program
     else:
         # In a thread.
-        main_frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        for namespace in running_mains(main_frame):
+        for namespace in running_mains(frames_above(main_thread_frame())):
             if namespace is not registered and (program := _locate(namespace)) is not None:
                 return program
     found = _locate(registered) or _by_code(registered)
@@ -59,11 +57,9 @@ def find_program() -> Program:
 
 def _by_code(registered: Mapping[str, Any]) -> Program | None:
     """A script that is over has lost its file's name, but its functions still run, in a thread."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
+    for frame in calling_frames():
         if frame.f_globals is registered:
             return _locate({"__file__": frame.f_code.co_filename})
-        frame = frame.f_back
     return None
 
 

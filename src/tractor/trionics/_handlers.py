@@ -16,10 +16,11 @@ and later write them; on a Python that writes them otherwise `tests/trionics/tes
 from __future__ import annotations
 
 import dis
-import sys
 from collections.abc import Iterator
 from opcode import opmap
 from types import CodeType, FrameType, TracebackType
+
+from tractor._util._frames import calling_frames
 
 
 def _op(name: str) -> int:
@@ -56,7 +57,7 @@ def was_caught(raised: BaseException, context: BaseException, nth: int = 0) -> b
         return False
     at = _last_entry(raised.__traceback__, frame)
     if at is None:
-        return _is_running(frame)
+        return frame in calling_frames()
     running = list(_Handlers(frame.f_code).running(at.tb_lasti))
     return nth < len(running) and running[nth]
 
@@ -74,13 +75,6 @@ def _last_entry(tb: TracebackType | None, frame: FrameType) -> TracebackType | N
             found = tb
         tb = tb.tb_next
     return found
-
-
-def _is_running(frame: FrameType) -> bool:
-    above: FrameType | None = sys._getframe()
-    while above is not None and above is not frame:
-        above = above.f_back
-    return above is frame
 
 
 class _Handlers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import AsyncIterator
 from types import FrameType
@@ -11,6 +10,7 @@ from typing import Any
 import trio
 
 from tractor import log as _log
+from tractor._util._frames import frame_at
 from tractor.devx.debug.lock._debugger import Debugger, debugger_of
 from tractor.devx.debug.lock._session import (
     ReplFixture,
@@ -54,7 +54,7 @@ async def pause(
     """
     __tracebackhide__ = hide_tb
     process_actor(err_on_no_runtime=True)
-    frame = api_frame or sys._getframe()
+    frame = api_frame or frame_at()
     repl = await _open(hide_tb, shield, repl_fixture)
     if repl is not None:
         assert frame.f_back is not None
@@ -107,7 +107,7 @@ async def breakpoint(
     )
     await pause(
         hide_tb=hide_tb,
-        api_frame=api_frame or sys._getframe(),
+        api_frame=api_frame or frame_at(),
         shield=shield,
         repl_fixture=repl_fixture,
     )
@@ -116,7 +116,7 @@ async def breakpoint(
 async def maybe_pause_bp() -> None:
     """Pause where debug mode is on, at the line after this call; else do nothing."""
     if debug_mode():
-        await pause(api_frame=sys._getframe())
+        await pause(api_frame=frame_at())
 
 
 async def maybe_wait_for_debugger(

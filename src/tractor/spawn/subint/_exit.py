@@ -15,6 +15,7 @@ import threading
 from types import CodeType
 from typing import NoReturn
 
+from tractor._util._frames import frame_at, frames_above, main_thread_frame
 from tractor.process._state import ProcessVar, of_process
 
 _FLUSH_FAILED = 120
@@ -57,18 +58,16 @@ def watch_exit_status() -> None:
     This costs a little with each frame that an exception leaves, and is for processes that have abandoned an
     interpreter.  Idempotent.
     """
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    if not _held or _outermost.value is not None or frame is None:
+    frames = list(frames_above(main_thread_frame()))
+    if not _held or _outermost.value is not None or not frames:
         return
-    while frame.f_back is not None:
-        frame = frame.f_back
     monitoring = sys.monitoring  # type: ignore[attr-defined]  # Python 3.12
     for tool in (3, 4, 1, 0, 2, 5):
         if monitoring.get_tool(tool) is None:
             monitoring.use_tool_id(tool, "tractor exit status")
             monitoring.register_callback(tool, monitoring.events.PY_UNWIND, _on_unwind)
             monitoring.set_events(tool, monitoring.events.PY_UNWIND)
-            _outermost.value = frame.f_code
+            _outermost.value = frames[-1].f_code
             return
 
 
@@ -105,7 +104,7 @@ def _install() -> None:
 def _called_by_interpreter() -> bool:
     """Whether the function that asks was called by no Python code: by the end of the process."""
     try:
-        sys._getframe(2)
+        frame_at(2)
     except ValueError:
         return True
     return False

@@ -15,7 +15,8 @@ from typing import Any
 
 import trio
 
-from tractor.devx._picture import frames_of, picture_of_task, user_tasks
+from tractor._util._frames import frames_of
+from tractor.devx._picture import picture_of_task, user_tasks
 from tractor.devx.debug.attach._wire import Wire
 from tractor.devx.debug.lock._holder import current_ident
 from tractor.devx.debug.repl._repl import BELOW_TASKS, PdbREPL

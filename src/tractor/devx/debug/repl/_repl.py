@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from opcode import opname
@@ -14,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from tractor import log as _log
+from tractor._util._frames import calling_frames, frames_above
 from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug.lock._holder import current_ident
 from tractor.devx.debug.repl._pdbp import pdb_has_pdbp, pdbp
@@ -149,11 +151,11 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
         """
         self.reset()
         self._via_set_trace_frame = frame
-        at: FrameType | None = frame
-        while at is not None and at.f_globals.get("__name__") not in BELOW_TASKS:
+        for at in frames_above(frame):
+            if at.f_globals.get("__name__") in BELOW_TASKS:
+                break
             at.f_trace = self.trace_dispatch
             self.botframe = at
-            at = at.f_back
         self._set_stopinfo(frame, None)
         sys.settrace(self.trace_dispatch)
 
@@ -170,19 +172,11 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
 
     def _callers_of(self, tb: TracebackType) -> FrameType | None:
         """What has called into a traceback in which there is nothing that the user can see, and still waits for it."""
-        at: TracebackType | None = tb
-        while at is not None:
-            if not self._is_hidden(at.tb_frame):
-                return None
-            at = at.tb_next
-        frame: FrameType | None = sys._getframe()
-        while frame is not None and frame is not tb.tb_frame:
-            frame = frame.f_back
-        caller = None if frame is None else frame.f_back
-        frame = caller
-        while frame is not None and self._is_hidden(frame):
-            frame = frame.f_back
-        return None if frame is None else caller
+        seen = any(not self._is_hidden(frame) for frame, _ in traceback.walk_tb(tb))
+        if seen or tb.tb_frame not in calling_frames():
+            return None
+        caller = tb.tb_frame.f_back
+        return caller if not all(map(self._is_hidden, frames_above(caller))) else None
 
     def do_respawn(self, arg: str) -> bool:
         """respawn [NAME]: have a fresh process, with the code as it is now, take the place of this crashed actor, or of
@@ -277,14 +271,12 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
 
     def _trace_callers(self, frame: FrameType) -> None:
         """See that stepping out of ``frame`` stops in its callers, those above hidden ones included."""
-        at = frame.f_back
-        while at is not None and at.f_trace is None:
-            if at.f_globals.get("__name__") in BELOW_TASKS:
+        for at in frames_above(frame.f_back):
+            if at.f_trace is not None or at.f_globals.get("__name__") in BELOW_TASKS:
                 break
             at.f_trace = self.trace_dispatch
             if at is self.botframe:
                 break
-            at = at.f_back
 
     def _is_hidden(self, frame: FrameType) -> bool:
         if self.show_hidden_frames or not self.config.enable_hidden_frames:

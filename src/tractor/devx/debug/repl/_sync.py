@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from types import FrameType
 from typing import Any
 
 from tractor import log as _log
+from tractor._util._frames import frame_at
 from tractor.devx.debug.lock._holder import current_ident, describe
 from tractor.devx.debug.lock._lease import Lease, NoLease
 from tractor.devx.debug.lock._session import ReplFixture, holds_repl
@@ -47,7 +47,7 @@ def pause_from_sync(
         trio.Cancelled: the task is cancelled.
     """
     __tracebackhide__ = hide_tb
-    frame = (api_frame or sys._getframe()).f_back
+    frame = (api_frame or frame_at()).f_back
     assert frame is not None, "called by nobody"
     lease: Lease | NoLease
     if process_actor(err_on_no_runtime=not allow_no_runtime) is None:
@@ -72,5 +72,5 @@ def _sync_pause_from_builtin(*args: Any, **kwargs: Any) -> None:
     """What the builtin ``breakpoint()`` calls; its arguments are those of :func:`pause_from_sync`."""
     __tracebackhide__ = True
     kwargs.setdefault("called_from_builtin", True)
-    kwargs.setdefault("api_frame", sys._getframe())
+    kwargs.setdefault("api_frame", frame_at())
     pause_from_sync(*args, **kwargs)
