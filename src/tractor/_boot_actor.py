@@ -21,7 +21,7 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
-from tractor.runtime._vars import runtime_vars
+from tractor.runtime._vars import debug_mode
 from tractor.spawn._contract import selected_start_method
 
 
@@ -50,11 +50,10 @@ def make_actor(
     actor.parent_chan = parent
     actor.add_requests(_tools.TOOL_REQUESTS)
     actor.start_method = selected_start_method()
-    debug_mode = runtime_vars()._debug_mode
     dumps_asked = dumps_asked or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))
-    if dumps_asked or debug_mode:
+    if dumps_asked or debug_mode():
         _tools.arm_stack_dumps(actor, dumps_asked)
-    if debug_mode:
+    if debug_mode():
         _tools.arm_debugger(actor, debug_filter)
     return actor, Registration(actor)
 

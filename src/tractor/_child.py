@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import atexit
 import contextlib
 import importlib
 import os
@@ -23,6 +22,7 @@ from tractor import log as _log
 from tractor._boot_actor import begin_service, make_actor
 from tractor._errors import InternalError, TransportClosed
 from tractor._proto.limits import Limits
+from tractor._util._exit import leave
 from tractor._util._task_tree import arm_task_dumps
 from tractor.address._types import UnwrappedAddress
 from tractor.discovery._registration import Registration
@@ -32,7 +32,7 @@ from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.process._ancestry import ancestry, set_ancestry
-from tractor.process._at_fork import flush_standard_streams, note_handler, undone_in_child
+from tractor.process._at_fork import note_handler, undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor.process._comm import set_short_name
 from tractor.process._stdio import take_numbers
@@ -42,7 +42,7 @@ from tractor.runtime._group_signals import ancestor_got, note_signals
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import asyncio_host
-from tractor.runtime._vars import runtime_vars, set_runtime_vars
+from tractor.runtime._vars import debug_mode, enabled_transports, runtime_vars, set_runtime_vars
 from tractor.runtime.dialog._caller import request
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
 from tractor.spawn._contract import select_start_method_later
@@ -176,15 +176,6 @@ def run_child(args: ChildArgs) -> int:
         early.stop()
 
 
-def leave(code: int) -> NoReturn:
-    """End the process: exit handlers and buffers as usual, without tearing every module down."""
-    with contextlib.suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-    flush_standard_streams()
-    os._exit(code)
-
-
 async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) -> int:
     aid = Aid(args.name, args.uuid, os.getpid())
     connect = partial(_connect, args, aid, record.claim)
@@ -229,7 +220,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
             code = 1
         else:
             restore_stderr(record)
-            if runtime_vars()._debug_mode:
+            if debug_mode():
                 _tools.serve_attach(actor)
             actor.note_to_parent("_ready", accept_addrs=actor.accept_addrs)
             # Nobody waits for this any more, so it costs no start.
@@ -319,9 +310,9 @@ async def _configure(
     actor: Actor, args: ChildArgs, spec: SpawnSpec, registration: Registration
 ) -> None:
     """Make a connected child a serving actor."""
-    if runtime_vars()._is_infected_aio != args.infect_asyncio:
+    if actor.is_infected_aio() != args.infect_asyncio:
         raise InternalError(
-            f"the parent's configuration says infected={runtime_vars()._is_infected_aio}, "
+            f"the parent's configuration says infected={actor.is_infected_aio()}, "
             f"the command line {args.infect_asyncio}"
         )
     apply_parent_main_data(spec._parent_main_data)
@@ -338,7 +329,7 @@ async def _bind(given: list[UnwrappedAddress], actor: Actor) -> list[Endpoint]:
         return await bind_endpoints(given)
 
     def own() -> list[UnwrappedAddress]:
-        return [addr.unwrap() for addr in random_addrs(runtime_vars()._enable_tpts, actor.aid)]
+        return [addr.unwrap() for addr in random_addrs(enabled_transports(), actor.aid)]
 
     try:
         return await bind_endpoints(own())
@@ -403,7 +394,7 @@ async def _on_signal(
         early: it may have come at any time before.
         insist: called instead, if the actor is being cancelled by the time that it is known to be its own.
     """
-    interrupt = number == signal.SIGINT and (runtime_vars()._debug_mode or is_in_foreground())
+    interrupt = number == signal.SIGINT and (debug_mode() or is_in_foreground())
     if interrupt and await _is_debugged(actor, 0.0 if early else at, at):
         log.devx("the ctrl-c is ignored: a debug REPL is in use")
     elif await ancestor_got(actor, number, at):

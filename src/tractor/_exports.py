@@ -72,11 +72,11 @@ from tractor.runtime._actor import Actor as Actor
 from tractor.runtime._portal import LocalPortal as LocalPortal
 from tractor.runtime._portal import Portal as Portal
 from tractor.runtime._state import current_actor as current_actor
-from tractor.runtime._state import debug_mode as debug_mode
-from tractor.runtime._state import is_root_process as is_root_process
 from tractor.runtime._state import last_actor as last_actor
 from tractor.runtime._vars import RuntimeVars as RuntimeVars
+from tractor.runtime._vars import debug_mode as debug_mode
 from tractor.runtime._vars import get_runtime_vars as get_runtime_vars
+from tractor.runtime._vars import is_root_process as is_root_process
 from tractor.runtime._vars import set_runtime_vars as set_runtime_vars
 from tractor.runtime.dialog._context import Context as Context
 from tractor.runtime.dialog._context import MsgStream as MsgStream

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import trio
 
@@ -20,13 +20,14 @@ from tractor._boot_actor import begin_service, make_actor
 from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
 from tractor._root_options import RootOptions, log_level, with_outdated_registry
+from tractor._util._exit import end_by_signal
 from tractor.address._policy import from_this_host
 from tractor.address._types import Addr, UnwrappedAddress, mk_uuid
 from tractor.discovery._election import elect
 from tractor.discovery._registrar import Registrar
 from tractor.ipc._endpoint import Endpoint
 from tractor.msg.types import Aid
-from tractor.process._at_fork import flush_standard_streams, undone_in_child
+from tractor.process._at_fork import undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, own_breakpoint
 from tractor.process._stdio import numbers_taken
 from tractor.runtime._actor import Actor
@@ -38,7 +39,12 @@ from tractor.runtime._state import (
     current_actor,
     release_process,
 )
-from tractor.runtime._vars import reset_runtime_vars, runtime_vars, set_runtime_vars
+from tractor.runtime._vars import (
+    debug_mode,
+    enabled_transports,
+    reset_runtime_vars,
+    set_runtime_vars,
+)
 from tractor.runtime.dialog._caller import told_once
 from tractor.spawn._contract import (
     select_start_method_later,
@@ -321,15 +327,7 @@ def _signals_cancel(actor: Actor) -> Iterator[None]:
             if signal.getsignal(number) is on_signal:
                 signal.signal(number, signal.SIG_DFL)
         if got:
-            _end_by_signal(got[0])
-
-
-def _end_by_signal(number: int) -> NoReturn:
-    flush_standard_streams()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    # The first process of a container, PID 1, can't be ended by a signal of its own.
-    os._exit(128 + number)
+            end_by_signal(got[0])
 
 
 @ki_protected_manager
@@ -379,8 +377,8 @@ def _warn_of_ignored(actor: Actor, kwargs: dict[str, Any]) -> None:
     in_force: dict[str, Any] = {
         "name": actor.name,
         "loglevel": actor.loglevel,
-        "debug_mode": runtime_vars()._debug_mode,
-        "enable_transports": runtime_vars()._enable_tpts,
+        "debug_mode": debug_mode(),
+        "enable_transports": enabled_transports(),
         "registry_addrs": list(actor.reg_addrs),
         "start_method": selected_start_method(),
     }

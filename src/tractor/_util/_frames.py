@@ -47,12 +47,17 @@ def frames_above(frame: FrameType | None) -> Iterator[FrameType]:
 
 def calling_frames(depth: int = 0) -> Iterator[FrameType]:
     """The frame of the calling function, or the one so many above it, and those that wait for it, innermost first."""
-    return frames_above(sys._getframe(depth + 1))
+    return frames_above(frame_at(depth + 1))
+
+
+def thread_frame(ident: int | None) -> FrameType | None:
+    """The innermost frame of a thread; ``None``: it has ended, or was never begun."""
+    return sys._current_frames().get(ident or 0)
 
 
 def main_thread_frame() -> FrameType | None:
     """The innermost frame of the main thread; ``None``: it has ended."""
-    return sys._current_frames().get(threading.main_thread().ident or 0)
+    return thread_frame(threading.main_thread().ident)
 
 
 def frames_of(task: trio.lowlevel.Task) -> list[FrameType]:

@@ -72,8 +72,9 @@ def _around(
         end = getattr(above, "_cancel_status", None)
         scopes: list[trio.CancelScope] = []
         while status is not None and status is not end:
-            scopes.append(status._scope)
-            if status._scope.shield:
+            scope: trio.CancelScope = status._scope
+            scopes.append(scope)
+            if scope.shield:
                 # What is around it does not reach the task.
                 yield owner, scopes, frames
                 return

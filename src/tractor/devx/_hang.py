@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 import threading
 import time
 import traceback
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from tractor._util._frames import thread_frame
 from tractor.process._state import ProcessVar, of_process
 
 
@@ -90,7 +90,7 @@ def _timer(seconds: float, fd: int, ident: int | None) -> Iterator[None]:
             with _lock.value:
                 _rearm()
             return
-        stack = "".join(traceback.format_stack(sys._current_frames().get(ident)))
+        stack = "".join(traceback.format_stack(thread_frame(ident)))
         os.write(
             fd, f"Timeout ({seconds} s)!\nThread {ident:#x}:\n{stack}".encode(errors="replace")
         )

@@ -396,12 +396,12 @@ class _CountedCall(ServedCall):
             if not self.counter[self.chan]:
                 del self.counter[self.chan]
 
-    async def _report_error(self, exc: BaseException) -> None:
+    async def report_error(self, exc: BaseException) -> None:
         if isinstance(exc, PermissionError | RuntimeFailure):
             # A refusal is not a crash of this actor.
             put_error(self.chan, pack_error(exc, self.cid, self.actor.aid.uid, tb_str=str(exc)))
         else:
-            await super()._report_error(exc)
+            await super().report_error(exc)
 
 
 async def _remove_files(files: dict[Path, FileMark]) -> None:

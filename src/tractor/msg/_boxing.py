@@ -279,6 +279,20 @@ def _bad_msg_fields(exc: MsgTypeError) -> tuple[bytes | None, dict[str, Any] | N
     return (raw if exc.bad_msg is not None and raw else None), plain
 
 
+def shorten(error: Error, size: int) -> None:
+    """Leave ``size`` characters of each text, and nothing of a bad message; below 501 also less of the rest."""
+    error._bad_msg = error._bad_msg_as_dict = None
+    error.tb_str = error.tb_str[max(0, len(error.tb_str) - size) :] if size else ""
+    error.message = error.message[:size]
+    if size <= 500:
+        error.src_type_str = error.src_type_str[:100]
+        error.boxed_type_str = error.boxed_type_str[:100]
+        # A path that is cut would name another type.
+        error.src_type_path = error.src_type_path if len(error.src_type_path) <= 200 else ""
+        error.boxed_type_path = error.boxed_type_path if len(error.boxed_type_path) <= 200 else ""
+        error.relay_path = [*error.relay_path[:1], *error.relay_path[1:][-1:]]
+
+
 def _plain(value: object) -> object:
     if value is None or (type(value) in (int, bool) and -(2**63) <= value < 2**64):  # type: ignore[operator]
         return value
@@ -291,9 +305,9 @@ def _unpack_bad_msg(msg: Error) -> dict[str, Any]:
     if as_dict is not None:
         name = as_dict.get("msg_type")
         fields["expected_msg_type"] = _msg_types.get(name) if isinstance(name, str) else None
-    if msg._bad_msg is not None:
+    if (raw := msg._bad_msg) is not None:
         try:
-            fields["bad_msg"] = ENVELOPE.decode(msg._bad_msg)
+            fields["bad_msg"] = ENVELOPE.decode(raw)
         except Exception:
             # Beside its own errors msgspec lets UnicodeDecodeError and RecursionError through.
             return fields

@@ -8,17 +8,16 @@ that wait for an end of file.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
+from tractor._util._exit import leave
 from tractor.process._state import ProcessVar, of_process
 
 
@@ -147,16 +146,4 @@ def leave_copy(exc: BaseException | None = None) -> NoReturn:
         status = 130 if isinstance(exc, KeyboardInterrupt) else 1
         with contextlib.suppress(Exception):
             sys.excepthook(type(exc), exc, exc.__traceback__)
-    with contextlib.suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]
-    with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()
-    flush_standard_streams()
-    os._exit((status or 0) & 0xFF)
-
-
-def flush_standard_streams() -> None:
-    """Write out what is buffered for stdout and stderr; a stream that is closed, missing or full is passed over."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    leave(status or 0)

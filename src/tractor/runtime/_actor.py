@@ -30,7 +30,7 @@ from tractor.runtime._intake import Intake
 from tractor.runtime._portal import Portal
 from tractor.runtime._records import ChildRecord, RegistrationRecord
 from tractor.runtime._signal_log import SignalLog
-from tractor.runtime._vars import runtime_vars
+from tractor.runtime._vars import debug_mode, is_root_process, runtime_vars
 from tractor.runtime.dialog._callee import ServedCall, ctxc_error, put_error, put_return
 from tractor.runtime.dialog._caller import request
 from tractor.runtime.dialog._endpoints import Endpoint, Kind, canonical
@@ -158,7 +158,7 @@ class Actor:
     @property
     def is_root(self) -> bool:
         """Whether it is the root of the tree."""
-        return runtime_vars()._is_root
+        return is_root_process()
 
     @property
     def is_arbiter(self) -> bool:
@@ -278,7 +278,7 @@ class Actor:
     def is_trusted_with_time(self, chan: Channel) -> bool:
         """Whether a frame of that peer may take any time: the tree's own, and everybody while somebody debugs."""
         own = chan is self.parent_chan or self.child_at(chan) is not None
-        return own or runtime_vars()._debug_mode
+        return own or debug_mode()
 
     def on_channel_lost(self, chan: Channel) -> None:
         """A peer's channel has ended; a registrar drops that peer's entries."""

@@ -11,7 +11,7 @@ from tractor._errors import NoRuntime, RuntimeFailure
 from tractor._util._runs import Run, current_run, is_over
 from tractor.process import _at_fork
 from tractor.process._state import ProcessVar, of_process
-from tractor.runtime._vars import get_runtime_vars, reset_runtime_vars, set_run_of_vars
+from tractor.runtime._vars import reset_runtime_vars, set_run_of_vars
 from tractor.transport._settings import reset_wire_settings, set_lifetime
 
 if TYPE_CHECKING:
@@ -178,13 +178,3 @@ def claim_process() -> None:
 def release_process() -> None:
     """The root that had claimed this process is gone."""
     _claims.clear()
-
-
-def is_root_process() -> bool:
-    """Whether the calling code's run is the root of the actor tree."""
-    return bool(get_runtime_vars()["_is_root"])
-
-
-def debug_mode() -> bool:
-    """Whether the multi-process debugger is armed in this actor."""
-    return bool(get_runtime_vars()["_debug_mode"])

@@ -79,6 +79,21 @@ def runtime_vars() -> RuntimeVars:
     return _vars
 
 
+def is_root_process() -> bool:
+    """Whether the calling code's run is the root of the actor tree."""
+    return bool(get_runtime_vars()["_is_root"])
+
+
+def debug_mode() -> bool:
+    """Whether the multi-process debugger is armed in this actor."""
+    return bool(get_runtime_vars()["_debug_mode"])
+
+
+def enabled_transports() -> list[str]:
+    """The transports that this actor listens on, by key."""
+    return _vars._enable_tpts
+
+
 def set_run_of_vars(run: Run | None) -> None:
     """Note which run the values are for; ``None``: none in particular."""
     _run.value = run

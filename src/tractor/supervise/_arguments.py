@@ -17,7 +17,7 @@ from tractor.address._policy import from_this_host, require_bindable
 from tractor.address._types import Addr, UnwrappedAddress
 from tractor.msg.types import SpawnSpec
 from tractor.runtime._actor import Actor
-from tractor.runtime._vars import runtime_vars
+from tractor.runtime._vars import enabled_transports, runtime_vars
 from tractor.runtime.dialog._endpoints import canonical
 from tractor.spawn._contract import SpawnRequest, require_debug_support, selected_start_method
 from tractor.spawn._parent_main import get_parent_main_data
@@ -31,6 +31,8 @@ class Recipe(msgspec.Struct, frozen=True):
 
     spec: SpawnSpec
     request: SpawnRequest
+    armed: bool
+    """With the debugger."""
 
 
 class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,9 +101,10 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             RuntimeError: no debugger on this backend.
         """
         settings = wire_settings()
+        handed = self.runtime_vars()
         spec = SpawnSpec(
             _parent_main_data=get_parent_main_data(self.inherit_parent_main, self.modules),
-            _runtime_vars=self.runtime_vars(),
+            _runtime_vars=handed,
             # The files are for people: names that are not UTF-8 can't be carried.
             enable_modules={name: file and printable(file) for name, file in self.modules.items()},
             reg_addrs=list(actor.reg_addrs),
@@ -118,7 +121,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             tls=settings.tls,
             proc_kwargs=self.proc_kwargs,
         )
-        return Recipe(spec, request)
+        return Recipe(spec, request, handed["_debug_mode"])
 
     def runtime_vars(self) -> dict[str, Any]:
         """The tree's settings, as that child gets them.  Raises as :meth:`recipe`."""
@@ -140,7 +143,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise RuntimeFailure(
                 f"{actor.aid.reprol()} listens nowhere; a child could not connect to it"
             )
-        wanted = self.transports or known_transports(runtime_vars()._enable_tpts)
+        wanted = self.transports or known_transports(enabled_transports())
         usable = [a for a in wrapped if a.proto_key in wanted] or wrapped
         usable.sort(key=lambda a: a.proto_key != "uds")
         return usable[0].unwrap()

@@ -154,7 +154,7 @@ class Children:
         try:
             backend = get_backend(selected_start_method())
             child.start_method = backend.key
-            child.armed = recipe.spec._runtime_vars["_debug_mode"]
+            child.armed = recipe.armed
             child.claim = os.urandom(32)
             req = msgspec.structs.replace(recipe.request, uuid=child.aid.uuid, claim=child.claim)
             with named_shortage(backend.key, child.aid.name):

@@ -10,18 +10,20 @@ from typing import Any
 import trio
 
 from tractor._errors import one_line
-from tractor.to_asyncio._host import current_host
+from tractor.to_asyncio._host import GuestRun, current_host
 from tractor.trionics._groups import is_multi_cancelled
 
 
 class _TrioTaskFuture(asyncio.Future[Any]):
     """Done only after its trio task is; a cancel is passed on to that."""
 
-    _scope: trio.CancelScope | None = None
-    _in_trio: Callable[[Callable[[], object]], None] | None = None
+    def __init__(self, host: GuestRun[Any], scope: trio.CancelScope) -> None:
+        super().__init__(loop=host.loop)
+        self._in_trio = host.in_trio
+        self._scope = scope
 
     def cancel(self, msg: Any = None) -> bool:
-        if self.done() or self._scope is None or self._in_trio is None:
+        if self.done():
             return False
         self._in_trio(self._scope.cancel)
         return True
@@ -45,9 +47,8 @@ def run_trio_task_in_future(
     host = current_host("run_trio_task_in_future()")
     if host.token is None or host.finished:
         raise RuntimeError("run_trio_task_in_future(): trio has finished, or has not begun")
-    future = _TrioTaskFuture(loop=host.loop)
-    scope = future._scope = trio.CancelScope()
-    future._in_trio = host.in_trio
+    scope = trio.CancelScope()
+    future = _TrioTaskFuture(host, scope)
 
     async def run() -> None:
         try:

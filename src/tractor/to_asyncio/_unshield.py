@@ -15,8 +15,6 @@ def break_shields(main_scope: trio.CancelScope) -> None:
     todo = [getattr(root, "_cancel_status", None)]
     while todo:
         status = todo.pop()
-        if status is None:
-            continue
-        if status._scope.shield:
+        if status is not None:
             status._scope.shield = False
-        todo.extend(status._children)
+            todo.extend(status._children)

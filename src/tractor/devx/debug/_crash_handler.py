@@ -18,7 +18,8 @@ from tractor.devx.debug.lock._status import Holder
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._greenback import sync_pauses
 from tractor.devx.debug.repl._taking import current_holder, take_terminal
-from tractor.runtime._state import debug_mode, process_actor
+from tractor.runtime._state import process_actor
+from tractor.runtime._vars import debug_mode
 from tractor.trionics._masking import BoxedMaybeException
 
 log = _log.get_logger()

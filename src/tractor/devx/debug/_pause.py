@@ -20,7 +20,8 @@ from tractor.devx.debug.lock._session import (
 from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.msg.types import Uid
-from tractor.runtime._state import debug_mode, process_actor
+from tractor.runtime._state import process_actor
+from tractor.runtime._vars import debug_mode
 from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()

@@ -14,7 +14,7 @@ from tractor import log as _log
 from tractor._errors import ContextCancelled, MessagingError, TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd
-from tractor.msg._boxing import pack_error
+from tractor.msg._boxing import pack_error, shorten
 from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import refuse_garbage, unencodable_error
 from tractor.msg.types import CancelAck, Credit, Error, MsgType, Return, StartAck, Stop, Uid
@@ -38,19 +38,8 @@ def put_error(chan: Channel, error: Error) -> None:
 
 def _put_shortened(chan: Channel, error: Error) -> None:
     """Send an ``Error`` that is over the frame limit, or can't be encoded: that it came must still arrive."""
-    error._bad_msg = error._bad_msg_as_dict = None
     for size in (2000, 500, 100, 0):
-        error.tb_str = error.tb_str[max(0, len(error.tb_str) - size) :] if size else ""
-        error.message = error.message[:size]
-        if size <= 500:
-            error.src_type_str = error.src_type_str[:100]
-            error.boxed_type_str = error.boxed_type_str[:100]
-            # A path that is cut would name another type.
-            error.src_type_path = error.src_type_path if len(error.src_type_path) <= 200 else ""
-            error.boxed_type_path = (
-                error.boxed_type_path if len(error.boxed_type_path) <= 200 else ""
-            )
-            error.relay_path = [*error.relay_path[:1], *error.relay_path[1:][-1:]]
+        shorten(error, size)
         try:
             chan.tell(error)
         except (MessagingError, TypeError):
@@ -202,7 +191,7 @@ class ServedTask(DialogEnd):
             if self.was_cancelled() and is_only_cancelled(exc):
                 self._report_cancel()
                 return
-            await self._report_error(told_once(exc) or exc)
+            await self.report_error(told_once(exc) or exc)
             if isinstance(exc, KeyboardInterrupt):
                 raise
         finally:
@@ -223,7 +212,7 @@ class ServedTask(DialogEnd):
         """Whether the task ends because somebody has asked for that."""
         return self.canceller is not None
 
-    async def _report_error(self, exc: BaseException) -> None:
+    async def report_error(self, exc: BaseException) -> None:
         if self.lost:
             log.cancel("%s failed after its caller was lost: %r", self.endpoint.name, exc)
             return

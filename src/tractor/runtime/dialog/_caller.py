@@ -69,7 +69,7 @@ class PendingCall(DialogEnd):
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _end(self, msg: MsgType | BaseException) -> None:
+    def end(self, msg: MsgType | BaseException) -> None:
         self.chan.dialogs.pop(self.cid, None)
         if self.reply is None:
             self.reply = msg
@@ -80,14 +80,14 @@ class PendingCall(DialogEnd):
                 self._task = None
 
     # Any of them is a reply.
-    on_return = on_cancel_ack = on_error = _end
+    on_return = on_cancel_ack = on_error = end
 
     def on_lost(self, exc: TransportClosed) -> None:
-        self._end(lost(self.chan, self.what, exc))
+        self.end(lost(self.chan, self.what, exc))
 
     def on_start_ack(self, msg: StartAck) -> None:
         # The peer took the request for another kind of dialog: stop that task, its end is of no interest.
-        self._end(
+        self.end(
             TypeError(
                 f"{self.what} is not a plain async function at the peer: it began a {msg.functype!r} dialog"
             )
@@ -95,7 +95,7 @@ class PendingCall(DialogEnd):
         request_cancel(self.chan, self.cid)
 
     def _out_of_grammar(self, msg: MsgType) -> None:
-        self._end(
+        self.end(
             MessagingError(
                 f"a {type(msg).__name__!r} message is not a reply to the call of {self.what}"
             )
@@ -378,7 +378,7 @@ class OneWayReceiver(DialogEnd):
         self.acked = trio.Event()
         self.over = trio.Event()
 
-    def _end(self, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None) -> None:
         self.chan.forget(self.cid)
         self.port.end(self.port.error or error)
         self.acked.set()
@@ -392,23 +392,23 @@ class OneWayReceiver(DialogEnd):
 
     def on_yield(self, msg: Yield[Any]) -> None:
         if self.port.push(msg.pld) is not Admission.HOLD and not self.port.closed:
-            self._end(MessagingError(f"{self.chan.peer} sent beyond its credit in {self.what}"))
+            self.end(MessagingError(f"{self.chan.peer} sent beyond its credit in {self.what}"))
             request_cancel(self.chan, self.cid)
 
     def on_yields(self, msgs: list[Yield[Any]]) -> bool:
         return self.port.push_many([msg.pld for msg in msgs])
 
     def on_stop(self, msg: Stop) -> None:
-        self._end(None)
+        self.end(None)
 
     def on_error(self, msg: Error) -> None:
-        self._end(boxed(msg, self.chan, self.actor, self.caller))
+        self.end(boxed(msg, self.chan, self.actor, self.caller))
 
     def on_lost(self, exc: TransportClosed) -> None:
-        self._end(lost(self.chan, self.what, exc))
+        self.end(lost(self.chan, self.what, exc))
 
     def _out_of_grammar(self, msg: MsgType) -> None:
-        self._end(
+        self.end(
             MessagingError(
                 f"a {type(msg).__name__!r} message does not belong in the stream {self.what}"
             )

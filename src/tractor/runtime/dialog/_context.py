@@ -347,7 +347,7 @@ class Context(Generic[FirstT, SendT, RecvT, ResultT]):
                 f"`backpressure=True` and `allow_overruns={allow_overruns}` are two modes: senders wait, or a slow"
                 " reader is an error; give one of them"
             )
-        return OpenStream(self, msg_buffer_size, allow_overruns, backpressure)
+        return OpenStream(self, self._core, msg_buffer_size, allow_overruns, backpressure)
 
     async def send_yield(self, value: Any) -> None:
         """The outdated way to send on a one-way stream."""
@@ -444,11 +444,13 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
     def __init__(
         self,
         ctx: Context[Any, StreamSendT, StreamRecvT, Any],
+        core: ContextCore,
         size: int | None,
         overruns: bool | None,
         back_pressure: bool | None,
     ) -> None:
         self._ctx = ctx
+        self._core = core
         self._size = size
         self._overruns = overruns
         self._back_pressure = back_pressure
@@ -456,8 +458,7 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
 
     async def __aenter__(self) -> MsgStream[StreamSendT, StreamRecvT]:
         await trio.lowlevel.checkpoint_if_cancelled()
-        ctx = self._ctx
-        core = ctx._core
+        ctx, core = self._ctx, self._core
         core.begin_stream(self._size, self._overruns, self._back_pressure)
         self._stream = ctx._stream = MsgStream(core.port, core.bad_yield, core.close_stream, ctx)
         return self._stream
@@ -471,7 +472,7 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
             await stream.aclose()
             return True
         # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
-        self._ctx._core.abandon_stream()
+        self._core.abandon_stream()
         return False
 
 

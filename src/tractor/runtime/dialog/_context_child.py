@@ -102,7 +102,7 @@ class ServedContext(ContextCore, ServedTask):
         """Whether somebody has asked for the cancellation, and nothing else had begun to unwind it before."""
         return self.dialog.phase in _CANCELLED
 
-    async def _report_error(self, exc: BaseException) -> None:
+    async def report_error(self, exc: BaseException) -> None:
         if self.dialog.ended:
             return
         self.local_error = exc

@@ -12,11 +12,10 @@ import importlib
 import io
 import os
 import shlex
-import stat
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import context, forkserver, process, reduction, resource_tracker, spawn
+from multiprocessing import context, forkserver, process, reduction, spawn
 from typing import Any, NoReturn
 
 import trio
@@ -34,7 +33,7 @@ from tractor.spawn.mp._forkserver import (
     note_started,
     write_all,
 )
-from tractor.spawn.mp._tracker import use_tracker
+from tractor.spawn.mp._tracker import take_over_tracker
 
 CHILD_MODULE = "tractor._child"
 
@@ -224,13 +223,7 @@ def _run_child(
         # The server is the parent's alone; what user code forks off here would keep it alive.
         os.close(own._forkserver_alive_fd)
         own._forkserver_alive_fd = own._forkserver_address = None
-        tracker: Any = resource_tracker._resource_tracker
-        if stat.S_ISFIFO(os.fstat(tracker._fd).st_mode):
-            use_tracker(tracker._fd)
-        else:
-            # The fork server had none to hand down; who needs one starts it.
-            os.close(tracker._fd)
-            tracker._fd = None
+        take_over_tracker()
     # Made by importing multiprocessing; here it would say that the parent's main was replayed.
     sys.modules.pop("__mp_main__", None)
     child: Any = importlib.import_module(CHILD_MODULE)

@@ -61,6 +61,9 @@ class ForkServerClient:
             os.close(self._no_tracker)
             raise
         self._pid: int | None = None
+        # It lives as long as this is open somewhere, and listens there.
+        self._alive_fd: int | None = None
+        self._address: Any = None
         # A start that was given up may still be about to start the server when that is to end.
         self._lock = threading.Lock()
 
@@ -84,8 +87,13 @@ class ForkServerClient:
             if server is None:
                 raise EOFError("the fork server was ended meanwhile")
             # Blocked in it for good: one that is sent to all processes at once is the root's to handle.
-            with held_off():
-                server.ensure_running()
+            try:
+                with held_off():
+                    server.ensure_running()
+            finally:
+                # Also of one that has died, and was not replaced: its descriptor has been closed.
+                self._alive_fd = server._forkserver_alive_fd
+                self._address = server._forkserver_address
             self._pid = server._forkserver_pid
         # Where its second pipe can't be made, multiprocessing leaves the first one open.
         _require_descriptors(NEEDED_FDS)
@@ -102,8 +110,8 @@ class ForkServerClient:
 
     def disown(self) -> None:
         """In a process that was forked off: it does not keep the fork server alive."""
-        if self._server is not None and self._server._forkserver_alive_fd is not None:
-            os.close(self._server._forkserver_alive_fd)
+        if self._alive_fd is not None:
+            os.close(self._alive_fd)
 
     def stop(self) -> None:
         """End the fork server and reap it.  Idempotent."""
@@ -112,14 +120,14 @@ class ForkServerClient:
         if server is None:
             return
         os.close(self._no_tracker)
-        if server._forkserver_pid is not None:
+        if self._alive_fd is not None and self._pid is not None:
             # With the last holder of this descriptor, us, its time is over.
-            os.close(server._forkserver_alive_fd)
-            _reap(server._forkserver_pid, STOP_TIMEOUT)
-            address: Any = server._forkserver_address
-            if not util.is_abstract_socket_namespace(address):
+            os.close(self._alive_fd)
+            self._alive_fd = None
+            _reap(self._pid, STOP_TIMEOUT)
+            if not util.is_abstract_socket_namespace(self._address):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(address)
+                    os.unlink(self._address)
 
 
 class ForkServerProcess:

@@ -29,6 +29,7 @@ import trio
 from tractor import log as _log
 from tractor.process._state import ProcessVar
 from tractor.process._stdio import to_hand_down
+from tractor.spawn._command import interpreter_flags
 
 log = _log.get_logger()
 
@@ -66,7 +67,7 @@ class _Loader(importlib.abc.Loader):
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         if _fd.value is not None:
-            _tell(module, _fd.value)
+            _tell(_fd.value)
 
 
 _fd: ProcessVar[int | None] = ProcessVar(lambda: None)
@@ -78,10 +79,14 @@ def tracker_fd() -> int | None:
     """The descriptor that a subactor of this process gets; ``None``: there is none."""
     if _fd.value is not None and _is_pipe(_fd.value):
         return _fd.value
-    module: Any = sys.modules.get(MODULE)
     # One that the program has started before.
-    found: int | None = None if module is None else module._resource_tracker._fd
+    found: int | None = getattr(_record(), "_fd", None)
     return found
+
+
+def _record() -> Any:
+    """What multiprocessing knows of its tracker; ``None``: its module is not loaded."""
+    return getattr(sys.modules.get(MODULE), "_resource_tracker", None)
 
 
 def _is_pipe(fd: int) -> bool:
@@ -101,17 +106,28 @@ def use_tracker(fd: int) -> None:
     with contextlib.suppress(OSError):
         os.set_inheritable(fd, False)
     _fd.value = fd
-    module = sys.modules.get(MODULE)
-    if module is not None:
-        _tell(module, fd)
-    elif _hook not in sys.meta_path:
+    if not _tell(fd) and _hook not in sys.meta_path:
         sys.meta_path.insert(0, _hook)
 
 
-def _tell(module: Any, fd: int) -> None:
-    tracker = module._resource_tracker
-    if tracker._fd is None:
-        tracker._fd = fd
+def _tell(fd: int) -> bool:
+    """Whether the module is there to be told."""
+    record = _record()
+    if record is not None and record._fd is None:
+        record._fd = fd
+    return record is not None
+
+
+def take_over_tracker() -> None:
+    """In a child of multiprocessing's fork server: use the tracker that it has handed down, if any."""
+    record = _record()
+    fd: int = record._fd
+    if _is_pipe(fd):
+        use_tracker(fd)
+    else:
+        # The fork server had none to hand down; who needs one starts it.
+        os.close(fd)
+        record._fd = None
 
 
 def forget_tracker() -> None:
@@ -146,10 +162,10 @@ async def share_tracker(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IG
         forget_tracker()
         os.close(read_fd)
         if not started:
-            module: Any = sys.modules.get(MODULE)
-            if module is not None and module._resource_tracker._fd == write_fd:
+            record = _record()
+            if record is not None and record._fd == write_fd:
                 # Loaded, and used by nobody.
-                module._resource_tracker._fd = None
+                record._fd = None
             os.close(write_fd)
 
 
@@ -157,13 +173,12 @@ def _start(read_fd: int) -> bool:
     """Start the tracker's process; whether that has worked."""
     if sys.platform == "win32":
         raise NotImplementedError
-    module: Any = importlib.import_module(MODULE)
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined, unused-ignore]
+    importlib.import_module(MODULE)
     # It ignores them itself, once it runs.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         process = subprocess.Popen(
-            [sys.executable, *flags, "-c", PROGRAM % read_fd],
+            [sys.executable, *interpreter_flags(), "-c", PROGRAM % read_fd],
             pass_fds=[read_fd],
             **to_hand_down(),  # type: ignore[call-overload, unused-ignore]
         )
@@ -174,5 +189,5 @@ def _start(read_fd: int) -> bool:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     # multiprocessing reaps it by its number, if at all.
     process.returncode = 0
-    module._resource_tracker._pid = process.pid
+    _record()._pid = process.pid
     return True

@@ -15,6 +15,7 @@ import threading
 from types import CodeType
 from typing import NoReturn
 
+from tractor._util._exit import end_by_signal, flush_standard_streams
 from tractor._util._frames import frame_at, frames_above, main_thread_frame
 from tractor.process._state import ProcessVar, of_process
 
@@ -117,13 +118,8 @@ def _leave() -> NoReturn:
         exc = getattr(sys, "last_exc", None)
     status = exit_status(exc)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None and not stream.closed:
-                stream.flush()
-        except Exception:
-            status = _FLUSH_FAILED
+    if not flush_standard_streams():
+        status = _FLUSH_FAILED
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
+        end_by_signal(-status)
     os._exit(status & 0xFF)

@@ -15,7 +15,7 @@ from tractor.devx.debug.lock._request import Ask, UpRequest
 from tractor.devx.debug.lock._status import BLOCKED
 from tractor.devx.debug.lock._terminal import TerminalState, has_terminal
 from tractor.msg.types import Uid
-from tractor.runtime._vars import runtime_vars
+from tractor.runtime._vars import debug_mode
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
@@ -62,7 +62,7 @@ class TerminalQueue:
 
         A subactor that was not armed could keep its supervisor for ever by a request that nobody knows of.
         """
-        everybody = runtime_vars()._debug_mode
+        everybody = debug_mode()
         return [ask for ask in self.asks if everybody or ask.chan is None or self._counts(ask)]
 
     def _counts(self, ask: Ask) -> bool:

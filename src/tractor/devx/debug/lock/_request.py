@@ -218,8 +218,8 @@ class HeldRelay(PendingCall):
         self._from_cid = cid
         put_start(chan, self.cid, "self", HELD_REQUEST, {"since": since, "at": at})
 
-    def _end(self, reply: MsgType | BaseException) -> None:
-        super()._end(reply)
+    def end(self, reply: MsgType | BaseException) -> None:
+        super().end(reply)
         if isinstance(reply, Return):
             put_return(self._from, self._from_cid, reply.pld)
         elif isinstance(reply, Error):

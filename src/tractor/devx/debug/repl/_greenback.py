@@ -16,7 +16,7 @@ from tractor._errors import InternalError
 from tractor.process._breakpoint import greenback_is_there
 from tractor.process._state import ProcessVar
 from tractor.runtime._state import process_actor
-from tractor.runtime._vars import runtime_vars
+from tractor.runtime._vars import is_root_process, runtime_vars
 
 
 class SyncPauses(trio.abc.Instrument):
@@ -111,7 +111,7 @@ def _let_ctrl_c_in(task: trio.lowlevel.Task) -> None:
     runs the task on another stack, on which the task's own frame is not met; so the code gets the mark.
     """
     code = getattr(task.coro, "cr_code", None)
-    if not runtime_vars()._is_root or code is None or code.co_filename.startswith(PACKAGES):
+    if not is_root_process() or code is None or code.co_filename.startswith(PACKAGES):
         return
     if code not in _marked and not _has_mark(code):
         _marked.add(code)
