@@ -90,7 +90,7 @@ from tractor.services._specification import ServiceSpec as ServiceSpec
 from tractor.services._supervisor import Supervisor as Supervisor
 from tractor.services._supervisor import open_supervisor as open_supervisor
 from tractor.supervise._nursery import ActorNursery as ActorNursery
-from tractor.testing._runaway import find_runaway_subactors as find_runaway_subactors
+from tractor.testing.hangs._runaway import find_runaway_subactors as find_runaway_subactors
 from tractor.transport.tls._config import TLSConfig as TLSConfig
 from tractor.trionics._broadcast import AsyncReceiver as AsyncReceiver
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import tractor
-from tractor.testing import _snapshot
+from tractor.testing.hangs import _snapshot
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import tractor
-from tractor.msg._bounded import bounds
+from tractor.msg.bounded._bounded import bounds
 
 
 def lists(n: int) -> list[Any]:

@@ -20,7 +20,7 @@ from tractor._proto.connection.auth import (
 )
 from tractor._proto.connection.framing import FrameBuffer, FrameTooLarge
 from tractor.msg import unpack_error
-from tractor.msg._undecodable import decode_again
+from tractor.msg.bounded._undecodable import decode_again
 from tractor.msg.types import ENVELOPE, INCOMING, Error, Request, as_message
 
 __all__ = ["TARGETS"]

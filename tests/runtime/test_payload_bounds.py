@@ -10,7 +10,7 @@ from ep_peer import open_peer, run
 
 import tractor
 from tractor import Limits, MsgTypeError
-from tractor.msg._bounded import bounds
+from tractor.msg.bounded._bounded import bounds
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 

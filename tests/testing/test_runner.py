@@ -10,7 +10,8 @@ import pytest
 import trio
 
 import tractor
-from tractor.testing import _snapshot, get_rando_addr, tractor_test
+from tractor.testing import get_rando_addr, tractor_test
+from tractor.testing.hangs import _snapshot
 
 
 @pytest.fixture(autouse=True)

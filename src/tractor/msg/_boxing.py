@@ -21,7 +21,7 @@ from tractor._errors import (
 )
 from tractor._util._frames import RUNTIME_PACKAGES, is_of, module_of
 from tractor._util._plain import class_name, safe_str
-from tractor.msg._bounded import Bounded
+from tractor.msg.bounded._bounded import Bounded
 from tractor.msg.types import ENVELOPE, Error, Uid, __msg_types__
 
 NO_UID: Uid = ("", "")

@@ -12,8 +12,8 @@ from msgspec import Raw
 from msgspec.inspect import CustomType, type_info
 from msgspec.msgpack import Encoder
 
-from tractor.msg._bounded import Bounded
 from tractor.msg._union import join_union, spec_text, union_members
+from tractor.msg.bounded._bounded import Bounded
 from tractor.msg.types import ENVELOPE, mk_msg_spec
 
 EncHook = Callable[[Any], Any]

@@ -14,12 +14,12 @@ from msgspec import Raw
 from msgspec.inspect import CustomType, Field, Type, type_info
 from msgspec.msgpack import Decoder, Encoder
 
-from tractor.msg._bounded import COUNTED_ABOVE, Bounded, refuse_crowded
 from tractor.msg._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, mk_dec
 from tractor.msg._payload import conversion_error, encode_payload
 from tractor.msg._ready import SUBCLASSED, dec_ready, enc_ready, enc_subclass, is_ready
-from tractor.msg._undecodable import decode_deep, undecodable_arguments
 from tractor.msg._union import spec_text, union_members
+from tractor.msg.bounded._bounded import COUNTED_ABOVE, Bounded, refuse_crowded
+from tractor.msg.bounded._undecodable import decode_deep, undecodable_arguments
 
 if sys.version_info >= (3, 14):
     import annotationlib

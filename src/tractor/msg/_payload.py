@@ -10,8 +10,8 @@ from msgspec.msgpack import Encoder
 
 from tractor._errors import MsgTypeError
 from tractor._util._plain import class_name, safe_repr, safe_str
-from tractor.msg._bounded import COUNTED_ABOVE, Crowded, refuse_crowded
 from tractor.msg._codec import ANY_DEC, MsgDec, current_codec
+from tractor.msg.bounded._bounded import COUNTED_ABOVE, Crowded, refuse_crowded
 from tractor.msg.types import PayloadMsg, Return, Start
 
 SHOWN_CHARS = 2000

@@ -15,8 +15,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw
 
-from tractor.msg._bounded import Bounded, refuse_keys
-from tractor.msg._keys import refuse_meeting
+from tractor.msg.bounded._bounded import Bounded, refuse_keys
+from tractor.msg.bounded._keys import refuse_meeting
 from tractor.msg.pretty_struct import Struct as PrettyStruct
 
 __all__ = [

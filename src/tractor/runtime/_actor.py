@@ -21,7 +21,7 @@ from tractor.address._policy import require_connectable
 from tractor.address._types import Addr, Address, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
-from tractor.msg._bounded import bounds
+from tractor.msg.bounded._bounded import bounds
 from tractor.msg.types import Aid, Uid
 from tractor.process._at_fork import go_on
 from tractor.process._stat import ProcessId

@@ -12,7 +12,7 @@ import msgspec
 from tractor._errors import TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_arguments
-from tractor.msg._undecodable import decode_deep, undecodable_arguments
+from tractor.msg.bounded._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import Request, Uid
 from tractor.runtime._actor import Actor, ServeRequest
 from tractor.runtime._intake import Intake

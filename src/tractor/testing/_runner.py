@@ -11,7 +11,7 @@ from typing import Any, overload
 import trio
 
 from tractor._root import open_root_actor
-from tractor.testing._timeouts import fail_after_w_trace
+from tractor.testing.hangs._timeouts import fail_after_w_trace
 
 WIRED = ("reg_addr", "loglevel", "start_method", "debug_mode", "tpt_proto")
 """The fixtures that decide how a test's root actor is booted."""

@@ -17,7 +17,7 @@ from tractor._proto.connection.framing import HEADER
 from tractor._util._plain import class_name, safe_str
 from tractor._util._waiters import Waiters
 from tractor.address._types import Address
-from tractor.msg._bounded import COUNTED_ABOVE, refuse_crowded
+from tractor.msg.bounded._bounded import COUNTED_ABOVE, refuse_crowded
 from tractor.msg.types import MsgType, Return, Start, Started, Yield
 from tractor.transport._contract import ByteIO
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from tractor._errors import RuntimeFailure
 from tractor._proto.limits import Limits
 from tractor._util._runs import Run, current_run
-from tractor.msg._bounded import bounds
+from tractor.msg.bounded._bounded import bounds
 from tractor.process._state import ProcessVar
 from tractor.transport._authkey import load_authkey
 from tractor.transport.tls._config import TLSConfig, TLSContexts

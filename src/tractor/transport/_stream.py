@@ -19,8 +19,8 @@ from tractor._proto.connection.auth import Handshake, HandshakeError, Step
 from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE, FrameBuffer, FrameTooLarge
 from tractor.address._policy import maddr_of
 from tractor.address._types import Address
-from tractor.msg._bounded import SMALL
-from tractor.msg._undecodable import decode_again
+from tractor.msg.bounded._bounded import SMALL
+from tractor.msg.bounded._undecodable import decode_again
 from tractor.msg.types import INCOMING, Incoming, MsgType, as_message, decode_large
 from tractor.transport._contract import ByteIO as ByteIO
 from tractor.transport._contract import MsgTransport as MsgTransport

@@ -13,9 +13,9 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor.ipc._chan import Channel
-from tractor.msg._bounded import plain_values
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import any_value
+from tractor.msg.bounded._bounded import plain_values
 from tractor.msg.types import Yield
 from tractor.runtime.dialog._caller import explain_loss
 from tractor.runtime.dialog._generics import StreamRecvT, StreamSendT

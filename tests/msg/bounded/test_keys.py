@@ -18,11 +18,11 @@ import msgspec
 import pytest
 
 from tractor.msg import mk_dec
-from tractor.msg._bounded import Bounded
-from tractor.msg._keys import GRACE, MANY, KeyTypes
+from tractor.msg.bounded._bounded import Bounded
+from tractor.msg.bounded._keys import GRACE, MANY, KeyTypes
 from tractor.msg.types import Error, decode_large
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "hostile"))
 
 from meeting_keys import meeting
 

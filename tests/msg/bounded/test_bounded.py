@@ -12,9 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tractor import Limits
-from tractor.msg import _bounded, mk_dec
-from tractor.msg._bounded import SMALL, Bounded, Crowded, bounds, plain_values, refuse_crowded
+from tractor.msg import mk_dec
 from tractor.msg._payload import payload_type_error
+from tractor.msg.bounded import _bounded
+from tractor.msg.bounded._bounded import (
+    SMALL,
+    Bounded,
+    Crowded,
+    bounds,
+    plain_values,
+    refuse_crowded,
+)
 from tractor.msg.types import INCOMING, Error, Yield, decode_large
 
 encode = msgspec.msgpack.encode

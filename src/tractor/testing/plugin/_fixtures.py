@@ -18,10 +18,10 @@ from tractor.address._types import UnwrappedAddress
 from tractor.reaping._signals import reap
 from tractor.reaping._strays import find_descendants
 from tractor.runtime._vars import get_runtime_vars, set_runtime_vars
-from tractor.testing import _timeouts
 from tractor.testing._addrs import get_rando_addr
-from tractor.testing._plugin_config import forks, session_transports
-from tractor.testing._runaway import find_runaway_subactors
+from tractor.testing.hangs import _timeouts
+from tractor.testing.hangs._runaway import find_runaway_subactors
+from tractor.testing.plugin._config import forks, session_transports
 from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
 # -- what the command line says --

@@ -16,8 +16,8 @@ import trio
 import tractor
 from tractor._util._task_tree import dump_file
 from tractor.process._dirs import get_runtime_dir
-from tractor.testing import _snapshot
-from tractor.testing._snapshot import default_dir, write_snapshot
+from tractor.testing.hangs import _snapshot
+from tractor.testing.hangs._snapshot import default_dir, write_snapshot
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -13,7 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from tractor.testing import AFKAlarmTimeout, _snapshot, afk_alarm_w_trace, fail_after_w_trace
+from tractor.testing import AFKAlarmTimeout, afk_alarm_w_trace, fail_after_w_trace
+from tractor.testing.hangs import _snapshot
 
 alarms = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs SIGALRM")
 

@@ -13,7 +13,7 @@ from types import FrameType
 
 import trio
 
-from tractor.testing._snapshot import try_snapshot
+from tractor.testing.hangs._snapshot import try_snapshot
 from tractor.trionics._ki import ki_protected_manager
 
 ALARM_GRACE = 5.0

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tractor.testing._runaway import cpu_seconds
+from tractor.testing.hangs._runaway import cpu_seconds
 
 pytest_plugins = ["pytester"]
 
@@ -153,7 +153,7 @@ def test_leftovers_of_a_test_are_ended_with_a_warning(pytester: pytest.Pytester)
         import pytest
         from fake import start_fake_actor
         from tractor.process._dirs import get_runtime_dir
-        from tractor.testing import _runaway
+        from tractor.testing.hangs import _runaway
 
         def test_leaves_an_actor(
             tmp_path, reap_subactors_per_test, detect_runaway_subactors_per_test

@@ -32,7 +32,7 @@ from tractor._proto.connection.containers import (
     shape_of,
 )
 from tractor._proto.limits import Limits
-from tractor.msg._keys import KeyCheck, KeyTypes
+from tractor.msg.bounded._keys import KeyCheck, KeyTypes
 
 log = _log.get_logger()
 

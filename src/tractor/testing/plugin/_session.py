@@ -16,8 +16,8 @@ from tractor._util._task_tree import format_here
 from tractor.reaping._signals import reap
 from tractor.reaping._strays import ProcessId, find_descendants
 from tractor.reaping._table import read_process
-from tractor.testing._plugin_config import forks
-from tractor.testing._snapshot import default_dir, try_snapshot, written_snapshots
+from tractor.testing.hangs._snapshot import default_dir, try_snapshot, written_snapshots
+from tractor.testing.plugin._config import forks
 from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
 _written_before = pytest.StashKey[int]()

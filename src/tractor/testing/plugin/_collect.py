@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from tractor.spawn._contract import known_start_methods
-from tractor.testing import _plugin_fixtures
-from tractor.testing._plugin_config import session_transports
 from tractor.testing._runner import WIRED, is_tractor_test
+from tractor.testing.plugin import _fixtures
+from tractor.testing.plugin._config import session_transports
 from tractor.transport._table import transport_keys
 
 
@@ -40,7 +40,7 @@ def _is_ours(metafunc: pytest.Metafunc, name: str) -> bool:
         if name in ([n.strip() for n in names.split(",")] if isinstance(names, str) else names):
             return False
     defined = getattr(metafunc, "_arg2fixturedefs", {}).get(name)
-    return not defined or defined[-1].func.__module__ == _plugin_fixtures.__name__
+    return not defined or defined[-1].func.__module__ == _fixtures.__name__
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,7 +17,7 @@ def default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
 
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "testing.rst"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "testing.rst"
 
 
 def test_the_tests_of_the_guide(pytester: pytest.Pytester) -> None:
@@ -40,6 +40,6 @@ def test_the_guide_names_everything(pytester: pytest.Pytester) -> None:
     assert len(options) >= 9
     assert [option for option in options if option not in page] == []
     shown = pytester.runpytest_subprocess("-p", "tractor.testing.pytest", "--fixtures").stdout.str()
-    fixtures = re.findall(r"^(\w+).*-- .*tractor/testing/_plugin_fixtures", shown, re.M)
+    fixtures = re.findall(r"^(\w+).*-- .*tractor/testing/plugin/_fixtures", shown, re.M)
     assert len(fixtures) == 16
     assert [fixture for fixture in fixtures if f"``{fixture}``" not in page] == []

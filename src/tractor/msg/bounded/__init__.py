@@ -1,0 +1,1 @@
+"""Decoding without harm, whatever a peer sends."""

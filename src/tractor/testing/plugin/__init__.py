@@ -1,0 +1,1 @@
+"""The parts of the pytest plugin `tractor.testing.pytest`."""
