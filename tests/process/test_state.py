@@ -30,6 +30,7 @@ FACTS = {
     # What is done at a fork.
     "tractor.process._at_fork": {"_always", "_callbacks", "_own_handlers"},
     "tractor.process._state": {"_renewals"},
+    "tractor.spawn.fork._descriptors": {"_kept_alive"},
     "tractor.spawn.fork._reset": {"_of_the_parent"},
 }
 

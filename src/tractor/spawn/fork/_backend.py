@@ -20,9 +20,10 @@ from tractor.process._stdio import replace_missing
 from tractor.spawn._contract import SpawnRequest
 from tractor.spawn._pipes import BootedChild, ChildPipes
 from tractor.spawn._signal_help import ENDING
+from tractor.spawn.fork._descriptors import close_descriptors
 from tractor.spawn.fork._fork import fork_in_fresh_thread
 from tractor.spawn.fork._forked import ForkedProc
-from tractor.spawn.fork._reset import close_descriptors, forget_program, reset_process
+from tractor.spawn.fork._reset import forget_program, reset_process
 
 log = _log.get_logger()
 

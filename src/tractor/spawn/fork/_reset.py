@@ -14,7 +14,6 @@ import gc
 import importlib._bootstrap as _bootstrap
 import io
 import logging
-import os
 import signal
 import sys
 import threading
@@ -39,14 +38,6 @@ _IGNORED_AT_START = {
     getattr(signal, name) for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ") if hasattr(signal, name)
 }
 """Signals that a starting interpreter ignores."""
-
-
-def close_descriptors(keep: Collection[int]) -> None:
-    """Close every descriptor but 0, 1, 2 and those to keep."""
-    kept = {0, 1, 2, *keep}
-    for fd in _open_descriptors() - kept:
-        with contextlib.suppress(OSError):
-            os.close(fd)
 
 
 def reset_process(mask: Collection[int]) -> None:
@@ -94,13 +85,6 @@ def forget_program(main_spec: Any) -> None:
     main.__spec__ = main_spec
     sys.modules["__main__"] = main
     sys.argv[:] = [main_spec.origin]
-
-
-def _open_descriptors() -> set[int]:
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        with contextlib.suppress(OSError):
-            return {int(name) for name in os.listdir(folder)}
-    return set(range(os.sysconf("SC_OPEN_MAX")))  # type: ignore[attr-defined, unused-ignore]
 
 
 def _reset_signals() -> None:
