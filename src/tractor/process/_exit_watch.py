@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from tractor.process._at_fork import close_in_child
 from tractor.process._sentinel_main import close_exit_fd, open_exit_fd
 from tractor.process._stat import pid_alive
 
@@ -20,21 +21,21 @@ class ExitWatch:
         pid: The process to watch.  While it is an unreaped child of ours its number is not reused.
     """
 
-    __slots__ = ("_fd", "_gone", "_kqueue", "_pid")
+    __slots__ = ("_exit", "_gone", "_pid")
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._fd: int | None = None
+        self._exit: _ExitFd | None = None
         self._gone = False
-        self._kqueue: object = None
         try:
-            fd, self._kqueue = open_exit_fd(pid)
-            self._fd = fd if fd >= 0 else None
+            fd, queue = open_exit_fd(pid)
+            if fd >= 0:
+                self._exit = _ExitFd(fd, queue)
         except ProcessLookupError:
             self._gone = True
         except OSError:
             # No such system call, or no descriptor left: polling needs neither.
-            self._fd = None
+            pass
 
     async def wait(self) -> None:
         """Return when the process has ended.  One task at a time.
@@ -45,8 +46,8 @@ class ExitWatch:
         """
         if self._gone:
             await trio.lowlevel.checkpoint()
-        elif self._fd is not None:
-            await trio.lowlevel.wait_readable(self._fd)
+        elif self._exit is not None:
+            await trio.lowlevel.wait_readable(self._exit.fd)
         else:
             pause = _POLL_FIRST
             await trio.lowlevel.checkpoint()
@@ -57,9 +58,23 @@ class ExitWatch:
 
     def close(self) -> None:
         """Free the descriptor.  Idempotent; a waiting task gets ``ClosedResourceError``."""
-        fd, self._fd = self._fd, None
-        if fd is None:
-            return
-        trio.lowlevel.notify_closing(fd)
-        queue, self._kqueue = self._kqueue, None
-        close_exit_fd(fd, queue)
+        exit_fd, self._exit = self._exit, None
+        if exit_fd is not None:
+            trio.lowlevel.notify_closing(exit_fd.fd)
+            exit_fd.close()
+
+
+class _ExitFd:
+    """What :func:`open_exit_fd` gives.  In a forked-off process it is closed without a word to the parent's loop."""
+
+    __slots__ = ("__weakref__", "_queue", "fd")
+
+    def __init__(self, fd: int, queue: object) -> None:
+        self.fd = fd
+        self._queue = queue
+        close_in_child(self)
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            close_exit_fd(fd, self._queue)

@@ -7,6 +7,7 @@ import os
 
 import trio
 
+from tractor.process._at_fork import close_in_child
 from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.process._stdio import dup_above_stdio, has_stream
 
@@ -58,6 +59,8 @@ class StderrCapture:
 
     def start(self, nursery: trio.Nursery) -> None:
         """Begin to relay.  Raises ``RuntimeError`` when the nursery takes no more tasks."""
+        # Not before: until then the one that is forked is this child.
+        close_in_child(self)
         relayed = trio.Event()
         nursery.start_soon(self._relay, relayed, name="tractor.spawn stderr relay")
         self._relayed = relayed
