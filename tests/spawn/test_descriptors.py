@@ -17,6 +17,7 @@ import pytest
 import trio
 from ep_marks import gets_signals
 
+import tractor
 from tractor.discovery import mk_maddr
 from tractor.process._stat import pid_alive, process_start_time
 from tractor.process._wait_pids import wait_pids_gone
@@ -56,6 +57,24 @@ def test_ten_starts_with_few_descriptors(limit: int, tpt: str) -> None:
         ["works", "left", "0"],
         ["errno", str(errno.EMFILE), "left", "0"],
     ), done.stderr
+
+
+def test_a_program_with_more_descriptors_than_select_knows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip(f"no more than {hard} descriptors here")
+
+    async def main() -> None:
+        async with tractor.open_nursery(start_method="main_thread_forkserver") as an:
+            portal = await an.start_actor("child")
+            await portal.cancel_actor()
+
+    with contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        trio.run(main)
 
 
 def test_a_living_process_is_not_taken_for_dead() -> None:

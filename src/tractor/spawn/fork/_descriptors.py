@@ -43,7 +43,7 @@ def close_descriptors(keep: Collection[int]) -> None:
     if len(stale) <= room:
         _make_void(stale)
         return
-    objects = gc.get_objects()
+    objects = _all_objects()
     _close_owners(objects, stale)
     stale = _open_descriptors() - kept
     if len(stale) <= room:
@@ -58,16 +58,25 @@ def _make_void(stale: set[int]) -> None:
         void = os.open(os.devnull, getattr(os, "O_PATH", os.O_RDONLY))
     except OSError:
         # No null device, or no descriptor left in the whole system.
-        _kept_alive.append(gc.get_objects())
+        _kept_alive.append(_all_objects())
         _close(stale)
         return
-    for fd in stale:
+    # Its number is that by which the folder of descriptors was read, which is not open any more.
+    for fd in stale - {void}:
         try:
             os.dup2(void, fd, inheritable=False)
         except OSError:
             # Above a limit that was lowered: nobody else gets this number.
             _close([fd])
     os.close(void)
+
+
+def _all_objects() -> list[object]:
+    # What is frozen, as all is that this process has inherited from one that was forked itself, is not told.
+    gc.unfreeze()
+    objects = gc.get_objects()
+    gc.freeze()
+    return objects
 
 
 def _close_owners(objects: list[object], stale: Collection[int]) -> None:
@@ -98,8 +107,7 @@ def _limit() -> int:
 def _open_descriptors() -> set[int]:
     for folder in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError):
-            # The one that the folder was read with is among them.
-            return {fd for fd in map(int, os.listdir(folder)) if _is_open(fd)}
+            return {int(name) for name in os.listdir(folder)}
     return {fd for fd in range(_limit()) if _is_open(fd)}
 
 

@@ -157,7 +157,7 @@ async def share_tracker(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IG
         started = _start(read_fd)
         await trio.sleep_forever()
     finally:
-        if not started and select.select([read_fd], [], [], 0)[0]:
+        if not started and _is_readable(read_fd):
             started = _start(read_fd)
         forget_tracker()
         os.close(read_fd)
@@ -167,6 +167,15 @@ async def share_tracker(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IG
                 # Loaded, and used by nobody.
                 record._fd = None
             os.close(write_fd)
+
+
+def _is_readable(fd: int) -> bool:
+    if sys.platform == "win32":
+        raise NotImplementedError
+    # Not select(), whose numbers end at 1023.
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _start(read_fd: int) -> bool:
