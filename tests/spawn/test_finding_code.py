@@ -358,6 +358,32 @@ def test_the_interpreters_flags(tmp_path: Path, flags: list[str]) -> None:
     assert run(*flags, "job.py", cwd=tmp_path) == ""
 
 
+COLLECTING = """
+import gc
+import trio, tractor
+
+AT_IMPORT = gc.isenabled()
+
+async def collecting() -> tuple[bool, bool]:
+    return AT_IMPORT, gc.isenabled()
+
+async def main() -> None:
+    async with tractor.open_nursery() as an:
+        portal = await an.run_in_actor(collecting)
+        print(await portal.wait_for_result())
+
+if __name__ == "__main__":
+    trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_garbage_is_collected_as_the_program_wants_it(tmp_path: Path, on: bool) -> None:
+    (tmp_path / "job.py").write_text(COLLECTING)
+    (tmp_path / "sitecustomize.py").write_text("" if on else "import gc; gc.disable()")
+    assert run("job.py", cwd=tmp_path, PYTHONPATH=str(tmp_path)) == f"{(on, on)}\n"
+
+
 # -- modules that were loaded by file path --
 
 BY_FILE = """

@@ -10,14 +10,19 @@ import linecache
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tractor._util._plain import plain
 from tractor.process._state import of_process
 from tractor.spawn._import_path import pack, unpack
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:
+    # That module takes a millisecond to load, and its classes give nothing that the import system asks for.
+    Loader = object
 
 Cell = tuple[str, str]
 """A part of a module that is in no file: the name by which tracebacks know it, and its source."""
@@ -86,6 +91,10 @@ class _Finder:
 
 
 class _CellLoader(Loader):
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """An ordinary one."""
+        return None
+
     def exec_module(self, module: ModuleType) -> None:
         """Run its parts, each under its own label."""
         for label, source in cells[module.__name__]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from time import perf_counter
 from typing import Any
 
@@ -23,6 +24,7 @@ from tractor.msg.bounded._bounded import (
     plain_values,
     refuse_crowded,
 )
+from tractor.msg.bounded._keys import KeyTypes
 from tractor.msg.types import INCOMING, Error, Yield, decode_large
 
 encode = msgspec.msgpack.encode
@@ -203,6 +205,26 @@ def test_who_is_at_the_limit_of_many(few: int) -> None:
     with pytest.raises(Crowded):
         refuse_crowded(encode([{"a": [n], "b": b"\x90" * 5000} for n in range(500)]))
     refuse_crowded(encode([rows, [{"a": [n], "b": b"\x90" * 5000} for n in range(499)]]), around=1)
+
+
+@pytest.mark.parametrize("spec", [Any, dict[str, Any], list[dict[Any, Any]] | None])
+def test_a_decoder_is_made_without_describing_what_it_tries_first(
+    monkeypatch: pytest.MonkeyPatch, spec: Any
+) -> None:
+    # Every start makes some.
+    seen: list[Any] = []
+    monkeypatch.setattr(KeyTypes, "_note", lambda self, node: seen.append(node))
+    Bounded(spec)
+    assert 1 <= len(seen) <= 30
+
+
+@pytest.mark.parametrize("spec", [*OPEN, dict[Any, Any], set[int] | list[Any], dict[Decimal, Any]])
+@pytest.mark.parametrize(("plain", "key"), [(_bounded.Plain, _bounded._Key), (_bounded.Texts, str)])
+def test_text_stands_for_what_a_decoder_tries_first(spec: Any, plain: Any, key: Any) -> None:
+    true, short = (KeyTypes(_bounded._closed(spec, one, key)) for one in (plain, str))
+    assert true.is_open == short.is_open
+    if key is str:
+        assert true.can_meet == short.can_meet
 
 
 scalars = (

@@ -297,7 +297,9 @@ def _closed_decoder(spec: Any, dec_hook: Any, plain: Any, key: Any) -> Callable[
     """
     closed = _closed(spec, plain, key)
     try:
-        keys = KeyTypes(closed)
+        # With text in place of ``plain``, which adds neither sets nor, where all keys are to be text, other keys:
+        # msgspec describes each of its hundreds of nodes anew.
+        keys = KeyTypes(_closed(spec, str, key))
         if closed is spec or keys.is_open or (key is str and keys.can_meet):
             return None
         return Decoder(closed, dec_hook=dec_hook).decode

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.abc
 import importlib.machinery
 import os
 import select
@@ -22,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -31,13 +30,19 @@ from tractor.process._state import ProcessVar
 from tractor.process._stdio import to_hand_down
 from tractor.spawn._command import interpreter_flags
 
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    # That module takes a millisecond to load, and its classes give nothing that the import system asks for.
+    Loader = MetaPathFinder = object
+
 log = _log.get_logger()
 
 MODULE = "multiprocessing.resource_tracker"
 PROGRAM = f"from {MODULE} import main; main(%d)"
 
 
-class _OnImport(importlib.abc.MetaPathFinder):
+class _OnImport(MetaPathFinder):
     """Tells the module of the pipe when it is loaded."""
 
     def find_spec(
@@ -54,7 +59,7 @@ class _OnImport(importlib.abc.MetaPathFinder):
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader(Loader):
     def __init__(self, loader: Any) -> None:
         self._loader = loader
 
