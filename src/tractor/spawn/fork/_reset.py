@@ -1,8 +1,8 @@
 """Making a forked process like one that was started afresh.
 
 The child of a fork has its parent's memory, and of the parent's threads the one that forked.  What is dropped here
-is kept alive all the same: the finalizers of the parent's objects are none of the child's business.  They write out what
-the parent has buffered, and remove its files.
+is kept alive all the same: the finalizers of the parent's objects are none of the child's business.  They write out
+what the parent has buffered, and remove its files.
 """
 
 from __future__ import annotations
