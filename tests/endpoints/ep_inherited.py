@@ -207,13 +207,14 @@ async def use_all() -> dict[str, str]:
 
 async def lose_some_in_a_fork(kind: str) -> int:
     """Have objects end just when this actor's pipes for a new one are there; the new one's pid."""
-    fork = _backend.fork_in_fresh_thread
+    fork = vars(_backend)["fork_in_fresh_thread"]
 
     def fork_late(*args: Any, **kwargs: Any) -> int:
         end(kind, "dropped")
-        return fork(*args, **kwargs)
+        pid: int = fork(*args, **kwargs)
+        return pid
 
-    _backend.fork_in_fresh_thread = fork_late
+    vars(_backend)["fork_in_fresh_thread"] = fork_late
     numbers = [fd for owner in owners[kind] for fd in _numbers(owner)]
     async with tractor.open_nursery() as an:
         with _lower_ones_taken(numbers):
