@@ -6,13 +6,14 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import ep_attacks as ep
 import pytest
 import trio
+from ep_run import run
 
 import tractor
 
@@ -21,15 +22,6 @@ if sys.platform != "win32":
 
 KEY = b"the key of this tree"
 OTHER_KEY = b"the key of another tree"
-LIMIT = 45.0
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded)
 
 
 def unused_port() -> int:

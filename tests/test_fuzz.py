@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ import ep_fuzz
 import msgspec
 import pytest
 import trio
+from ep_run import run
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -125,14 +126,6 @@ async def under_fire(reg_addr: Any) -> AsyncIterator[Target]:
                 await trio.sleep(0.02)
         assert after == before
         await portal.cancel_actor()
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded)
 
 
 async def say(transport: MsgpackTransport, data: bytes) -> None:
@@ -307,7 +300,7 @@ def test_generated_bytes_and_messages(reg_addr: Any, stage: str) -> None:
             if stage == "as a peer":
                 await trio.to_thread.run_sync(generated, MESSAGES, from_thread)
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_random_bytes_in_bulk(reg_addr: Any) -> None:
@@ -329,7 +322,7 @@ def test_random_bytes_in_bulk(reg_addr: Any) -> None:
             for i in range(2 * EXAMPLES):
                 tn.start_soon(one, target, i % 3, noise.randbytes(noise.randrange(20_000)))
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_a_flood_of_half_open_connections(reg_addr: Any) -> None:
@@ -348,7 +341,7 @@ def test_a_flood_of_half_open_connections(reg_addr: Any) -> None:
             for transport in held:
                 transport.abort()
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_announced_lengths_reserve_no_memory(reg_addr: Any) -> None:
@@ -370,7 +363,7 @@ def test_announced_lengths_reserve_no_memory(reg_addr: Any) -> None:
             await target.check()
             assert await target.portal.run(ep_fuzz.peak_memory) - before < 2**26
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 # -- messages that decode and are hostile nevertheless -------------------------------------------------
@@ -528,7 +521,7 @@ def test_hostile_messages(reg_addr: Any) -> None:
                         assert await stream.receive() == name
             running.cancel()
 
-    run(main)
+    run(main, limit=LIMIT)
     assert wrong == []
 
 
@@ -547,4 +540,4 @@ def test_a_peer_reaches_no_function_of_a_module_that_its_target_imports(reg_addr
                         reply = await chan.recv()
                     assert isinstance(reply, Error), func
 
-    run(main)
+    run(main, limit=LIMIT)

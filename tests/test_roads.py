@@ -99,7 +99,7 @@ def test_each_kind_of_child_under_each_kind_of_parent(parent: list[str], unused_
                         found = await child.run(ep_roads.road_to, name=other, only=[only])
                         assert (found and found[0]) == (only if only in its else None)
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_grandchild_of_its_own_kind(
                 ep_roads.roads_below, name="grandchild", transports=grandchild
             ) == [*grandchild, road]
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 def test_transports_that_nobody_has(unused_addrs: Any) -> None:
@@ -139,7 +139,7 @@ def test_transports_that_nobody_has(unused_addrs: Any) -> None:
                 await an.start_actor("x", enable_transports=["uds"], bind_addrs=[("127.0.0.1", 0)])
             assert an.statistics().spawned == 0
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 # -- addresses that are not what they seem --
@@ -171,7 +171,7 @@ def test_a_socket_file_of_another_host_is_passed_over(unused_addrs: Any) -> None
             # It was not even tried, and nobody may say that nobody listens there.
             assert elsewhere in (await registrar().find_actor("ghost") or ())
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 @pytest.mark.parametrize("other_host", [False, True], ids=["here", "on another host"])
@@ -217,7 +217,7 @@ def test_a_socket_file_that_is_another_actors_here(
             assert found == [tractor.RuntimeFailure if other_host else None]
             assert (shared in (await registrar().find_actor("ghost") or ())) == other_host
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 def test_a_stale_socket_file_is_no_road(unused_addrs: Any) -> None:
@@ -237,7 +237,7 @@ def test_a_stale_socket_file_is_no_road(unused_addrs: Any) -> None:
             finally:
                 path.unlink()
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 # -- hosts --
@@ -255,7 +255,7 @@ def test_children_of_a_root_that_listens_everywhere() -> None:
             table = await registrar().get_registry()
             assert not [a for addrs in table.values() for a in addrs if a[0] == "0.0.0.0"]
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 def test_a_child_that_listens_everywhere() -> None:
@@ -273,7 +273,7 @@ def test_a_child_that_listens_everywhere() -> None:
                 "tcp",
             ]
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 def test_a_child_without_a_chosen_key_does_not_listen_everywhere(unused_addrs: Any) -> None:
@@ -283,7 +283,7 @@ def test_a_child_without_a_chosen_key_does_not_listen_everywhere(unused_addrs: A
                 await an.start_actor("child", bind_addrs=[("0.0.0.0", 0)])
             assert "refusing to listen on ('0.0.0.0', 0)" in str(caught.value)
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 @pytest.mark.parametrize("host", ["localhost", "::1", "::ffff:127.0.0.1", "127.0.0.2"])
@@ -312,7 +312,7 @@ def test_a_registrar_at_a_host_of_another_spelling(host: str, unused_addrs: Any)
             async with tractor.find_actor("first", registry_addrs=[maddr]) as found:
                 assert isinstance(found, tractor.Portal)
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)
 
 
 def test_a_root_listens_on_its_own_host_wherever_the_registrar_is() -> None:
@@ -334,4 +334,4 @@ def test_two_programs_meet_over_any_of_the_registrars_addresses(unused_addrs: An
             for addr in (uds, tcp):
                 assert await other.run(ep_roads.best_at, registry=addr, name="service") == "uds"
 
-    ep_peer.run(main, LIMIT)
+    ep_peer.run(main, limit=LIMIT)

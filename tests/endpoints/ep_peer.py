@@ -5,29 +5,17 @@ Imported by the tests and by the actors that they start.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 import trio.testing
+from ep_run import run as run
 
 import tractor
 
-LIMIT = 40.0
-"""Seconds after which a test that hangs is failed by its own clock."""
-
 Uid = tuple[str, str]
-
-
-def run(main: Callable[[], Awaitable[Any]], limit: float = LIMIT) -> Any:
-    """Run a test's main task under a time limit that fails a hanging test and decides no other."""
-
-    async def bounded() -> Any:
-        with trio.fail_after(limit):
-            return await main()
-
-    return trio.run(bounded)
 
 
 @asynccontextmanager

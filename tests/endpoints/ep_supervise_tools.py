@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
+from ep_run import run as run
 
 import tractor
 
@@ -22,16 +23,6 @@ LIMIT = 45.0
 """Seconds after which a test counts as hanging; nothing here takes that long."""
 
 PROGRAM = Path(__file__).with_name("ep_supervise_prog.py")
-
-
-def run(main: Callable[..., Awaitable[T]], *args: Any, limit: float = LIMIT) -> T:
-    """`trio.run()` with a bound."""
-
-    async def bounded() -> T:
-        with trio.fail_after(limit):
-            return await main(*args)
-
-    return trio.run(bounded)
 
 
 def alive(pid: int) -> bool:

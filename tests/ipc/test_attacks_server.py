@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import ep_attacks as ep
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 import tractor
 from tractor._errors import TransportClosed
@@ -65,14 +66,6 @@ def accepted(monkeypatch: pytest.MonkeyPatch) -> list[MsgpackTransport]:
 
     monkeypatch.setattr(Endpoint, "wrap", note)
     return transports
-
-
-def run(main: Callable[[], Awaitable[None]], clock: trio.abc.Clock | None = None) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded, clock=clock)
 
 
 @asynccontextmanager

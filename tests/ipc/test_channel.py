@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 from tractor._errors import TransportClosed
 from tractor._proto.connection import auth
@@ -32,7 +33,6 @@ from tractor.transport._uds import MsgpackUDSStream
 KEY = b"the key of this tree"
 HERE = Aid("here", "11111111-aaaa", 11)
 THERE = Aid("there", "22222222-bbbb", 22)
-LIMIT = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +76,6 @@ async def two_channels(addr: Any) -> AsyncIterator[tuple[Channel, Channel]]:
     finally:
         near.abort()
         far.abort()
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded)
 
 
 async def read(chan: Channel) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import ep_shm
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 import tractor
 from tractor.ipc import RingBuffReceiver, RingBuffSender, fd_share
@@ -22,14 +23,6 @@ pytestmark = [
 ]
 
 NAME = f"{ep_shm.PREFIX}-shared-ring"
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(25):
-            await main()
-
-    trio.run(bounded)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor._proto.connection import auth
@@ -48,14 +49,6 @@ def bind_addr(tpt_proto: str, private_dir: Path) -> Any:
 
 def socket_file(directory: Path) -> tuple[str, str]:
     return str(directory), f"server-{secrets.token_hex(4)}.sock"
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded)
 
 
 def mk_aid(name: str, *, is_probe: bool = False) -> Aid:

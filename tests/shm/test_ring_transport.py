@@ -8,13 +8,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import ep_shm
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 import tractor
 from tractor._errors import TransportClosed
@@ -46,17 +46,6 @@ from tractor.shm.ring._transport import (
 from tractor.transport._uds import bind_uds
 
 pytestmark = pytest.mark.usefixtures("no_segment_is_left")
-
-LIMIT = 20.0
-"""Seconds; the bound of a test that hangs."""
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 from ep_shm import pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,16 +31,6 @@ pytestmark = [
 ]
 
 KEY = f"{ep_shm.PREFIX}-ring"
-LIMIT = 20.0
-"""Seconds; the bound of a test that hangs."""
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded)
 
 
 @contextmanager

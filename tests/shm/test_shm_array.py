@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ep_shm
 import msgspec
 import pytest
 import trio
+from ep_run import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,14 +48,6 @@ def make() -> Iterator[Make]:
     yield opened
     for found in made:
         found.destroy()
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(20):
-            await main()
-
-    trio.run(bounded)
 
 
 def values(*numbers: float) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import ShareableList
 from typing import Any
 
 import ep_shm
 import pytest
-import trio
+from ep_run import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,14 +23,6 @@ pytestmark = [
 ]
 
 KEY = f"{ep_shm.PREFIX}-list"
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(20):
-            await main()
-
-    trio.run(bounded)
 
 
 @pytest.fixture

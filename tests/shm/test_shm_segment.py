@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import ep_shm
 import pytest
 import trio
+from ep_run import run
 
 import tractor
 from tractor.ipc import SharedInt
@@ -26,14 +26,6 @@ pytestmark = [
 
 KEY = f"{ep_shm.PREFIX}-segment"
 SHM = Path("/dev/shm")
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(20):
-            await main()
-
-    trio.run(bounded)
 
 
 def test_what_one_writes_the_other_reads() -> None:

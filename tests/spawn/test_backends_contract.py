@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import ep_backends
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 import tractor
 from tractor.runtime._vars import runtime_vars
@@ -37,14 +38,6 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def arguments_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the suite runs on another backend: the environment would beat `start_method`."""
     monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(50):
-            await main()
-
-    trio.run(bounded)
 
 
 @pytest.fixture(params=OF_PROCESSES)

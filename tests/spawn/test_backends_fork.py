@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import ep_backends
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 import tractor
 from tractor.spawn import ForkedProc, fork_from_worker_thread, wait_child
@@ -35,14 +36,6 @@ KEY = "main_thread_forkserver"
 def arguments_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the suite runs on another backend: the environment would beat `start_method`."""
     monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(50):
-            await main()
-
-    trio.run(bounded)
 
 
 # -- the primitives --

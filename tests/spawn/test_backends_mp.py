@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import ep_backends
 import ep_sentinel_tools as tools
 import pytest
 import trio
+from ep_run import run
 
 import tractor
 from tractor.process._stat import pid_alive
@@ -32,14 +32,6 @@ HERE = ["ep_backends"]
 def arguments_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the suite runs on another backend: the environment would beat `start_method`."""
     monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(50):
-            await main()
-
-    trio.run(bounded)
 
 
 def fork_servers() -> list[int]:

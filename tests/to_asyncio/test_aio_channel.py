@@ -7,12 +7,13 @@ import contextlib
 import functools
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import pytest
 import trio
 import trio.testing
+from ep_run import run_as_guest as run
 
 import tractor
 from tractor.to_asyncio import (
@@ -20,23 +21,12 @@ from tractor.to_asyncio import (
     TrioTaskExited,
     _link,
     open_channel_from,
-    run_as_asyncio_guest,
     run_task,
 )
 from tractor.trionics._broadcast import Lagged
 
 T = TypeVar("T")
 SIZE = 256
-
-
-def run(main: Callable[[], Awaitable[T]]) -> T:
-    """As an infected root without a runtime; within 10 s."""
-
-    async def bounded() -> T:
-        with trio.fail_after(10):
-            return await main()
-
-    return run_as_asyncio_guest(bounded)
 
 
 async def echo(chan: LinkedTaskChannel) -> None:

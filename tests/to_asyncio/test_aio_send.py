@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
 import trio
 import trio.testing
+from ep_run import run_as_guest as run
 
 from tractor import TrioCancelled, TrioTaskExited
 from tractor.to_asyncio import (
     LinkedTaskChannel,
     _link,
     open_channel_from,
-    run_as_asyncio_guest,
     run_task,
 )
 
 T = TypeVar("T")
-
-
-def run(main: Callable[[], Awaitable[T]]) -> T:
-    async def bounded() -> T:
-        with trio.fail_after(10):
-            return await main()
-
-    return run_as_asyncio_guest(bounded)
 
 
 async def send_all(chan: LinkedTaskChannel, count: int, ends: list[Any] | None = None) -> int:

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import ep_certs
 import msgspec
 import pytest
 import trio
+from ep_run import run
 
 import tractor
 from tractor import TLSConfig
@@ -45,14 +45,6 @@ def _settings() -> Any:
 
 def use(tls: TLSConfig | None, key: bytes = KEY) -> None:
     set_wire_settings(WireSettings(authkey=key, tls=tls))
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(30):
-            await main()
-
-    trio.run(bounded)
 
 
 # -- what it is set up from ----------------------------------------------------------------------------

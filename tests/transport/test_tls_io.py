@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import ep_certs
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 from tractor.transport._memory import MemoryIO, _Pipe
 from tractor.transport.tls._config import TLSContexts
@@ -93,14 +93,6 @@ async def tls_pair(
         tn.start_soon(near.handshake)
         tn.start_soon(far.handshake)
     return near, near_pipe, far, far_pipe
-
-
-def run(main: Callable[..., Awaitable[None]], *args: Any) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(20):
-            await main(*args)
-
-    trio.run(bounded)
 
 
 async def received(io: TLSIO, size: int, chunk: int = 65_536) -> bytes:

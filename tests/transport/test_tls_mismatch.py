@@ -9,13 +9,14 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import ep_certs
 import pytest
 import trio
+from ep_run import run
 
 import tractor
 from tractor import TLSConfig
@@ -44,14 +45,6 @@ def _settings() -> Iterator[None]:
 
 def use(tls: TLSConfig | None) -> None:
     set_wire_settings(WireSettings(authkey=KEY, tls=tls))
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(30):
-            await main()
-
-    trio.run(bounded)
 
 
 class Case(NamedTuple):

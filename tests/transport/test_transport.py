@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 from tractor._errors import MessagingError, TransportClosed
 from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE, HEADER
@@ -41,8 +42,6 @@ OpenPair: TypeAlias = Callable[..., Any]
 KINDS = ["tcp", "tcp+tls", "uds", "memory"] if HAS_UDS else ["tcp", "tcp+tls", "memory"]
 if sys.platform == "linux":
     KINDS.append("shm")
-LIMIT = 20.0
-"""Seconds; the bound of a test that hangs."""
 
 
 async def _connected(kind: str, directory: Path, limit: int) -> Pair:
@@ -112,14 +111,6 @@ def open_pair(kind: str, private_dir: Path) -> OpenPair:
             far.abort()
 
     return opened
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(bounded)
 
 
 def yielded(msg: Any) -> Any:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from ep_run import run
 
 import tractor
 from tractor._errors import RuntimeFailure, TransportClosed
@@ -105,14 +106,6 @@ def toy(install: Install, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = importlib.import_module("toy_road")
     monkeypatch.setitem(sys.modules, "toy_road", module)
     return module
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(20):
-            await main()
-
-    trio.run(bounded)
 
 
 # -- the built-in ones ---------------------------------------------------------------------------------
