@@ -70,7 +70,7 @@ HANDLES = {
 """Classes that users do not build: how they are built is nobody's concern."""
 
 INTERNAL = {
-    "Actor": "add_async_request add_request add_requests asking_child attach child_at intakes io_nursery"
+    "Actor": "add_request add_requests asking_child attach child_at intakes io_nursery"
     " is_trusted_with_time limits_reached note_served note_serving note_to_parent on_channel_lost note_reset"
     " part_from_peers refuse report_descendants requests service_nursery start_cancel",
     "ActorNursery": "finish",
@@ -79,7 +79,7 @@ INTERNAL = {
     "Portal": "actor",
     "PldRx": "fixed_decode fixed_encoder",
     "RemoteActorError": "note_caller",
-    "MsgpackTransport": "abort authenticate flush push_back put put_bytes put_now put_unwritten recv_batch run_flusher"
+    "MsgpackTransport": "abort authenticate flush put put_bytes put_now put_unwritten recv_batch run_flusher"
     " set_max_frame_size unsent wait_below_mark wait_drained wait_written write_is_due write_now",
     "Server": "add_peer note_departure peer_channels remove_peer serve_endpoints"
     " wait_for_departure wait_for_no_more_peers_but",

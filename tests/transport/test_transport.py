@@ -363,19 +363,6 @@ def test_drain_takes_what_has_arrived_and_was_not_taken(open_pair: OpenPair) -> 
     run(main)
 
 
-def test_what_was_pushed_back_comes_first(open_pair: OpenPair) -> None:
-    async def main() -> None:
-        async with open_pair() as (a, b):
-            for i in range(4):
-                a.put(Yield(1, i))
-            await a.flush()
-            batch = await b.recv_batch()
-            b.push_back(batch[2:])
-            assert [yielded(m) for m in await b.recv_batch()] == [2, 3]
-
-    run(main)
-
-
 def test_iteration_ends_with_the_peers_close(open_pair: OpenPair) -> None:
     async def main() -> None:
         async with open_pair() as (a, b):

@@ -194,7 +194,7 @@ def from_wire(wanted: Any, obj: Any, readonly: bool) -> Any:
             f"an array of shape {reprlib.repr(shape)} and type {reprlib.repr(dtype)} has {reprlib.repr(expected)}"
             f" bytes, and {len(data)} came"
         )
-    _check_wanted(wanted, dtype, len(shape), np)
+    _check_wanted(wanted, dtype, len(shape))
     try:
         array = np.ndarray(tuple(shape), dtype=dtype, buffer=data, order=order)
     except (TypeError, OverflowError, MemoryError) as exc:
@@ -239,7 +239,7 @@ def _field(wire: Any) -> tuple[str, Any, int]:
     raise ValueError(f"{reprlib.repr(wire)} is not a field of a structure: name, type, offset")
 
 
-def _check_wanted(wanted: Any, dtype: Any, dimensions: int, np: Any) -> None:
+def _check_wanted(wanted: Any, dtype: Any, dimensions: int) -> None:
     """Hold an array's description against an annotation such as ``NDArray[numpy.float64]``."""
     shape_type, dtype_type = get_args(wanted) or (Any, Any)
     lengths = get_args(shape_type)

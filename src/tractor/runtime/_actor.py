@@ -31,9 +31,9 @@ from tractor.runtime._portal import Portal
 from tractor.runtime._records import ChildRecord, RegistrationRecord
 from tractor.runtime._signal_log import SignalLog
 from tractor.runtime._vars import debug_mode, is_root_process, runtime_vars
-from tractor.runtime.dialog._callee import ServedCall, ctxc_error, put_error, put_return
+from tractor.runtime.dialog._callee import ctxc_error, put_error, put_return
 from tractor.runtime.dialog._caller import request
-from tractor.runtime.dialog._endpoints import Endpoint, Kind, canonical
+from tractor.runtime.dialog._endpoints import canonical
 from tractor.runtime.dialog._host import Served
 from tractor.transport._addresses import wrap_address, wrap_addresses
 
@@ -321,18 +321,6 @@ class Actor:
         """Serve further requests in the namespace ``self``, each by a function that never waits."""
         for name, serve in requests.items():
             self.requests[name] = partial(serve, self)
-
-    def add_async_request(self, name: str, fn: Callable[..., Any]) -> None:
-        """Serve ``self:name`` by an async function, in a task of its own; for registrars."""
-        endpoint = Endpoint(fn, Kind.CALL, f"self:{name}")
-
-        def serve(chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-            if self.cancel_called:
-                self.refuse(chan, cid, endpoint.name)
-                return
-            self.service_nursery.start_soon(ServedCall(self, chan, cid, kwargs, endpoint).run)
-
-        self.requests[name] = serve
 
     def add_request(self, name: str, fn: Callable[..., Any]) -> None:
         """Serve ``self:name`` at once by ``fn(chan, **kwargs)``, whose value is returned; for registrars."""

@@ -171,10 +171,6 @@ class MsgpackTransport(FrameSender):
             # Beside its own errors msgspec lets UnicodeDecodeError and RecursionError through.
             raise self._fail(f"the peer sent what is not a message: {exc}", exc) from exc
 
-    def push_back(self, msgs: list[Incoming]) -> None:
-        """Return messages that were taken with a batch but belong to the next reader."""
-        self._inbox.extendleft(reversed(msgs))
-
     def drain(self) -> list[MsgType]:
         """The messages that have arrived and that nobody took; they are taken by this call."""
         msgs = [as_message(msg) for msg in self._inbox]

@@ -207,22 +207,15 @@ def _walk(module: Any, ns: str, name: str) -> tuple[Any, Place | None]:
     return found, Place(canonical(ns), name, space, leaf, space[leaf])
 
 
-class Target(msgspec.Struct, frozen=True, eq=False):
+class Target(Place, frozen=True, eq=False):
     """A function that a peer is asked to run.
 
     Attributes:
-        ns, name: its module, and its name there.
-        holder, leaf, value: the namespace that has it, under which name, and what is there.
         kind: of the dialog that it serves.
         packs: whether some arguments need to be encoded by themselves.
         required, names: as of ``parameters``; ``None``: any name may be given.
     """
 
-    ns: str
-    name: str
-    holder: Mapping[str, Any]
-    leaf: str
-    value: Any
     kind: Kind
     endpoint: Endpoint
     parameters: Parameters
@@ -307,11 +300,7 @@ def _describe(fn: Any, want: Kind) -> Target:
     )
     parameters = parameters_of(fn, endpoint.param)
     made = Target(
-        ns=place.ns,
-        name=place.name,
-        holder=place.holder,
-        leaf=place.leaf,
-        value=place.value,
+        **msgspec.structs.asdict(place),
         kind=endpoint.kind,
         endpoint=endpoint,
         parameters=parameters,

@@ -7,8 +7,6 @@ import sys
 
 import trio
 
-MAX_COUNT = 2**64 - 2
-
 
 def require_linux(what: str) -> None:
     """Raise NotImplementedError elsewhere than on Linux; ``what`` is what is missing there."""

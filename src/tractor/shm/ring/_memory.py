@@ -19,7 +19,6 @@ HEADER_SIZE = 4096
 """Bytes before the ring's own: a page, so that these are aligned."""
 
 _MAGIC = 0x3130_474E_4952_5254  # "TRRING01"
-_WORDS = HEADER_SIZE // 8
 
 
 class Side(enum.IntEnum):

@@ -48,11 +48,11 @@ def respawn_command(repl: Any, arg: str) -> bool:
     name = arg.strip()
     try:
         if name:
-            _replace(repl, actor, _by_name(actor, name))
+            _replace(repl, _by_name(actor, name))
             return False
         below = _crashed_child(actor, exc) if exc is not None else None
         if below is not None:
-            _replace(repl, actor, below)
+            _replace(repl, below)
             return False
         _require_replaceable(actor, exc)
     except RuntimeFailure as why:
@@ -64,7 +64,7 @@ def respawn_command(repl: Any, arg: str) -> bool:
     return bool(repl.do_continue(""))
 
 
-def _replace(repl: Any, actor: Actor, child: Any) -> None:
+def _replace(repl: Any, child: Any) -> None:
     """Have a child replaced as soon as the loop runs on."""
     again = child.respawn()
     what = (
