@@ -10,6 +10,7 @@ import trio
 from tractor._util._frames import (
     RUNTIME_PACKAGES,
     calling_frames,
+    frame_at,
     is_of,
     module_of,
     suspended_frames,
@@ -31,12 +32,12 @@ def find_caller(depth: int) -> Caller:
 
     A function is, if it has a local variable ``__runtimeframe__``; :mod:`contextlib` is passed over, too.
     """
-    for frame in calling_frames(depth + 1):
-        if (
-            "__runtimeframe__" not in frame.f_code.co_varnames
-            and frame.f_globals.get("__name__") != "contextlib"
-        ):
-            break
+    frame = frame_at(depth + 1)
+    while frame.f_back is not None and (
+        "__runtimeframe__" in frame.f_code.co_varnames
+        or frame.f_globals.get("__name__") == "contextlib"
+    ):
+        frame = frame.f_back
     return Caller(frame.f_code, frame.f_lineno)
 
 
