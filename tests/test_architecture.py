@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,11 @@ MAY_BE_IMPORTED_LATE = {
     "tractor.devx.debug.attach._repl",  # pdbp
     "tractor.shm._segment",  # multiprocessing.shared_memory
 }
+
+FILES_IN_A_FOLDER = 17
+
+PRIVATE_REACHES = 1.85
+"""A thousand lines."""
 
 NOT_IN_PROTO = {"asyncio", "datetime", "select", "socket", "ssl", "subprocess", "time", "trio"}
 """What a pure protocol machine has no use for: it has no socket, no clock and never waits."""
@@ -213,6 +219,15 @@ def layer_of(name: str) -> int | None:
     return None
 
 
+def private_reaches(text: str) -> Iterator[int]:
+    """The lines on which an attribute is private and not the object's own."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and re.match("_(?!_)", node.attr):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if not own:
+                yield node.lineno
+
+
 def is_ours(target: str) -> bool:
     return target.split(".")[0] == PACKAGE
 
@@ -320,6 +335,19 @@ def test_no_modules_import_each_other(modules: list[Module]) -> None:
 
 def test_no_import_inside_a_function(modules: list[Module]) -> None:
     report(late(modules))
+
+
+def test_no_folder_is_crowded(sources: dict[str, str]) -> None:
+    """Who opens one sees at a glance what is in it."""
+    files = Counter(name.rpartition(".")[0] for name in sources)
+    assert {folder: count for folder, count in files.items() if count > FILES_IN_A_FOLDER} == {}
+
+
+def test_private_state_is_left_to_its_owner(sources: dict[str, str]) -> None:
+    """Of this package, trio and the standard library; some reaches there is no way around."""
+    reaches = [f"{name}:{line}" for name, text in sources.items() for line in private_reaches(text)]
+    lines = sum(text.count("\n") for text in sources.values())
+    assert len(reaches) * 1000 / lines <= PRIVATE_REACHES, reaches
 
 
 def test_protocol_machines_are_pure(sources: dict[str, str]) -> None:
@@ -520,6 +548,11 @@ def test_an_import_inside_a_function_is_caught(source: str) -> None:
 def test_a_module_without_a_layer_is_caught() -> None:
     (found,) = violations(surprise="")
     assert found.startswith("tractor.surprise: has no layer")
+
+
+def test_a_private_reach_is_caught() -> None:
+    text = "self._a = x._b\nx.__class__\nself.y._c()\ncls._d\nx.e"
+    assert list(private_reaches(text)) == [1, 3]
 
 
 @pytest.mark.parametrize(
