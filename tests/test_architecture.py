@@ -82,6 +82,7 @@ MAY_BE_IMPORTED_LATE = {
     "colorlog",
     "greenback",
     "importlib",  # importlib.metadata
+    "logging",  # logging.config
     "multiaddr",
     "multiprocessing",
     "numpy",

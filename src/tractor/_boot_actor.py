@@ -6,7 +6,7 @@ boot record and its parent's configuration.  Both then
 1. set the tree's settings (`set_runtime_vars`), which everything below reads;
 2. make their actor, with the tools' requests in it and what debugs it armed (`make_actor`);
 3. open its runtime, and watch for signals;
-4. listen and register (`begin_service`); only from then on can peers find it.
+4. listen, enter the lifespan and register (`begin_service`); only from then on can peers find it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._endpoint import Endpoint
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
+from tractor.runtime._life import Lifespan
 from tractor.runtime._vars import debug_mode
 from tractor.spawn._contract import selected_start_method
+
+NOT_ENTERED = "its lifespan is not entered yet"
+"""Why an actor that starts begins no request."""
 
 
 def make_actor(
@@ -59,8 +63,23 @@ def make_actor(
 
 
 async def begin_service(
-    actor: Actor, registration: Registration, endpoints: Sequence[Endpoint]
+    actor: Actor,
+    registration: Registration,
+    endpoints: Sequence[Endpoint],
+    lifespan: Lifespan | None = None,
 ) -> None:
-    """Listen, and register: in this order, since whoever finds it may connect at once."""
+    """Listen, enter the lifespan, and register: in this order, since whoever finds the actor may connect at once.
+
+    The lifespan may start subactors, which connect; a request that comes meanwhile is not begun.
+
+    Raises:
+        BaseException: what the lifespan raises.
+    """
+    if lifespan is not None:
+        actor.closed_because = actor.closed_because or NOT_ENTERED
     actor.ipc_server.serve_endpoints(endpoints)
+    if lifespan is not None:
+        await actor.life.enter(lifespan, actor.io_nursery)
+        if actor.closed_because == NOT_ENTERED:
+            actor.closed_because = ""
     await registration.start()

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import NoReturn, TypeAlias
 
@@ -30,6 +30,7 @@ from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import any_value
+from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.process._ancestry import ancestry, set_ancestry
 from tractor.process._at_fork import note_handler, undone_in_child
@@ -47,13 +48,13 @@ from tractor.runtime.dialog._caller import request
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
 from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
-from tractor.spawn._parent_main import apply_parent_main_data
+from tractor.spawn._parent_main import apply_parent_main_data, take_import_path
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
 from tractor.spawn.mp._tracker import use_tracker
 from tractor.transport._addresses import random_addrs
 from tractor.transport._settings import WireSettings, set_limits, set_wire_settings, wire_settings
 from tractor.trionics._groups import collapse_eg
-from tractor.trionics._ki import is_in_foreground
+from tractor.trionics._ki import is_in_foreground, ki_protected_manager
 
 log = _log.get_logger()
 
@@ -204,7 +205,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         actor.lifetime_stack.enter_context(no_actor)
     lifeline = _open_lifeline(actor, args.boot_fd) if args.own_process else None
     code = 0
-    async with open_runtime(actor, registration.stop):
+    async with _told_failure(actor), open_runtime(actor, registration.stop):
         await actor.io_nursery.start(serve_channel, actor, chan)
         if args.own_process:
             await actor.io_nursery.start(note_signals, actor, run_pending_handlers)
@@ -228,7 +229,17 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
             await trio.sleep_forever()
     if lifeline is not None:
         lifeline.stop()
-    return code
+    return 1 if actor.failure is not None else code
+
+
+@ki_protected_manager
+async def _told_failure(actor: Actor) -> AsyncIterator[None]:
+    """Absorb what the actor has failed with, where its parent knows of it."""
+    try:
+        yield
+    except BaseException as exc:
+        if exc is not actor.failure or not actor.parent_is_told:
+            raise
 
 
 def _open_lifeline(actor: Actor, boot_fd: int) -> Lifeline:
@@ -315,12 +326,17 @@ async def _configure(
             f"the parent's configuration says infected={actor.is_infected_aio()}, "
             f"the command line {args.infect_asyncio}"
         )
+    if spec.logconfig is not None:
+        take_import_path(spec._parent_main_data)
+        _log.apply_dictconfig(spec.logconfig)
     apply_parent_main_data(spec._parent_main_data)
     for name in spec.enable_modules:
         if name != "__main__":
             importlib.import_module(name)
+    lifespan = NamespacePath(spec.lifespan).load_ref() if spec.lifespan else None
+    actor.drain_on_term = spec.drain
     endpoints = await _bind([_pair(a) for a in spec.bind_addrs or ()], actor)
-    await begin_service(actor, registration, endpoints)
+    await begin_service(actor, registration, endpoints, lifespan)
 
 
 async def _bind(given: list[UnwrappedAddress], actor: Actor) -> list[Endpoint]:
@@ -402,7 +418,7 @@ async def _on_signal(
     elif insist is not None and actor.cancel_called:
         insist()
     else:
-        actor.cancel_soon()
+        actor.on_end_signal(gently=number == signal.SIGTERM and not early)
 
 
 async def _is_debugged(actor: Actor, since: float, at: float) -> bool:

@@ -388,7 +388,10 @@ class RemoteActorError(Exception):
 
     @property
     def canceller(self) -> Uid | None:
-        """The actor that asked for the cancellation, where the source was cancelled."""
+        """The actor that asked for the cancellation, where the source was cancelled.
+
+        Of an error that is no cancellation, but that of a lifespan or a background task: the actor that ended by it.
+        """
         return _as_uid(self._field("canceller"))
 
     @property
@@ -466,7 +469,8 @@ class RemoteActorError(Exception):
             lines.append("relayed: " + " -> ".join(map(str, self.relay_path)))
         canceller = self._field("canceller")
         if canceller is not None:
-            lines.append(f"canceller: {_as_uid(canceller)}")
+            what = "canceller" if self.src_type_str == "Cancelled" else "the end of the actor"
+            lines.append(f"{what}: {_as_uid(canceller)}")
         if self._caller:
             lines.append(f"called by {self._caller}")
         lines += [f"{name}={safe_repr(value)}" for name, value in self.extra_body_fields.items()]

@@ -71,6 +71,7 @@ from tractor.process._dirs import get_rt_dir as get_rt_dir
 from tractor.runtime._actor import Actor as Actor
 from tractor.runtime._portal import LocalPortal as LocalPortal
 from tractor.runtime._portal import Portal as Portal
+from tractor.runtime._state import actor_state as actor_state
 from tractor.runtime._state import current_actor as current_actor
 from tractor.runtime._state import last_actor as last_actor
 from tractor.runtime._vars import RuntimeVars as RuntimeVars

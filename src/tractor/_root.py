@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from tractor import _tools
@@ -26,12 +29,15 @@ from tractor.address._types import Addr, UnwrappedAddress, mk_uuid
 from tractor.discovery._election import elect
 from tractor.discovery._registrar import Registrar
 from tractor.ipc._endpoint import Endpoint
+from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import Aid
 from tractor.process._at_fork import undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, own_breakpoint
 from tractor.process._stdio import numbers_taken
 from tractor.runtime._actor import Actor
+from tractor.runtime._drain import checked_timeout
 from tractor.runtime._group_signals import note_signals
+from tractor.runtime._life import Lifespan, require_lifespan
 from tractor.runtime._lifecycle import open_runtime
 from tractor.runtime._state import (
     asyncio_host,
@@ -72,6 +78,17 @@ log = _log.get_logger()
 def skip_cancellations(exc: BaseException) -> bool:
     """The default ``debug_filter``: whether ``exc`` is more than cancellations."""
     return not is_multi_cancelled(exc)
+
+
+class _AroundRoot(msgspec.Struct, frozen=True):
+    """What :func:`run_daemon` puts around the root that it opens; see there."""
+
+    lifespan: Lifespan | None = None
+    drain: float = 0.0
+
+
+_around_root: ContextVar[_AroundRoot | None] = ContextVar("around_root", default=None)
+"""Of the task that is about to open a root."""
 
 
 @ki_protected_manager
@@ -197,22 +214,24 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
         importlib.import_module(module)
     undo.callback(reset_runtime_vars)
     set_runtime_vars(_tree_vars(options, endpoints, known))
+    around = _around_root.get() or _AroundRoot()
     actor, registration = make_actor(
         Registrar if elected else Actor,
         aid(elected),
         enable_modules=options.modules,
-        loglevel=options.level,
+        loglevel=_level_to_hand_down(options),
         reg_addrs=known,
         parent=None,
         dumps_asked=options.dumps_asked,
         debug_filter=options.debug_filter,
     )
+    actor.drain_on_term = around.drain
     undo.enter_context(_signals_cancel(actor))
     async with open_runtime(actor, registration.stop):
         log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), options.method)
         await actor.io_nursery.start(note_signals, actor)
         await actor.io_nursery.start(share_tracker)
-        await begin_service(actor, registration, endpoints)
+        await begin_service(actor, registration, endpoints, around.lifespan)
         if options.debug_mode:
             _tools.serve_attach(actor)
         if options.sync_pauses:
@@ -251,6 +270,14 @@ def _change_process(options: RootOptions, undo: contextlib.ExitStack) -> None:
     undo.enter_context(undone_in_child(put_back))
     undo.callback(put_back)
     try_set_start_method(options.method)
+
+
+def _level_to_hand_down(options: RootOptions) -> str:
+    """The log's level; what the program has set on the logger itself counts for its subactors, too."""
+    in_force = _log.get_loglevel()
+    if options.level_is_given or not _log.is_level(in_force):
+        return options.level
+    return in_force
 
 
 def _tree_vars(
@@ -315,7 +342,7 @@ def _signals_cancel(actor: Actor) -> Iterator[None]:
     def on_signal(number: int, _frame: Any) -> None:
         got.append(number)
         with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(actor.cancel_soon)
+            token.run_sync_soon(actor.on_end_signal, number == signal.SIGTERM)
 
     for number in numbers:
         signal.signal(number, on_signal)
@@ -402,24 +429,46 @@ def run_daemon(
     registry_addrs: Sequence[Addr] | None = None,
     start_method: str | None = None,
     debug_mode: bool = False,
+    main: Callable[[], Awaitable[object]] | None = None,
+    lifespan: Lifespan | str | None = None,
+    drain: float = 0.0,
     **root_kwargs: Any,
 ) -> None:
     """Serve modules as a root actor until cancelled; blocks in ``trio.run()``.
 
+    On every way out what is served, and ``main``, end first, then the background tasks (:attr:`Actor.background`),
+    then the lifespan.
+
     Args:
         enable_modules: names of the modules that peers may call into; imported first.
+        main: an async function without arguments that runs beside the serving, as the root's block, once the actor
+            serves.  Its return changes nothing, its error ends the daemon.
+        lifespan: a function without arguments that makes an async context manager, or its ``'module:name'``: around
+            the actor's life, entered before it serves.  What it yields is :func:`tractor.actor_state`.
+        drain: seconds that a SIGTERM leaves to running requests before all is cancelled, while new ones are refused;
+            see :meth:`Actor.drain`.  A second one cancels at once.
         name, registry_addrs, start_method, debug_mode, root_kwargs: for :func:`open_root_actor`.
 
     Raises:
-        ImportError: a module can't be imported; nothing was booted.
-        TypeError: ``enable_modules`` is not a list of strings.
+        ImportError, AttributeError: a module can't be imported, or ``lifespan`` not be found; nothing was booted.
+        TypeError: ``enable_modules`` is not a list of strings; ``main`` or ``lifespan`` not such a function.
+        BaseException: what ``main``, the lifespan or a background task has raised; a group of several.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
         KeyboardInterrupt: ctrl-c.
     """
     for module in module_names(enable_modules):
         importlib.import_module(module)
+    if main is not None and not inspect.iscoroutinefunction(main):
+        raise TypeError(f"`main` is an async function without arguments, not {main!r}")
+    make: Lifespan | None = (
+        NamespacePath(lifespan).load_ref() if isinstance(lifespan, str) else lifespan
+    )
+    if make is not None:
+        require_lifespan(make)
+    around = _AroundRoot(make, checked_timeout(drain))
 
     async def serve() -> None:
+        _around_root.set(around)
         async with open_root_actor(
             registry_addrs=registry_addrs,
             name=name,
@@ -428,6 +477,8 @@ def run_daemon(
             enable_modules=enable_modules,
             **root_kwargs,
         ):
+            if main is not None:
+                await main()
             await trio.sleep_forever()
 
     trio.run(serve)

@@ -107,6 +107,11 @@ def level_value(level: str | int) -> int:
     return value
 
 
+def is_level(name: str) -> bool:
+    """Whether a level has that name; a number may be in force that has none."""
+    return name.upper() in _STANDARD_LEVELS or name.upper() in CUSTOM_LEVELS
+
+
 def _level_name(value: int) -> str:
     return _level_names.get(value) or logging.getLevelName(value)
 
@@ -376,6 +381,22 @@ def _console_handler(logger: logging.Logger, stands_back: bool = False) -> Conso
     handler.stands_back = stands_back
     logger.addHandler(handler)
     return handler
+
+
+def apply_dictconfig(config: Mapping[str, Any]) -> None:
+    """Configure logging as ``logging.config.dictConfig()``, as if no logger of the runtime's had been there before.
+
+    Raises:
+        ValueError, TypeError, AttributeError, ImportError: the configuration is none.
+    """
+    import logging.config
+
+    logging.config.dictConfig(dict(config))
+    given = config.get("loggers", {})
+    for name, logger in logging.Logger.manager.loggerDict.items():
+        is_ours = name == PACKAGE or name.startswith(f"{PACKAGE}.")
+        if is_ours and name not in given and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 def parse_logspec(

@@ -29,6 +29,7 @@ class FakeChild:
         self.actor: Any = SimpleNamespace(hooks=hooks)
         self.aid = Aid("it", "a-uuid", 1)
         self.ready = True
+        self.drains = False
         self.chan: Any = SimpleNamespace(cancel_called=False)
         self.process: Any = SimpleNamespace(
             pid=1,

@@ -137,10 +137,13 @@ class Registration:
     async def stop(self) -> None:
         """Unregister everywhere, at most 0.5 s for each registrar, and close the channels.
 
-        Afterwards nothing registers this actor any more.
+        Afterwards nothing registers this actor any more.  It may be called again, also before that is done: each
+        channel is closed by one call.
         """
         self._stopped = True
         actor = self._actor
+        if actor.is_registrar:
+            await actor.unregister_actor(actor.aid.uid)  # type: ignore[attr-defined]
         async with trio.open_nursery() as tn:
             for link in self._links.values():
                 tn.start_soon(link.stop)

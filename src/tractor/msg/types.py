@@ -90,6 +90,9 @@ class SpawnSpec(msgspec.Struct, array_like=True, tag=2):
     enable_modules: dict[str, str | None]
     reg_addrs: list[tuple[str, int | str]]
     bind_addrs: list[tuple[str, int | str]] | None
+    lifespan: str = ""
+    logconfig: dict[str, Any] | None = None
+    drain: float = 0.0
 
 
 class Start(msgspec.Struct, array_like=True, tag=3):

@@ -111,7 +111,7 @@ class WorkerPlace:
 
     async def _run_worker(
         self, task_status: trio.TaskStatus[None] | None
-    ) -> ActorFailure | ContextCancelled | None:
+    ) -> ActorFailure | RemoteActorError | None:
         """One worker, from its start to its end; gives the reason of an end that the pool did not want."""
         lost: TransportClosed | ContextCancelled | None = None
         self._doomed = self._took_any = self.is_asked = False
@@ -131,7 +131,8 @@ class WorkerPlace:
                 except (TransportClosed, ContextCancelled) as exc:
                     lost = exc
                 await an.cancel(hard_kill=lost is not None)
-        except ActorFailure as exc:
+        except (ActorFailure, RemoteActorError) as exc:
+            # Of the latter kind: its lifespan or a background task has failed.
             if not was_started and task_status is not None:
                 raise
             await trio.lowlevel.checkpoint()
@@ -188,7 +189,7 @@ class WorkerPlace:
         if self._an is not None:
             await self._an.cancel(hard_kill=True)
 
-    def _settle(self, error: ActorFailure | ContextCancelled | None) -> None:
+    def _settle(self, error: ActorFailure | RemoteActorError | None) -> None:
         """The worker is gone: tell those that wait for the jobs that it had."""
         had, self.had = list(self.had.values()), {}
         among = sum(not job.withdrawn for job in had)
@@ -202,9 +203,12 @@ class WorkerPlace:
             elif isinstance(error, ContextCancelled):
                 self.jobs.end(job, error)
             else:
-                code, tail = (error.returncode, error.stderr_tail) if error else (None, "")
-                what = job.what()
-                self.jobs.end(job, WorkerDied(self._uid, code, tail, what=what, among=among))
+                code, tail = None, ""
+                if isinstance(error, ActorFailure):
+                    code, tail = error.returncode, error.stderr_tail
+                death = WorkerDied(self._uid, code, tail, what=job.what(), among=among)
+                death.__cause__ = error if isinstance(error, RemoteActorError) else None
+                self.jobs.end(job, death)
         self.changed.unpark_all()
 
     # -- what goes to the worker ----------------------------------------------------------------------

@@ -29,10 +29,13 @@ OF_START_ACTOR = frozenset(
     {
         "bind_addrs",
         "debug_mode",
+        "drain",
         "enable_modules",
         "enable_transports",
         "infect_asyncio",
         "inherit_parent_main",
+        "lifespan",
+        "logconfig",
         "loglevel",
         "nursery",
         "proc_kwargs",
@@ -276,6 +279,7 @@ async def open_worker_pool(
     Raises:
         ValueError: ``workers`` is below 1.
         ActorFailure and others: as :meth:`ActorNursery.start_actor`, also if a worker that died can't be replaced.
+        RemoteActorError: a worker's lifespan has failed at its start.
         BaseException: what the block raised.
     """
     size = usable_cpus() if workers is None else workers

@@ -25,13 +25,21 @@ from tractor.msg.bounded._bounded import bounds
 from tractor.msg.types import Aid, Uid
 from tractor.process._at_fork import go_on
 from tractor.process._stat import ProcessId
+from tractor.runtime._drain import Draining, checked_timeout, serving_task
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._intake import Intake
+from tractor.runtime._life import Life
 from tractor.runtime._portal import Portal
 from tractor.runtime._records import ChildRecord, RegistrationRecord
 from tractor.runtime._signal_log import SignalLog
 from tractor.runtime._vars import debug_mode, is_root_process, runtime_vars
-from tractor.runtime.dialog._callee import ctxc_error, put_error, put_return
+from tractor.runtime.dialog._callee import (
+    ServedCall,
+    ctxc_error,
+    failure_error,
+    put_error,
+    put_return,
+)
 from tractor.runtime.dialog._caller import request
 from tractor.runtime.dialog._endpoints import canonical
 from tractor.runtime.dialog._host import Served
@@ -110,6 +118,14 @@ class Actor:
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
         self.cancel_complete = False
+        # Why it begins no request of a peer's; empty: it does. Set, too, once it is cancelled.
+        self.closed_because = ""
+        # Seconds in which a SIGTERM lets running requests end.
+        self.drain_on_term = 0.0
+        # The parent knows with what it has failed.
+        self.parent_is_told = False
+        # Its lifespan and background tasks.
+        self.life = Life(self.fail, self._on_crash)
         # Called where user code comes back; ends what was forked off (`forget_actor`), which must act for nobody.
         self.end_if_copy: Callable[..., None] = go_on
         # Its subactors, as long as their nurseries keep them.
@@ -117,6 +133,7 @@ class Actor:
         # What it runs for peers; the cancellation of the actor ends when it is empty.
         self.served: set[Served] = set()
         self.none_served = Waiters()
+        self.draining = Draining(self.served, self.none_served)
         # Around the block of the root, or the main task of a subactor.
         self.main_scope = trio.CancelScope()
         # To the actor that started it; `None` in a root.
@@ -195,11 +212,27 @@ class Actor:
         assert self._io_nursery is not None, "the runtime is not open"
         return self._io_nursery
 
-    def attach(self, server: Server, service: trio.Nursery, io: trio.Nursery) -> None:
+    def attach(
+        self, server: Server, service: trio.Nursery, io: trio.Nursery, background: trio.Nursery
+    ) -> None:
         """Give the actor what its open runtime consists of."""
         self._server = server
         self._service_nursery = service
         self._io_nursery = io
+        self.life.nursery = background
+
+    @property
+    def background(self) -> trio.Nursery:
+        """Hosts tasks of the program's own that outlive the request, or the block, that starts them.
+
+        They end with the actor: when all that it serves has ended, and a root's block too, they are cancelled and
+        waited for; a lifespan is left after that.  What one of them raises is the actor's failure: it goes down, who
+        holds a context with it gets that error, and its parent's nursery raises it, or the root's block.
+
+        Raises:
+            RuntimeFailure: its runtime is not open yet.
+        """
+        return self.life.background
 
     @property
     def accept_addrs(self) -> list[UnwrappedAddress]:
@@ -253,7 +286,8 @@ class Actor:
 
     def pformat(self) -> str:
         """One line for people."""
-        state = "cancelled" if self.cancel_called else "running"
+        state = "draining" if self.draining.is_begun else "running"
+        state = "cancelled" if self.cancel_called else state
         kind = type(self).__name__
         return (
             f"<{kind} {self.aid.reprol(sin_uuid=False)}: {state}, serving {len(self.served)} requests, "
@@ -302,7 +336,7 @@ class Actor:
         intake = self.intakes.get(task.chan)
         if intake is not None:
             intake.ended()
-        if self.none_served and not self.served:
+        if self.none_served and (self.draining.is_begun or not self.served):
             self.none_served.wake_all()
 
     def note_reset(self, task: Served, cid: int) -> None:
@@ -367,11 +401,73 @@ class Actor:
             return
         self.cancel_called = True
         self.cancel_caller = caller
+        self.closed_because = "it is being cancelled"
         log.cancel(
             "%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None
         )
         self.note_to_parent("_goodbye", canceller=caller.uid if caller else None)
         self.io_nursery.start_soon(self._cancel_all, name="actor cancel")
+
+    def on_end_signal(self, gently: bool) -> None:
+        """A signal asks this actor to end.
+
+        Args:
+            gently: with the time of its ``drain=``, the first time.
+        """
+        if self.cancel_called:
+            self.life.insist()
+        elif gently and self.drain_on_term and not self.draining.is_begun:
+            self.io_nursery.start_soon(self._drain_and_cancel, name="drain")
+        else:
+            self.cancel_soon()
+
+    async def _drain_and_cancel(self) -> None:
+        log.cancel("%s drains for %s s, then it ends", self.aid.reprol(), self.drain_on_term)
+        await self.drain(self.drain_on_term)
+        self.cancel_soon()
+
+    async def drain(self, timeout: float) -> bool:
+        """Refuse new requests, and let the running ones end.
+
+        From the call on each new request of a peer is answered by :class:`tractor.ActorBusy`: nothing of it has run,
+        so it may be sent to another actor.  The actor is unregistered, so that look-ups do not find it any more.  What
+        runs, goes on, streams included.  That stays so: an actor that drains can only end.  Nothing is cancelled here;
+        call :meth:`cancel` afterwards.
+
+        Args:
+            timeout: seconds that the running requests get; 0 waits for none.
+
+        Returns:
+            Whether none runs any more.  The one that calls this, if it is one, does not count.
+
+        Raises:
+            ValueError: ``timeout`` is negative or no number.
+            TypeError: it is not of a number's type.
+        """
+        seconds = checked_timeout(timeout)
+        self.closed_because = self.closed_because or "it drains, and is about to end"
+        own = serving_task(self.service_nursery)
+        return await self.draining.run(seconds, own, self.registration, self.io_nursery)
+
+    def fail(self, exc: BaseException) -> None:
+        """Code of the program's own around the serving has failed: tell who waits for this actor, and end.
+
+        Dialogs that are served end with ``exc``, and not as cancelled; the parent is told at once.
+        """
+        self.life.failures.append(exc)
+        log.cancel("%s fails with %r", self.aid.reprol(), exc)
+        if self.parent_chan is not None and self.parent_chan.connected():
+            put_error(self.parent_chan, failure_error(self, cid=0))
+            self.parent_is_told = True
+        self.start_cancel(self.aid)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What it has failed with: one error, or a group."""
+        return self.life.failure
+
+    async def _on_crash(self, exc: BaseException) -> None:
+        await self.hooks.on_crash(exc)
 
     @trio.lowlevel.enable_ki_protection
     async def _cancel_all(self) -> None:

@@ -92,13 +92,13 @@ class Intake:
                 self._kept.append(msg)
                 self._chan.transport.drain_is_awaited = True
             else:
-                self._busy(msg, "it keeps requests until this peer has taken its replies")
+                self.busy(msg, "it keeps requests until this peer has taken its replies")
         elif self.serving >= limits.max_served:
             self.reached("max_served")
-            self._busy(msg, f"it serves {self.serving} dialogs for this peer already")
+            self.busy(msg, f"it serves {self.serving} dialogs for this peer already")
         elif total >= limits.max_served_total:
             self.reached("max_served_total")
-            self._busy(msg, f"it serves {total} dialogs already")
+            self.busy(msg, f"it serves {total} dialogs already")
         else:
             self._begin(msg)
 
@@ -145,7 +145,8 @@ class Intake:
             value = getattr(self._limits, limit)
             log.warning("%s has reached the limit %s=%s", self._chan.peer, limit, value)
 
-    def _busy(self, msg: Request, why: str) -> None:
+    def busy(self, msg: Request, why: str) -> None:
+        """Answer a request that is not begun, and say why."""
         exc = ActorBusy(
             f"{msg.ns}:{msg.func} was not begun: {why}; nothing of it ran, try again later"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import NoReturn
 
 import trio
 
@@ -62,13 +63,17 @@ async def open_runtime(
             try:
                 io_tn: trio.Nursery = await outer.start(_host_nursery, hosted, name="channels")
                 service_tn: trio.Nursery = await outer.start(_host_nursery, hosted, name="service")
+                host = partial(_host_nursery, hosted)
+                background_tn: trio.Nursery = await outer.start(
+                    actor.life.run_background, host, name="background"
+                )
             except BaseException:
                 for tn in hosted:
                     tn.cancel_scope.cancel()
                 raise
             server = Server(lambda: actor.aid, partial(serve_channel, actor), io_tn, io_tn)
             actor.add_requests(RUNTIME_REQUESTS)
-            actor.attach(server, service_tn, io_tn)
+            actor.attach(server, service_tn, io_tn, background_tn)
             set_current_actor(actor)
             try:
                 with actor.main_scope:
@@ -79,6 +84,8 @@ async def open_runtime(
             actor.hooks.note_leaving(True)
             # In a task of its own: a second KeyboardInterrupt hits the main task, which only waits.
             outer.start_soon(_close_runtime, actor, service_tn, io_tn, farewell, name="teardown")
+            if actor.life.is_entered:
+                await _until_left(actor)
     except BaseExceptionGroup as group:
         # A crash beside the block cancels it; then the crash is what has happened.
         if block_exc is None or is_multi_cancelled(block_exc):
@@ -86,8 +93,30 @@ async def open_runtime(
         log.error("the runtime failed beside the block: %r", group)
     finally:
         set_current_actor(None)
+    if actor.failure is not None:
+        _raise_failure(actor, block_exc)
     if block_exc is not None:
         raise block_exc
+
+
+def _raise_failure(actor: Actor, block_exc: BaseException | None) -> NoReturn:
+    """Raise what the actor has failed with, and what its block has raised besides."""
+    errors = list(actor.life.failures)
+    if block_exc is not None and not is_multi_cancelled(block_exc):
+        errors.insert(0, block_exc)
+    if len(errors) == 1:
+        raise_as_it_was(errors[0])
+    raise BaseExceptionGroup(f"{actor.aid.reprol()} has failed more than once", errors)
+
+
+async def _until_left(actor: Actor) -> None:
+    """Wait for the end of the lifespan.  Raises KeyboardInterrupt: of a further ctrl-c, which cancels what it does."""
+    try:
+        with trio.CancelScope(shield=True):
+            await actor.life.left()
+    except KeyboardInterrupt:
+        actor.life.insist()
+        raise
 
 
 @trio.lowlevel.enable_ki_protection
@@ -103,7 +132,10 @@ async def _close_runtime(
             while not actor.cancel_complete:
                 await actor.cancel(None)
             try:
-                actor.lifetime_stack.close()
+                try:
+                    await actor.life.close()
+                finally:
+                    actor.lifetime_stack.close()
             finally:
                 await farewell()
                 await actor.part_from_peers()

@@ -208,8 +208,11 @@ def _on_start(actor: Actor, chan: Channel, intake: Intake, msg: Request) -> None
 
 def _begin(actor: Actor, chan: Channel, msg: Request) -> None:
     """Serve a request that came to an endpoint."""
-    if actor.cancel_called:
-        actor.refuse(chan, msg.cid, f"{msg.ns}:{msg.func}")
+    if actor.closed_because:
+        if actor.cancel_called:
+            actor.refuse(chan, msg.cid, f"{msg.ns}:{msg.func}")
+        else:
+            actor.intakes[chan].busy(msg, actor.closed_because)
         return
     cid = msg.cid
     try:

@@ -81,3 +81,6 @@ class RegistrationRecord(Protocol):
 
     def reg_addrs_changed(self) -> None:
         """Follow the actor's new list of registrars."""
+
+    async def stop(self) -> None:
+        """Unregister everywhere, as far as that can be done in a bounded time; may be called again."""

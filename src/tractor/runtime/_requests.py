@@ -15,6 +15,7 @@ from tractor.msg._conversion import any_arguments
 from tractor.msg.bounded._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import Request, Uid
 from tractor.runtime._actor import Actor, ServeRequest
+from tractor.runtime._drain import checked_timeout
 from tractor.runtime._intake import Intake
 from tractor.runtime.dialog._callee import ServedTask, put_ack, put_return
 from tractor.transport._addresses import wrap_address
@@ -33,7 +34,7 @@ CHILD_REQUESTS = frozenset(
 )
 """Requests that concern a child's life: they exist on the channel on which it has proven itself alone."""
 
-PARENT_REQUESTS = frozenset({"_dump_stacks", "_ping"})
+PARENT_REQUESTS = frozenset({"_drain", "_dump_stacks", "_no_drain", "_ping"})
 """Requests of the parent alone."""
 
 
@@ -135,6 +136,20 @@ def _descendants(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) 
     put_return(chan, cid, None)
 
 
+def _drain(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    seconds = checked_timeout(kwargs["timeout"])
+    actor.io_nursery.start_soon(_drain_and_tell, actor, chan, cid, seconds, name="drain")
+
+
+async def _drain_and_tell(actor: Actor, chan: Channel, cid: int, seconds: float) -> None:
+    put_return(chan, cid, await actor.drain(seconds))
+
+
+def _no_drain(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    actor.drain_on_term = 0.0
+    put_return(chan, cid, None)
+
+
 RUNTIME_REQUESTS: dict[str, ServeRequest] = {
     "cancel": _cancel,
     "_cancel_task": _cancel_task,
@@ -143,5 +158,7 @@ RUNTIME_REQUESTS: dict[str, ServeRequest] = {
     "_ping": _ping,
     "_progress": _progress,
     "_descendants": _descendants,
+    "_drain": _drain,
+    "_no_drain": _no_drain,
 }
 """What every actor serves."""

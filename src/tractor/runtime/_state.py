@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from tractor import log
 from tractor._errors import NoRuntime, RuntimeFailure
@@ -77,6 +77,16 @@ def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
         f"no actor runtime is open in this process's run{where}: "
         "enter `tractor.open_root_actor()` or `tractor.open_nursery()` first"
     )
+
+
+def actor_state() -> Any:
+    """What the lifespan of this actor has yielded: what its endpoints and background tasks share.
+
+    Raises:
+        NoRuntime: no runtime is open in this run.
+        RuntimeFailure: the actor was started without ``lifespan=``, or that is not entered yet, or left.
+    """
+    return current_actor().life.state
 
 
 @overload

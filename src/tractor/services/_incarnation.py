@@ -269,7 +269,15 @@ class Incarnation:
             await child.take_down(self._hard.is_set())
 
     async def _drain(self, child: Child, limit: float) -> None:
-        """Have it refuse what is new, and let it end what runs."""
+        """Have it refuse what is new, and let it end what runs, until it is to go at once."""
+        async with trio.open_nursery() as tn:
+            tn.start_soon(self._cancel_if_hard, tn.cancel_scope)
+            await child.drain(limit)
+            tn.cancel_scope.cancel()
+
+    async def _cancel_if_hard(self, scope: trio.CancelScope) -> None:
+        await self._hard.wait()
+        scope.cancel()
 
     # -- what this side watches -----------------------------------------------------------------------
 

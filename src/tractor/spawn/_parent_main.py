@@ -109,6 +109,12 @@ def _program() -> Program:
     return program
 
 
+def take_import_path(data: dict[str, Any]) -> None:
+    """Have the child find the modules that the parent finds; no code of the program's runs."""
+    sys.path[:] = [unpack(entry) for entry in data["sys_path"]]
+    install_sent_modules(data)
+
+
 def apply_parent_main_data(data: dict[str, Any]) -> None:
     """Take over the parent's import path and replay its ``__main__``, in the child.
 
@@ -119,8 +125,7 @@ def apply_parent_main_data(data: dict[str, Any]) -> None:
         RuntimeFailure: The parent's main module has no main guard, or ends the process.
         BaseException: Whatever else it raises when it is imported.  ``sys.modules`` is then as before.
     """
-    sys.path[:] = [unpack(entry) for entry in data["sys_path"]]
-    install_sent_modules(data)
+    take_import_path(data)
     load_main_later(None)
     origin = {key: value for key, value in data.items() if key.startswith("init_main_")}
     if not origin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import warnings
@@ -15,8 +16,11 @@ from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
 from tractor.address._policy import from_this_host, require_bindable
 from tractor.address._types import Addr, UnwrappedAddress
+from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import SpawnSpec
 from tractor.runtime._actor import Actor
+from tractor.runtime._drain import checked_timeout
+from tractor.runtime._life import Lifespan, require_lifespan
 from tractor.runtime._vars import enabled_transports, runtime_vars
 from tractor.runtime.dialog._endpoints import canonical
 from tractor.spawn._contract import SpawnRequest, require_debug_support, selected_start_method
@@ -48,6 +52,9 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         infect_asyncio: run its trio as a guest of an asyncio loop.
         inherit_parent_main: replay this program's ``__main__`` there.
         proc_kwargs: further arguments for the backend.
+        lifespan: the path of what makes the context manager around its life; empty: there is none.
+        logconfig: for ``logging.config.dictConfig()``.
+        drain: seconds that a SIGTERM leaves to running requests.
     """
 
     name: str
@@ -59,6 +66,9 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     infect_asyncio: bool
     inherit_parent_main: bool
     proc_kwargs: dict[str, Any]
+    lifespan: str
+    logconfig: dict[str, Any] | None
+    drain: float
 
     @classmethod
     def checked(
@@ -74,6 +84,9 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         rpc_module_paths: Sequence[str] | None = None,
         enable_transports: Sequence[str] | None = None,
         debug_mode: bool | None = None,
+        lifespan: Lifespan | str | None = None,
+        logconfig: Mapping[str, Any] | None = None,
+        drain: float = 0.0,
     ) -> StartOptions:
         """Those of a call of ``start_actor()`` or ``run_in_actor()``, which tell what is raised."""
         enable_modules = with_outdated_modules(enable_modules, rpc_module_paths, 4)
@@ -91,6 +104,9 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             infect_asyncio=infect_asyncio,
             inherit_parent_main=inherit_parent_main,
             proc_kwargs=dict(proc_kwargs or {}),
+            lifespan="" if lifespan is None else _lifespan_path(lifespan),
+            logconfig=None if logconfig is None else _plain_config(logconfig),
+            drain=checked_timeout(drain),
         )
 
     def recipe(self, actor: Actor, uuid: str) -> Recipe:
@@ -102,13 +118,19 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         settings = wire_settings()
         handed = self.runtime_vars()
+        needed = [*self.modules]
+        if self.lifespan:
+            needed.append(self.lifespan.partition(":")[0])
         spec = SpawnSpec(
-            _parent_main_data=get_parent_main_data(self.inherit_parent_main, self.modules),
+            _parent_main_data=get_parent_main_data(self.inherit_parent_main, needed),
             _runtime_vars=handed,
             # The files are for people: names that are not UTF-8 can't be carried.
             enable_modules={name: file and printable(file) for name, file in self.modules.items()},
             reg_addrs=list(actor.reg_addrs),
             bind_addrs=None if self.bind_addrs is None else list(self.bind_addrs),
+            lifespan=self.lifespan,
+            logconfig=self.logconfig,
+            drain=self.drain,
         )
         request = SpawnRequest(
             name=self.name,
@@ -166,6 +188,49 @@ def _bindable(
             f"`bind_addrs` {strays} are of a transport that is not in enable_transports={list(keys)}"
         )
     return tuple(addr.unwrap() for addr in addrs) or None
+
+
+def _lifespan_path(lifespan: Lifespan | str) -> str:
+    """Where another process finds a lifespan.
+
+    Raises:
+        TypeError: it is no function, or not what its module and name lead to; or has arguments.
+        ValueError: no path leads to it; it is a text that is no path.
+    """
+    if isinstance(lifespan, str):
+        NamespacePath(lifespan).to_tuple()
+        return lifespan
+    require_lifespan(lifespan)
+    if isinstance(lifespan, functools.partial):
+        raise TypeError(f"`lifespan` is called without arguments, so {lifespan!r} can't be used")
+    path = NamespacePath.from_ref(lifespan)
+    try:
+        found = path.load_ref()
+    except (ImportError, AttributeError):
+        found = None
+    if found != lifespan:
+        raise TypeError(
+            f"`lifespan` {lifespan!r} is not what {str(path)!r} leads to, so that another process can't find it"
+        )
+    return str(path)
+
+
+def _plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a logging configuration that can travel.
+
+    Raises:
+        TypeError: it is no mapping, or holds what can't.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"`logconfig` is a dict for `logging.config.dictConfig()`, not {config!r}")
+    try:
+        copy: dict[str, Any] = msgspec.msgpack.decode(msgspec.msgpack.encode(dict(config)))
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        raise TypeError(
+            f"`logconfig` holds what can't be sent to another process: {exc}; name classes and functions by their "
+            "path, as in {'()': 'package.module.Class'}, and objects as in 'ext://sys.stdout'"
+        ) from exc
+    return copy
 
 
 def with_outdated_modules(

@@ -36,12 +36,14 @@ from tractor._proto.children.ladder import Ladder, LadderEvent, Progress
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
 from tractor.address._types import UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
-from tractor.msg.types import Aid, Error, Uid
+from tractor.msg._conversion import any_value
+from tractor.msg.types import Aid, Error, Return, Uid
 from tractor.process._file_mark import FileMark
 from tractor.process._sentinel import forget, guard, guard_files
 from tractor.process._stat import ProcessId, is_below, process_start_time
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
+from tractor.runtime.dialog._caller import request
 from tractor.spawn._contract import ChildProcess
 from tractor.supervise._arguments import Recipe
 from tractor.supervise._ladder import Descent
@@ -105,6 +107,8 @@ class Child:
         self.canceller: Uid | None = None
         # Its nursery's block has ended.
         self.block_over = trio.Event()
+        # Told when its runtime has failed, as it says, after it had come to serve.
+        self.on_failure: Callable[[], None] = lambda: None
         # Has its nursery host a task.
         self.start_ladder: Callable[..., None] | None = None
 
@@ -177,6 +181,11 @@ class Child:
     def asked_to_go(self) -> bool:
         """Whether this actor has asked it to cancel, or sends it signals so that it ends."""
         return self.life.is_asked
+
+    @property
+    def drains(self) -> bool:
+        """Whether it takes its time when it gets a SIGTERM unasked."""
+        return self.recipe is not None and self.recipe.spec.drain > 0
 
     @property
     def failed(self) -> bool:
@@ -255,6 +264,8 @@ class Child:
         self.boot_error = error
         self.life.handle(ChildEvent.CRASH)
         self.settled.set()
+        if self.ready:
+            self.on_failure()
 
     def on_goodbye(self, canceller: Uid | None) -> None:
         """The child ends because it was cancelled, by whom it says."""
@@ -285,6 +296,24 @@ class Child:
         for pid in ended:
             del self.descendants[pid]
         return began, ended
+
+    async def drain(self, timeout: float) -> bool:
+        """Have it unregister and refuse new requests, and wait until those that it serves have ended.
+
+        It lives on; what follows is to take it down.
+
+        Args:
+            timeout: seconds that the running ones get; it has :data:`ACK_TIMEOUT` more to say so.
+
+        Returns:
+            Whether none runs any more; ``False``, too, if it does not answer, or is gone.
+        """
+        if self.chan is None or not self.ready:
+            return False
+        with trio.move_on_after(timeout + ACK_TIMEOUT), contextlib.suppress(TransportClosed):
+            reply = await request(self.chan, "_drain", timeout=timeout).wait()
+            return isinstance(reply, Return) and any_value(reply.pld) is True
+        return False
 
     # -- the way down ---------------------------------------------------------------------------------
 

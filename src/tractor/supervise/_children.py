@@ -133,6 +133,7 @@ class Children:
         child = Child(self.actor, aid, bind_addrs)
         child.recipe = recipe
         child.block_over = self.block_over
+        child.on_failure = partial(self._note_failure, child)
         child.start_ladder = partial(self.tn.start_soon, name=f"teardown of {aid.name}")
         child.respawn = partial(self._respawn, self, child)
         return child
@@ -257,6 +258,14 @@ class Children:
             return
         if child.keeper is not None:
             child.keeper(self._failure_of(child))
+            return
+        self.gone[child.uid] = child
+        self.fail(child.uid, self._failure_of(child))
+
+    def _note_failure(self, child: Child) -> None:
+        """A child's runtime has failed, as it says; its end is still to come, and may hang."""
+        if child.keeper is not None:
+            self.tn.start_soon(child.take_down, False, name=f"teardown of {child.aid.name}")
             return
         self.gone[child.uid] = child
         self.fail(child.uid, self._failure_of(child))

@@ -23,6 +23,7 @@ queue and the next wait there is no checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import ClassVar, Protocol
 
@@ -51,6 +52,10 @@ class GoesDown(Protocol):
     @property
     def ready(self) -> bool:
         """Whether it has come to serve."""
+
+    @property
+    def drains(self) -> bool:
+        """Whether it takes its time when it gets a SIGTERM unasked."""
 
     def on_kill(self) -> None:
         """It is about to be killed."""
@@ -164,6 +169,10 @@ class Descent:
             self.feed(LadderEvent.ACK)
 
     def _terminate(self) -> None:
+        if self._child.drains and self._child.chan is not None:
+            # It hears of this before it has the word on the signal, for which it asks this actor.
+            with contextlib.suppress(TransportClosed):
+                request(self._child.chan, "_no_drain")
         if self._child.process is not None:
             self._child.process.terminate()
 

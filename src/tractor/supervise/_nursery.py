@@ -14,6 +14,7 @@ from tractor import log as _log
 from tractor.address._types import Addr
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
+from tractor.runtime._life import Lifespan
 from tractor.runtime._portal import Portal
 from tractor.supervise._arguments import StartOptions
 from tractor.supervise._child import ChildInfo
@@ -108,6 +109,9 @@ class ActorNursery(OneShots):
         inherit_parent_main: bool = True,
         nursery: trio.Nursery | None = None,
         proc_kwargs: Mapping[str, Any] | None = None,
+        lifespan: Lifespan | str | None = None,
+        logconfig: Mapping[str, Any] | None = None,
+        drain: float = 0.0,
         rpc_module_paths: Sequence[str] | None = None,
     ) -> Portal:
         """Start a daemon: a subactor that serves until it is cancelled.
@@ -124,6 +128,14 @@ class ActorNursery(OneShots):
                 endpoints.
             nursery: hosts the task that supervises it; default: this nursery's own.
             proc_kwargs: further arguments for the backend (``subprocess.Popen`` for ``'trio'``).
+            lifespan: a function without arguments that makes an async context manager, or its ``'module:name'``: around
+                the actor's life.  Entered before it serves; left on every way out, when all that it served and its
+                background tasks have ended.  What it yields is :func:`tractor.actor_state` there; what it raises is
+                the actor's failure.
+            logconfig: for ``logging.config.dictConfig()`` there, before any module of the program is imported.  The
+                runtime's own loggers stay enabled.
+            drain: seconds that it leaves to running requests when it gets a SIGTERM, alone; see :meth:`Actor.drain`.
+                A second one ends it at once.
 
         Returns:
             A portal, once the child is connected and configured.
@@ -131,7 +143,8 @@ class ActorNursery(OneShots):
         Raises:
             ActorFailure: it died first; tells the exit status and the tail of its stderr.
             ModuleNotFoundError: an enabled module does not exist.
-            RemoteActorError: an enabled module can't be imported there.
+            RemoteActorError: an enabled module can't be imported there; its lifespan has failed, or ``logconfig`` is
+                none.
             RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that
                 another process could load; a frozen program has not called :func:`tractor.freeze_support`; no thread
                 can be started for the start, or the process that was to make it has ended.
@@ -148,6 +161,9 @@ class ActorNursery(OneShots):
             infect_asyncio=infect_asyncio,
             inherit_parent_main=inherit_parent_main,
             proc_kwargs=proc_kwargs,
+            lifespan=lifespan,
+            logconfig=logconfig,
+            drain=drain,
             rpc_module_paths=rpc_module_paths,
         )
         _, portal = await self._children.start(options, nursery)

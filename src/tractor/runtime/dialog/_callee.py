@@ -79,6 +79,25 @@ def ctxc_error(actor: Host, chan: Channel, cid: int, canceller: Uid, what: str) 
     )
 
 
+def failure_error(actor: Host, cid: int) -> Error:
+    """What the whole actor has failed with, as the end of dialog ``cid``.
+
+    The canceller, which no other error has that is not a cancellation, is that actor: by it a peer that hears of the
+    failure by several dialogs knows that it is one.
+    """
+    exc = actor.failure
+    assert exc is not None
+    mark = None if isinstance(exc, ContextCancelled) else actor.aid.uid
+    return pack_error(exc, cid=cid, src_uid=actor.aid.uid, canceller=mark)
+
+
+def cancel_report(actor: Host, chan: Channel, cid: int, canceller: Uid, what: str) -> Error:
+    """How a task that was cancelled ends: so, or by the failure of its whole actor."""
+    if actor.failure is not None and canceller == actor.aid.uid:
+        return failure_error(actor, cid)
+    return ctxc_error(actor, chan, cid, canceller, what)
+
+
 def is_only_cancelled(exc: BaseException) -> bool:
     """Whether the error of a task that is being cancelled tells of nothing but cancellations, here or further down.
 
@@ -227,7 +246,8 @@ class ServedTask(DialogEnd):
         canceller = self.canceller or self.actor.aid.uid
         log.cancel("%s was cancelled by %s", self.endpoint.name, canceller)
         put_error(
-            self.chan, ctxc_error(self.actor, self.chan, self.cid, canceller, self.endpoint.name)
+            self.chan,
+            cancel_report(self.actor, self.chan, self.cid, canceller, self.endpoint.name),
         )
 
     # -- the channel's side ---------------------------------------------------------------------------

@@ -118,7 +118,8 @@ def canceller_of(exc: RemoteActorError) -> Uid | None:
 def told_once(exc: BaseException, known: Iterable[BaseException] = ()) -> BaseException | None:
     """What is left of a group when of the errors by which several dialogs tell of one event the first is kept.
 
-    One event is: a channel was lost; one actor asked for the cancellation of another one's tasks.  How many of the
+    One event is: a channel was lost; one actor asked for the cancellation of another one's tasks; an actor failed as
+    a whole.  How many of the
     dialogs end with it, before the first of these errors cancels the rest, is chance.
 
     Args:
@@ -151,6 +152,9 @@ def _event_of(exc: BaseException) -> tuple[object, ...] | None:
         return TransportClosed, chan.aid.uid if chan.aid is not None else id(chan)
     if isinstance(exc, RemoteActorError) and exc.src_type is trio.Cancelled:
         return trio.Cancelled, exc.src_uid, canceller_of(exc)
+    if isinstance(exc, RemoteActorError) and canceller_of(exc) is not None:
+        # See `failure_error()`.
+        return RemoteActorError, canceller_of(exc)
     return None
 
 

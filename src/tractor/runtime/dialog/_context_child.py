@@ -16,7 +16,7 @@ from tractor.msg._boxing import pack_error
 from tractor.msg._payload import unencodable_error
 from tractor.msg._pld_rx import current_dialog
 from tractor.msg.types import Error, Return, Started, Uid
-from tractor.runtime.dialog._callee import ServedTask, ctxc_error, put_error, put_return
+from tractor.runtime.dialog._callee import ServedTask, cancel_report, put_error, put_return
 from tractor.runtime.dialog._caller import boxed, lost
 from tractor.runtime.dialog._context_core import ContextCore
 from tractor.runtime.dialog._endpoints import Endpoint
@@ -124,7 +124,7 @@ class ServedContext(ContextCore, ServedTask):
                 canceller = self.canceller or chan.local_uid
                 log.cancel("%s was cancelled by %s", self.repr_rpc, canceller)
                 put_error(
-                    chan, ctxc_error(self.actor, chan, self.cid, canceller, self.endpoint.name)
+                    chan, cancel_report(self.actor, chan, self.cid, canceller, self.endpoint.name)
                 )
             elif do is DialogDo.SEND_ERROR:
                 assert self.remote_error is not None

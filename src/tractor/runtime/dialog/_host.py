@@ -40,6 +40,10 @@ class Host(Protocol):
     end_if_copy: Callable[..., None]
     """Called where user code comes back; ends a process that it has forked off."""
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What the whole actor has failed with."""
+
     def note_serving(self, task: Served) -> None:
         """A request's task is about to begin."""
 
