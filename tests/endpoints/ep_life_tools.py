@@ -7,6 +7,9 @@ from pathlib import Path
 
 import ep_life
 import pytest
+import trio
+
+import tractor
 
 Notes = Callable[[], list[str]]
 
@@ -29,3 +32,14 @@ def start(request: pytest.FixtureRequest) -> str:
         request.getfixturevalue("forked_actors")
     how: str = request.param
     return how
+
+
+async def until_it_refuses(portal: tractor.Portal) -> None:
+    """An actor is asked to drain by a request or a signal of its own, which takes a moment."""
+    with trio.fail_after(10):
+        while True:
+            try:
+                await portal.run(ep_life.pid)
+            except tractor.ActorBusy:
+                return
+            await trio.sleep(0.005)

@@ -16,7 +16,7 @@ import ep_life
 import pytest
 import trio
 import trio.testing
-from ep_life_tools import SCRIPT, Notes
+from ep_life_tools import SCRIPT, Notes, until_it_refuses
 from ep_life_tools import notes as notes
 from ep_life_tools import start as start
 from ep_marks import gets_signals
@@ -87,17 +87,6 @@ def test_what_is_a_time() -> None:
 
 
 # -- by a call --
-
-
-async def until_it_refuses(portal: tractor.Portal) -> None:
-    """An actor is asked to drain by a request or a signal of its own, which takes a moment."""
-    with trio.fail_after(10):
-        while True:
-            try:
-                await portal.run(ep_life.pid)
-            except tractor.ActorBusy:
-                return
-            await trio.sleep(0.005)
 
 
 def test_new_requests_are_refused_and_running_ones_end(start: str, reg_addr: Any) -> None:
