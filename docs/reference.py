@@ -112,6 +112,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "Actor",
             "Registrar",
             "current_actor",
+            "actor_state",
             "current_ipc_ctx",
             "is_root_process",
             "debug_mode",

@@ -36,6 +36,7 @@ NEEDS = {
 }
 
 POSIX_ONLY = (
+    "actor_with_a_database.py",
     "uds_transport_actor_tree.py",
     "multi_transport.py",
     "endpoint_table.py",
@@ -49,6 +50,12 @@ PRINTS = {
         r"^Hello vera, I am theo\.$",
         r"^Hello theo, I am vera\.$",
         r"^Cut!",
+    ],
+    "actor_with_a_database.py": [
+        r"^tea is on its way\nrice is on its way\nno new requests are taken$",
+        r"^tea\? A good choice\.$",
+        r"^goodbye$",
+        r"^the shop is closed, 2 orders were booked$",
     ],
     "actor_spawning_and_causality.py": [r"^What a beautiful pair of words\.$"],
     "actor_spawning_and_causality_with_daemon.py": [r"^(About six .* tons\.)\n\1$"],
