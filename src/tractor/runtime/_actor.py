@@ -34,7 +34,6 @@ from tractor.runtime._records import ChildRecord, RegistrationRecord
 from tractor.runtime._signal_log import SignalLog
 from tractor.runtime._vars import debug_mode, is_root_process, runtime_vars
 from tractor.runtime.dialog._callee import (
-    ServedCall,
     ctxc_error,
     failure_error,
     put_error,
