@@ -17,6 +17,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import RestartLimitExceeded, RuntimeFailure, ServiceEnded
 from tractor._proto.services.service_life import (
+    DOWN,
     UP,
     EventKind,
     Instruction,
@@ -24,6 +25,7 @@ from tractor._proto.services.service_life import (
     RestartKind,
     ServiceDo,
     ServiceEnd,
+    ServiceState,
     SupervisorPhase,
     Told,
     Unit,
@@ -46,25 +48,30 @@ LEVELS: dict[EventKind, Callable[..., None]] = {
 }
 """How loudly an event is logged; others are news for `loglevel="info"`."""
 
+AT_REST = DOWN | {ServiceState.READY}
+"""Where a member stays until something happens to it."""
+
 
 class Restarting:
     """A restart that somebody waits for.
 
     Args:
-        goals: the number of the incarnation of each member that is to be ready.
+        left: the members that have still to be ready again.
     """
 
-    def __init__(self, goals: dict[Member, int]) -> None:
-        self.goals = goals
+    def __init__(self, left: list[Member]) -> None:
+        self.left = left
         self.done = trio.Event()
         self.error: BaseException | None = None
 
-    def on_ready(self, member: Member) -> None:
-        """A member is ready."""
-        if member.incarnation >= self.goals.get(member, member.incarnation + 1):
-            del self.goals[member]
-            if not self.goals:
-                self.done.set()
+    def look(self) -> None:
+        """Something has changed: are all ready again?"""
+        # Of one whose restart was broken off nothing is wanted.
+        self.left = [
+            m for m in self.left if not m.wanted or m.is_wanted or m.state is not ServiceState.READY
+        ]
+        if not self.left:
+            self.done.set()
 
     def fail(self, error: BaseException) -> None:
         """It comes to nothing."""
@@ -92,8 +99,12 @@ class Entry:
         self.work = work
         # The latest incarnation of each member that had one.
         self.lives: dict[Member, Incarnation] = {}
+        # What the latest incarnation of each member that was ready gave.
+        self.firsts: dict[Member, Any] = {}
         # What the function of each member has returned.
         self.values: dict[Member, Any] = {}
+        # Whose turn it is among several that are ready.
+        self.turn = 0
         # The restart that is under way.
         self.restarting: Restarting | None = None
 
@@ -137,24 +148,21 @@ class Carrier:
 
     def note_ready(self, life: Incarnation) -> None:
         """An incarnation is ready."""
-        member = life.member
-        self.feed(self.rules.up(member, trio.current_time()))
-        entry = self.entries.get(member.unit)
-        if entry is not None and entry.restarting is not None:
-            entry.restarting.on_ready(member)
+        if life.member.state is ServiceState.STARTING:
+            self.entries[life.member.unit].firsts[life.member] = life.first
+        self.feed(self.rules.up(life.member, trio.current_time()))
 
     def note_gone(self, life: Incarnation, end: End) -> None:
         """Nothing of an incarnation is left."""
         member = life.member
         entry = self.entries[member.unit]
         closing = self.rules.phase is SupervisorPhase.CLOSING
-        lasting = member.unit.rules.restart is not RestartKind.TEMPORARY
+        # The error of a first start is its caller's.
+        lasting = member.unit.rules.restart is not RestartKind.TEMPORARY and not member.first
         if end.error is None:
             entry.values[member] = end.value
-        elif (
-            entry.restarting is not None and end.how is ServiceEnd.ABNORMAL and life.portal is None
-        ):
-            entry.restarting.fail(end.error)
+        elif end.how is ServiceEnd.ABNORMAL and member.state is ServiceState.STARTING:
+            self._fail_restart(entry, member, end.error)
         if closing and lasting and end.error is not None and life.child is not None:
             uid = life.child.uid
             self.children.errors[uid], self.children.gone[uid] = end.error, life.child
@@ -203,7 +211,7 @@ class Carrier:
 
         Raises:
             RuntimeFailure: the supervisor is closing.
-            ValueError: its name is taken; an `after` is unknown.
+            ValueError: its name is taken; an `after` is unknown, or waits for it.
         """
         if self.is_closing:
             raise RuntimeFailure(f"service {spec.name!r} can't be started: its supervisor ends")
@@ -213,8 +221,12 @@ class Carrier:
                 raise ValueError(
                     f"service {spec.name!r}: after={name!r}: there is no service of that name"
                 )
+            if self.rules.leads_to(name, spec.name):
+                raise ValueError(
+                    f"service {spec.name!r}: after={name!r}: that one waits for {spec.name!r} itself"
+                )
         made = [options(name) for name in spec.member_names]
-        if (old := self.rules.find(spec.name)) is not None:
+        for old in self._namesakes(spec):
             self.feed(self.rules.forget(old))
         todo = self.rules.add(spec.rules(), trio.current_time(), first=first)
         unit = self.rules.find(spec.name)
@@ -226,15 +238,18 @@ class Carrier:
         return entry
 
     def _require_free(self, spec: ServiceSpec) -> None:
-        names = {spec.name, *spec.member_names}
-        for unit in self.rules.units:
-            known = {unit.rules.name, *(member.name for member in unit.members)}
-            is_there = unit.alive or any(member.state in UP for member in unit.members)
-            if is_there and (taken := sorted(known & names)):
+        for unit in self._namesakes(spec):
+            if unit.alive or any(member.state in UP for member in unit.members):
+                taken = sorted({spec.name, *spec.member_names} & _names_of(unit))
                 raise ValueError(
                     f"service {spec.name!r}: the name {taken[0]!r} is taken by a service that is "
                     f"up or to come"
                 )
+
+    def _namesakes(self, spec: ServiceSpec) -> list[Unit]:
+        """The services that are called alike, or have replicas that are."""
+        names = {spec.name, *spec.member_names}
+        return [unit for unit in self.rules.units if names & _names_of(unit)]
 
     def stop(self, entry: Entry) -> None:
         """A service is to go for good."""
@@ -261,8 +276,7 @@ class Carrier:
             raise RuntimeFailure(f"service {name!r} can't be restarted: its supervisor ends")
         if entry.unit not in self.entries:
             raise ServiceEnded(f"service {name!r} is down, and was dropped")
-        goals = {member: member.incarnation + 1 for member in entry.unit.members}
-        entry.restarting = Restarting(goals)
+        entry.restarting = Restarting(list(entry.unit.members))
         self.feed(self.rules.restart(entry.unit, trio.current_time()))
         return entry.restarting
 
@@ -283,14 +297,26 @@ class Carrier:
 
     def _look_at_restart(self, entry: Entry) -> None:
         """Somebody may wait for a restart that does not come any more."""
-        restarting = entry.restarting
-        if restarting is None or restarting.done.is_set():
+        restarting, rules, unit = entry.restarting, self.rules, entry.unit
+        if restarting is None or restarting.done.is_set() or rules.is_put_off(unit):
             return
         name = entry.spec.name
-        if not entry.unit.alive:
+        restarting.look()
+        if self.is_closing or not unit.alive:
             restarting.fail(self.ended(entry, f"service {name!r} is down"))
-        elif self.rules.is_blocked(entry.unit):
+        elif rules.is_blocked(unit) and not any(m.state in UP for m in unit.members):
             restarting.fail(self.ended(entry, f"service {name!r} waits for one that is down"))
+        elif rules.phase is SupervisorPhase.OPEN and any(
+            m.state in AT_REST and m not in unit.rolling for m in restarting.left
+        ):
+            restarting.fail(self.ended(entry, f"the restart of service {name!r} was broken off"))
+
+    def _fail_restart(self, entry: Entry, member: Member, error: BaseException) -> None:
+        """A start has failed: if it is one that somebody waits for, that is what they learn."""
+        waits = entry.restarting is not None and member in entry.restarting.left
+        if waits and not member.is_wanted and not self.rules.is_put_off(entry.unit):
+            assert entry.restarting is not None
+            entry.restarting.fail(error)
 
     def ended(self, entry: Entry, text: str) -> ServiceEnded:
         """An error that says so, with the last error as its cause."""
@@ -319,7 +345,10 @@ class Carrier:
 
     def _drop(self, step: Instruction) -> None:
         assert step.member is not None
-        self.entries.pop(step.member.unit, None)
+        entry = self.entries.pop(step.member.unit, None)
+        if entry is not None and entry.restarting is not None:
+            text = f"service {entry.spec.name!r} is down, and was dropped"
+            entry.restarting.fail(self.ended(entry, text))
 
     def _tell(self, step: Instruction) -> None:
         told = step.event
@@ -335,6 +364,8 @@ class Carrier:
             told.because,
         )
         level = LEVELS.get(told.kind, log.info)
+        if told.kind is EventKind.STOPPED and told.error is not None:
+            level = log.error
         level(
             "service %r, incarnation %s: %s%s",
             event.service,
@@ -378,6 +409,11 @@ class Carrier:
         ServiceDo.CLOSED: _note_closed,
     }
     """What carries out each instruction."""
+
+
+def _names_of(unit: Unit) -> set[str]:
+    """What a service and its actors are called."""
+    return {unit.rules.name, *(member.name for member in unit.members)}
 
 
 def _more(told: Told) -> str:

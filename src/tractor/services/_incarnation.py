@@ -133,6 +133,8 @@ class Incarnation:
         self.fault: BaseException | None = None
         # The supervisor has asked it to go.
         self._asked = False
+        # Its work is over.
+        self._over = False
         # Its end was begun at the signals.
         self._hard = trio.Event()
         # How its process has failed.
@@ -143,7 +145,8 @@ class Incarnation:
     @property
     def is_ready(self) -> bool:
         """Whether it serves, as far as is known here."""
-        return self.portal is not None and not self._asked and self.portal.chan.connected()
+        going = self._asked or self._over
+        return self.portal is not None and not going and self.portal.chan.connected()
 
     # -- its life -------------------------------------------------------------------------------------
 
@@ -166,21 +169,22 @@ class Incarnation:
                 value = await self._start_and_serve(tn)
         except BaseException as exc:
             error = exc
+        self._over = True
         child = self.child
         if child is not None and child.process is not None:
-            on_request = child.life.cause in (Cause.GOODBYE, Cause.ASKED)
+            on_request = self.fault is None and child.life.cause in (Cause.GOODBYE, Cause.ASKED)
             if not child.exited.is_set():
                 await self._children.take_down(child, hard_kill=False)
             on_request = on_request and child.returncode == 0
-        if error is None and not self._work.returns and not self._asked and self.fault is None:
-            # A daemon's process has ended.
-            error = self._failure if not on_request else None
+            if error is None and not self._work.returns and not on_request:
+                # A daemon's process has ended.
+                error = self._failure or ActorFailure(uid=child.uid, returncode=child.returncode)
         if on_request and (error is None or isinstance(error, (TransportClosed, ContextCancelled))):
             self._note_request(error)
             error = None
         elif isinstance(error, TransportClosed) and self._failure is not None:
             # How the process ended says more.
-            if self._failure.__cause__ is None:
+            if self._failure.__cause__ is None and error.__cause__ is None:
                 self._failure.__cause__ = error
             error = self._failure
         return value, error
@@ -251,12 +255,14 @@ class Incarnation:
         again, self._asked = self._asked, True
         if hard:
             self._hard.set()
-        if self.portal is None:
+        child = self.child
+        if child is None or child.portal is None:
             self._start_scope.cancel()
         elif not again:
+            # Before it is ready there is nothing to drain.
+            drain = drain if self.portal is not None else 0.0
             self._children.tn.start_soon(self._go_down, drain, name=f"stop of service {self.label}")
             return
-        child = self.child
         if hard and child is not None and child.process is not None and not child.exited.is_set():
             self._children.tn.start_soon(child.take_down, True, name=f"kill of {self.label}")
 
@@ -293,7 +299,13 @@ class Incarnation:
             self.fault = ServiceNotReady(
                 f"service {self.label!r} was not ready within its ready_timeout of {limit:g} s"
             )
-            self._start_scope.cancel()
+            if child is None or child.portal is None:
+                self._start_scope.cancel()
+            else:
+                # Its endpoint may hang: the ladder does not wait for that.
+                self._children.tn.start_soon(
+                    child.take_down, False, name=f"stop of service {self.label}"
+                )
             return
 
     async def _watch_loop(self, portal: Portal, limit: float) -> None:
@@ -340,8 +352,8 @@ class Incarnation:
         process.kill()
 
     def _is_going(self, child: Child) -> bool:
-        """Whether its end has begun without this."""
-        return self._asked or child.died.is_set()
+        """Whether its end has begun."""
+        return self._asked or self.fault is not None or child.died.is_set()
 
     async def _watch_growth(self) -> None:
         child, hooks, recycle = self.child, self._children.actor.hooks, self._spec.recycle
@@ -360,18 +372,20 @@ class Incarnation:
                 reached = f"it is {age:.1f} s old (recycle.age is {recycle.age:g} s)"
             elif size is not None and largest is not None and size >= largest:
                 reached = f"it has {size} bytes resident (recycle.rss is {recycle.rss})"
-            if reached and not hooks.repl_below(child.uid):
-                self._outgrow(child, reached, age)
+            if self._is_going(child):
                 return
+            if reached and not hooks.repl_below(child.uid):
+                # By plan it may be put off, or broken off: so it is asked for again and again.
+                self._outgrow(child, reached, age)
             await trio.sleep(
-                LOOK_INTERVAL if oldest is None else min(LOOK_INTERVAL, max(0.01, oldest - age))
+                LOOK_INTERVAL
+                if oldest is None or reached
+                else min(LOOK_INTERVAL, max(0.01, oldest - age))
             )
 
     def _outgrow(self, child: Child, reached: str, age: float) -> None:
-        if self._is_going(child):
-            return
         if age >= TOO_SOON:
-            log.info("service %r is recycled: %s", self.label, reached)
+            log.info("service %r is to be recycled: %s", self.label, reached)
             self._owner.note_outgrown(self)
             return
         self.fault = RuntimeFailure(

@@ -67,8 +67,6 @@ class Service:
         self._entry = entry
         self._replica = replica
         self._members = entry.unit.members if replica is None else [replica]
-        # Whose turn it is among several that are ready.
-        self._turn = 0
 
     # -- what it is -----------------------------------------------------------------------------------
 
@@ -165,8 +163,7 @@ class Service:
         return None if aid is None else aid.pid
 
     def _first_of(self, member: Member) -> Any:
-        life = self._life(member)
-        return None if life is None else life.first
+        return self._entry.firsts.get(member)
 
     # -- calling into it ------------------------------------------------------------------------------
 
@@ -189,8 +186,8 @@ class Service:
             lives = [self._ready_life(member) for member in self._members]
             ready = [life for life in lives if life is not None and life not in passed]
             if ready:
-                self._turn += 1
-                return ready[self._turn % len(ready)]
+                self._entry.turn += 1
+                return ready[self._entry.turn % len(ready)]
             if self._is_down:
                 raise self._carrier.ended(self._entry, f"service {self.name!r} is {self._why_down}")
             await self._carrier.changed.park()

@@ -35,7 +35,7 @@ from tractor.services._specification import (
 from tractor.services._work import Work, work_of
 from tractor.supervise._arguments import StartOptions
 from tractor.supervise._nursery import open_children
-from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was
+from tractor.trionics._groups import is_multi_cancelled, leaves, raise_as_it_was
 from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
@@ -362,40 +362,46 @@ async def open_supervisor(
         except BaseException as exc:
             body_exc = exc
         actor.end_if_copy(body_exc)
-        await _close(carrier, body_exc)
-        _raise_outcome(carrier, body_exc)
+        interrupt = await _close(carrier, body_exc)
+        _raise_outcome(carrier.limit, body_exc, interrupt)
 
 
-async def _close(carrier: Carrier, body_exc: BaseException | None) -> None:
-    """Stop all that is left, shielded, and tell the parent meanwhile that this goes on."""
+async def _close(carrier: Carrier, body_exc: BaseException | None) -> KeyboardInterrupt | None:
+    """Stop all that is left, shielded, and tell the parent meanwhile that this goes on; a ctrl-c that came then."""
     children = carrier.children
+    interrupt: KeyboardInterrupt | None = None
+    is_second = body_exc is not None and any(
+        isinstance(exc, KeyboardInterrupt) for exc in leaves(body_exc)
+    )
     children.actor.hooks.note_leaving(True)
     try:
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as tn:
                 tn.start_soon(children.note_progress)
-                carrier.close(drains=body_exc is None)
+                carrier.close(drains=body_exc is None and carrier.limit is None)
                 while not carrier.closed.is_set():
                     try:
                         await carrier.closed.wait()
-                    except KeyboardInterrupt:
-                        # The second one, or the first after the body's end.
-                        carrier.close(hard=True)
+                    except KeyboardInterrupt as exc:
+                        if is_second:
+                            carrier.close(hard=True)
+                        else:
+                            interrupt, is_second = exc, True
                 tn.cancel_scope.cancel()
     finally:
         children.actor.hooks.note_leaving(False)
+    return interrupt
 
 
-def _raise_outcome(carrier: Carrier, body_exc: BaseException | None) -> None:
+def _raise_outcome(*errors: BaseException | None) -> None:
     """What the services' own errors add, the nursery around does."""
-    limit = carrier.limit
-    if limit is None:
-        if body_exc is not None:
-            raise_as_it_was(body_exc)
-        return
-    if body_exc is None or is_multi_cancelled(body_exc):
-        raise limit
-    raise BaseExceptionGroup("a supervisor gave up, and its block failed", [limit, body_exc])
+    found = [exc for exc in errors if exc is not None]
+    # A cancellation is told only where there is nothing else.
+    told = [exc for exc in found if not is_multi_cancelled(exc)] or found[:1]
+    if len(told) == 1:
+        raise_as_it_was(told[0])
+    if told:
+        raise BaseExceptionGroup("a supervisor was ended by several errors", told)
 
 
 def _rules(

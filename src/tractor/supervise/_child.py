@@ -30,7 +30,7 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import TransportClosed, describe_exit
+from tractor._errors import ActorFailure, TransportClosed, describe_exit
 from tractor._proto.children.child_life import ChildEvent, ChildLife, Phase
 from tractor._proto.children.ladder import Ladder, LadderEvent, Progress
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
@@ -483,6 +483,9 @@ class Child:
         pid = self.process.pid if self.process is not None else None
         if self.died.is_set():
             note = f"its process (pid {pid}) has ended: {describe_exit(self.returncode)}"
+            if self.keeper is not None and self.failed and exc.__cause__ is None:
+                # Nobody else tells of its end, as its nursery goes on.
+                exc.__cause__ = ActorFailure(uid=self.uid, returncode=self.returncode)
         elif self._is_late:
             note = f"its process (pid {pid}) still ran {END_TIMEOUT} s after the loss"
         else:

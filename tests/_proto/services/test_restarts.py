@@ -12,7 +12,7 @@ PLAIN = Backoff(initial=0.1, factor=2, maximum=30, jitter=0)
 
 
 def decisions(intensity: Intensity, *times: float) -> list[bool]:
-    return [intensity.decide(Restart(at, None)) for at in times]
+    return [intensity.decide(Restart(at, None), at) for at in times]
 
 
 @pytest.mark.parametrize(("last", "fits"), [(5.0, True), (4.999, False)])
@@ -33,7 +33,7 @@ def test_there_is_no_limit() -> None:
 def test_what_was_prevented_does_not_count() -> None:
     intensity = Intensity(1, 60.0)
     first = Restart(0.0, None)
-    assert intensity.decide(first)
+    assert intensity.decide(first, 0.0)
     intensity.withdraw(first)
     assert decisions(intensity, 1, 2) == [True, False]
 
@@ -41,7 +41,7 @@ def test_what_was_prevented_does_not_count() -> None:
 def test_the_errors_of_those_that_count_are_kept() -> None:
     intensity = Intensity(1, 5.0)
     for at, error in ((0.0, "a"), (10.0, "b"), (11.0, "c")):
-        intensity.decide(Restart(at, error))
+        intensity.decide(Restart(at, error), at)
     assert [known.error for known in intensity.planned] == ["b", "c"]
 
 

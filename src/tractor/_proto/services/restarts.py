@@ -84,25 +84,29 @@ class Intensity:
         within: seconds.
     """
 
-    __slots__ = ("max_restarts", "planned", "within")
+    __slots__ = ("counted", "max_restarts", "planned", "within")
 
     def __init__(self, max_restarts: int | None, within: float) -> None:
         self.max_restarts = max_restarts
         self.within = within
         self.planned: list[Restart] = []
-        """The decisions that still count, in the order in which they were made."""
+        """The decisions that may still count, in the order in which they were made."""
+        self.counted: list[Restart] = []
+        """Those that counted for the latest one, itself the last."""
 
-    def decide(self, restart: Restart) -> bool:
+    def decide(self, restart: Restart, now: float) -> bool:
         """Count a decision; whether it is within the limit.
 
-        One from before counts while its time is later than ``restart.begin - within``.
+        One from before counts while its time is later than ``restart.begin - within``.  Delays differ, so a later
+        decision may begin before an earlier one: only what is too old for one that begins ``now`` is forgotten.
         """
         if self.max_restarts is None:
             return True
-        since = restart.begin - self.within
-        self.planned = [known for known in self.planned if known.begin > since]
+        self.planned = [known for known in self.planned if known.begin > now - self.within]
         self.planned.append(restart)
-        return len(self.planned) <= self.max_restarts
+        since = restart.begin - self.within
+        self.counted = [known for known in self.planned if known.begin > since]
+        return len(self.counted) <= self.max_restarts
 
     def withdraw(self, restart: Restart) -> None:
         """A restart that was planned will not be."""

@@ -180,6 +180,7 @@ class Member:
         planned: the decision that counts for its next start.
         fresh: the round that is under way has started it.
         because: why it was asked to go, the last time.
+        wanted: the incarnation that the latest restart by plan is to bring; 0: there was none.
     """
 
     __slots__ = (
@@ -197,6 +198,7 @@ class Member:
         "restarts",
         "state",
         "unit",
+        "wanted",
     )
 
     def __init__(self, unit: Unit, index: int, first: bool) -> None:
@@ -214,6 +216,12 @@ class Member:
         self.planned: Restart | None = None
         self.fresh = False
         self.because = ""
+        self.wanted = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a restart by plan has still to bring an incarnation."""
+        return self.wanted > self.incarnation
 
     @property
     def name(self) -> str:

@@ -90,6 +90,9 @@ class Supervision:
         # Units whose first start, or restart by plan, waits for the end of the round.
         self._later: list[tuple[Unit, bool]] = []
         self._hard = False
+        self._now = 0.0
+        # Of names in some `after` whose units were dropped: whether what waits may start without.
+        self._outcomes: dict[str, bool] = {}
         self._todo: list[Instruction] = []
 
     # -- what it is asked -----------------------------------------------------------------------------
@@ -108,22 +111,49 @@ class Supervision:
         """Whether it waits for a unit that does not come by itself."""
         for name in unit.rules.after:
             other = self.find(name)
+            if other is None:
+                if not self._outcomes.get(name, True):
+                    return True
+            elif not other.serves and (self._is_lost(other) or self.is_blocked(other)):
+                return True
+        return False
+
+    @staticmethod
+    def _is_lost(unit: Unit) -> bool:
+        """Whether a replica is down other than by a normal end, or is asked to be."""
+        return any(
+            m.state in (ServiceState.FAILED, ServiceState.STOPPED)
+            or (m.state is ServiceState.STOPPING and m.goal is ServiceState.STOPPED)
+            for m in unit.members
+        )
+
+    def leads_to(self, name: str, goal: str) -> bool:
+        """Whether a unit is, or waits by `after` for, another; what would wait for it then waits for itself."""
+        if name == goal:
+            return True
+        unit = self.find(name)
+        return unit is not None and any(self.leads_to(other, goal) for other in unit.rules.after)
+
+    def is_put_off(self, unit: Unit) -> bool:
+        """Whether a restart by plan waits for the end of the round."""
+        return any(other is unit and again for other, again in self._later)
+
+    def _waits_for(self, unit: Unit, units: Sequence[Unit]) -> bool:
+        """Whether it can't start before one of ``units`` serves."""
+        for name in unit.rules.after:
+            other = self.find(name)
             if other is None or other.serves:
                 continue
-            if any(m.state in (ServiceState.FAILED, ServiceState.STOPPED) for m in other.members):
-                return True
-            if any(
-                m.state is ServiceState.STOPPING and m.goal is ServiceState.STOPPED
-                for m in other.members
-            ):
-                return True
-            if self.is_blocked(other):
+            if other in units or self._waits_for(other, units):
                 return True
         return False
 
     def _may_start(self, unit: Unit) -> bool:
-        others = [self.find(name) for name in unit.rules.after]
-        return all(other is None or other.serves for other in others)
+        for name in unit.rules.after:
+            other = self.find(name)
+            if not (self._outcomes.get(name, True) if other is None else other.serves):
+                return False
+        return True
 
     def _members(self) -> Iterator[Member]:
         for unit in self.units:
@@ -142,20 +172,21 @@ class Supervision:
         Raises:
             IllegalEvent: the supervisor is closing.
         """
-        self._note("add", rules.name)
+        self._note("add", rules.name, now)
         if self.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED):
             raise self._illegal("add", rules.name)
         apart = rules.own_intensity
         intensity = Intensity(*self._limit) if apart else self._intensity
         unit = Unit(rules, intensity, first)
         self.units.append(unit)
+        self._outcomes.pop(rules.name, None)
         if self.phase is SupervisorPhase.ROUND:
             self._later.append((unit, False))
         return self._advance(now)
 
     def up(self, member: Member, now: float) -> list[Instruction]:
         """An incarnation is ready.  Raises IllegalEvent: none is starting."""
-        self._note("up", member.name)
+        self._note("up", member.name, now)
         if member.state is ServiceState.STOPPING:
             # It was asked to go a moment before.
             return []
@@ -183,29 +214,34 @@ class Supervision:
         Raises:
             IllegalEvent: there is no incarnation.
         """
-        self._note("gone", member.name)
+        self._note("gone", member.name, now)
         if member.state not in UP:
             raise self._illegal("gone", repr(member))
         member.error = error if error is not None else member.error
         if member.state is ServiceState.STOPPING:
-            self._arrive(member)
+            self._arrive(member, error)
             return self._advance(now)
         normal = how is ServiceEnd.NORMAL
+        self._leave_ready(member)
         self._tell(member, EventKind.ENDED if normal else EventKind.CRASHED, error=error)
+        if member.state is ServiceState.STARTING and not normal:
+            # One that fails ends a restart that rolls.
+            self._stop_rolling(member.unit)
         if member.first and not normal:
             self._reject(member)
         elif self.phase is SupervisorPhase.CLOSING:
-            member.state = ServiceState.ENDED if normal else ServiceState.FAILED
+            self._be_down(member, normal)
         elif self._belongs_to_round(member):
             self._take_end_in_round(member, normal)
         elif self._comes_again(member.unit.rules.restart, normal):
-            self._decide(member, normal, error, now, chance)
+            self._decide(member, normal, error, chance)
         else:
             self._end_for_good(member, normal)
         return self._advance(now)
 
     def tick(self, now: float) -> list[Instruction]:
         """The time of :attr:`deadline` has come, or may have."""
+        self._now = now
         for member in self._members():
             if member.state is ServiceState.BACKOFF and member.begins_at <= now:
                 member.state = ServiceState.WAITING
@@ -214,8 +250,8 @@ class Supervision:
 
     def stop(self, unit: Unit, now: float) -> list[Instruction]:
         """A service is to go for good."""
-        self._note("stop", unit.rules.name)
-        unit.rolling.clear()
+        self._note("stop", unit.rules.name, now)
+        self._stop_rolling(unit)
         self._later = [(other, again) for other, again in self._later if other is not unit]
         for member in unit.members:
             self._stop_member(member, ServiceState.STOPPED, because="stop")
@@ -223,7 +259,7 @@ class Supervision:
 
     def abandon(self, unit: Unit, now: float) -> list[Instruction]:
         """Nobody wants a first start any more, or its service can't come up: what there is goes, and it is dropped."""
-        self._note("abandon", unit.rules.name)
+        self._note("abandon", unit.rules.name, now)
         unit.rejected = True
         for member in unit.members:
             self._stop_member(member, ServiceState.STOPPED, because="start failed")
@@ -232,7 +268,7 @@ class Supervision:
 
     def forget(self, unit: Unit) -> list[Instruction]:
         """A service that is down gives its name to a new one.  Raises IllegalEvent: it is up, or to come."""
-        self._note("forget", unit.rules.name)
+        self._note("forget", unit.rules.name, self._now)
         if not self._is_down(unit):
             raise self._illegal("forget", unit.rules.name)
         self._drop(unit)
@@ -245,14 +281,14 @@ class Supervision:
         Raises:
             IllegalEvent: the supervisor is closing.
         """
-        self._note("restart", unit.rules.name)
+        self._note("restart", unit.rules.name, now)
         if self.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED):
             raise self._illegal("restart", unit.rules.name)
         if self.phase is SupervisorPhase.ROUND:
             for member in unit.members:
-                if member.state in DOWN or member.goal is ServiceState.STOPPED:
+                if member.state is ServiceState.STOPPING:
                     member.goal = ServiceState.WAITING
-            if (unit, True) not in self._later:
+            if not self.is_put_off(unit):
                 self._later.append((unit, True))
         else:
             self._begin_anew(unit)
@@ -260,14 +296,14 @@ class Supervision:
 
     def recycle(self, member: Member, now: float) -> list[Instruction]:
         """An incarnation has become too old or too large: it begins anew, by plan, when its siblings are ready."""
-        self._note("recycle", member.name)
+        self._note("recycle", member.name, now)
         if member.state is ServiceState.READY and member not in member.unit.rolling:
             member.unit.rolling.append(member)
         return self._advance(now)
 
     def close(self, now: float, *, hard: bool = False) -> list[Instruction]:
         """All services are to go, one by one in reverse order; ``hard``: all at once."""
-        self._note("close", "hard" if hard else "in order")
+        self._note("close", "hard" if hard else "in order", now)
         if self.phase is not SupervisorPhase.CLOSED:
             self._begin_closing()
             if hard and not self._hard:
@@ -290,38 +326,40 @@ class Supervision:
         )
 
     def _take_end_in_round(self, member: Member, normal: bool) -> None:
-        kind = member.unit.rules.restart
-        again = kind is RestartKind.PERMANENT or (kind is RestartKind.TRANSIENT and not normal)
-        if again:
+        if self._comes_again(member.unit.rules.restart, normal):
             member.state = ServiceState.WAITING
         else:
             self._end_for_good(member, normal)
 
-    def _decide(self, member: Member, normal: bool, error: Any, now: float, chance: float) -> None:
+    def _leave_ready(self, member: Member) -> None:
+        """It is not ready any more; a long life has the delays begin anew."""
+        backoff = member.unit.rules.backoff
+        if backoff is not None and self._now - member.ready_since >= backoff.reset_after:
+            member.in_a_row = 0
+        member.ready_since = math.inf
+
+    def _decide(self, member: Member, normal: bool, error: Any, chance: float) -> None:
         """Have a service started again, or give up."""
         backoff = member.unit.rules.backoff
         delay = 0.0
         if backoff is not None:
-            if now - member.ready_since >= backoff.reset_after:
-                member.in_a_row = 0
             member.in_a_row += not normal
             delay = backoff.delay(0 if normal else member.in_a_row, chance)
-        member.ready_since = math.inf
-        restart = Restart(now + delay, error)
-        if not member.unit.intensity.decide(restart):
+        restart = Restart(self._now + delay, error)
+        if not member.unit.intensity.decide(restart, self._now):
             self._give_up(member)
             return
         member.planned = restart
         if delay > 0:
             member.state = ServiceState.BACKOFF
-            member.begins_at = now + delay
+            member.begins_at = restart.begin
             self._tell(member, EventKind.BACKOFF, delay=delay)
         else:
             member.state = ServiceState.WAITING
         self._take_along(member.unit, member)
 
     def _give_up(self, member: Member) -> None:
-        errors = [known.error for known in member.unit.intensity.planned]
+        errors = [known.error for known in member.unit.intensity.counted]
         member.state = ServiceState.FAILED
         if member.unit.rules.own_intensity:
             self._tell(member, EventKind.FAILED, error=member.error)
@@ -331,13 +369,16 @@ class Supervision:
         self._begin_closing()
         self._do(ServiceDo.GIVE_UP, member)
 
-    def _end_for_good(self, member: Member, normal: bool) -> None:
-        """It has ended by itself, and does not come again."""
+    def _be_down(self, member: Member, normal: bool) -> None:
         member.state = ServiceState.ENDED if normal else ServiceState.FAILED
         if not normal:
             self._tell(member, EventKind.FAILED, error=member.error)
-        significant = member.unit.rules.significant and not member.unit.alive
         self._drop_if_temporary(member)
+
+    def _end_for_good(self, member: Member, normal: bool) -> None:
+        """It has ended by itself, and does not come again."""
+        self._be_down(member, normal)
+        significant = member.unit.rules.significant and not member.unit.alive
         if not significant or self.auto_shutdown is AutoShutdown.NEVER:
             return
         others = any(unit.rules.significant and unit.alive for unit in self.units)
@@ -366,28 +407,43 @@ class Supervision:
     def _drop(self, unit: Unit) -> None:
         if unit in self.units:
             self.units.remove(unit)
+            name, units = unit.rules.name, self.units
+            self._outcomes[name] = unit.serves and not unit.rejected
+            self._outcomes = {
+                known: outcome
+                for known, outcome in self._outcomes.items()
+                if any(known in other.rules.after for other in units)
+            }
             self._taken = [other for other in self._taken if other is not unit]
             self._later = [(other, again) for other, again in self._later if other is not unit]
             self._do(ServiceDo.DROP, unit.members[0])
 
     # -- what is asked for ----------------------------------------------------------------------------
 
+    @staticmethod
+    def _stop_rolling(unit: Unit) -> None:
+        """The replicas that were still to begin anew by plan stay as they are."""
+        for member in unit.rolling:
+            member.wanted = 0
+        unit.rolling.clear()
+
     def _begin_anew(self, unit: Unit) -> None:
+        alone = len(self._takes(unit)) == 1
+        unit.rolling.clear()
         for member in unit.members:
             member.in_a_row = 0
-            self._withdraw(member)
-        if len(unit.members) > 1 and len(self._takes(unit)) == 1 and not self._is_down(unit):
-            unit.rolling = list(unit.members)
-            return
-        for member in unit.members:
+            member.wanted = member.incarnation + 1
             if member.state in DOWN or member.state is ServiceState.BACKOFF:
                 member.state = ServiceState.WAITING
                 member.begins_at = math.inf
             elif member.state is ServiceState.STOPPING:
                 member.goal = ServiceState.WAITING
-            elif len(self._takes(unit)) == 1:
+            elif alone and len(unit.members) > 1 and member.state is ServiceState.READY:
+                unit.rolling.append(member)
+            elif alone:
                 self._stop_member(member, ServiceState.WAITING, because="restart")
-        self._take_along(unit)
+        if not alone:
+            self._take_along(unit)
 
     @staticmethod
     def _is_down(unit: Unit) -> bool:
@@ -401,22 +457,23 @@ class Supervision:
             of = self.units[at:]
         elif self.strategy is Strategy.ONE_FOR_ALL:
             of = self.units
-        waiting = [other for other, _ in self._later]
+        waiting = [other for other, again in self._later if not again]
         return [other for other in of if other is unit or (other.alive and other not in waiting)]
 
-    def _take_along(self, unit: Unit, ended: Member | None = None) -> None:
+    def _take_along(self, unit: Unit, one: Member | None = None, *, planned: bool = False) -> None:
         """Begin a round, or widen the one that is under way, with what the strategy takes for ``unit``.
 
         Args:
             unit: what is to be restarted.
-            ended: the member of it that was; ``None``: all of them are.
+            one: the member of it that is; ``None``: all of them are.
+            planned: nothing has ended.
         """
         takes = self._takes(unit)
         if len(takes) == 1 and self.phase is not SupervisorPhase.ROUND:
             return
         if self.strategy is Strategy.ONE_FOR_ONE:
             return
-        self._planned = ended is None and (self._planned or not self._taken)
+        self._planned = (planned or one is None) and (self._planned or not self._taken)
         taken = {id(other) for other in (*self._taken, *takes)}
         self._taken = [other for other in self.units if id(other) in taken]
         self.phase = SupervisorPhase.ROUND
@@ -424,11 +481,11 @@ class Supervision:
         for other in takes:
             other.rolling.clear()
             siblings_stay = (
-                other is unit and ended is not None and self.strategy is Strategy.REST_FOR_ONE
+                other is unit and one is not None and self.strategy is Strategy.REST_FOR_ONE
             )
             for member in other.members:
                 # As if the round had started them: their own ends count.
-                member.fresh = siblings_stay and member is not ended and member.state in UP
+                member.fresh = siblings_stay and member is not one and member.state in UP
 
     def _withdraw(self, member: Member) -> None:
         if member.planned is not None:
@@ -442,20 +499,21 @@ class Supervision:
                 self._withdraw(member)
                 member.state = goal
                 member.begins_at = math.inf
+                self._drop_if_temporary(member)
         elif member.state is ServiceState.STOPPING:
             member.goal = goal
         elif member.state in UP:
+            self._leave_ready(member)
             member.state = ServiceState.STOPPING
             member.goal = goal
             self._tell(member, EventKind.STOPPING, because=because)
             member.because = because
             self._do(ServiceDo.STOP_NOW if self._hard else ServiceDo.STOP, member)
 
-    def _arrive(self, member: Member) -> None:
+    def _arrive(self, member: Member, error: Any) -> None:
         """One that was asked to go is gone."""
         member.state = member.goal
-        member.ready_since = math.inf
-        self._tell(member, EventKind.STOPPED, error=member.error)
+        self._tell(member, EventKind.STOPPED, error=error)
         if member.unit.rejected:
             member.state = ServiceState.STOPPED
             self._drop_if_rejected(member.unit)
@@ -494,11 +552,12 @@ class Supervision:
                 self._start_all(self.units[: self.units.index(self._taken[0])])
         else:
             self._roll()
-            self._start_all(self.units)
+            if self.phase is SupervisorPhase.OPEN:
+                self._start_all(self.units)
         return (len(self._todo), self.phase, self._stops) != before
 
     def _close_next(self) -> None:
-        for unit in reversed(self.units):
+        for unit in list(reversed(self.units)):
             for member in unit.members:
                 if member.state is not ServiceState.STOPPING:
                     self._stop_member(member, ServiceState.STOPPED, because="close")
@@ -510,7 +569,7 @@ class Supervision:
 
     def _stop_next(self) -> None:
         """In a round: stop the last of its units that is up, when those behind it are gone."""
-        for unit in reversed(self._taken):
+        for unit in list(reversed(self._taken)):
             temporary = unit.rules.restart is RestartKind.TEMPORARY
             for member in list(unit.members):
                 if member.state is ServiceState.STOPPING:
@@ -518,25 +577,29 @@ class Supervision:
                 if member.fresh and member.state in (ServiceState.STARTING, ServiceState.READY):
                     # Of a widened round only what it takes anew begins again.
                     continue
-                goal = ServiceState.ENDED if temporary else ServiceState.WAITING
+                # One that was itself asked to begin anew does so.
+                ends = temporary and not member.is_wanted
+                goal = ServiceState.ENDED if ends else ServiceState.WAITING
                 self._stop_member(member, goal, because="restart" if self._planned else "round")
-                self._drop_if_temporary(member)
             if any(m.state is ServiceState.STOPPING for m in unit.members):
                 return
         self._stops = False
 
     def _start_next(self) -> None:
         """In a round: start the next of its units, when the one before is ready, down or passed over."""
-        for unit in self._taken:
-            if self.is_blocked(unit):
-                continue
+        is_over = True
+        for at, unit in enumerate(self._taken):
             self._start_all([unit])
             for member in unit.members:
                 member.fresh = member.fresh or member.state in UP
-            if any(
-                m.state in TO_COME or m.state in UP - {ServiceState.READY} for m in unit.members
-            ):
+            if not self._has_turn(unit):
+                continue
+            if not self._waits_for(unit, self._taken[at + 1 :]):
                 return
+            # A name in its `after` was given to a newer service: that one is first.
+            is_over = False
+        if not is_over:
+            return
         self._taken = []
         self.phase = SupervisorPhase.OPEN
         for member in self._members():
@@ -546,8 +609,18 @@ class Supervision:
             if again:
                 self._begin_anew(unit)
 
+    def _has_turn(self, unit: Unit) -> bool:
+        """Whether the round waits for it: it is to come, or is on its way, and is not passed over."""
+        states = {member.state for member in unit.members}
+        if states & (UP - {ServiceState.READY}):
+            return True
+        later = [other for other, _ in self._later if other not in self._taken]
+        return bool(states & TO_COME) and not (
+            self.is_blocked(unit) or self._waits_for(unit, later)
+        )
+
     def _start_all(self, units: Iterable[Unit]) -> None:
-        waiting = [unit for unit, again in self._later if not again]
+        waiting = [unit for unit, again in self._later if not again or unit not in self._taken]
         for unit in units:
             if unit in waiting or not self._may_start(unit):
                 continue
@@ -561,19 +634,22 @@ class Supervision:
 
     def _roll(self) -> None:
         """Of each unit that is restarted by plan: the next replica, when the one before is ready again."""
-        for unit in self.units:
-            if not unit.rolling:
-                continue
-            if any(m.state not in (ServiceState.READY, *DOWN) for m in unit.members):
-                if any(m.state is ServiceState.BACKOFF for m in unit.members):
-                    # One has failed on the way: the others stay as they are.
-                    unit.rolling.clear()
+        for unit in list(self.units):
+            if not unit.rolling or any(
+                m.state not in (ServiceState.READY, *DOWN) for m in unit.members
+            ):
                 continue
             member = unit.rolling.pop(0)
             if member.state in DOWN:
-                member.state = ServiceState.WAITING
-            else:
+                # It has ended for good meanwhile: what was to be recycled stays so, what was to begin anew does.
+                member.state = ServiceState.WAITING if member.is_wanted else member.state
+                continue
+            if len(self._takes(unit)) == 1:
                 self._stop_member(member, ServiceState.WAITING, because="restart")
+            else:
+                member.wanted = member.incarnation + 1
+                self._take_along(unit, member, planned=True)
+                return
 
     # -- words ----------------------------------------------------------------------------------------
 
@@ -592,7 +668,8 @@ class Supervision:
         told = Told(member, kind, member.incarnation, error, delay, because)
         self._todo.append(Instruction(ServiceDo.TELL, member, told))
 
-    def _note(self, event: str, what: str) -> None:
+    def _note(self, event: str, what: str, now: float) -> None:
+        self._now = now
         self.history.append(f"{event} {what}")
         del self.history[: -self.HISTORY]
 
