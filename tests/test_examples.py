@@ -143,7 +143,7 @@ PRINTS = {
         r"^a line gave up on its sensor, and was restarted as a whole$",
         r"^the plant itself is in its incarnation 1$",
     ],
-    "services/a_leak_is_recycled.py": [r"replicas were recycled\nno request was lost$"],
+    "services/a_leak_is_recycled.py": [r"^a replica was recycled\nno request was lost$"],
     "services/a_feed_behind_a_web_app.py": [r"^50 pages while one was down$"],
     "stream_backpressure.py": [
         r"^nobody reads: the sender waits after 1024 of 3000 messages$",

@@ -12,14 +12,14 @@ import trio
 import tractor
 
 MB = 1_000_000
-LARGEST = 160 * MB
+LARGEST = 190 * MB
 
 _hoard: list[bytearray] = []
 
 
 async def work(number: int) -> int:
     """Run in a replica: it never lets go of what it has used."""
-    _hoard.append(bytearray(2 * MB))
+    _hoard.append(bytearray(MB))
     await trio.sleep(0.02)
     return number * number
 
@@ -33,15 +33,15 @@ async def main() -> None:
             enable_modules=[__name__],
             replicas=2,
             drain=5.0,
-            recycle=tractor.Recycle(rss=LARGEST, jitter=0.2),
+            recycle=tractor.Recycle(rss=LARGEST, jitter=0.1),
         )
         # A limit that is reached sooner is taken for a fault, with a delay that grows: see `Recycle`.
         with trio.move_on_after(60):
-            while service.restarts < 2:
+            while service.restarts < 1:
                 assert await service.run(work, number=done) == done * done
                 done += 1
                 await trio.sleep(0.04)
-        print(f"{service.restarts} replicas were recycled")
+        print("a replica was recycled")
     told = [event async for event in events]
     assert any(event.because == "restart" for event in told)
     assert not any(event.kind == "crashed" for event in told)
