@@ -51,6 +51,7 @@ LAYERS: dict[str, int] = {
     "_child": 10,
     "_tools": 10,
     "_clustering": 10,
+    "manager": 11,
     "pool": 11,
     "services": 11,
     "reaping": 11,
@@ -80,6 +81,7 @@ MAY_BE_IMPORTED_LATE = {
     "asyncio",
     "bdb",
     "colorlog",
+    "resource",  # POSIX; only where limits are set
     "greenback",
     "importlib",  # importlib.metadata
     "logging",  # logging.config

@@ -36,6 +36,7 @@ from tractor.process._ancestry import ancestry, set_ancestry
 from tractor.process._at_fork import note_handler, undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor.process._comm import set_short_name
+from tractor.process._handed_down import set_limits_of_kernel, take_sockets
 from tractor.process._stdio import take_numbers
 from tractor.process._title import actor_title, set_actor_proctitle
 from tractor.runtime._actor import Actor
@@ -141,6 +142,8 @@ def run_child(args: ChildArgs) -> int:
         record = msgspec.structs.replace(record, stderr_fd=args.stderr_fd)
     if args.own_process:
         take_numbers()
+    set_limits_of_kernel(record.limits)
+    take_sockets(record.sockets)
     if record.tracker_fd is not None:
         use_tracker(record.tracker_fd)
     set_ancestry(record.ancestry, args.server_pid)

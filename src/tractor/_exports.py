@@ -68,6 +68,7 @@ from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
 from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
 from tractor.msg._union import unpack_spec_types as unpack_spec_types
 from tractor.process._dirs import get_rt_dir as get_rt_dir
+from tractor.process._handed_down import inherited_sockets as inherited_sockets
 from tractor.runtime._actor import Actor as Actor
 from tractor.runtime._portal import LocalPortal as LocalPortal
 from tractor.runtime._portal import Portal as Portal

@@ -178,6 +178,6 @@ def _write_and_close(fd: int, data: bytes) -> OSError | None:
 
 
 def _wait_writable(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
+    poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+    poll.register(fd, select.POLLOUT)  # type: ignore[attr-defined, unused-ignore]
     poll.poll()

@@ -212,11 +212,11 @@ def _check_user(name: str, table: ServiceTable, tables: FileTable, found: Findin
     if table.user is None or sys.platform == "win32":
         return
     path = ("services", name, "user")
-    if os.geteuid() != 0:
+    if os.geteuid() != 0:  # type: ignore[attr-defined, unused-ignore]
         found.note(path, "only root can start services as another user", value=table.user)
         return
     try:
-        pwd.getpwnam(table.user)
+        pwd.getpwnam(table.user)  # type: ignore[name-defined, unused-ignore]
     except KeyError:
         found.note(path, "there is no such user", value=table.user)
     used: Mapping[str, Any] = {

@@ -51,6 +51,10 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     tracker_fd: int | None = None
     """Where multiprocessing's resource tracker is told; ``None``: there is none, or its number is another one."""
     parent_pid: int = 0
+    limits: dict[str, int] = {}
+    """Of the kernel, by their names in :mod:`resource` without ``RLIMIT_``, in lower case."""
+    sockets: dict[str, int] = {}
+    """Descriptors of the child's that its program asks for by name."""
     start_method: str | None = None
     """The backend with which the child starts subactors of its own; ``None``: the default one."""
     ancestry: list[ProcessId] = msgspec.field(default_factory=lineage)
@@ -119,14 +123,14 @@ def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
         the write end.
 
     Raises:
-        ValueError: The record is too large, which only an overlong key or certificate path can cause.
+        ValueError: The record is too large, as by an overlong key or certificate path, or hundreds of sockets.
         OSError: Out of descriptors.
     """
     data = msgspec.msgpack.encode(record)
     if len(data) > MAX_RECORD:
         raise ValueError(
             f"boot record of {len(data)} bytes is over the limit of {MAX_RECORD};"
-            " use a shorter authkey, and shorter paths in TLSConfig"
+            " use a shorter authkey, shorter paths in TLSConfig, and fewer sockets"
         )
     read_fd, write_fd = os.pipe()
     try:

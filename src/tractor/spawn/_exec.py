@@ -5,10 +5,14 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 import trio
 
 from tractor.process._frozen import require_support
+from tractor.process._handed_down import require_limits
 from tractor.process._stdio import to_hand_down
 from tractor.spawn._command import program_command
 from tractor.spawn._contract import SpawnRequest
@@ -38,6 +42,14 @@ class PopenChild(OwnChild):
         for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 stream.close()
+
+
+@runtime_checkable
+class OutputOfChildren(Protocol):
+    """What may be given as a child's ``stdout`` in place of a descriptor: it has one for each child."""
+
+    def for_child(self, name: str) -> int:
+        """The descriptor for the child of that name; it stays open here."""
 
 
 class ExecProcess(BootedChild):
@@ -77,12 +89,39 @@ class ExecBackend:
 
     @trio.lowlevel.enable_ki_protection
     def _launch(self, request: SpawnRequest, nursery: trio.Nursery) -> ExecProcess:
-        capture = "stderr" not in request.proc_kwargs
+        kwargs = dict(request.proc_kwargs)
+        limits, sockets = _own_options(kwargs)
+        stdout = kwargs.get("stdout")
+        if isinstance(stdout, OutputOfChildren):
+            kwargs["stdout"] = stdout.for_child(request.name)
+        request = msgspec.structs.replace(request, proc_kwargs=kwargs)
         with (
-            ChildPipes(request, capture=capture) as pipes,
+            ChildPipes(
+                request, capture="stderr" not in kwargs, limits=limits, sockets=sockets
+            ) as pipes,
             program_command(self._module, request.argv(pipes.boot_fd)) as (command, fds),
         ):
-            return start_program(command, request, pipes, nursery, fds)
+            return start_program(command, request, pipes, nursery, (*fds, *sockets.values()))
+
+
+def _own_options(kwargs: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Take what is not for :class:`subprocess.Popen` out of the user's options: limits and sockets.
+
+    Raises:
+        TypeError, ValueError: they are no such thing, or no limits of this platform.
+    """
+    found: list[dict[str, int]] = []
+    for key, what in (("limits", "limits"), ("sockets", "descriptors of sockets")):
+        given = kwargs.pop(key, {})
+        if not isinstance(given, Mapping) or any(
+            not isinstance(name, str) or type(value) is not int for name, value in given.items()
+        ):
+            raise TypeError(
+                f"proc_kwargs[{key!r}] must be {what} by name, as whole numbers, not {given!r}"
+            )
+        found.append(dict(given))
+    require_limits(found[0])
+    return found[0], found[1]
 
 
 def require_executable(key: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 
 import trio
 
@@ -31,6 +32,8 @@ class ChildPipes:
         capture: Whether to read the child's stderr until it is configured.
         keeps_numbers: Whether descriptors have the same number in the child; else it has to be told otherwise.
         own_process: ``False``: the child shares this process, and uses its descriptors.
+        limits: Of the kernel, for the child.
+        sockets: Descriptors that the child's program asks for by name.
 
     Raises:
         OSError: Out of descriptors.
@@ -44,6 +47,8 @@ class ChildPipes:
         capture: bool = True,
         keeps_numbers: bool = True,
         own_process: bool = True,
+        limits: Mapping[str, int] | None = None,
+        sockets: Mapping[str, int] | None = None,
     ) -> None:
         self.capture = StderrCapture() if capture else None
         stderr_fd = self.capture.real_fd if self.capture is not None and keeps_numbers else None
@@ -62,6 +67,8 @@ class ChildPipes:
                     stderr_fd=stderr_fd,
                     tracker_fd=tracker,
                     parent_pid=os.getpid(),
+                    limits=dict(limits or {}),
+                    sockets=dict(sockets or {}),
                     start_method=selected_start_method(),
                 )
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,10 +25,17 @@ from tractor.runtime._life import Lifespan, require_lifespan
 from tractor.runtime._vars import enabled_transports, runtime_vars
 from tractor.runtime.dialog._endpoints import canonical
 from tractor.spawn._contract import SpawnRequest, require_debug_support, selected_start_method
+from tractor.spawn._import_path import pack
 from tractor.spawn._parent_main import get_parent_main_data
 from tractor.transport._addresses import wrap_address, wrap_addresses
 from tractor.transport._settings import wire_settings
 from tractor.transport._table import known_transports
+
+
+class Unlooked(str):
+    """The name of a module that only the child looks for: what is found there, and whether, may be another matter."""
+
+    __slots__ = ()
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -121,8 +129,10 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         needed = [*self.modules]
         if self.lifespan:
             needed.append(self.lifespan.partition(":")[0])
+        main_data = get_parent_main_data(self.inherit_parent_main, needed)
+        main_data["sys_path"] = [*map(pack, self._own_path()), *main_data["sys_path"]]
         spec = SpawnSpec(
-            _parent_main_data=get_parent_main_data(self.inherit_parent_main, needed),
+            _parent_main_data=main_data,
             _runtime_vars=handed,
             # The files are for people: names that are not UTF-8 can't be carried.
             enable_modules={name: file and printable(file) for name, file in self.modules.items()},
@@ -157,6 +167,17 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             require_debug_support(selected_start_method())
         handed["_is_infected_aio"] = self.infect_asyncio
         return handed
+
+    def _own_path(self) -> list[str]:
+        """Where that child alone looks for modules first: what a ``PYTHONPATH`` of its own says."""
+        env = self.proc_kwargs.get("env") or {}
+        given = env.get("PYTHONPATH") if isinstance(env, Mapping) else None
+        if not isinstance(given, str) or given == os.environ.get("PYTHONPATH"):
+            return []
+        directory = self.proc_kwargs.get("cwd") or "."
+        return [
+            os.path.abspath(os.path.join(directory, entry)) for entry in given.split(os.pathsep)
+        ]
 
     def _address_of(self, actor: Actor) -> UnwrappedAddress:
         """One of the actor's addresses, of a transport that the child uses where there is one."""
@@ -253,7 +274,9 @@ def module_names(names: Sequence[str]) -> list[str]:
     rule = "`enable_modules` must be a list of module names"
     if isinstance(names, str):
         raise TypeError(f"{rule}, not the string {names!r}")
-    return [plain_text(name, f"{rule} (str)") for name in names]
+    return [
+        name if isinstance(name, Unlooked) else plain_text(name, f"{rule} (str)") for name in names
+    ]
 
 
 def module_files(names: Sequence[str]) -> dict[str, str | None]:
@@ -268,6 +291,9 @@ def module_files(names: Sequence[str]) -> dict[str, str | None]:
         module = sys.modules.get(name)
         if module is not None or canonical(name) == "__main__":
             found[canonical(name)] = getattr(module, "__file__", None)
+            continue
+        if isinstance(name, Unlooked):
+            found[str(name)] = None
             continue
         spec = importlib.util.find_spec(name)
         if spec is None:
