@@ -51,6 +51,7 @@ LAYERS: dict[str, int] = {
     "_child": 10,
     "_tools": 10,
     "_clustering": 10,
+    "control": 11,
     "manager": 11,
     "pool": 11,
     "services": 11,

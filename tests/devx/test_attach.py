@@ -16,7 +16,7 @@ import trio
 
 import tractor
 import tractor.devx.debug as debug
-from tractor.ipc._debug_sock import debug_sock_path, debug_socks
+from tractor.ipc._debug_sock import debug_socks, user_sock_paths
 from tractor.testing import get_rando_addr
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -41,7 +41,7 @@ class Tree:
         assert aid is not None
         assert aid.pid is not None
         self.pid = aid.pid
-        path = debug_sock_path(aid.name, aid.pid)
+        path = user_sock_paths(aid.name, aid.pid)[0]
         assert path is not None
         self.path = path
 
@@ -303,7 +303,7 @@ def test_the_socket_is_the_users_own_and_goes_with_a_killed_actor() -> None:
         ) as an:
             portal = await an.start_actor("victim", enable_modules=["ep_devx"])
             pid = await portal.run(ep_devx.pid)
-            path = debug_sock_path("victim", pid)
+            path = user_sock_paths("victim", pid)[0]
             assert path is not None
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700

@@ -17,7 +17,7 @@ from tractor._errors import RuntimeFailure, TransportClosed
 from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress, mk_uuid
 from tractor.devx.debug.attach._wire import Wire
 from tractor.ipc._chan import Channel, transport_from_addr
-from tractor.ipc._debug_sock import DEBUG_DIR, debug_socks
+from tractor.ipc._debug_sock import CONTROL_DIR, DEBUG_DIR, debug_socks
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Start
 from tractor.process._dirs import runtime_dir_path
@@ -182,7 +182,7 @@ def _peer_sockets() -> list[Path]:
         return [
             path
             for path in sorted(top.rglob("*@*.sock"))
-            if path.parent != top / DEBUG_DIR and answers(str(path))
+            if path.parent not in (top / DEBUG_DIR, top / CONTROL_DIR) and answers(str(path))
         ]
     return []
 

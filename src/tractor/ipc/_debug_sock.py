@@ -1,36 +1,64 @@
-"""Where an actor in debug mode listens for users: a Unix socket beside those of its peers."""
+"""Where an actor listens for users: Unix sockets beside those of its peers."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from tractor.address._types import HAS_UDS, UDSAddress
 from tractor.process._dirs import get_runtime_dir, runtime_dir_path
 
 DEBUG_DIR = "debug"
-"""The part of the runtime directory."""
+"""The part of the runtime directory for those who attach."""
+
+CONTROL_DIR = "control"
+"""The part of the runtime directory for those who ask and command."""
 
 
 def debug_addr(name: str, pid: int) -> UDSAddress:
-    """The address, in a directory that is made if it is missing.  Raises PermissionError, OSError, ValueError."""
-    space = get_runtime_dir(DEBUG_DIR)
+    """Where one attaches, in a directory that is made if it is missing.
+
+    Raises:
+        PermissionError, OSError, ValueError: there is no place for it.
+    """
+    return _addr(DEBUG_DIR, name, pid)
+
+
+def control_addr(name: str, pid: int) -> UDSAddress:
+    """Where one asks; as :func:`debug_addr`."""
+    return _addr(CONTROL_DIR, name, pid)
+
+
+def _addr(directory: str, name: str, pid: int) -> UDSAddress:
+    space = get_runtime_dir(directory)
     return UDSAddress(str(space), UDSAddress.get_sockname(name, pid, space))
 
 
-def debug_sock_path(name: str, pid: int | None) -> Path | None:
-    """The file's path; ``None`` where there can be none.  Nothing is made or checked."""
+def user_sock_paths(name: str, pid: int | None) -> list[Path]:
+    """The paths of the files that an actor may listen at for users; nothing is made or checked."""
+    paths: list[Path] = []
     if not HAS_UDS or pid is None:
-        return None
-    space = runtime_dir_path() / DEBUG_DIR
-    try:
-        return space / UDSAddress.get_sockname(name, pid, space)
-    except ValueError:
-        return None
+        return []
+    for directory in (DEBUG_DIR, CONTROL_DIR):
+        space = runtime_dir_path() / directory
+        with contextlib.suppress(ValueError):
+            paths.append(space / UDSAddress.get_sockname(name, pid, space))
+    return paths
 
 
 def debug_socks() -> list[Path]:
     """The files that are there, whether or not anybody still listens."""
+    return _socks(runtime_dir_path() / DEBUG_DIR)
+
+
+def control_socks(runtime_dirs: Iterable[Path]) -> list[Path]:
+    """As :func:`debug_socks`, in several runtime directories."""
+    return [path for top in runtime_dirs for path in _socks(top / CONTROL_DIR)]
+
+
+def _socks(directory: Path) -> list[Path]:
     try:
-        return sorted((runtime_dir_path() / DEBUG_DIR).glob("*.sock"))
+        return sorted(directory.glob("*.sock"))
     except OSError:
         return []

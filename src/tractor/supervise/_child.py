@@ -36,6 +36,7 @@ from tractor._proto.children.ladder import Ladder, LadderEvent, Progress
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
 from tractor.address._types import UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
+from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Uid
 from tractor.process._file_mark import FileMark
@@ -48,7 +49,6 @@ from tractor.spawn._contract import ChildProcess
 from tractor.supervise._arguments import Recipe
 from tractor.supervise._ladder import Descent
 from tractor.supervise._leftovers import (
-    debug_files,
     end_channel,
     end_descendants,
     marks_of,
@@ -223,7 +223,9 @@ class Child:
             # An actor in this very process is not a process below it.
             (pid, start_time) if pid != os.getpid() else None,
             guard(pid, start_time),
-            guard_files([*socket_files(self.actor.accept_addrs), *debug_files(own.name, own.pid)]),
+            guard_files(
+                [*socket_files(self.actor.accept_addrs), *user_sock_paths(own.name, own.pid)]
+            ),
         ]
         self.actor.report_descendants(up=[one for one in up if one is not None])
 
@@ -253,7 +255,7 @@ class Child:
         self.accept_addrs = accept_addrs
         pid = self.process.pid if self.process is not None else None
         self._files = marks_of(accept_addrs, self.bind_addrs or (), pid)
-        if sentinel := guard_files([*self._files, *debug_files(self.aid.name, self.aid.pid)]):
+        if sentinel := guard_files([*self._files, *user_sock_paths(self.aid.name, self.aid.pid)]):
             self.actor.report_descendants(up=[sentinel])
         self.life.handle(ChildEvent.READY)
         self.settled.set()

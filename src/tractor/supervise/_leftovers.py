@@ -17,7 +17,7 @@ from tractor import log as _log
 from tractor._proto.deadlines import CLOSING_TIME, DELIVERY_TIMEOUT, DESCENDANTS_TIMEOUT
 from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
-from tractor.ipc._debug_sock import debug_sock_path
+from tractor.ipc._debug_sock import user_sock_paths
 from tractor.process._dirs import has_shm_records
 from tractor.process._file_mark import FileMark, file_mark
 from tractor.process._sentinel import stand_down
@@ -34,12 +34,6 @@ def socket_files(addrs: Iterable[UnwrappedAddress]) -> list[Path]:
     """The socket files among addresses."""
     wrapped = [wrap_address(addr) for addr in addrs]
     return [addr.sockpath for addr in wrapped if isinstance(addr, UDSAddress)]
-
-
-def debug_files(name: str, pid: int | None) -> list[Path]:
-    """The socket file at which people attach to an actor, if it can have one."""
-    path = debug_sock_path(name, pid)
-    return [] if path is None else [path]
 
 
 def marks_of(
@@ -98,7 +92,7 @@ def remove_files(
             paths = [Path(spare) / UDSAddress.get_sockname(name, pid, spare)]
         found = {path: mark for path in paths if (mark := file_mark(path)) is not None}
     if pid != os.getpid():
-        for path in debug_files(name, pid):
+        for path in user_sock_paths(name, pid):
             if (own := own_file_mark(path)) is not None:
                 found[path] = own
     for path, mark in found.items():
