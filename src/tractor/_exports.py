@@ -64,6 +64,8 @@ from tractor.discovery._registrar import Registrar as Registrar
 from tractor.discovery._registrars import get_arbiter as get_arbiter
 from tractor.discovery._registrars import get_registry as get_registry
 from tractor.ipc._chan import Channel as Channel
+from tractor.manager._problems import ServiceFileError as ServiceFileError
+from tractor.manager._service_file import load_services as load_services
 from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
 from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
 from tractor.msg._union import unpack_spec_types as unpack_spec_types

@@ -15,6 +15,8 @@ from tractor.runtime._group_signals import serve_signalled
 
 if TYPE_CHECKING:
     from tractor.devx.debug._post_mortem import DebugFilter
+    from tractor.manager._service_file import ServiceFile
+    from tractor.manager._starting import TakesServices
 
 T = TypeVar("T")
 
@@ -52,6 +54,17 @@ def serve_attach(actor: Actor) -> None:
     from tractor.devx.debug.attach._listener import serve_attach
 
     serve_attach(actor)
+
+
+def services_of_file(
+    sup: TakesServices, actor: Actor
+) -> Callable[[ServiceFile], Awaitable[object]]:
+    """What starts the services of a file under a supervisor, and reloads them."""
+    from tractor.manager._starting import FileServices
+
+    services = FileServices(sup)
+    actor.lifetime_stack.callback(services.close)
+    return services.apply
 
 
 async def init_greenback() -> None:

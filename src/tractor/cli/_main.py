@@ -30,6 +30,12 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
     "keygen": Command("tractor.cli._keygen", "make a key file, which actors must hold to connect"),
     "reap": Command("tractor.cli._reap", "end stray actors and remove what they have left"),
+    "reload": Command("tractor.cli._services", "have `tractor run` read its file anew"),
+    "restart": Command("tractor.cli._services", "restart a service of `tractor run`"),
+    "run": Command("tractor.cli._run", "run the services of a file"),
+    "services": Command("tractor.cli._services", "show the services of `tractor run`"),
+    "start": Command("tractor.cli._services", "start a service of `tractor run` that is down"),
+    "stop": Command("tractor.cli._services", "stop a service of `tractor run`"),
     "tree": Command("tractor.cli._tree", "show a running tree: actors, tasks, what they wait for"),
 }
 

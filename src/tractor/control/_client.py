@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,15 +43,13 @@ class Asked:
     """
 
     def __init__(self, path: Path, limit: float = LIMIT) -> None:
-        if sys.platform == "win32":
-            raise NotImplementedError
         self.path = path
         self._limit = limit
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # type: ignore[attr-defined, unused-ignore]
         try:
             self._sock.settimeout(limit)
             self._sock.connect(str(path))
-            check_peer_uid(self._sock, may_be_anyone=os.geteuid() == 0)
+            check_peer_uid(self._sock, may_be_anyone=os.geteuid() == 0)  # type: ignore[attr-defined, unused-ignore]
         except BaseException:
             self._sock.close()
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 MAX_LINE = 16 * 1024
 """Bytes; a longer line goes on in a further one."""
 
@@ -19,10 +21,13 @@ class LineBuffer:
 
     Args:
         name: stands before each line.
+        as_json: each line becomes an object with ``service`` and ``line`` instead.
         max_held: bytes; beyond that the oldest lines are dropped, and counted.
     """
 
-    def __init__(self, name: str, max_held: int = MAX_HELD) -> None:
+    def __init__(self, name: str, as_json: bool = False, max_held: int = MAX_HELD) -> None:
+        self._name = name
+        self._as_json = as_json
         self._prefix = f"{name} | ".encode()
         self._max_held = max_held
         # Whole lines with their prefix, in blocks as they were read: each with its number of lines.
@@ -76,8 +81,8 @@ class LineBuffer:
         taken = []
         if self._dropped:
             lines = "line was" if self._dropped == 1 else "lines were"
-            text = f"… {self._dropped} {lines} dropped: the terminal did not take them in time\n"
-            taken.append(self._prefix + text.encode())
+            text = f"… {self._dropped} {lines} dropped: the terminal did not take them in time"
+            taken.append(self._block([text.encode()]))
             self._dropped = 0
         while size > 0 and self._blocks:
             block, _ = self._blocks.popleft()
@@ -87,14 +92,20 @@ class LineBuffer:
         return b"".join(taken)
 
     def _add(self, lines: list[bytes]) -> None:
-        prefix = self._prefix
-        block = prefix + (b"\n" + prefix).join(lines) + b"\n"
+        block = self._block(lines)
         self._blocks.append((block, len(lines)))
         self._held += len(block)
         while self._held > self._max_held:
             block, count = self._blocks.popleft()
             self._held -= len(block)
             self._dropped += count
+
+    def _block(self, lines: list[bytes]) -> bytes:
+        if not self._as_json:
+            return self._prefix + (b"\n" + self._prefix).join(lines) + b"\n"
+        texts = [line.decode(errors="replace") for line in lines]
+        objects = [msgspec.json.encode({"service": self._name, "line": text}) for text in texts]
+        return b"\n".join(objects) + b"\n"
 
 
 def _pieces(line: bytes) -> list[bytes]:

@@ -31,8 +31,8 @@ LAST_WORDS = 2.0
 class _Pipe:
     """One service's, for all of its incarnations: the manager holds both ends, so it never ends by itself."""
 
-    def __init__(self, name: str) -> None:
-        self.lines = LineBuffer(name)
+    def __init__(self, name: str, as_json: bool) -> None:
+        self.lines = LineBuffer(name, as_json)
         self.read_fd, self.write_fd = map(move_above_stdio, os.pipe())
         os.set_blocking(self.read_fd, False)  # type: ignore[attr-defined, unused-ignore]
 
@@ -56,10 +56,12 @@ class Outputs:
     Args:
         nursery: hosts the tasks; they are cancelled by :meth:`aclose`.
         fd: where it goes; a duplicate is used.
+        as_json: each line becomes a JSON object.
     """
 
-    def __init__(self, nursery: trio.Nursery, fd: int = 1) -> None:
+    def __init__(self, nursery: trio.Nursery, fd: int = 1, as_json: bool = False) -> None:
         self._nursery = nursery
+        self._as_json = as_json
         # Without a stdout of our own there is nobody to write to; it is read all the same.
         self._out = os.dup(fd) if fd > 2 or has_stream(fd) else -1
         self._pipes: dict[str, _Pipe] = {}
@@ -75,7 +77,7 @@ class Outputs:
         """The write end of that actor's pipe, made when it is asked for first.  Raises OSError."""
         pipe = self._pipes.get(name)
         if pipe is None:
-            pipe = self._pipes[name] = _Pipe(name)
+            pipe = self._pipes[name] = _Pipe(name, self._as_json)
             self._nursery.start_soon(self._read, pipe, name=f"output of {name}")
         return pipe.write_fd
 

@@ -237,6 +237,25 @@ class Carrier:
         self.feed(todo)
         return entry
 
+    def respecify(
+        self, entry: Entry, spec: ServiceSpec, work: Work, options: Callable[[str], StartOptions]
+    ) -> None:
+        """The next incarnations of a service are others; those that are up stay as they are.
+
+        Args:
+            entry: the service.
+            spec: of the same name, with as many replicas.
+            work, options: as of :meth:`add`.
+        """
+        made = {member: options(member.name) for member in entry.unit.members}
+        self.rules.respecify(entry.unit, spec.rules())
+        entry.spec, entry.work, entry.options = spec, work, made
+
+    def forget(self, entry: Entry) -> None:
+        """A service that is down is no service any more."""
+        if entry.unit in self.entries:
+            self.feed(self.rules.forget(entry.unit))
+
     def _require_free(self, spec: ServiceSpec) -> None:
         for unit in self._namesakes(spec):
             if unit.alive or any(member.state in UP for member in unit.members):

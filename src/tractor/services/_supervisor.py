@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import trio
 
+from tractor import _tools
 from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.services.restarts import Backoff
@@ -37,6 +38,9 @@ from tractor.supervise._arguments import StartOptions
 from tractor.supervise._nursery import open_children
 from tractor.trionics._groups import is_multi_cancelled, leaves, raise_as_it_was
 from tractor.trionics._ki import ki_protected, ki_protected_manager
+
+if TYPE_CHECKING:
+    from tractor.manager._service_file import ServiceFile
 
 log = _log.get_logger()
 
@@ -68,6 +72,8 @@ class Supervisor:
     def __init__(self, carrier: Carrier, backoff: Backoff | None) -> None:
         self._carrier = carrier
         self._backoff = backoff
+        # What has started, and reloads, the services of a file.
+        self._file: Callable[[ServiceFile], Awaitable[object]] | None = None
 
     # -- what it is -----------------------------------------------------------------------------------
 
@@ -241,9 +247,80 @@ class Supervisor:
         )
 
     def _add(self, spec: ServiceSpec, work: Work, first: bool) -> Entry:
-        modules = list(dict.fromkeys([*spec.enable_modules, *work.modules]))
-        options = partial(StartOptions.checked, enable_modules=modules, **spec.actor)
-        return self._carrier.add(spec, work, options, first)
+        return self._carrier.add(spec, work, _options_of(spec, work), first)
+
+    # -- services that are written in a file ----------------------------------------------------------
+
+    async def start_file(self, file: ServiceFile) -> None:
+        """Start the services of a file, as :meth:`start_soon` does; again with another file: a reload.
+
+        What differs in a service's table is restarted, what is new started, what is gone stopped, and nothing else is
+        touched.  The file's table ``[supervisor]`` holds for this supervisor from now on, as far as that can change.
+
+        Args:
+            file: what :func:`tractor.load_services` has read.
+
+        Raises:
+            ServiceFileError: what only a new start can change differs; nothing was changed.
+            OSError: a socket of ``listen`` can't be had; nothing was changed.
+            ValueError: a name is taken by a service that is not of a file.
+            RuntimeFailure: the supervisor is closing; the spawn backend starts no fresh interpreters.
+        """
+        if self._file is None:
+            self._file = _tools.services_of_file(self, self._carrier.children.actor)
+        await self._file(file)
+
+    def change_service(self, name: str, fn: Any = None, /, *, options: Any, kwargs: Any) -> None:
+        """Have the next incarnations of a service be others; restarts nothing.
+
+        Args:
+            name: of a service that there is.
+            fn: as of :meth:`start_service`.
+            options: those of :meth:`start_service`, with as many ``replicas``; what is left out is the default.
+            kwargs: ``fn``'s.
+
+        Raises:
+            KeyError: there is none of that name.
+            ValueError, TypeError, MsgTypeError: as :meth:`start_service`.
+        """
+        unit = self._carrier.rules.find(name)
+        if unit is None:
+            raise KeyError(name)
+        spec = self._checked(
+            name, **{"backoff": OF_SUPERVISOR, "after": (), "actor": None, **options}
+        )
+        work = work_of(fn, kwargs, calling_code())
+        self._carrier.respecify(self._carrier.entries[unit], spec, work, _options_of(spec, work))
+
+    def forget_service(self, name: str) -> None:
+        """Drop a service that is down, as if it had never been.  Raises KeyError: there is none of that name."""
+        unit = self._carrier.rules.find(name)
+        if unit is None:
+            raise KeyError(name)
+        self._carrier.forget(self._carrier.entries[unit])
+
+    def reorder(self, names: Sequence[str]) -> None:
+        """Set the order of the services from now on; those that are not named come last."""
+        self._carrier.rules.reorder(names)
+
+    def change_settings(
+        self,
+        strategy: str,
+        max_restarts: int | None,
+        within: float,
+        backoff: Backoff | None,
+        auto_shutdown: str,
+    ) -> None:
+        """Have other arguments of :func:`tractor.open_supervisor` hold from now on.
+
+        Raises:
+            ValueError, TypeError: one of them makes no sense; nothing was changed.
+        """
+        checked = _rules(strategy, max_restarts, within, auto_shutdown)
+        self._carrier.rules.reconfigure(
+            checked.strategy, max_restarts, within, checked.auto_shutdown
+        )
+        self._backoff = backoff
 
     async def _first_start(self, entry: Entry) -> None:
         """Wait until a new service is ready; raises why it is not."""
@@ -309,6 +386,11 @@ class Supervisor:
     def events(self) -> Events:
         """The events of all services from now on; see :class:`~tractor.services._events.Events`."""
         return self._carrier.subscribe(lambda _event: True)
+
+
+def _options_of(spec: ServiceSpec, work: Work) -> Callable[[str], StartOptions]:
+    modules = list(dict.fromkeys([*spec.enable_modules, *work.modules]))
+    return partial(StartOptions.checked, enable_modules=modules, **spec.actor)
 
 
 @ki_protected_manager

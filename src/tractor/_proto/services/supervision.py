@@ -175,14 +175,15 @@ class Supervision:
         self._note("add", rules.name, now)
         if self.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED):
             raise self._illegal("add", rules.name)
-        apart = rules.own_intensity
-        intensity = Intensity(*self._limit) if apart else self._intensity
-        unit = Unit(rules, intensity, first)
+        unit = Unit(rules, self._intensity_for(rules), first)
         self.units.append(unit)
         self._outcomes.pop(rules.name, None)
         if self.phase is SupervisorPhase.ROUND:
             self._later.append((unit, False))
         return self._advance(now)
+
+    def _intensity_for(self, rules: ServiceRules) -> Intensity:
+        return Intensity(*self._limit) if rules.own_intensity else self._intensity
 
     def up(self, member: Member, now: float) -> list[Instruction]:
         """An incarnation is ready.  Raises IllegalEvent: none is starting."""
@@ -274,6 +275,44 @@ class Supervision:
         self._drop(unit)
         todo, self._todo = self._todo, []
         return todo
+
+    def respecify(self, unit: Unit, rules: ServiceRules) -> None:
+        """From now on other rules hold for a service; of those that are up nothing changes.
+
+        Args:
+            unit: it.
+            rules: of the same name, with as many replicas.
+
+        Raises:
+            IllegalEvent: they are of another service.
+        """
+        self._note("respecify", rules.name)
+        if (rules.name, rules.replicas) != (unit.rules.name, unit.rules.replicas):
+            raise self._illegal("respecify", rules.name)
+        if rules.own_intensity is not unit.rules.own_intensity:
+            unit.intensity = self._intensity_for(rules)
+        unit.rules = rules
+
+    def reconfigure(
+        self,
+        strategy: Strategy,
+        max_restarts: int | None,
+        within: float,
+        auto_shutdown: AutoShutdown,
+    ) -> None:
+        """From now on other settings hold; restarts that were counted go on to count."""
+        self._note("reconfigure", strategy.value)
+        self.strategy, self.auto_shutdown, self.within = strategy, auto_shutdown, within
+        self._limit = max_restarts, within
+        for intensity in {id(u.intensity): u.intensity for u in self.units}.values():
+            intensity.max_restarts, intensity.within = self._limit
+        self._intensity.max_restarts, self._intensity.within = self._limit
+
+    def reorder(self, names: Sequence[str]) -> None:
+        """The services' order from now on; those that are not named stay behind the others, in theirs."""
+        self._note("reorder", ", ".join(names))
+        places = {name: place for place, name in enumerate(names)}
+        self.units.sort(key=lambda unit: places.get(unit.rules.name, len(places)))
 
     def restart(self, unit: Unit, now: float) -> list[Instruction]:
         """A service is to begin anew, by plan, with what the strategy takes along; one that is down is started.
