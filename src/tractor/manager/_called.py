@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
+from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._endpoints import Endpoint, Kind, context, describe
+
+TASK: Final = "tractor.manager: a task has begun"
+"""What an incarnation gives ``started()`` for an async function, which gives nothing itself."""
 
 
 def find_call(call: str) -> Endpoint:
@@ -54,6 +59,35 @@ def arguments_of(endpoint: Endpoint, args: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+class Calling:
+    """What each incarnation of a service does that has a ``call``; see :class:`tractor.services._work.Work`.
+
+    Args:
+        call: ``module:function``.
+        args: its keyword arguments.
+        ends_first: what comes after it is to wait for its end, if it turns out to be a task: it is not ready before.
+    """
+
+    modules: tuple[str, ...] = (__name__,)
+    returns = True
+
+    def __init__(self, call: str, args: dict[str, Any], ends_first: bool) -> None:
+        self._call = call
+        # The same for each incarnation.
+        self._args = msgspec.Raw(msgspec.msgpack.encode(args))
+        self._ends_first = ends_first
+
+    async def serve(self, portal: Portal, child: object, ready: Callable[[Any], None]) -> Any:
+        """A dialog is ready with its ``started()``, a task once it has begun."""
+        endpoint: Any = run_call
+        async with portal.open_context(endpoint, call=self._call, args=self._args) as (ctx, first):
+            if first != TASK:
+                ready(first)
+            elif not self._ends_first:
+                ready(None)
+            return await ctx.wait_for_result()
+
+
 @context
 async def run_call(ctx: Context, call: str, args: dict[str, Any]) -> Any:
     """The endpoint that a service of a file runs.
@@ -68,5 +102,5 @@ async def run_call(ctx: Context, call: str, args: dict[str, Any]) -> Any:
     values = arguments_of(endpoint, args)
     if endpoint.param is not None:
         return await endpoint.fn(**{endpoint.param: ctx, **values})
-    await ctx.started()
+    await ctx.started(TASK)
     return await endpoint.fn(**values)

@@ -17,7 +17,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RestartLimitExceeded, RuntimeFailure
-from tractor._proto.services.service_life import DOWN
+from tractor._proto.services.service_life import DOWN, member_names
 from tractor.control._actor import serve_control
 from tractor.control._protocol import Code, Refusal
 from tractor.manager._notify import Notifier, Systemd
@@ -27,7 +27,7 @@ from tractor.manager._service_file import Changes, ServiceFile, load_services
 from tractor.manager._starting import FileServices, settings_of
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
-from tractor.services._events import Events
+from tractor.services._events import Events, ServiceEvent
 from tractor.services._service import Service
 from tractor.services._supervisor import Supervisor, open_supervisor
 from tractor.trionics._broadcast import Lagged
@@ -101,6 +101,8 @@ class Manager:
                 tn.start_soon(self._do_reloads, tn, name="reloads")
                 self._serve(current_actor(), tn)
                 await self._sup.wait()
+                while (event := events.take()) is not None:
+                    self._note(event)
                 if not self.stopped_by:
                     self._notifier.stopping(self._status("all have ended: "), EXTEND)
                 tn.cancel_scope.cancel()
@@ -204,14 +206,30 @@ class Manager:
                 return
             except Lagged:
                 continue
-            if event.kind == "failed":
-                self.failed.add(event.service)
-            elif event.kind == "ready":
-                self._were_ready.add(event.service)
-            elif event.kind == "starting":
-                self.failed.discard(event.service)
-                self._printing.add(event.service)
+            self._note(event)
             self._look()
+
+    def _note(self, event: ServiceEvent) -> None:
+        if event.kind == "failed" or (
+            event.kind == "crashed" and event.service in self._temporary()
+        ):
+            self.failed.add(event.service)
+        elif event.kind == "ready":
+            self._were_ready.add(event.service)
+        elif event.kind == "starting":
+            self.failed.discard(event.service)
+            self._printing.add(event.service)
+
+    def _temporary(self) -> set[str]:
+        """Actors of services that come only once: how they end is how they stay."""
+        file = self._services.file
+        tables = {} if file is None else file.services
+        return {
+            one
+            for name, table in tables.items()
+            if table.restart == "temporary"
+            for one in member_names(name, table.replicas)
+        }
 
     def _look(self) -> None:
         if self.stopped_by or self._reloading:

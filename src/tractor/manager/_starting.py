@@ -14,7 +14,8 @@ import trio
 from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.services.restarts import Backoff
-from tractor.manager._called import run_call
+from tractor._proto.services.service_life import DOWN
+from tractor.manager._called import Calling
 from tractor.manager._listen import KeptSockets
 from tractor.manager._service_file import KEPT_FROM_CHILDREN, Changes, ServiceFile
 from tractor.manager._tables import BackoffTable, ServiceTable, SupervisorTable
@@ -59,7 +60,7 @@ class TakesServices(Protocol):
     async def stop(self, name: str) -> None:
         """Stop one for good."""
 
-    def change_service(self, name: str, fn: Any = None, /, *, options: Any, kwargs: Any) -> None:
+    def change_service(self, name: str, fn: Any = None, /, *, options: Any) -> None:
         """Change what its next incarnations are."""
 
     def forget_service(self, name: str) -> None:
@@ -84,7 +85,6 @@ class Recipe(msgspec.Struct, frozen=True):
 
     fn: Any
     options: dict[str, Any]
-    kwargs: dict[str, Any]
 
 
 @ki_protected
@@ -162,8 +162,9 @@ class FileServices:
             async with self._lock:
                 changes = self.prepare(file)
                 sockets = self._sockets.open_for(file.services)
+                awaited = {name for table in file.services.values() for name in table.after}
                 recipes = {
-                    name: recipe_of(name, table, sockets[name], self._stdout)
+                    name: recipe_of(table, sockets[name], self._stdout, name in awaited)
                     for name, table in file.services.items()
                 }
                 old, self.file = self.file, file
@@ -189,7 +190,19 @@ class FileServices:
                         tn.start_soon(self._restart_one, name)
             else:
                 for name in names:
-                    await self._restart_one(name)
+                    if name in self._due:
+                        self._take_along(name, file)
+                        await self._restart_one(name)
+
+    def _take_along(self, first: str, file: ServiceFile) -> None:
+        """What a group strategy takes along with ``first`` begins anew by that."""
+        services = self._sup.services
+        is_behind = file.supervisor.strategy == "one_for_all"
+        for name in file.services:
+            service = services.get(name)
+            if is_behind and name != first and service is not None and service.state not in DOWN:
+                self._due.pop(name, None)
+            is_behind = is_behind or name == first
 
     async def _restart_one(self, name: str) -> None:
         service = self._sup.services.get(name)
@@ -213,14 +226,14 @@ class FileServices:
                 # It is dropped, as a temporary one that was down; or has other members.
                 anew.append(name)
                 continue
-            sup.change_service(name, recipe.fn, options=recipe.options, kwargs=recipe.kwargs)
+            sup.change_service(name, recipe.fn, options=recipe.options)
             self._due[name] = service.incarnation
         for name in reversed([*changes.gone, *(set(anew) - set(changes.new))]):
             await self._remove(name)
         for name in file.services:
             if name in anew:
                 recipe = recipes[name]
-                sup.start_soon(name, recipe.fn, **recipe.options, **recipe.kwargs)
+                sup.start_soon(name, recipe.fn, **recipe.options)
         sup.reorder(list(file.services))
 
     async def _remove(self, name: str) -> None:
@@ -254,18 +267,18 @@ def settings_of(
 
 
 def recipe_of(
-    name: str,
     table: ServiceTable,
     sockets: Mapping[str, int],
     stdout: OutputOfChildren | None = None,
+    is_awaited: bool = False,
 ) -> Recipe:
     """What a supervisor starts a service with.
 
     Args:
-        name: the service's.
-        table: its own.
+        table: the service's.
         sockets: descriptors, by the names in ``listen``.
         stdout: where it prints; ``None``: where this process does.
+        is_awaited: others come after it.
     """
     options: dict[str, Any] = {key: getattr(table, key) for key in OPTIONS}
     options["after"] = tuple(table.after)
@@ -285,8 +298,10 @@ def recipe_of(
         actor["enable_transports"] = table.transports
     options["actor"] = actor
     if table.call is None:
-        return Recipe(None, options, {})
-    return Recipe(run_call, options, {"call": table.call, "args": table.args})
+        return Recipe(None, options)
+    # One that comes only to do something, as a migration: what comes after it wants that done.
+    ends_first = table.restart != "permanent" and is_awaited
+    return Recipe(Calling(table.call, table.args, ends_first), options)
 
 
 def process_options(

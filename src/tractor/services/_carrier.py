@@ -248,6 +248,10 @@ class Carrier:
             work, options: as of :meth:`add`.
         """
         made = {member: options(member.name) for member in entry.unit.members}
+        if entry.restarting is not None:
+            # Whoever restarts it next wants one of these.
+            entry.restarting.fail(ServiceEnded(f"service {spec.name!r} was changed meanwhile"))
+            entry.restarting = None
         self.rules.respecify(entry.unit, spec.rules())
         entry.spec, entry.work, entry.options = spec, work, made
 

@@ -83,6 +83,10 @@ class Events:
         """Whether no more events come."""
         return self._ended
 
+    def take(self) -> ServiceEvent | None:
+        """The next event that is there already; ``None``: none is."""
+        return self._held.popleft() if self._held else None
+
     def __aiter__(self) -> Events:
         return self
 

@@ -270,14 +270,13 @@ class Supervisor:
             self._file = _tools.services_of_file(self, self._carrier.children.actor)
         await self._file(file)
 
-    def change_service(self, name: str, fn: Any = None, /, *, options: Any, kwargs: Any) -> None:
+    def change_service(self, name: str, fn: Any = None, /, *, options: Any) -> None:
         """Have the next incarnations of a service be others; restarts nothing.
 
         Args:
             name: of a service that there is.
             fn: as of :meth:`start_service`.
             options: those of :meth:`start_service`, with as many ``replicas``; what is left out is the default.
-            kwargs: ``fn``'s.
 
         Raises:
             KeyError: there is none of that name.
@@ -289,7 +288,7 @@ class Supervisor:
         spec = self._checked(
             name, **{"backoff": OF_SUPERVISOR, "after": (), "actor": None, **options}
         )
-        work = work_of(fn, kwargs, calling_code())
+        work = work_of(fn, {}, calling_code())
         self._carrier.respecify(self._carrier.entries[unit], spec, work, _options_of(spec, work))
 
     def forget_service(self, name: str) -> None:

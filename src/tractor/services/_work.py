@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Raw
 
@@ -22,6 +22,7 @@ Ready: TypeAlias = Callable[[Any], None]
 """Called once, with what the incarnation gave when it was ready."""
 
 
+@runtime_checkable
 class Work(Protocol):
     """What each incarnation does.
 
@@ -93,7 +94,8 @@ def work_of(fn: Any, kwargs: dict[str, Any], caller: Caller | None) -> Work:
     """What each incarnation of a service does.
 
     Args:
-        fn: an async function, a ``@context`` endpoint, a partial of one with keywords, or ``None``.
+        fn: an async function, a ``@context`` endpoint, a partial of one with keywords, or ``None``; or such work that
+            was made elsewhere.
         kwargs: its keywords, which are encoded now: every incarnation gets the same.
         caller: the code that starts the service.
 
@@ -105,6 +107,8 @@ def work_of(fn: Any, kwargs: dict[str, Any], caller: Caller | None) -> Work:
         if kwargs:
             raise TypeError(f"a service without a function takes no arguments: {sorted(kwargs)}")
         return Serving()
+    if isinstance(fn, Work) and not kwargs:
+        return fn
     plain, merged = plain_function(fn)
     kind = kind_of(plain)
     if kind not in (Kind.CALL, Kind.CONTEXT):
