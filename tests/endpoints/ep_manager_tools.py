@@ -49,7 +49,7 @@ class Run:
 
     def wait_for(self, what: str, count: int = 1) -> list[str]:
         """Wait until so many lines have ``what`` in them; these."""
-        return self.wait_until(
+        lines: list[str] = self.wait_until(
             lambda: (
                 found
                 if len(found := [line for line in list(self.lines) if what in line]) >= count
@@ -57,6 +57,7 @@ class Run:
             ),
             f"{count} lines with {what!r}",
         )
+        return lines
 
     def wait_until(self, look: Callable[[], Any], what: str = "it") -> Any:
         """Wait until ``look`` gives something true."""

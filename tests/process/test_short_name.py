@@ -12,7 +12,7 @@ import trio
 
 import tractor
 from tractor import _child
-from tractor.process import _comm
+from tractor.process import _title
 from tractor.testing import find_descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="short names are set by /proc")
@@ -45,5 +45,5 @@ def test_a_forked_actor_is_known_by_its_short_name(tmp_path: Path) -> None:
 
 
 def test_where_it_cannot_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_comm, "COMM_PATH", str(tmp_path / "no such file"))
-    assert _comm.set_short_name("_subactor[name@1]") is False
+    monkeypatch.setattr(_title, "COMM_PATH", str(tmp_path / "no such file"))
+    assert _title.set_short_name("_subactor[name@1]") is False

@@ -46,6 +46,8 @@ async def _try_all(services: Mapping[str, ServiceTable]) -> list[Problem]:
 
 
 async def _try_one(name: str, table: ServiceTable) -> list[Problem]:
+    if sys.platform == "win32":
+        raise NotImplementedError
     asked = msgspec.json.encode({"call": table.call, "args": table.args, "modules": table.modules})
     options = process_options(table, {}, None)
     for key in ("stdin", "limits"):

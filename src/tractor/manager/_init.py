@@ -32,8 +32,8 @@ def fork_below_init() -> int | None:
     Returns:
         ``None`` in the new process, which goes on; in this one the exit status with which that has ended.
     """
-    if sys.platform == "win32":
-        raise NotImplementedError
+    if sys.platform != "linux":
+        raise NotImplementedError("there are no containers here")
     numbers = {getattr(signal, name) for name in HANDED_ON}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*numbers, signal.SIGCHLD})
     pid = os.fork()
@@ -52,6 +52,8 @@ def fork_below_init() -> int | None:
 
 def _reap_until(pid: int) -> int | None:
     """Reap all that have ended; the exit status of ``pid``, if it is one of them."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     found: int | None = None
     while True:
         try:

@@ -286,7 +286,7 @@ class Supervision:
         Raises:
             IllegalEvent: they are of another service.
         """
-        self._note("respecify", rules.name)
+        self._note("respecify", rules.name, self._now)
         if (rules.name, rules.replicas) != (unit.rules.name, unit.rules.replicas):
             raise self._illegal("respecify", rules.name)
         if rules.own_intensity is not unit.rules.own_intensity:
@@ -301,7 +301,7 @@ class Supervision:
         auto_shutdown: AutoShutdown,
     ) -> None:
         """From now on other settings hold; restarts that were counted go on to count."""
-        self._note("reconfigure", strategy.value)
+        self._note("reconfigure", strategy.value, self._now)
         self.strategy, self.auto_shutdown, self.within = strategy, auto_shutdown, within
         self._limit = max_restarts, within
         for intensity in {id(u.intensity): u.intensity for u in self.units}.values():
@@ -310,7 +310,7 @@ class Supervision:
 
     def reorder(self, names: Sequence[str]) -> None:
         """The services' order from now on; those that are not named stay behind the others, in theirs."""
-        self._note("reorder", ", ".join(names))
+        self._note("reorder", ", ".join(names), self._now)
         places = {name: place for place, name in enumerate(names)}
         self.units.sort(key=lambda unit: places.get(unit.rules.name, len(places)))
 
