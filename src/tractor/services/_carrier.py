@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import trio
@@ -86,12 +87,16 @@ class Entry:
     Args:
         unit: what the rules know of it.
         spec: its specification.
-        options: what the actor of each member is started with.
+        options: gives what the actor of each member is started with.
         work: what each incarnation does.
     """
 
     def __init__(
-        self, unit: Unit, spec: ServiceSpec, options: dict[Member, StartOptions], work: Work
+        self,
+        unit: Unit,
+        spec: ServiceSpec,
+        options: dict[Member, Callable[[], StartOptions]],
+        work: Work,
     ) -> None:
         self.unit = unit
         self.spec = spec
@@ -206,7 +211,7 @@ class Carrier:
         Args:
             spec: its specification.
             work: what its incarnations do.
-            options: what an actor of that name is started with.
+            options: gives what an actor of that name is started with.
             first: its first start is tried once.
 
         Raises:
@@ -225,7 +230,7 @@ class Carrier:
                 raise ValueError(
                     f"service {spec.name!r}: after={name!r}: that one waits for {spec.name!r} itself"
                 )
-        made = [options(name) for name in spec.member_names]
+        made = [_prepared(options, name) for name in spec.member_names]
         for old in self._namesakes(spec):
             self.feed(self.rules.forget(old))
         todo = self.rules.add(spec.rules(), trio.current_time(), first=first)
@@ -432,6 +437,20 @@ class Carrier:
         ServiceDo.CLOSED: _note_closed,
     }
     """What carries out each instruction."""
+
+
+def _prepared(options: Callable[[str], StartOptions], name: str) -> Callable[[], StartOptions]:
+    """What gives the options of each start; they are checked now.
+
+    A module that can't be found is a start that fails; by the next one it may be there.
+    """
+    try:
+        made = options(name)
+    except (TypeError, ValueError, RuntimeFailure):
+        raise
+    except Exception:
+        return partial(options, name)
+    return lambda: made
 
 
 def _names_of(unit: Unit) -> set[str]:

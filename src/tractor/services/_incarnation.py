@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import trio
@@ -101,7 +102,7 @@ class Incarnation:
         owner: who has it.
         member: whose life it is.
         spec: the service's specification.
-        options: what its actor is started with.
+        options: gives what its actor is started with.
         work: what it does.
     """
 
@@ -110,7 +111,7 @@ class Incarnation:
         owner: Owner,
         member: Member,
         spec: ServiceSpec,
-        options: StartOptions,
+        options: Callable[[], StartOptions],
         work: Work,
     ) -> None:
         self.member = member
@@ -197,7 +198,7 @@ class Incarnation:
         )
 
     def _prepare(self) -> Child:
-        child = self.child = self._children.prepare(self._options)
+        child = self.child = self._children.prepare(self._options())
         child.keeper = self._note_failure
         shutdown = self._spec.shutdown
         if shutdown == "kill":

@@ -323,14 +323,16 @@ class Supervision:
         self._note("restart", unit.rules.name, now)
         if self.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED):
             raise self._illegal("restart", unit.rules.name)
-        if self.phase is SupervisorPhase.ROUND:
+        if self.phase is not SupervisorPhase.ROUND:
+            self._begin_anew(unit)
+        elif unit in self._taken and all(m.state in TO_COME for m in unit.members):
+            # It is started at its turn.
+            self._begin_anew(unit, alone=True)
+        elif not self.is_put_off(unit):
+            self._later.append((unit, True))
             for member in unit.members:
                 if member.state is ServiceState.STOPPING:
                     member.goal = ServiceState.WAITING
-            if not self.is_put_off(unit):
-                self._later.append((unit, True))
-        else:
-            self._begin_anew(unit)
         return self._advance(now)
 
     def recycle(self, member: Member, now: float) -> list[Instruction]:
@@ -466,8 +468,10 @@ class Supervision:
             member.wanted = 0
         unit.rolling.clear()
 
-    def _begin_anew(self, unit: Unit) -> None:
-        alone = len(self._takes(unit)) == 1
+    def _begin_anew(self, unit: Unit, *, alone: bool = False) -> None:
+        """By plan; ``alone``: without what the strategy takes along."""
+        is_open = self.phase is not SupervisorPhase.ROUND
+        alone = alone or (is_open and len(self._takes(unit)) == 1)
         unit.rolling.clear()
         for member in unit.members:
             member.in_a_row = 0
