@@ -59,7 +59,7 @@ def in_nursery(main: Callable[[trio.Nursery], Awaitable[None]]) -> None:
     async def around() -> None:
         async with trio.open_nursery() as nursery:
             await main(nursery)
-            assert _cached._all_slots() == {}
+            assert _cached._slots.get() == {}
             assert not nursery.child_tasks
 
     trio.run(around)
@@ -413,11 +413,11 @@ def test_a_run_of_its_own_has_a_cache_of_its_own() -> None:
             manager = maybe_open_context(opener, tn=tn)
             hit, _ = await manager.__aenter__()
             hits.append(hit)
-            _cached._all_slots()["left over"] = _cached._Slot()
+            _cached._slots.get()["left over"] = _cached._Slot()
             await manager.__aexit__(None, None, None)
 
     async def look() -> None:
-        assert _cached._all_slots() == {}
+        assert _cached._slots.get() == {}
 
     trio.run(abandon)
     trio.run(look)
@@ -462,7 +462,7 @@ def test_any_mix_of_users(users: list[tuple[int, int, int | None, str]], failure
             async with trio.open_nursery() as all_users:
                 for each_user in users:
                     all_users.start_soon(user, *each_user)
-            assert _cached._all_slots() == {}
+            assert _cached._slots.get() == {}
             for each in shared.values():
                 assert each.opened == each.closed
 

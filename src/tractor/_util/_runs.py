@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import trio
+
+T = TypeVar("T")
 
 Run = trio.lowlevel.TrioToken
 """What stands for a run."""
@@ -32,3 +35,25 @@ def is_over(run: Run) -> bool:
 
 def _nothing() -> None:
     pass
+
+
+class OfRun(Generic[T]):
+    """What each trio run has one of: an earlier run's is never found.
+
+    Args:
+        name: for people.
+        make: makes one, when it is first asked for.
+    """
+
+    def __init__(self, name: str, make: Callable[[], T]) -> None:
+        self._make = make
+        self._var: trio.lowlevel.RunVar[T] = trio.lowlevel.RunVar(name)
+
+    def get(self) -> T:
+        """This run's.  Raises RuntimeError outside of one."""
+        try:
+            return self._var.get()
+        except LookupError:
+            made = self._make()
+            self._var.set(made)
+            return made

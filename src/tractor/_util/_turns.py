@@ -17,6 +17,8 @@ from typing import Any
 
 import trio
 
+from tractor._util._runs import OfRun
+
 PER_TURN = 32
 """Messages that one task handles before it lets a pass of the loop go by, whether or not others are ready."""
 
@@ -98,14 +100,5 @@ class Turns:
             await trio.lowlevel.checkpoint_if_cancelled()
 
 
-_of_run: trio.lowlevel.RunVar[Turns] = trio.lowlevel.RunVar("tractor_turns")
-
-
-def current_turns() -> Turns:
-    """The :class:`Turns` of this trio run."""
-    try:
-        return _of_run.get()
-    except LookupError:
-        turns = Turns()
-        _of_run.set(turns)
-        return turns
+current_turns = OfRun("tractor_turns", Turns).get
+"""The :class:`Turns` of this trio run."""

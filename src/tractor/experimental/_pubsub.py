@@ -12,6 +12,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ModuleNotExposed
+from tractor._util._runs import OfRun
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._endpoints import canonical
@@ -109,19 +110,7 @@ class _Publication:
                 await self.over.wait()
 
 
-# A run of its own has publications of its own.
-_publications: trio.lowlevel.RunVar[dict[Hashable, _Publication]] = trio.lowlevel.RunVar(
-    "tractor_publications"
-)
-
-
-def _table() -> dict[Hashable, _Publication]:
-    try:
-        return _publications.get()
-    except LookupError:
-        table: dict[Hashable, _Publication] = {}
-        _publications.set(table)
-        return table
+_publications = OfRun[dict[Hashable, _Publication]]("tractor_publications", dict)
 
 
 def _topic_set(topics: Iterable[Hashable] | str) -> frozenset[Hashable]:
@@ -232,7 +221,7 @@ def _join(
     subscriber: _Subscriber,
 ) -> _Publication:
     """Listen to the publication of that name; start it if there is none."""
-    table, key = _table(), (fn, task_name)
+    table, key = _publications.get(), (fn, task_name)
     publication = table.get(key)
     if publication is not None:
         if publication.arguments != arguments:

@@ -11,6 +11,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import NoRuntime
+from tractor._util._runs import OfRun
 from tractor.runtime._state import current_actor
 from tractor.trionics._ki import ki_protected_manager
 
@@ -88,19 +89,7 @@ class _Instance:
             raise self.error
 
 
-# A run of its own has a cache of its own: what an earlier run left behind is never found.
-_slots: trio.lowlevel.RunVar[dict[Hashable, _Slot]] = trio.lowlevel.RunVar(
-    "tractor_cached_contexts"
-)
-
-
-def _all_slots() -> dict[Hashable, _Slot]:
-    try:
-        return _slots.get()
-    except LookupError:
-        slots: dict[Hashable, _Slot] = {}
-        _slots.set(slots)
-        return slots
+_slots = OfRun[dict[Hashable, _Slot]]("tractor_cached_contexts", dict)
 
 
 def _key_of(
@@ -223,7 +212,7 @@ async def maybe_open_context(
             of its use, each user's block is cancelled and raises its error.
     """
     nursery = _service_nursery(tn)
-    slots = _all_slots()
+    slots = _slots.get()
     slot_key = _key_of(acm_func, kwargs, key)
     slot = slots.setdefault(slot_key, _Slot())
     slot.interested += 1
