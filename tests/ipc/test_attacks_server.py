@@ -26,6 +26,7 @@ from tractor.address._types import UDSAddress
 from tractor.cli import main as tractor_command
 from tractor.ipc import Channel, TLSConfig, _server
 from tractor.ipc._chan import transport_from_addr
+from tractor.ipc._doorstep import half_open_limit
 from tractor.ipc._endpoint import Endpoint
 from tractor.ipc._server import Server, open_ipc_server
 from tractor.msg.types import Aid, Stop
@@ -349,7 +350,7 @@ def test_the_bound_leaves_most_descriptors_to_others(
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, -1))
-    assert _server._half_open_limit() == limit
+    assert half_open_limit() == limit
 
 
 def test_out_of_descriptors_the_unidentified_make_room(monkeypatch: pytest.MonkeyPatch) -> None:

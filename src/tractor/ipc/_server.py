@@ -13,28 +13,22 @@ in between.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 import trio
 
-if sys.platform != "win32":
-    import resource
-
 from tractor import log as _log
 from tractor._errors import TransportClosed
-from tractor._proto.connection.half_open import HalfOpen, source_of
-from tractor.address._types import Addr, Address, TCPAddress, UDSAddress, UnwrappedAddress
+from tractor.address._types import Addr, Address, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
+from tractor.ipc._doorstep import Doorstep
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid, Uid
 from tractor.process._stat import pid_alive
 from tractor.transport._addresses import wrap_addresses
-from tractor.transport._settings import wire_settings
 from tractor.transport.tls._words import is_tls_mismatch
 from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import ki_protected, ki_protected_manager
@@ -43,9 +37,6 @@ log = _log.get_logger()
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a peer has for the key's proof and its identity together."""
-
-STARVED_TIMEOUT = 1.0
-"""Seconds without a free descriptor after which who waits for a peer is told."""
 
 MAX_WARNINGS = 16
 """How many kinds of TLS mismatch a server warns of; strangers can make up any number."""
@@ -62,15 +53,6 @@ class ServerStatistics(msgspec.Struct, frozen=True):
     refused: int
     half_open: int = 0
     """Connections that have not yet shown who they are."""
-
-
-def _half_open_limit() -> int:
-    """At most a quarter of the descriptors that this process may have: the rest is for peers and files."""
-    most = wire_settings().limits.max_half_open
-    if sys.platform == "win32":
-        return most
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # type: ignore[name-defined, unused-ignore]
-    return most if soft < 0 else max(1, min(most, soft // 4))
 
 
 @ki_protected
@@ -104,11 +86,7 @@ class Server:
         self._accepted = 0
         self._refused = 0
         self._mismatches: set[str] = set()
-        self._half_open: HalfOpen[Channel] = HalfOpen(_half_open_limit())
-        self._starving = trio.lowlevel.ParkingLot()
-        self._starved_by: OSError | None = None
-        # When accepting failed last, and since when it has done so.
-        self._starved_at = self._starved_since = -math.inf
+        self.doorstep = Doorstep()
 
     # -- listening ------------------------------------------------------------------------------------
 
@@ -151,8 +129,8 @@ class Server:
     ) -> None:
         """Accept peers on endpoints that are bound already."""
         for endpoint in endpoints:
-            endpoint.make_room = self._shed_half_open
-            endpoint.on_starved = self._note_starved
+            endpoint.make_room = self.doorstep.make_room
+            endpoint.on_starved = self.doorstep.note_starved
             self._endpoints.append(endpoint)
             self._listener_nursery.start_soon(
                 self._serve, endpoint, handlers or self._handler_nursery
@@ -184,7 +162,7 @@ class Server:
             self._refuse(endpoint, exc)
             return
         chan = Channel(transport, "accept")
-        self._note_half_open(chan)
+        self.doorstep.add(chan)
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT):
                 aid = await chan.handshake(self._aid())
@@ -206,7 +184,7 @@ class Server:
             chan.abort()
             raise
         finally:
-            self._half_open.discard(chan)
+            self.doorstep.discard(chan)
         if aid.is_probe:
             await chan.aclose()
             return
@@ -221,41 +199,6 @@ class Server:
             # On UDS the connections of one process share an address; the newest is listed.
             if endpoint.peer_tpts.get(transport.raddr) is transport:
                 del endpoint.peer_tpts[transport.raddr]
-
-    def _note_half_open(self, chan: Channel) -> None:
-        """Count a new connection; where there are too many without an identity, the flood's oldest goes."""
-        host = chan.raddr.host if isinstance(chan.raddr, TCPAddress) else ""
-        victim = self._half_open.add(chan, source_of(host))
-        if victim is not None:
-            log.transport("too many connections without an identity: dropping %s", victim.raddr)
-            victim.abort()
-
-    def _shed_half_open(self) -> int:
-        """Out of descriptors: close half of the connections without an identity; returns how many."""
-        victims = self._half_open.shed()
-        for victim in victims:
-            victim.abort()
-        if victims:
-            log.warning("out of descriptors: dropped %d unidentified connections", len(victims))
-        return len(victims)
-
-    def _note_starved(self, exc: OSError) -> None:
-        now = trio.current_time()
-        if now - self._starved_at > STARVED_TIMEOUT / 2:
-            self._starved_since = now
-        self._starved_at = now
-        self._starved_by = exc
-        self._starving.unpark_all()
-
-    async def wait_starved(self) -> OSError:
-        """Wait until no connection could be accepted for 1 s, for want of descriptors or memory; the error to raise."""
-        while True:
-            await self._starving.park()
-            exc = self._starved_by
-            if exc is not None and self._starved_at - self._starved_since >= STARVED_TIMEOUT:
-                # One of those who wait; when that gives up there may be room for the others.
-                self._starved_since = self._starved_at
-                return OSError(exc.errno, exc.strerror)
 
     def _refuse(self, endpoint: Endpoint, why: object) -> None:
         self._refused += 1
@@ -452,7 +395,7 @@ class Server:
             peers=self.len_peers(),
             accepted=self._accepted,
             refused=self._refused,
-            half_open=len(self._half_open),
+            half_open=len(self.doorstep),
         )
 
     def pformat(self) -> str:

@@ -252,7 +252,7 @@ class Carrier:
             spec: of the same name, with as many replicas.
             work, options: as of :meth:`add`.
         """
-        made = {member: options(member.name) for member in entry.unit.members}
+        made = {member: _prepared(options, member.name) for member in entry.unit.members}
         if entry.restarting is not None:
             # Whoever restarts it next wants one of these.
             entry.restarting.fail(ServiceEnded(f"service {spec.name!r} was changed meanwhile"))

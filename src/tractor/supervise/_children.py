@@ -213,7 +213,7 @@ class Children:
 
             async def refused() -> None:
                 nonlocal starved
-                starved = await server.wait_starved()
+                starved = await server.doorstep.wait_starved()
                 race.cancel_scope.cancel()
 
             race.start_soon(connected)
