@@ -121,6 +121,25 @@ async def reads_all(ctx: tractor.Context) -> int:
     return count
 
 
+@tractor.context
+async def reads_late(ctx: tractor.Context, how: str, at_hand: int) -> int:
+    """A context that reads its stream once so many messages are there; returns how many came."""
+    await ctx.started()
+    count = 0
+    async with ctx.open_stream() as stream:
+        while stream.statistics().buffered < at_hand:
+            await trio.sleep(TICK)
+        if how == "in batches":
+            async for values in stream.batches(1000):
+                count += len(values)
+        elif how == "by closing":
+            count = len(await stream.aclose())
+        else:
+            async for _ in stream:
+                count += 1
+    return count
+
+
 async def calls(addr: list[Any]) -> int:
     """Call a peer; return how many there are in its answer."""
     async with open_portal(await Channel.from_addr(tuple(addr))) as portal:

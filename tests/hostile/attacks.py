@@ -176,8 +176,8 @@ def large_frames(it: Stage) -> Facts:
 # -- credit ---------------------------------------------------------------------------------------------
 
 
-def _opened_stream(peer: RawPeer, func: str) -> None:
-    peer.send(start(1, VICTIM, func, uid=peer.uid, kind="context"))
+def _opened_stream(peer: RawPeer, func: str, **kwargs: Any) -> None:
+    peer.send(start(1, VICTIM, func, kwargs, uid=peer.uid, kind="context"))
     assert peer.answer(1)[0] == START_ACK
     assert peer.answer(1)[0] == STARTED
 
@@ -235,9 +235,9 @@ def containers(count: int = 20_000_000) -> bytes:
     return b"\xdd" + count.to_bytes(4, "big") + b"\x90" * count
 
 
-def numbers() -> bytes:
+def numbers(bits: int = 17) -> bytes:
     """A map of 85,000 integers that meet in one place of its table: 0.5 MB."""
-    keys = [msgspec.msgpack.encode(key) + b"\0" for key in meeting(17)]
+    keys = [msgspec.msgpack.encode(key) + b"\0" for key in meeting(bits)]
     return b"\xdf" + len(keys).to_bytes(4, "big") + b"".join(keys)
 
 
@@ -269,6 +269,25 @@ def _bomb_in_a_stream(what: str, it: Stage) -> Facts:
     message = peer.end(1)
     it.height()
     return {"text": text_of(message), "type": message[:1]}
+
+
+def _read_late(it: Stage, how: str, *payloads: Any) -> Facts:
+    """All of them are there when the victim begins to read."""
+    peer = it.peer()
+    _opened_stream(peer, "reads_late", how=how, at_hand=len(payloads))
+    data = frame(*([YIELD, 1, payload] for payload in payloads))
+    it.begin()
+    began = time.perf_counter()
+    peer.send_bytes(data)
+    peer.send([STOP, 1])
+    message = peer.end(1)
+    took = time.perf_counter() - began
+    it.height()
+    return {"text": text_of(message), "type": message[0], "count": message[2:], "took": took}
+
+
+def _bomb_in_a_batch(what: str, it: Stage) -> Facts:
+    return _read_late(it, "in batches", 0, 0, msgspec.Raw(BOMBS[what]()))
 
 
 def _bomb_in_a_result(what: str, it: Stage) -> Facts:
@@ -303,6 +322,7 @@ for _what in BOMBS:
         "the arguments of no function": lambda w, it: _bomb_in_arguments(VICTIM, "nothing", w, it),
         "a request to the runtime": lambda w, it: _bomb_in_arguments("self", "_cancel_task", w, it),
         "a stream": _bomb_in_a_stream,
+        "a batch": _bomb_in_a_batch,
         "a result": _bomb_in_a_result,
     }.items():
         ATTACKS[f"{_what} in {_where}"] = Attack(
@@ -313,6 +333,26 @@ for _what in BOMBS:
             lag=10,
             latency=10,
         )
+
+
+def _taken(how: str, it: Stage) -> Facts:
+    """Each is just not refused."""
+    return _read_late(it, how, 0, *[msgspec.Raw(numbers(15))] * 16)
+
+
+for _how in ("one by one", "in batches", "by closing"):
+    ATTACKS[f"16 times 90 kB of numbers that meet, read {_how}"] = Attack(
+        # Each takes 0.15 s, and all 2.4 s: `lets_others_run` says how long the loop may be held.
+        lambda it, how=_how: _taken(how, it),  # type: ignore[misc]
+        lag=10,
+        latency=10,
+    )
+
+
+@attack("1,000 times 4 kB of lists, read in batches")
+def small_lists(it: Stage) -> Facts:
+    lists = msgspec.Raw(b"\xdc\x0f\xf0" + b"\x90" * 0xFF0)
+    return _read_late(it, "in batches", 0, *[lists] * 1000)
 
 
 # -- replies --------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import pytest
 
 from tractor._exceptions import MsgTypeError
 from tractor.msg import Return, Started, Yield, apply_codec, mk_codec, mk_dec, validate_payload_msg
-from tractor.msg._payload import SHOWN_CHARS, encode_payload, payload_type_error
+from tractor.msg._payload import encode_payload, payload_type_error
 from tractor.msg._pld_rx import PldRx
+from tractor.msg._shown import SHOWN_CHARS
 
 
 class Thing:

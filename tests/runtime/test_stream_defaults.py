@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -362,6 +364,94 @@ def test_a_bad_payload_in_a_bulk_comes_after_the_good_ones(bad_at: int) -> None:
                     while True:
                         got += await stream.receive_many(10)
         assert got == values[:bad_at]
+
+    run(main)
+
+
+class Slow(Exception):
+    """What a hook makes of a number; to be one takes longer than a turn of the loop may."""
+
+
+def _slow(wanted: type, value: Any) -> Slow:
+    time.sleep(0.01)
+    if value == "bad":
+        raise ValueError("bad")
+    return Slow(value)
+
+
+@contextlib.asynccontextmanager
+async def slow_values(values: list[Any], hook: Any = _slow) -> AsyncIterator[tractor.MsgStream]:
+    """A stream of them, all at hand, which its reader decodes with the hook."""
+    async with (
+        open_peer("ep_bulk") as portal,
+        portal.open_context(ep_bulk.sends_what, values=values) as (ctx, _),
+        tractor.msg.maybe_limit_plds(ctx, spec=Slow, dec_hook=hook, ext_types=[Slow]),
+        ctx.open_stream() as stream,
+    ):
+        while ctx.statistics().buffered < len(values):
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        yield stream
+
+
+def test_a_bulk_ends_where_it_takes_long() -> None:
+    async def main() -> None:
+        async with slow_values([1, 2, 3]) as stream:
+            for number in (1, 2, 3):
+                (value,) = await stream.receive_many(10)
+                assert value.args == (number,)
+                assert stream.statistics().buffered == 3 - number
+
+    run(main)
+
+
+def test_a_bulk_of_subscribers_ends_where_it_takes_long() -> None:
+    async def main() -> None:
+        async with slow_values([1, 2, 3]) as stream, stream.subscribe():
+            assert [len(await stream.receive_many(10)) for _ in range(3)] == [1, 1, 1]
+
+    run(main)
+
+
+@pytest.mark.parametrize("nowait", [True, False])
+def test_a_bad_payload_behind_a_bulk_is_decoded_once(nowait: bool) -> None:
+    async def main() -> None:
+        decoded: list[Any] = []
+
+        def hook(wanted: type, value: Any) -> Slow:
+            decoded.append(value)
+            if value == "bad":
+                raise ValueError("bad")
+            return Slow(value)
+
+        with pytest.raises(tractor.MsgTypeError, match="bad"):  # noqa: PT012
+            async with slow_values([1, 2, "bad", 3], hook) as stream:
+                assert [one.args for one in await stream.receive_many(10)] == [(1,), (2,)]
+                assert decoded == [1, 2, "bad"]
+                stream.receive_nowait() if nowait else await stream.receive()
+        assert decoded == [1, 2, "bad"]
+
+    run(main)
+
+
+def test_to_close_what_takes_long_lets_others_run() -> None:
+    async def main() -> None:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async with slow_values([1, "bad", 3]) as stream, trio.open_nursery() as tn:
+            tn.start_soon(count)
+            await trio.lowlevel.checkpoint()
+            turns = 0
+            one, bad, three = await stream.aclose()
+            assert turns >= 3
+            assert (one.args, bytes(bad), three.args) == ((1,), b"\xa3bad", (3,))
+            assert await stream.aclose() == []
+            tn.cancel_scope.cancel()
 
     run(main)
 

@@ -13,6 +13,7 @@ The queue is trio's private state.  Where it can't be had, every message makes a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import trio
@@ -21,6 +22,12 @@ from tractor._util._runs import OfRun
 
 PER_TURN = 32
 """Messages that one task handles before it lets a pass of the loop go by, whether or not others are ready."""
+
+LARGE = 4096
+"""Bytes; to handle 32 messages that are larger may take seconds, if their sender chooses what is in them."""
+
+SECONDS = 0.005
+"""How long a turn with a large message may take, but for its last message."""
 
 
 def _run_queue() -> Sequence[trio.lowlevel.Task]:
@@ -45,7 +52,7 @@ def _points(task: trio.lowlevel.Task) -> int:
 class Turns:
     """Who gives way to whom, for all streams of one trio run; see :func:`current_turns`."""
 
-    __slots__ = ("_blind", "_left", "_points", "_queue", "_ready", "_task")
+    __slots__ = ("_blind", "_left", "_points", "_queue", "_ready", "_task", "_until")
 
     def __init__(self) -> None:
         self._queue = _run_queue()
@@ -57,6 +64,8 @@ class Turns:
         self._points = -1
         self._ready = 0
         self._left = PER_TURN
+        # When the turn is to end; 0: whenever.
+        self._until = 0.0
 
     def must_pass(self) -> bool:
         """Whether the calling task must let a pass of the loop go by before it handles another message."""
@@ -65,7 +74,9 @@ class Turns:
         task = trio.lowlevel.current_task()
         if task is self._task and task._schedule_points == self._points:
             self._left -= 1
-            return self._left <= 0 or len(self._queue) > self._ready
+            if self._left <= 0 or len(self._queue) > self._ready:
+                return True
+            return 0 < self._until < perf_counter()
         if len(self._queue):
             return True
         self._begin(task)
@@ -73,6 +84,7 @@ class Turns:
 
     def began(self) -> None:
         """Note that the calling task's turn has begun right now."""
+        self._until = 0.0
         if not self._blind:
             self._begin(trio.lowlevel.current_task())
 
@@ -81,14 +93,23 @@ class Turns:
         self._points = task._schedule_points
         self._ready = len(self._queue)
         self._left = PER_TURN
+        self._until = 0.0
+
+    def limit(self) -> float:
+        """Have this turn end :data:`SECONDS` after the first such call in it; when that is (``perf_counter()``)."""
+        self._until = self._until or perf_counter() + SECONDS
+        return self._until
 
     async def let_pass(self) -> None:
         """Let the tasks that are ready have a turn."""
         first = self._queue[0] if self._queue else None
         had = _points(first) if first is not None else 0
+        took_long = 0 < self._until < perf_counter()
+        self._until = 0.0
         await trio.lowlevel.checkpoint()
-        if first is not None and _points(first) == had:
-            # trio runs a pass in order or in reverse order: this task came first, the others are next.
+        if took_long or (first is not None and _points(first) == had):
+            # trio runs a pass in order or in reverse order: this task came first, the others are next.  Behind a long
+            # turn these are also those whose timers have run out meanwhile.
             await trio.lowlevel.checkpoint()
         self.began()
 

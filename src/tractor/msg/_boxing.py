@@ -27,8 +27,10 @@ from tractor.msg.types import ENVELOPE, Error, Uid, __msg_types__
 NO_UID: Uid = ("", "")
 """The source of an error that was packed without saying by which actor."""
 
-BAD_MSG_BYTES = 64 * 1024
-"""A larger offending message is not sent back with the error about it, in bytes."""
+BAD_MSG_BYTES = 16 * 1024
+"""A larger offending message is not sent back with the error about it, in bytes: to pack an error is to look at
+its keys, which may take 6 ms.
+"""
 
 MAX_TEXT = 64 * 1024
 """Bytes of an error's message, and of its traceback's text, that travel; it is cut in the middle."""
@@ -268,14 +270,15 @@ def _bad_msg_fields(exc: MsgTypeError) -> tuple[bytes | None, dict[str, Any] | N
     as_dict = exc.bad_msg_as_dict
     try:
         raw = msgspec.msgpack.encode(exc.bad_msg)
+        if len(raw) > BAD_MSG_BYTES:
+            # Before it is decoded, which can take as long as to refuse it did.
+            return None, None
         plain: Any = _as_dict.decode(msgspec.msgpack.encode(as_dict))
     except Exception:
         raw = b""
         plain = as_dict and {
             _encodable(safe_str(key)): _plain(value) for key, value in as_dict.items()
         }
-    if len(raw) > BAD_MSG_BYTES:
-        return None, None
     return (raw if exc.bad_msg is not None and raw else None), plain
 
 

@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.inspect import CustomType, Field, Type, type_info
 from msgspec.msgpack import Decoder, Encoder
 
+from tractor._errors import MsgTypeError
 from tractor.msg._codec import ANY_DEC, DecHook, MsgCodec, MsgDec, mk_dec
 from tractor.msg._payload import conversion_error, encode_payload
 from tractor.msg._ready import SUBCLASSED, dec_ready, enc_ready, enc_subclass, is_ready
@@ -137,8 +138,15 @@ def decode_result(raw: Raw, to: Converter | None, name: str, cid: int | None = N
     try:
         return decode_deep(any_value if to is None else to.decode, raw)
     except Exception as exc:
-        what, text = f"the result of {name}", "Any" if to is None else to.text
-        raise conversion_error("Return", what, raw, text, exc, cid=cid) from exc
+        raise result_error(raw, to, name, exc, cid) from exc
+
+
+def result_error(
+    raw: Raw, to: Converter | None, name: str, cause: Exception, cid: int | None = None
+) -> MsgTypeError:
+    """What :func:`decode_result` raises because of ``cause``, which ``raw`` was refused with."""
+    text = "Any" if to is None else to.text
+    return conversion_error("Return", f"the result of {name}", raw, text, cause, cid=cid)
 
 
 any_arguments: Callable[[Any], dict[str, Any]] = Bounded(dict[str, Any]).decode
@@ -170,9 +178,10 @@ def decode_arguments(raw: Raw, known: Conversions, name: str, cid: int | None) -
         to = arguments.get(key, rest)
         try:
             values[key] = any_value(value) if to is None else to.decode(value)
-        except Exception:
-            # Once more, for its error, and on a stack that is deep enough.
+        except RecursionError:
             values[key] = decode_argument(value, to, f"the argument {key!r}", name, cid)
+        except Exception as exc:
+            raise argument_error(value, to, f"the argument {key!r}", name, exc, cid) from exc
     return values
 
 
@@ -183,10 +192,16 @@ def decode_argument(
     try:
         return decode_deep(any_value if to is None else to.decode, raw)
     except Exception as exc:
-        if to is None:
-            raise undecodable_arguments(name, exc, cid) from exc
-        text = to.text
-        raise conversion_error("Start", f"{what} of {name}", raw, text, exc, cid=cid) from exc
+        raise argument_error(raw, to, what, name, exc, cid) from exc
+
+
+def argument_error(
+    raw: Raw, to: Converter | None, what: str, name: str, cause: Exception, cid: int | None = None
+) -> MsgTypeError:
+    """What :func:`decode_argument` raises because of ``cause``, which ``raw`` was refused with."""
+    if to is None:
+        return undecodable_arguments(name, cause, cid)
+    return conversion_error("Start", f"{what} of {name}", raw, to.text, cause, cid=cid)
 
 
 # -- what a function declares --

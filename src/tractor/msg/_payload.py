@@ -10,12 +10,10 @@ from msgspec.msgpack import Encoder
 
 from tractor._errors import MsgTypeError
 from tractor._util._plain import class_name, safe_repr, safe_str
-from tractor.msg._codec import ANY_DEC, MsgDec, current_codec
-from tractor.msg.bounded._bounded import COUNTED_ABOVE, Crowded, refuse_crowded
+from tractor.msg._codec import MsgDec, current_codec
+from tractor.msg._shown import short_repr, shown
+from tractor.msg.bounded._bounded import Crowded
 from tractor.msg.types import PayloadMsg, Return, Start
-
-SHOWN_CHARS = 2000
-"""How much of an offending value an error's text shows."""
 
 
 class PayloadRules(Protocol):
@@ -48,18 +46,18 @@ def payload_type_error(
 
     Args:
         msg_type: the message's class, or its name.
-        value: the payload; a ``Raw`` one is decoded for the text.
+        value: the payload; of a ``Raw`` one the text shows what it decodes to.
         spec_str: the spec, as ``MsgDec.spec_str`` has it.
         cid: the dialog; default: that of ``bad_msg``.
         bad_msg: the message.
         cause: the decoder's error.
     """
     name = msg_type if isinstance(msg_type, str) else msg_type.__name__
-    shown = _decoded(value)
+    text, kind = shown(value)
     lines = [
         f"invalid `{name}` msg payload",
-        f"  {_short_repr(shown)}",
-        f"has type {safe_repr(type(shown))}",
+        f"  {text}",
+        f"has type {safe_repr(kind)}",
         f"does not match type-spec `{name}.pld: {spec_str}`",
     ]
     if cause is not None:
@@ -86,11 +84,11 @@ def conversion_error(
         cause: the decoder's error.
         cid: the dialog.
     """
-    shown = _decoded(raw)
+    begins, found = shown(raw)
     lines = [
         f"invalid `{msg_type}` msg payload: {what}",
-        f"  {_short_repr(shown)}",
-        f"has type {safe_repr(type(shown))}",
+        f"  {begins}",
+        f"has type {safe_repr(found)}",
         f"does not match its annotation `{text}`",
         f"({safe_str(cause)})",
     ]
@@ -123,7 +121,7 @@ def unencodable_error(
         return MsgTypeError.from_decode(text, bad_msg, cid=cid, src_exc=cause, boxed_type=TypeError)
     text = (
         f"invalid `{what}` msg payload\n"
-        f"  {_short_repr(value)}\n"
+        f"  {short_repr(value)}\n"
         f"has type {safe_repr(type(value))}\n"
         f"that cannot be encoded: {class_name(type(cause))}: {safe_str(cause)}\n"
         "for types that msgspec does not know give an `enc_hook` (and a `dec_hook` to the reader)"
@@ -227,7 +225,7 @@ def encode_checked(
         ) from exc
     if strict_pld_parity and not _equal(decoded, value):
         parity = msgspec.ValidationError(
-            f"it arrives as {_short_repr(decoded)}, which is not equal to it"
+            f"it arrives as {short_repr(decoded)}, which is not equal to it"
         )
         raise payload_type_error(
             kind, value, decoder.spec_str, cid=msg.cid, bad_msg=msg, cause=parity
@@ -240,22 +238,3 @@ def _equal(a: object, b: object) -> bool:
         return bool(a == b)
     except Exception:
         return False
-
-
-def _decoded(value: Any) -> Any:
-    # Not `isinstance()`, which asks the value itself for its class.
-    if type(value) is not Raw:
-        return value
-    try:
-        if len(value) > COUNTED_ABOVE:
-            refuse_crowded(value, counts=False)
-        return ANY_DEC.decode(value)
-    except Exception:
-        return bytes(memoryview(value)[:SHOWN_CHARS])
-
-
-def _short_repr(value: object) -> str:
-    text = safe_repr(value)
-    if len(text) <= SHOWN_CHARS:
-        return text
-    return f"{text[:SHOWN_CHARS]}... ({len(text) - SHOWN_CHARS} more characters)"

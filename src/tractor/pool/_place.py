@@ -25,7 +25,8 @@ from tractor._errors import (
     TransportClosed,
 )
 from tractor._proto.deadlines import CANCEL_TIMEOUT
-from tractor.msg._conversion import decode_result
+from tractor.msg._conversion import result_error
+from tractor.msg.bounded._undecodable import decode_deep
 from tractor.msg.types import Uid
 from tractor.pool._jobs import Call, Job, JobState, WorkerDied, closed_error
 from tractor.pool._messages import (
@@ -312,13 +313,11 @@ class WorkerPlace:
                 noted = job.call
                 noted.pace.note(seconds)
             try:
-                value = noted.decode(raw)
-            except Exception:
-                try:
-                    value = decode_result(raw, noted.conversions.result, noted.path)
-                except MsgTypeError as exc:
-                    self.jobs.end(job, exc)
-                    continue
+                value = decode_deep(noted.decode, raw)
+            except Exception as exc:
+                error = result_error(raw, noted.conversions.result, noted.path, exc)
+                self.jobs.end(job, error)
+                continue
             self.jobs.succeed(job, value)
 
     def _returned(self, job: Job) -> None:

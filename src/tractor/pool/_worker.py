@@ -25,11 +25,13 @@ from tractor.msg._conversion import (
     Conversions,
     any_arguments,
     any_value,
+    argument_error,
     conversions_of,
     decode_argument,
     decode_arguments,
 )
 from tractor.msg._nspath import NamespacePath
+from tractor.msg.bounded._undecodable import decode_deep
 from tractor.pool._messages import (
     Failed,
     GiveBack,
@@ -103,15 +105,19 @@ class _Batch:
         self.packs = known.result is not None
         self.fn = fn
 
-    def decode_again(self, payload: msgspec.Raw) -> Any:
-        """What could not be decoded: for its error, and on a stack that is deep enough.
+    def decode_payload(self, payload: msgspec.Raw) -> Any:
+        """The item or the arguments of a job.
 
         Raises:
-            MsgTypeError: it is not what it is annotated with.
+            MsgTypeError: it is not what it is annotated with, or can't be decoded.
         """
-        if self.by_item:
-            return decode_argument(payload, self.known.first, "the item", self.path)
-        return decode_arguments(payload, self.known, self.path, None)
+        try:
+            return decode_deep(self.decode, payload)
+        except MsgTypeError:
+            raise
+        except Exception as exc:
+            first = self.known.first if self.by_item else None
+            raise argument_error(payload, first, "the item", self.path, exc) from exc
 
 
 class _Job(msgspec.Struct, frozen=True, eq=False):
@@ -242,10 +248,7 @@ class _Worker:
         batch = job.batch
         if batch.fn is None:
             batch.prepare(self._functions)
-        try:
-            payload = batch.decode(job.payload)
-        except Exception:
-            payload = batch.decode_again(job.payload)
+        payload = batch.decode_payload(job.payload)
         if not batch.by_item:
             return batch.fn(**payload)
         return batch.fn(payload, **batch.common) if batch.common else batch.fn(payload)

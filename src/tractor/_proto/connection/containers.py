@@ -178,3 +178,28 @@ def header_of(view: memoryview, pos: int = 0) -> tuple[int, bool, int]:
     is_map, width = byte >= 0xDE, 4 if byte % 2 else 2
     number = int.from_bytes(view[pos + 1 : pos + 1 + width], "big")
     return number * (2 if is_map else 1), is_map, pos + 1 + width
+
+
+def end_of(view: memoryview, pos: int) -> int:
+    """Where the value at ``pos``, which is no container, ends.  Raises ValueError: it is no msgpack."""
+    one = _patterns()[0].match(view, pos)
+    if one is not None:
+        return one.end()
+    width, extra = _LENGTHS.get(view[pos], (0, 0))
+    if not width:
+        raise ValueError(f"{view[pos]:#x} begins no msgpack value")
+    return pos + 1 + width + extra + int.from_bytes(view[pos + 1 : pos + 1 + width], "big")
+
+
+def text_at(view: memoryview, pos: int) -> int | None:
+    """Where the characters or bytes of the value at ``pos`` begin; ``None``: it is neither text nor bytes."""
+    byte = view[pos]
+    if 0xA0 <= byte < 0xC0:
+        return pos + 1
+    width, extra = _LENGTHS.get(byte, (0, 1))
+    return None if extra else pos + 1 + width
+
+
+def is_text(view: memoryview, pos: int) -> bool:
+    """Whether the value at ``pos`` is text."""
+    return 0xA0 <= view[pos] < 0xC0 or 0xD9 <= view[pos] <= 0xDB

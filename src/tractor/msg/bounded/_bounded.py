@@ -84,13 +84,12 @@ class Crowded(ValidationError, TypeError):
     """A payload holds too many containers, at its receiver as at its sender."""
 
 
-def refuse_crowded(data: Any, around: int = 0, counts: bool = True) -> None:
+def refuse_crowded(data: Any, around: int = 0) -> None:
     """Refuse a payload with too many containers.
 
     Args:
         data: msgpack.
         around: containers in it that do not count.
-        counts: note that the limit was reached.
 
     Raises:
         Crowded: it has more than ``max_containers``.
@@ -106,8 +105,7 @@ def refuse_crowded(data: Any, around: int = 0, counts: bool = True) -> None:
         plain = data if isinstance(data, bytes | bytearray) else bytes(data)
         if most_containers(plain) <= most or containers_in(plain, most)[0] <= most:
             return
-    if counts:
-        bounds.count()
+    bounds.count()
     raise Crowded(
         f"it holds more than {bounds.max_containers} lists and dicts, which is `max_containers`: send it in parts, as"
         " bytes, or in fewer containers, or give the root `limits=tractor.Limits(max_containers=...)`"
@@ -250,6 +248,7 @@ def _open_decoder(
 
 
 _decode_any = Decoder().decode
+_AT_ONCE = 32
 
 
 def plain_values(raws: Sequence[Any]) -> list[Any] | None:
@@ -260,11 +259,17 @@ def plain_values(raws: Sequence[Any]) -> list[Any] | None:
             return None
         if max(map(len, raws)) > SMALL:
             return None
-        values = list(map(_decode_any, raws))
+        values: list[Any] = []
+        # Containers take time and memory: few of them are decoded for nothing.
+        for start in range(0, len(raws), _AT_ONCE):
+            some = list(map(_decode_any, raws[start : start + _AT_ONCE]))
+            if not _ATOMS.issuperset(map(type, some)):
+                return None
+            values += some
     except Exception:
         # Told by whoever decodes them one by one.
         return None
-    return values if _ATOMS.issuperset(map(type, values)) else None
+    return values
 
 
 def _strict_decoder(

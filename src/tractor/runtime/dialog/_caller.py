@@ -26,7 +26,7 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import unpack_error
 from tractor.msg._codec import ANY_DEC, codec_in_force
-from tractor.msg._conversion import decode_result
+from tractor.msg._conversion import decode_result, result_error
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
 from tractor.msg.types import CancelAck, Error, MsgType, Return, Start, StartAck, Stop, Yield
 from tractor.process._state import of_process
@@ -339,9 +339,11 @@ def result_of(
             assert endpoint is not None
             try:
                 return declared.decode(reply.pld)
-            except Exception:
-                # Once more, for its error, and on a stack that is deep enough.
+            except RecursionError:
+                # Once more, on a stack that is deep enough.
                 return decode_result(reply.pld, declared, endpoint.name, reply.cid)
+            except Exception as exc:
+                raise result_error(reply.pld, declared, endpoint.name, exc, reply.cid) from exc
         try:
             return decoder.dec.decode(reply.pld)
         except Exception as exc:

@@ -25,6 +25,7 @@ from tractor.msg._conversion import (
     decode_arguments,
     own_signature,
 )
+from tractor.msg.bounded._undecodable import undecodable_arguments
 from tractor.process._state import of_process
 
 if sys.version_info >= (3, 14):
@@ -86,9 +87,11 @@ class Endpoint(msgspec.Struct, frozen=True):
         if self.takes_anything:
             try:
                 return any_arguments(given)
-            except Exception:
-                # Once more, for its error, and on a stack that is deep enough.
+            except RecursionError:
+                # Once more, on a stack that is deep enough.
                 pass
+            except Exception as exc:
+                raise undecodable_arguments(self.name, exc, cid) from exc
         return decode_arguments(given, self.conversions, self.name, cid)
 
 

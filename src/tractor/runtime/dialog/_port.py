@@ -18,6 +18,7 @@ A grant that meets a peer which has ended is ignored there.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -28,7 +29,7 @@ from msgspec import Raw
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.dialog.flow import STRICT_BUFFER_SIZE, Admission, ReceiveWindow, SendWindow
-from tractor._util._turns import current_turns
+from tractor._util._turns import LARGE, current_turns
 from tractor._util._waiters import Waiters
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import codec_in_force
@@ -284,22 +285,28 @@ class StreamPort:
             raise trio.WouldBlock
         return self._pop()
 
-    def get_many(self, limit: int) -> list[Any]:
-        """Messages at hand, undecoded, at most ``limit``, maybe none; they are granted once."""
+    def peek(self, limit: int) -> list[Any]:
+        """Messages at hand, undecoded, at most ``limit``, maybe none."""
+        return list(itertools.islice(self.buffer, limit))
+
+    def skip(self, raws: list[Any]) -> None:
+        """Take the first messages of a :meth:`peek`; they are granted once."""
         buffer = self.buffer
-        n = min(limit, len(buffer))
-        if n == len(buffer):
-            raws = list(buffer)
+        if len(raws) == len(buffer):
             buffer.clear()
         else:
-            raws = [buffer.popleft() for _ in range(n)]
-        self._grant(self.recv.read(n, sum(map(len, raws))))
-        return raws
+            for _ in raws:
+                buffer.popleft()
+        self._grant(self.recv.read(len(raws), sum(map(len, raws))))
 
-    def put_back(self, raws: list[Any]) -> None:
-        """Return messages that were taken but not used; they were granted already."""
-        self.buffer.extendleft(reversed(raws))
-        self.recv.read(-len(raws), -sum(map(len, raws)))
+    def limit_turn(self) -> float:
+        """When the calling task, which handles several messages, is to let others have a turn (``perf_counter()``)."""
+        return self._turns.limit()
+
+    async def give_way(self) -> None:
+        """Let others have a turn, if it is time for that, between two messages."""
+        await self._turns.give_way()
+        self._turns.limit()
 
     def over(self) -> bool:
         """Whether no message will come."""
@@ -323,7 +330,10 @@ class StreamPort:
         if self.closed:
             raise trio.ClosedResourceError("this side has closed the stream")
         raw = self.buffer.popleft()
-        due = self.recv.read(1, len(raw))
+        size = len(raw)
+        if size > LARGE:
+            self._turns.limit()
+        due = self.recv.read(1, size)
         if due is not None:
             self._grant(due)
         return raw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import AsyncIterator, Callable, Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -12,6 +13,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import TransportClosed
+from tractor._util._turns import SECONDS
 from tractor.ipc._chan import Channel
 from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import any_value
@@ -82,6 +84,8 @@ class DialogStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         self._close = close
         self._receive_only = receive_only
         self._broadcaster: BroadcastReceiver[StreamRecvT] | None = None
+        # A payload behind a batch, what it was to be decoded with, and why that has failed: it is the next one read.
+        self._refused: tuple[Any, Callable[[Any], Any], Exception] | None = None
 
     if not TYPE_CHECKING:
         # Parameters may be left out, which `Generic` itself allows from Python 3.13 on only.
@@ -168,8 +172,11 @@ class DialogStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         except Rerouted:
             assert self._broadcaster is not None
             return await self._broadcaster.receive()
+        decode = self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode
         try:
-            value: StreamRecvT = (self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode)(raw)
+            if self._refused is not None:
+                self._refuse_again(raw, decode)
+            value: StreamRecvT = decode(raw)
         except Exception as exc:
             raise self._bad_payload(raw, exc) from exc
         return value
@@ -204,30 +211,62 @@ class DialogStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
             limit: how many at most.
 
         Returns:
-            At least one message, in order.
+            At least one message, in order; fewer than are at hand where to decode them takes long.
 
         Raises:
             ValueError: ``limit`` is less than 1.
             Exception: as :meth:`receive`.  Messages before one that is not of the payload spec are returned first.
         """
         _checked_limit(limit)
-        values = [await self.receive()]
-        if self._broadcaster is not None:
-            # Whatever ends the stream is final: the next call raises it.  A loss is told once, so it is left for that.
-            with contextlib.suppress(Exception):
-                while len(values) < limit and not self._broadcaster.lags:
-                    values.append(self._broadcaster.receive_nowait())
-            return values
-        if limit > 1 and self._port.buffer:
-            raws = self._port.get_many(limit - 1)
-            decode = self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode
-            plain: list[Any] | None = plain_values(raws) if decode is any_value and raws else None
+        if self._broadcaster is None:
             try:
-                values.extend(map(decode, raws) if plain is None else plain)
-            except Exception:
-                # What was decoded is in the list; the bad one is the next receive()'s.
-                self._port.put_back(raws[len(values) - 1 :])
+                raw = await self._port.get()
+            except Rerouted:
+                pass
+            else:
+                until = self._port.limit_turn()
+                values = [self._decode(raw)]
+                if limit > 1 and self._port.buffer and perf_counter() < until:
+                    values += self._decode_more(limit - 1, until)
+                return values
+        assert self._broadcaster is not None
+        values = [await self._broadcaster.receive()]
+        # What a broadcaster holds begins no turn of the port's.
+        until = perf_counter() + SECONDS
+        # Whatever ends the stream is final: the next call raises it.  A loss is told once, so it is left for that.
+        with contextlib.suppress(Exception):
+            while len(values) < limit and not self._broadcaster.lags and perf_counter() < until:
+                values.append(self._broadcaster.receive_nowait())
         return values
+
+    def _decode_more(self, limit: int, until: float) -> list[StreamRecvT]:
+        """Take messages that are at hand, as many as are decoded by then, and none that can't be."""
+        raws = self._port.peek(limit)
+        decode = self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode
+        plain: list[Any] | None = plain_values(raws) if decode is any_value else None
+        values: list[Any] = [] if plain is None else plain
+        if plain is None:
+            try:
+                for raw in raws:
+                    values.append(decode(raw))
+                    if perf_counter() > until:
+                        break
+            except Exception as exc:
+                # Those before it are returned first.
+                self._refused = raws[len(values)], decode, exc.with_traceback(None)
+        self._port.skip(raws[: len(values)])
+        return values
+
+    def _refuse_again(self, raw: Any, decode: Callable[[Any], Any]) -> None:
+        """Raise why a payload can't be decoded, if that is known: to find out once more may take as long."""
+        assert self._refused is not None
+        (refused, by, why), self._refused = self._refused, None
+        if refused is raw and by == decode:
+            try:
+                raise why
+            finally:
+                # Its traceback holds this frame.
+                del why
 
     def batches(self, limit: int) -> AsyncIterator[list[StreamRecvT]]:
         """The messages in lists, each with what is at hand, until the peer closes the stream.
@@ -242,8 +281,11 @@ class DialogStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         return _Batches(self, _checked_limit(limit))
 
     def _decode(self, raw: Any) -> StreamRecvT:
+        decode = self._rx.fixed_decode or codec_in_force().pld_dec.dec.decode
         try:
-            value: StreamRecvT = self._rx.decode(raw)
+            if self._refused is not None:
+                self._refuse_again(raw, decode)
+            value: StreamRecvT = decode(raw)
         except Exception as exc:
             raise self._bad_payload(raw, exc) from exc
         return value
@@ -269,20 +311,20 @@ class DialogStream(trio.abc.Channel[Any], Generic[StreamSendT, StreamRecvT]):
         """Close this side: the peer's ``receive()`` ends, and so do ours.  Shielded and idempotent.
 
         Returns:
-            The messages that had arrived and that nobody read.
+            The messages that had arrived and that nobody read; as it came (``Raw``) what can't be decoded.
         """
-        undelivered: list[Any] = []
         port = self._port
-        while port.buffer and not port.closed:
-            raw = port.buffer.popleft()
-            try:
-                undelivered.append(self._rx.decode(raw))
-            except Exception:
-                undelivered.append(raw)
+        undelivered: list[Any] = [] if port.closed else port.peek(len(port.buffer))
         if undelivered:
             log.cancel("a stream was closed with %d unread messages", len(undelivered))
+            port.buffer.clear()
         self._close()
         await trio.lowlevel.cancel_shielded_checkpoint()
+        with trio.CancelScope(shield=True):
+            for number, raw in enumerate(undelivered):
+                await port.give_way()
+                with contextlib.suppress(Exception):
+                    undelivered[number] = self._rx.decode(raw)
         return undelivered
 
     @ki_protected_manager
