@@ -118,6 +118,14 @@ async def supervise(path: str) -> None:
         await sup.wait()
 
 
+async def supervise_stubborn(path: str) -> None:
+    """A task with a supervisor whose services would have a long time to go."""
+    async with tractor.open_supervisor() as sup:
+        for name in ("one", "two"):
+            await sup.start_service(name, stay, seconds=60, path=path, shutdown=60.0)
+        await sup.wait()
+
+
 @tractor.context
 async def talk(ctx: tractor.Context, path: str = "") -> Any:
     """A dialog that gives its pid, and waits for its order."""

@@ -478,6 +478,12 @@ class Child:
             )
         await self.exited.wait()
 
+    def _name_end(self, exc: TransportClosed) -> None:
+        """Its end is the cause of an error of a dialog with it: nobody else tells of that, as its nursery goes on."""
+        if not isinstance(exc.__cause__, ActorFailure):
+            failure = ActorFailure(uid=self.uid, returncode=self.returncode)
+            failure.__cause__, exc.__cause__ = exc.__cause__, failure
+
     def note_loss(self, exc: TransportClosed, what: str) -> None:
         """Add what is known of the process's end to the error of a dialog with it, ``what``."""
         if self.loss is None and not what.startswith("self:"):
@@ -485,9 +491,8 @@ class Child:
         pid = self.process.pid if self.process is not None else None
         if self.died.is_set():
             note = f"its process (pid {pid}) has ended: {describe_exit(self.returncode)}"
-            if self.keeper is not None and self.failed and exc.__cause__ is None:
-                # Nobody else tells of its end, as its nursery goes on.
-                exc.__cause__ = ActorFailure(uid=self.uid, returncode=self.returncode)
+            if self.keeper is not None and self.failed:
+                self._name_end(exc)
         elif self._is_late:
             note = f"its process (pid {pid}) still ran {END_TIMEOUT} s after the loss"
         else:
