@@ -240,7 +240,9 @@ async def _told_failure(actor: Actor) -> AsyncIterator[None]:
     try:
         yield
     except BaseException as exc:
-        if exc is not actor.failure or not actor.parent_is_told:
+        raised = exc.exceptions if len(actor.life.failures) > 1 else (exc,)  # type: ignore[attr-defined]
+        known = {id(one) for one in actor.life.failures}
+        if not actor.parent_is_told or any(id(one) not in known for one in raised):
             raise
 
 

@@ -253,3 +253,15 @@ def rows_in_a_thread() -> list[str]:
 async def fails_in_background() -> None:
     await fail_in_background()
     await trio.sleep_forever()
+
+
+async def drain_from_a_nursery(timeout: float) -> bool:
+    """A task of a request is part of it."""
+    found: list[bool] = []
+
+    async def ask() -> None:
+        found.append(await tractor.current_actor().drain(timeout))
+
+    async with trio.open_nursery() as tn:
+        tn.start_soon(ask)
+    return found[0]

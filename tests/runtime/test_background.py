@@ -129,6 +129,28 @@ def test_an_error_passes_through_the_actors_above_once() -> None:
     assert [name for name, _ in caught.value.relay_path] == ["low", "middle"]
 
 
+@pytest.mark.usefixtures("forked_actors")
+@pytest.mark.parametrize("infected", [False, True])
+def test_a_failure_after_another_one_comes_with_it(
+    infected: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        async with tractor.open_nursery() as an:
+            portal = await an.start_actor(
+                "it", enable_modules=HERE, lifespan=ep_life.fails_to_close, infect_asyncio=infected
+            )
+            async with portal.open_context(ep_life.hold, fail=True):
+                await trio.sleep_forever()
+
+    with pytest.raises(tractor.RemoteActorError) as caught:
+        run(main)
+    assert caught.value.boxed_type is ExceptionGroup
+    assert "LookupError: the job has failed" in caught.value.tb_str
+    assert "OSError: the disk is full" in caught.value.tb_str
+    # The parent tells of it, and so the actor does not.
+    assert capfd.readouterr().err == ""
+
+
 # -- in a root --
 
 

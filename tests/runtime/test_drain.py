@@ -140,10 +140,11 @@ def test_the_time_may_be_over_before() -> None:
 
 
 @pytest.mark.usefixtures("forked_actors")
-def test_an_actor_that_serves_nothing_else_is_drained_at_once() -> None:
+@pytest.mark.parametrize("drain", [ep_life.drain, ep_life.drain_from_a_nursery])
+def test_an_actor_that_serves_nothing_else_is_drained_at_once(drain: Any) -> None:
     async def main() -> None:
         async with one() as (an, portal):
-            assert await portal.run(ep_life.drain, timeout=30) is True
+            assert await portal.run(drain, timeout=30) is True
             await an.cancel()
 
     run(main)
@@ -340,6 +341,22 @@ def test_a_second_sigterm_ends_a_daemon_that_drains(notes: Notes) -> None:
 
     run(main)
     assert notes() == ["open", "body", "body ends", "closed"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_cuts_a_daemons_lifespan_short(number: int, notes: Notes) -> None:
+    async def main() -> None:
+        with program(
+            "daemon", spoken(free_uds()), "plain", "0", "ep_life:never_closes", script=SCRIPT
+        ) as prog:
+            await daemon_says(prog)
+            prog.process.send_signal(number)
+            await until(lambda: "closing" in notes())
+            prog.process.send_signal(number)
+            assert await trio.to_thread.run_sync(prog.finish) == -number, prog.stderr
+
+    run(main)
+    assert notes() == ["open", "body", "body ends", "closing", "cut"]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ class Life:
             BaseException: what it raises.
         """
         await nursery.start(self._run, make, nursery, name="lifespan")
+        # One that has left by itself tells of no cancellation.
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _run(
         self, make: Lifespan, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
