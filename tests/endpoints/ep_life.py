@@ -97,8 +97,8 @@ async def never_opens() -> AsyncIterator[None]:
 async def never_closes() -> AsyncIterator[None]:
     note("open")
     yield
-    note("closing")
     try:
+        note("closing")
         await trio.sleep_forever()
     finally:
         note("cut")

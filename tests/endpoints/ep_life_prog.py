@@ -49,15 +49,14 @@ async def body(kind: str) -> None:
     # There is a state, whatever it is.
     tractor.actor_state()
     ep_life.note("body")
-    say(actor.accept_addrs)
-    if kind == "raises":
-        raise LookupError("the body has failed")
-    if kind == "background":
-        await ep_life.fail_in_background()
-    if kind == "returns":
-        return
     try:
-        await trio.sleep_forever()
+        say(actor.accept_addrs)
+        if kind == "raises":
+            raise LookupError("the body has failed")
+        if kind == "background":
+            await ep_life.fail_in_background()
+        if kind != "returns":
+            await trio.sleep_forever()
     finally:
         ep_life.note("body ends")
 

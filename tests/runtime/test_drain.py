@@ -289,6 +289,10 @@ def test_one_that_is_to_go_at_once_does_not_drain(notes: Notes) -> None:
 # -- a daemon --
 
 
+ENDED = ["open", "body", "body ends", "closed"]
+"""What a daemon with a body and the lifespan `database` has noted when it is gone."""
+
+
 async def daemon_says(prog: Any) -> Any:
     return tuple(json.loads(await trio.to_thread.run_sync(prog.read_line))[0])
 
@@ -318,7 +322,7 @@ def test_a_daemon_has_a_body_a_lifespan_and_a_drain(notes: Notes) -> None:
                 assert prog.stderr == ""
 
     run(main)
-    assert notes() == ["open", "body", "body ends", "closed"]
+    assert notes() == ENDED
 
 
 def test_a_second_sigterm_ends_a_daemon_that_drains(notes: Notes) -> None:
@@ -340,7 +344,7 @@ def test_a_second_sigterm_ends_a_daemon_that_drains(notes: Notes) -> None:
                 assert status == -signal.SIGTERM, prog.stderr
 
     run(main)
-    assert notes() == ["open", "body", "body ends", "closed"]
+    assert notes() == ENDED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -354,6 +358,7 @@ def test_a_second_signal_cuts_a_daemons_lifespan_short(number: int, notes: Notes
             await until(lambda: "closing" in notes())
             prog.process.send_signal(number)
             assert await trio.to_thread.run_sync(prog.finish) == -number, prog.stderr
+            assert "the runtime failed" not in prog.stderr
 
     run(main)
     assert notes() == ["open", "body", "body ends", "closing", "cut"]
@@ -362,12 +367,12 @@ def test_a_second_signal_cuts_a_daemons_lifespan_short(number: int, notes: Notes
 @pytest.mark.parametrize(
     ("kind", "lifespan", "last", "noted"),
     [
-        ("raises", "database", "LookupError: the body has failed", ["open", "body", "closed"]),
+        ("raises", "database", "LookupError: the body has failed", ENDED),
         (
             "background",
             "database",
             "LookupError: the job has failed",
-            ["open", "body", "body ends", "closed"],
+            ENDED,
         ),
         ("", "fails_to_open", "ConnectionRefusedError: no database there", []),
     ],
@@ -399,7 +404,7 @@ def test_a_body_that_returns_leaves_the_daemon_serving(notes: Notes) -> None:
                 assert await trio.to_thread.run_sync(prog.finish) == 0, prog.stderr
 
     run(main)
-    assert notes() == ["open", "body", "closed"]
+    assert notes() == ENDED
 
 
 def test_what_no_daemon_is_booted_with() -> None:

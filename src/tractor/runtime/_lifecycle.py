@@ -85,7 +85,7 @@ async def open_runtime(
             # In a task of its own: a second KeyboardInterrupt hits the main task, which only waits.
             outer.start_soon(_close_runtime, actor, service_tn, io_tn, farewell, name="teardown")
             if actor.life.is_entered:
-                await _until_left(actor)
+                block_exc = await _until_left(actor, block_exc)
     except BaseExceptionGroup as group:
         # A crash beside the block cancels it; then the crash is what has happened.
         if block_exc is None or is_multi_cancelled(block_exc):
@@ -109,14 +109,15 @@ def _raise_failure(actor: Actor, block_exc: BaseException | None) -> NoReturn:
     raise BaseExceptionGroup(f"{actor.aid.reprol()} has failed more than once", errors)
 
 
-async def _until_left(actor: Actor) -> None:
-    """Wait for the end of the lifespan.  Raises KeyboardInterrupt: of a further ctrl-c, which cancels what it does."""
+async def _until_left(actor: Actor, block_exc: BaseException | None) -> BaseException | None:
+    """Wait for the end of the lifespan; a ctrl-c cancels what it still does.  Gives what the block has ended with."""
     try:
         with trio.CancelScope(shield=True):
             await actor.life.left()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
         actor.life.insist()
-        raise
+        return exc if block_exc is None or is_multi_cancelled(block_exc) else block_exc
+    return block_exc
 
 
 @trio.lowlevel.enable_ki_protection

@@ -312,9 +312,15 @@ class Child:
         """
         if self.chan is None or not self.ready:
             return False
-        with trio.move_on_after(timeout + ACK_TIMEOUT), contextlib.suppress(TransportClosed):
-            reply = await request(self.chan, "_drain", timeout=timeout).wait()
-            return isinstance(reply, Return) and any_value(reply.pld) is True
+        chan = self.chan
+        with contextlib.suppress(TransportClosed):
+            asked = request(chan, "_drain", timeout=timeout)
+            try:
+                with trio.move_on_after(timeout + ACK_TIMEOUT):
+                    reply = await asked.wait()
+                    return isinstance(reply, Return) and any_value(reply.pld) is True
+            finally:
+                chan.forget(asked.cid)
         return False
 
     # -- the way down ---------------------------------------------------------------------------------
