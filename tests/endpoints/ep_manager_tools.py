@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-LIMIT = 60.0
+LIMIT = 40.0
 """Seconds for whatever is waited for; a machine may be busy."""
 
 
@@ -49,15 +49,14 @@ class Run:
 
     def wait_for(self, what: str, count: int = 1) -> list[str]:
         """Wait until so many lines have ``what`` in them; these."""
-        lines: list[str] = self.wait_until(
-            lambda: (
-                found
-                if len(found := [line for line in list(self.lines) if what in line]) >= count
-                else None
-            ),
-            f"{count} lines with {what!r}",
-        )
-        return lines
+        found: list[str] = []
+
+        def look() -> bool:
+            found[:] = [line for line in list(self.lines) if what in line]
+            return len(found) >= count
+
+        self.wait_until(look, f"{count} lines with {what!r}")
+        return found
 
     def wait_until(self, look: Callable[[], Any], what: str = "it") -> Any:
         """Wait until ``look`` gives something true."""
@@ -80,7 +79,10 @@ class Run:
 
     def status(self) -> int:
         """Wait for its end; its exit status."""
-        status = self.process.wait(LIMIT)
+        try:
+            status = self.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end:\n{self.text}") from None
         self._reader.join(LIMIT)
         return status
 
@@ -120,12 +122,13 @@ def running(
     argv: Sequence[str] = (),
     env: dict[str, str] | None = None,
     before: Sequence[str] = (),
+    python: str = sys.executable,
     **options: Any,
 ) -> Iterator[Run]:
     """Run a manager in a directory with a file ``x.toml``; it is gone afterwards."""
     (directory / "x.toml").write_text(text)
     process = subprocess.Popen(
-        [*before, sys.executable, "-m", "tractor", "run", "x.toml", *argv],
+        [*before, python, "-m", "tractor", "run", "x.toml", *argv],
         cwd=directory,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -489,27 +490,46 @@ def test_values_of_env_are_not_in_what_the_commands_show(shop: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can start others' processes")
-def test_a_service_of_another_user(shop: Path) -> None:
+def test_a_service_of_another_user(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        _run_as_nobody(Path(name), tmp_path / "key")
+
+
+def _run_as_nobody(shop: Path, key: Path) -> None:
+    shop.chmod(0o755)
     (shop / "tells.py").write_text(TELLS)
     (shop / "extra_module.py").touch()
     text = (
         '[supervisor]\ntransports = ["tcp"]\nregistry = ["/ip4/127.0.0.1/tcp/%d"]\n'
         '[services.t]\ncall = "tells:tell"\nrestart = "transient"\nuser = "nobody"\n'
     )
+    python = _python_for_all()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    key = shop / "key"
     key.write_bytes(os.urandom(32).hex().encode())
     key.chmod(0o600)
-    for one in [shop, *shop.parents][:-1]:
-        if not one.stat().st_mode & 0o001:
-            one.chmod(one.stat().st_mode | 0o011)
-    with running(shop, text % port, env={"TRACTOR_AUTHKEY_FILE": str(key)}) as run:
+    env = {
+        "TRACTOR_AUTHKEY_FILE": str(key),
+        "PYTHONPATH": os.pathsep.join(
+            path for path in sys.path if not path.startswith(sys.base_prefix)
+        ),
+    }
+    with running(shop, text % port, env=env, python=python) as run:
         assert run.status() == 0, run.text
         told = _told(run.of("t"))
     nobody = pwd.getpwnam("nobody")
     assert (told["uid"], told["groups"]) == (nobody.pw_uid, [nobody.pw_gid])
     assert (told["env"]["USER"], told["env"]["HOME"]) == ("nobody", nobody.pw_dir)
+
+
+def _python_for_all() -> str:
+    """An interpreter like this one that every user may run."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for path in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        real = Path(path).resolve()
+        if real.exists() and all(one.stat().st_mode & 0o001 for one in (real, *real.parents)):
+            return path
+    pytest.skip("there is no interpreter that another user may run")
 
 
 def test_a_limit_that_is_too_high_is_a_failed_start(shop: Path) -> None:
