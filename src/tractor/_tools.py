@@ -6,6 +6,7 @@ above its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,6 +55,15 @@ def serve_attach(actor: Actor) -> None:
     from tractor.devx.debug.attach._listener import serve_attach
 
     serve_attach(actor)
+
+
+def maybe_serve_control(actor: Actor) -> None:
+    """Listen for users who ask, where the environment says so."""
+    if not os.environ.get("TRACTOR_CONTROL"):
+        return
+    from tractor.control._actor import serve_control
+
+    serve_control(actor)
 
 
 def services_of_file(

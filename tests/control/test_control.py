@@ -294,3 +294,39 @@ def test_the_setting(setting: str, ops: list[str] | None, monkeypatch: pytest.Mo
                     assert (await _in_thread(lambda: asked.ask("hello")))["ops"] == ops
 
     _run(main)
+
+
+async def _stacks_of_child(name: str) -> Any:
+    found = await _in_thread(lambda: find_actors(runtime_dirs(), "stacks"))
+    ((path, who),) = [one for one in found if one[1].name == name]
+
+    def ask() -> Any:
+        with Asked(path, 20) as asked:
+            return asked.ask("stacks")
+
+    return who, await _in_thread(ask)
+
+
+def test_with_the_variable_every_actor_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACTOR_CONTROL", "on")
+
+    async def main() -> None:
+        async with tractor.open_nursery() as an:
+            portal = await an.start_actor("asked_child")
+            who, stacks = await _stacks_of_child("asked_child")
+            assert who.parent == tractor.current_actor().aid.uuid
+            assert stacks["tasks"]
+            await portal.cancel_actor()
+
+    _run(main)
+
+
+def test_without_it_nobody_listens() -> None:
+    async def main() -> None:
+        async with tractor.open_nursery() as an:
+            portal = await an.start_actor("silent_child")
+            found = await _in_thread(lambda: find_actors(runtime_dirs(), "stacks"))
+            assert [who.name for _, who in found if who.name == "silent_child"] == []
+            await portal.cancel_actor()
+
+    _run(main)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
 import socket
+import sys
 from collections.abc import Mapping
 from functools import partial
-from importlib import metadata
 from typing import Any
 
 import trio
@@ -18,12 +17,16 @@ from tractor.control._protocol import Who
 from tractor.control._server import ControlServer, LoopOp
 from tractor.control._stacks import stacks_of
 from tractor.process._stat import process_start_time
+from tractor.process._state import ProcessVar
 from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
 
 SETTING = "TRACTOR_CONTROL"
-"""The variable: `on` (default), `read` (nothing that acts), `off`."""
+"""The variable: `on`, `read` (nothing that acts), `off`; without it those listen that have something to act on."""
+
+_server: ProcessVar[ControlServer | None] = ProcessVar(lambda: None)
+"""That of this process's actor."""
 
 
 def serve_control(actor: Actor, acts: Mapping[str, LoopOp] | None = None) -> ControlServer | None:
@@ -31,35 +34,43 @@ def serve_control(actor: Actor, acts: Mapping[str, LoopOp] | None = None) -> Con
 
     Args:
         actor: it.
-        acts: requests that its loop answers, by op; with ``TRACTOR_CONTROL=read`` there are none.
+        acts: requests that its loop answers, by op; with ``TRACTOR_CONTROL=read`` there are none. Those of a
+            further call are added.
 
     Returns:
         The server, which ends with the actor; ``None``: there is none.
     """
-    setting = os.environ.get(SETTING, "on")
+    setting = os.environ.get(SETTING) or ("off" if acts is None else "on")
     if setting not in ("on", "read", "off"):
         log.warning("%s=%r is none of 'on', 'read', 'off'; it counts as 'off'", SETTING, setting)
         setting = "off"
     if setting == "off" or not HAS_UDS or actor.pid is None:
         return None
     in_loop = dict(acts or {}) if setting == "on" else {}
+    if _server.value is not None and not _server.value.is_closed:
+        _server.value.add(in_loop)
+        return _server.value
     root = trio.lowlevel.current_root_task()
-    who = partial(_who, actor, ["hello", "stacks", *in_loop])
     try:
         server = ControlServer(
             actor.aid.name,
             actor.pid,
-            {"hello": who, "stacks": partial(stacks_of, root)},
+            {"hello": partial(_who, actor), "stacks": partial(stacks_of, root)},
             in_loop,
         )
     except (OSError, ValueError, RuntimeError) as exc:
         log.warning("nobody can ask %s from outside: %s", actor.aid.reprol(), exc)
         return None
+    _server.value = server
     actor.lifetime_stack.callback(server.close)
     return server
 
 
-def _who(actor: Actor, ops: list[str]) -> Who:
+def _who(actor: Actor) -> Who:
+    # It takes longer to import than an actor's start may cost.
+    from importlib import metadata
+
+    server = _server.value
     chan = actor.parent_chan
     parent = chan.aid.uuid if chan is not None and chan.aid is not None else None
     pid = os.getpid()
@@ -71,9 +82,12 @@ def _who(actor: Actor, ops: list[str]) -> Who:
         host=socket.gethostname(),
         parent=parent,
         root=actor.aid.uuid if chan is None else None,
-        versions={"python": platform.python_version(), "tractor": metadata.version("tractor")},
+        versions={
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "tractor": metadata.version("tractor"),
+        },
         addrs=_addrs(actor),
-        ops=ops,
+        ops=[] if server is None else server.ops,
     )
 
 

@@ -75,8 +75,8 @@ class ControlServer:
         in_thread: Mapping[str, ThreadOp],
         in_loop: Mapping[str, LoopOp],
     ) -> None:
-        self._in_thread = in_thread
-        self._in_loop = in_loop
+        self._in_thread = dict(in_thread)
+        self._in_loop = dict(in_loop)
         self._token = trio.lowlevel.current_trio_token()
         addr = control_addr(name, pid)
         self.path = str(addr.sockpath)
@@ -106,6 +106,21 @@ class ControlServer:
         self._wake_up()
         self._thread.join()
         self._free()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody is answered any more."""
+        return self._closing
+
+    @property
+    def ops(self) -> list[str]:
+        """What may be asked."""
+        return [*self._in_thread, *self._in_loop]
+
+    def add(self, in_loop: Mapping[str, LoopOp]) -> None:
+        """Have the loop answer further requests."""
+        # As a whole, since the thread looks at it.
+        self._in_loop = {**self._in_loop, **in_loop}
 
     def _free(self) -> None:
         with contextlib.suppress(OSError):

@@ -299,7 +299,7 @@ class Supervisor:
         self._carrier.forget(self._carrier.entries[unit])
 
     def reorder(self, names: Sequence[str]) -> None:
-        """Set the order of the services from now on; those that are not named come last."""
+        """Set the order of these services among each other; others stay at their places."""
         self._carrier.rules.reorder(names)
 
     def change_settings(

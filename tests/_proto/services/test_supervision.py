@@ -964,3 +964,51 @@ def test_events_name_what_they_are() -> None:
         *("starting", "ready", "ended", "crashed", "backoff", "stopping", "stopped", "failed"),
         "gave-up",
     ]
+
+
+# -- a file that is read anew --
+
+
+def test_other_rules_hold_from_the_next_event_on() -> None:
+    play = Play()
+    play.add("a", restart=RestartKind.TRANSIENT)
+    play.machine.respecify(play.unit("a"), ServiceRules(name="a", restart=RestartKind.PERMANENT))
+    assert play.state("a") is S.READY
+    assert play["a"].incarnation == 1
+    play.end("a", NORMAL)
+    assert (play.state("a"), play["a"].incarnation) == (S.READY, 2)
+    for rules in (ServiceRules(name="b"), ServiceRules(name="a", replicas=2)):
+        with pytest.raises(IllegalEvent):
+            play.machine.respecify(play.unit("a"), rules)
+
+
+def test_a_count_of_its_own_is_made_and_given_up_with_the_rules() -> None:
+    play = Play(max_restarts=1)
+    play.add("a", "b")
+    play.machine.respecify(play.unit("a"), ServiceRules(name="a", own_intensity=True))
+    play.end("a")
+    play.end("b")
+    assert play.gave_up == 0
+    play.end("a")
+    assert (play.state("a"), play.gave_up) == (S.FAILED, 0)
+    play.machine.respecify(play.unit("a"), ServiceRules(name="a"))
+    play.restart("a")
+    play.end("a")
+    assert play.gave_up == 1
+
+
+def test_other_settings_hold_for_what_follows_and_restarts_go_on_to_count() -> None:
+    play = three(Strategy.ONE_FOR_ONE, max_restarts=5)
+    play.end("a")
+    play.machine.reconfigure(Strategy.REST_FOR_ONE, 2, 60.0, AutoShutdown.NEVER)
+    play.end("b")
+    assert [play[name].incarnation for name in "abc"] == [2, 2, 2]
+    play.end("c")
+    assert play.gave_up == 1
+
+
+def test_another_order_is_that_of_stops() -> None:
+    play = three(Strategy.ONE_FOR_ONE)
+    play.machine.reorder(["c", "a"])
+    play.close()
+    assert play.heard() == [f"{what} {name}" for name in "abc" for what in ("stopping", "stopped")]

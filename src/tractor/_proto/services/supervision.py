@@ -309,10 +309,12 @@ class Supervision:
         self._intensity.max_restarts, self._intensity.within = self._limit
 
     def reorder(self, names: Sequence[str]) -> None:
-        """The services' order from now on; those that are not named stay behind the others, in theirs."""
+        """The order of these services among each other from now on; others stay at their places."""
         self._note("reorder", ", ".join(names), self._now)
         places = {name: place for place, name in enumerate(names)}
-        self.units.sort(key=lambda unit: places.get(unit.rules.name, len(places)))
+        named = [unit for unit in self.units if unit.rules.name in places]
+        ordered = iter(sorted(named, key=lambda unit: places[unit.rules.name]))
+        self.units = [next(ordered) if unit in named else unit for unit in self.units]
 
     def restart(self, unit: Unit, now: float) -> list[Instruction]:
         """A service is to begin anew, by plan, with what the strategy takes along; one that is down is started.
