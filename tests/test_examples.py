@@ -40,6 +40,7 @@ POSIX_ONLY = (
     "uds_transport_actor_tree.py",
     "multi_transport.py",
     "endpoint_table.py",
+    "services/run_a_file.py",
     "parallelism/worker_pool.py",
     "shared_array.py",
 )
@@ -137,6 +138,11 @@ PRINTS = {
     "shared_array.py": [
         r"^32 MB are shared$",
         r"^after 1,000,000 rows the mean is 10\nafter 2,000,000 rows the mean is 15$",
+    ],
+    "services/run_a_file.py": [
+        r"^welcome to the corner shop: 6 apples$",
+        r"^one was killed: welcome to the corner shop: 6 apples\nchanged: web\nwelcome back to the",
+        r"^the stock has noticed nothing: True\nall were stopped in order, exit status 0$",
     ],
     "services/three_levels.py": [
         r"^one sensor was restarted, its neighbour noticed nothing$",

@@ -65,6 +65,12 @@ def _parser(prog: str, command: str) -> argparse.ArgumentParser:
         "reload": "Have the file read anew: what differs is restarted, what is new started, what is gone stopped.",
     }
     parser = argparse.ArgumentParser(prog=prog, description=what[command])
+    if command == "services":
+        parser.add_argument(
+            "--ready",
+            action="store_true",
+            help="exit with 1 unless each service is ready, or has ended as it should: for probes",
+        )
     if command in ("start", "stop", "restart"):
         parser.add_argument("service", metavar="SERVICE")
     parser.add_argument(
@@ -115,6 +121,14 @@ def _list(managers: list[tuple[Path, Who]], options: argparse.Namespace) -> int:
             _print_table(who, told)
     for one in missing:
         fail(f"{one['what']} gave no list: {one['why']}")
+    lacking = [
+        one["name"]
+        for _, told in found
+        for one in told["services"]
+        if one["state"] not in ("ready", "ended")
+    ]
+    if options.ready and lacking:
+        return fail(f"not ready: {', '.join(lacking)}")
     return EXIT_FAILED if missing else 0
 
 

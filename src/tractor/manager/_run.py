@@ -435,6 +435,9 @@ async def _supervise(
 
 def _status_of(exc: BaseException, managers: list[Manager]) -> int:
     """The exit status for what the supervisor has raised, which is told here."""
+    if managers and managers[0].stopped_by:
+        # Services that were told to go, and have failed at that: each was logged, and all were stopped all the same.
+        return ENDED
     if isinstance(exc, BaseExceptionGroup):
         for one in exc.exceptions:
             _status_of(one, managers)
@@ -444,5 +447,4 @@ def _status_of(exc: BaseException, managers: list[Manager]) -> int:
         notes = "".join(f"\n  {note}" for note in getattr(exc, "__notes__", ()))
         text = f"{type(exc).__name__}: {exc}{notes}"
         print(f"tractor run: {text}", file=sys.stderr)
-    # Services that were told to go, and have failed at that, were stopped all the same.
-    return ENDED if managers and managers[0].stopped_by else FAILED
+    return FAILED
