@@ -40,7 +40,7 @@ def programs(page: Path) -> Iterator[Program]:
         for language, text in pattern.findall(page.read_text() + "\n")
     ]
     for (language, text), (next_language, next_text) in zip(
-        blocks, [*blocks[1:], ("", "")], strict=True
+        blocks, [*blocks, ("", "")][1:], strict=True
     ):
         if language == "python" and "trio.run(main)" in text:
             yield Program(page.stem, text, next_text if next_language == "text" else None)

@@ -115,7 +115,7 @@ def test_services_of_the_program_beside_those_of_a_file(directory: Path) -> None
             own = await sup.start_service("own", trio_sleep)
             await sup.start_file(tractor.load_services(path))
             await sup.services["api"].portal()
-            assert list(sup.services)[0] == "own"
+            assert next(iter(sup.services)) == "own"
             path.write_text(SECOND + '[services.own]\nmodules = ["sf_module"]\n')
             with pytest.raises(ValueError, match="'own' is there already"):
                 await sup.start_file(tractor.load_services(path))
