@@ -313,6 +313,7 @@ def test_look_ups_give_the_living_one(tpt_proto: str, reg_addr: Any) -> None:
                 await told(events, "crashed feed")
                 async with tractor.find_actor("feed") as portal:
                     if portal is not None:
+                        assert isinstance(portal, tractor.Portal)
                         assert await portal.run(ep_services.pid) == feed.pid
                 async with tractor.wait_for_actor("feed") as found:
                     assert isinstance(found, tractor.Portal)
