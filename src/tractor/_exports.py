@@ -64,8 +64,6 @@ from tractor.discovery._registrar import Registrar as Registrar
 from tractor.discovery._registrars import get_arbiter as get_arbiter
 from tractor.discovery._registrars import get_registry as get_registry
 from tractor.ipc._chan import Channel as Channel
-from tractor.manager._problems import ServiceFileError as ServiceFileError
-from tractor.manager._service_file import load_services as load_services
 from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
 from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
 from tractor.msg._union import unpack_spec_types as unpack_spec_types
@@ -93,6 +91,8 @@ from tractor.services._specification import Recycle as Recycle
 from tractor.services._specification import ServiceSpec as ServiceSpec
 from tractor.services._supervisor import Supervisor as Supervisor
 from tractor.services._supervisor import open_supervisor as open_supervisor
+from tractor.services.file._problems import ServiceFileError as ServiceFileError
+from tractor.services.file._service_file import load_services as load_services
 from tractor.supervise._nursery import ActorNursery as ActorNursery
 from tractor.testing.hangs._runaway import find_runaway_subactors as find_runaway_subactors
 from tractor.transport.tls._config import TLSConfig as TLSConfig

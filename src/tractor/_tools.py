@@ -16,8 +16,8 @@ from tractor.runtime._group_signals import serve_signalled
 
 if TYPE_CHECKING:
     from tractor.devx.debug._post_mortem import DebugFilter
-    from tractor.manager._service_file import ServiceFile
     from tractor.manager._starting import TakesServices
+    from tractor.services.file._service_file import ServiceFile
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tractor.manager._listen import KeptSockets
-from tractor.manager._tables import ServiceTable
+from tractor.services.file._tables import ServiceTable
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors are handed down")
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor.manager._checks import circles, in_order
-from tractor.manager._positions import lines_of_keys
-from tractor.manager._problems import ServiceFileError
-from tractor.manager._service_file import ServiceFile, load_services
-from tractor.manager._tables import json_schema
+from tractor.services.file._checks import circles, in_order
+from tractor.services.file._positions import lines_of_keys
+from tractor.services.file._problems import ServiceFileError
+from tractor.services.file._service_file import ServiceFile, load_services
+from tractor.services.file._tables import json_schema
 
 
 def _load(tmp_path: Path, text: str, name: str = "shop.toml") -> ServiceFile:
@@ -244,7 +244,7 @@ def test_what_a_reload_cannot_change_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_schema_that_ships_is_that_of_the_tables() -> None:
-    shipped = resources.files("tractor.manager").joinpath("services.schema.json").read_bytes()
+    shipped = resources.files("tractor.services.file").joinpath("services.schema.json").read_bytes()
     assert json.loads(shipped) == json.loads(json_schema())
 
 

@@ -15,10 +15,10 @@ from tractor.cli._exit import fail
 from tractor.manager._check import try_calls
 from tractor.manager._init import fork_below_init
 from tractor.manager._notify import take_from_environment
-from tractor.manager._problems import Problem, ServiceFileError
 from tractor.manager._run import run_file
-from tractor.manager._service_file import ServiceFile, load_services
 from tractor.manager._starting import require_backend
+from tractor.services.file._problems import Problem, ServiceFileError
+from tractor.services.file._service_file import ServiceFile, load_services
 
 EXIT_WRONG = 2
 

@@ -12,10 +12,10 @@ import msgspec
 import trio
 
 from tractor.manager._called import arguments_of, find_call
-from tractor.manager._problems import Problem
-from tractor.manager._service_file import ServiceFile
 from tractor.manager._starting import process_options
-from tractor.manager._tables import ServiceTable
+from tractor.services.file._problems import Problem
+from tractor.services.file._service_file import ServiceFile
+from tractor.services.file._tables import ServiceTable
 from tractor.spawn._command import program_command
 
 LIMIT = 60.0

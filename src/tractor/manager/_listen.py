@@ -8,8 +8,8 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from tractor.address._types import TCPAddress, UDSAddress
-from tractor.manager._tables import ServiceTable
 from tractor.process._stdio import move_above_stdio
+from tractor.services.file._tables import ServiceTable
 from tractor.transport._addresses import wrap_address
 from tractor.transport._uds import bind_uds
 

@@ -10,7 +10,7 @@ from collections.abc import MutableMapping
 import msgspec
 
 from tractor import log as _log
-from tractor.manager._service_file import KEPT_FROM_CHILDREN
+from tractor.services.file._service_file import KEPT_FROM_CHILDREN
 
 log = _log.get_logger()
 

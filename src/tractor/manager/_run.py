@@ -22,14 +22,14 @@ from tractor.control._actor import serve_control
 from tractor.control._protocol import Code, Refusal
 from tractor.manager._notify import Notifier, Systemd
 from tractor.manager._output import Outputs
-from tractor.manager._problems import ServiceFileError
-from tractor.manager._service_file import Changes, ServiceFile, load_services
 from tractor.manager._starting import FileServices, settings_of
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.services._events import Events, ServiceEvent
 from tractor.services._service import Service
 from tractor.services._supervisor import Supervisor, open_supervisor
+from tractor.services.file._problems import ServiceFileError
+from tractor.services.file._service_file import Changes, ServiceFile, load_services
 from tractor.trionics._broadcast import Lagged
 from tractor.trionics._ki import ki_protected
 

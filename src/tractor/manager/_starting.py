@@ -17,10 +17,10 @@ from tractor._proto.services.restarts import Backoff
 from tractor._proto.services.service_life import DOWN
 from tractor.manager._called import Calling
 from tractor.manager._listen import KeptSockets
-from tractor.manager._service_file import KEPT_FROM_CHILDREN, Changes, ServiceFile
-from tractor.manager._tables import BackoffTable, ServiceTable, SupervisorTable
 from tractor.services._service import Service
 from tractor.services._specification import Recycle
+from tractor.services.file._service_file import KEPT_FROM_CHILDREN, Changes, ServiceFile
+from tractor.services.file._tables import BackoffTable, ServiceTable, SupervisorTable
 from tractor.spawn._contract import selected_start_method
 from tractor.spawn._exec import OutputOfChildren
 from tractor.supervise._arguments import Unlooked

@@ -40,7 +40,7 @@ from tractor.trionics._groups import is_multi_cancelled, leaves, raise_as_it_was
 from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 if TYPE_CHECKING:
-    from tractor.manager._service_file import ServiceFile
+    from tractor.services.file._service_file import ServiceFile
 
 log = _log.get_logger()
 

@@ -12,9 +12,9 @@ import msgspec
 from tractor._util._names import require_name
 from tractor.address._policy import require_bindable, require_connectable
 from tractor.log import level_value
-from tractor.manager._positions import KeyPath
-from tractor.manager._problems import Findings
-from tractor.manager._tables import (
+from tractor.services.file._positions import KeyPath
+from tractor.services.file._problems import Findings
+from tractor.services.file._tables import (
     NAME_OF_CALL,
     NAME_OF_MODULE,
     FileTable,

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tractor.manager._checks import in_order, read_tables
-from tractor.manager._positions import KeyPath, lines_of_keys
-from tractor.manager._problems import Findings, Problem, ServiceFileError
-from tractor.manager._tables import FileTable, ServiceTable, SupervisorTable
+from tractor.services.file._checks import in_order, read_tables
+from tractor.services.file._positions import KeyPath, lines_of_keys
+from tractor.services.file._problems import Findings, Problem, ServiceFileError
+from tractor.services.file._tables import FileTable, ServiceTable, SupervisorTable
 
 if sys.platform != "win32":
     import pwd

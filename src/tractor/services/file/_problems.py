@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tractor.manager._positions import KeyPath
+from tractor.services.file._positions import KeyPath
 
 MAX_SHOWN = 60
 """Characters of a value in an error."""
@@ -64,7 +64,7 @@ class Findings:
     """Collects problems.
 
     Args:
-        lines: of each key; see :func:`~tractor.manager._positions.lines_of_keys`.
+        lines: of each key; see :func:`~tractor.services.file._positions.lines_of_keys`.
     """
 
     def __init__(self, lines: dict[KeyPath, int]) -> None:
