@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from tractor._child import main
 from tractor.process._frozen import is_frozen, note_support
-from tractor.process._sentinel import MODULE as SENTINEL_MODULE
+from tractor.process.sentinel._sentinel import MODULE as SENTINEL_MODULE
 
 if TYPE_CHECKING:
     # What is loaded by name.  Tools that freeze a program look for imports in its code, and find them here.
-    import tractor.process._sentinel_main
+    import tractor.process.sentinel._sentinel_main
     import tractor.shm.ring._transport
     import tractor.spawn._exec
     import tractor.spawn.fork._backend

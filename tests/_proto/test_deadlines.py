@@ -8,7 +8,7 @@ import pytest
 
 from tractor._proto import deadlines
 from tractor._proto.deadlines import ORDER
-from tractor.process import _sentinel_main
+from tractor.process.sentinel import _sentinel_main
 from tractor.spawn._lifeline import Lifeline
 
 

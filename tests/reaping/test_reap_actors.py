@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tractor.process import _sentinel
+from tractor.process.sentinel import _sentinel
 from tractor.reaping import _actors
 from tractor.reaping._actors import actor_name, is_actor, is_child_command, is_sentinel
 from tractor.reaping._table import ProcessInfo, descendants

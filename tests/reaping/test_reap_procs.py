@@ -58,7 +58,7 @@ def test_an_actor_without_title_is_known_by_its_short_name(tmp_path: Path) -> No
 
 
 def test_a_sentinel_is_an_orphan_once_its_actor_is_gone(tmp_path: Path) -> None:
-    program = tmp_path / "tractor" / "process" / "_sentinel_main.py"
+    program = tmp_path / "tractor" / "process" / "sentinel" / "_sentinel_main.py"
     program.parent.mkdir(parents=True)
     program.write_text("import time; time.sleep(600)")
     argv = [sys.executable, "-I", "-S", str(program), "77"]

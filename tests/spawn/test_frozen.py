@@ -15,7 +15,8 @@ import pytest
 
 import tractor
 from tractor import _freeze
-from tractor.process import _frozen, _sentinel
+from tractor.process import _frozen
+from tractor.process.sentinel import _sentinel
 from tractor.spawn import _contract
 from tractor.transport import _table
 

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 import tractor
-from tractor.process._sentinel import sentinel_pid
+from tractor.process.sentinel._sentinel import sentinel_pid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the promise is Linux's")
 

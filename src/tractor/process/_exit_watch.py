@@ -5,8 +5,8 @@ from __future__ import annotations
 import trio
 
 from tractor.process._at_fork import close_in_child
-from tractor.process._sentinel_main import close_exit_fd, open_exit_fd
 from tractor.process._stat import pid_alive
+from tractor.process.sentinel._sentinel_main import close_exit_fd, open_exit_fd
 
 _POLL_FIRST, _POLL_MAX = 0.001, 0.02
 

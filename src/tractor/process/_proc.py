@@ -1,6 +1,7 @@
 """What ``/proc`` tells of processes, on Linux.
 
-The sentinel's program reads it by itself (:mod:`tractor.process._sentinel_main`): it imports nothing of the package.
+The sentinel's program reads it by itself (:mod:`tractor.process.sentinel._sentinel_main`): it imports nothing of the
+package.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Sequence
 
-from tractor.process._sentinel import ARCHIVED_MAIN, PROGRAM
+from tractor.process.sentinel._sentinel import ARCHIVED_MAIN, PROGRAM
 from tractor.reaping._table import ProcessInfo, in_own_namespace, runs_python
 
 TITLE_PREFIX = "_subactor["
 TITLE = re.compile(r"_subactor\[(?P<name>.*)@(?P<pid>\d+)\]", re.DOTALL)
 CHILD_MODULE = "tractor._child"
-SENTINEL = "/" + "/".join(PROGRAM.parts[-3:])
+SENTINEL = "/" + "/".join(PROGRAM.parts[-4:])
 """The end of the path of a sentinel's program, in whatever place the package is installed."""
 COMM_SIZE = 15
 """Characters of a title that the kernel keeps as a process's short name."""

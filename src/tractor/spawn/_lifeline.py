@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from tractor._proto.deadlines import LEAVE_AFTER
-from tractor.process._sentinel_main import ProcessWatch
 from tractor.process._stat import ProcessId
+from tractor.process.sentinel._sentinel_main import ProcessWatch
 from tractor.spawn._boot import release_all_lifelines
 
 _RELEASE_INTERVAL = 0.1

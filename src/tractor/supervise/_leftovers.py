@@ -20,9 +20,9 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import user_sock_paths
 from tractor.process._dirs import has_shm_records
 from tractor.process._file_mark import FileMark, file_mark
-from tractor.process._sentinel import stand_down
 from tractor.process._stat import is_below, kill_process, process_start_time
 from tractor.process._wait_pids import pid_alive, wait_pids_gone
+from tractor.process.sentinel._sentinel import stand_down
 from tractor.runtime._actor import Actor
 from tractor.transport._addresses import wrap_address
 from tractor.transport._uds_leftovers import SOCKET_NAME, answers, own_file_mark

@@ -22,10 +22,10 @@ from tractor._proto.deadlines import SENTINEL_GRACE
 from tractor.process._at_fork import on_fork
 from tractor.process._exit_watch import ExitWatch
 from tractor.process._frozen import is_frozen
-from tractor.process._sentinel import forget, guard, stand_down
 from tractor.process._stat import pid_alive, process_start_time
 from tractor.process._state import ProcessVar
 from tractor.process._stdio import to_hand_down
+from tractor.process.sentinel._sentinel import forget, guard, stand_down
 from tractor.runtime._state import current_actor
 from tractor.spawn._command import with_path
 from tractor.spawn._signal_help import held_off

@@ -1,8 +1,8 @@
 """The actor's side of its sentinel, the process that ends its subactors when neither it nor they can.
 
 The lifeline ends whatever can run a thread, gracefully.  A sentinel is the net behind it, for a process that is stopped
-or whose threads all wait for the GIL.  An actor has one while it has subactors.  :mod:`tractor.process._sentinel_main`
-is its program.
+or whose threads all wait for the GIL.  An actor has one while it has subactors.  Its program is
+:mod:`tractor.process.sentinel._sentinel_main`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tractor.process._state import ProcessVar, of_process
 log = _log.get_logger()
 
 PROGRAM = Path(__file__).absolute().with_name("_sentinel_main.py")
-MODULE = "tractor.process._sentinel_main"
+MODULE = "tractor.process.sentinel._sentinel_main"
 ARCHIVED_MAIN = f"; from {MODULE} import main; main()"
 """How the program that starts it ends where it is in an archive."""
 
@@ -223,7 +223,7 @@ def _program() -> list[str]:
     if PROGRAM.is_file():
         return ["-I", "-S", str(PROGRAM)]
     # In an archive.
-    path = f"import sys; sys.path[:0] = [{str(PROGRAM.parents[2])!a}]"
+    path = f"import sys; sys.path[:0] = [{str(PROGRAM.parents[3])!a}]"
     return ["-I", "-S", "-c", f"{path}{ARCHIVED_MAIN}"]
 
 

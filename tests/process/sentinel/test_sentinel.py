@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tractor.process import _ancestry, _sentinel, _sentinel_main
-from tractor.process._sentinel_main import ProcessWatch, Sentinel
+from tractor.process import _ancestry
 from tractor.process._wait_pids import pid_alive, process_start_time
+from tractor.process.sentinel import _sentinel, _sentinel_main
+from tractor.process.sentinel._sentinel_main import ProcessWatch, Sentinel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a sentinel is for is Linux's")
 

@@ -1,0 +1,1 @@
+"""A process beside an actor that ends its subactors where it can not do that itself."""
