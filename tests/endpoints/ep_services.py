@@ -178,3 +178,8 @@ async def grow(size: int) -> None:
     block = bytearray(size)
     block[::4096] = b"x" * len(block[::4096])
     await trio.sleep_forever()
+
+
+async def double(x: int) -> int:
+    """What a rolling restart is put under load with."""
+    return 2 * x

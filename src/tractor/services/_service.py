@@ -212,19 +212,9 @@ class Service:
         assert life.portal is not None
         return life.portal
 
-    async def portals(self) -> AsyncIterator[Portal]:
+    def portals(self) -> Portals:
         """Portals to its incarnations, one for each that is ready when it is asked for; ends when it is down."""
-        seen: set[Incarnation] = set()
-        while True:
-            # The old ones can't come back.
-            seen.intersection_update(self._entry.lives.values())
-            try:
-                life = await self._next_life(seen)
-            except ServiceEnded:
-                return
-            seen.add(life)
-            assert life.portal is not None
-            yield life.portal
+        return Portals(self._entry, self._next_life)
 
     @overload
     async def run(
@@ -348,3 +338,35 @@ class Service:
         """Its events from now on; see :class:`~tractor.services._events.Events`."""
         names = {member.name for member in self._members}
         return self._carrier.subscribe(lambda event: event.service in names)
+
+
+@ki_protected
+class Portals:
+    """Portals to the incarnations of a service: an async iterator, which may be left at any time.
+
+    Args:
+        entry: the service.
+        next_life: gives an incarnation that is ready, but for those that are passed over.
+    """
+
+    def __init__(
+        self, entry: Entry, next_life: Callable[[set[Incarnation]], Awaitable[Incarnation]]
+    ) -> None:
+        self._entry = entry
+        self._next_life = next_life
+        self._seen: set[Incarnation] = set()
+
+    def __aiter__(self) -> Portals:
+        return self
+
+    async def __anext__(self) -> Portal:
+        """The next one that is ready; waits while one is to come.  Raises StopAsyncIteration: the service is down."""
+        # The old ones can't come back.
+        self._seen.intersection_update(self._entry.lives.values())
+        try:
+            life = await self._next_life(self._seen)
+        except ServiceEnded:
+            raise StopAsyncIteration from None
+        self._seen.add(life)
+        assert life.portal is not None
+        return life.portal
