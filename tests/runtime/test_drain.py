@@ -183,6 +183,22 @@ def test_a_root_drains_too_and_leaves_its_own_registry() -> None:
     run(main)
 
 
+@gets_signals
+@pytest.mark.usefixtures("forked_actors")
+def test_a_drained_actor_that_ends_is_busy_to_the_last(notes: Notes) -> None:
+    async def main() -> None:
+        async with one(lifespan=ep_life.never_closes) as (_, portal):
+            await portal.run(ep_life.drain, timeout=0)
+            async with trio.open_nursery() as tn:
+                tn.start_soon(portal.cancel_actor)
+                await until(lambda: "closing" in notes())
+                # Not cancelled: nothing of it has run, so it may be sent elsewhere.
+                with pytest.raises(tractor.ActorBusy):
+                    await portal.run(ep_life.pid)
+
+    run(main)
+
+
 # -- by the parent's word --
 
 

@@ -209,7 +209,7 @@ def _on_start(actor: Actor, chan: Channel, intake: Intake, msg: Request) -> None
 def _begin(actor: Actor, chan: Channel, msg: Request) -> None:
     """Serve a request that came to an endpoint."""
     if actor.closed_because:
-        if actor.cancel_called:
+        if actor.cancel_called and not actor.draining.is_begun:
             actor.refuse(chan, msg.cid, f"{msg.ns}:{msg.func}")
         else:
             actor.intakes[chan].busy(msg, actor.closed_because)
