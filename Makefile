@@ -23,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn rolling kill-storm shm-storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
+.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
 
 help:
-	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | rolling | kill-storm | shm-storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -93,6 +93,9 @@ kill-storm: $(VENV)/.stamp-dev
 
 shm-storm: $(VENV)/.stamp-dev
 	$(BIN)/python tests/shm/shm_storm.py $(ARGS)
+
+storm: $(VENV)/.stamp-dev
+	$(BIN)/python tests/services/services_storm.py $(ARGS)
 
 chaos: $(VENV)/.stamp-dev
 	$(BIN)/python tests/chaos/chaos.py $(ARGS)

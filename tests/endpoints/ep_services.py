@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import resource
 import signal
 import time
 from pathlib import Path
@@ -47,9 +49,21 @@ async def carry_out(what: str) -> Any:
             raise KeyError("in a group")
     if word == "exit":
         os._exit(int(rest))
+    if word == "eat":
+        eat(int(rest))
     if word == "block":
         time.sleep(float(rest))
     return None
+
+
+def eat(limit: int) -> None:
+    """All memory that there is, so many bytes more than now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + limit
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    eaten = []
+    while True:
+        eaten.append(bytearray(1 << 24))
 
 
 async def obey(path: str = "") -> Any:
@@ -79,8 +93,10 @@ async def keep(values: list[int], path: str) -> None:
     await trio.sleep_forever()
 
 
-async def fail_at_end(what: str = "raise ValueError") -> None:
+async def fail_at_end(what: str = "raise ValueError", path: str = "") -> None:
     """A task whose cleanup fails."""
+    if path:
+        note(path)
     try:
         await trio.sleep_forever()
     finally:
@@ -143,6 +159,27 @@ async def fail_some(ctx: tractor.Context, path: str, times: tuple[int, ...]) -> 
         raise ValueError(f"start {number}")
     await ctx.started(os.getpid())
     await obey()
+
+
+@tractor.context
+async def fail_at_times(ctx: tractor.Context, path: str, odds: float) -> Any:
+    """A dialog whose starts fail now and then."""
+    note(path)
+    if random.random() < odds:
+        raise ValueError("a start that fails")
+    await ctx.started(os.getpid())
+    return await obey()
+
+
+@tractor.context
+async def keep_shop(ctx: tractor.Context, path: str) -> Any:
+    """A dialog with a supervisor of its own, which never gives up."""
+    note(path)
+    async with tractor.open_supervisor("rest_for_one", max_restarts=None, backoff=None) as sup:
+        for name in ("shelf", "till"):
+            await sup.start_service(name, obey, path=f"{path}.{name}")
+        await ctx.started(os.getpid())
+        return await obey()
 
 
 @tractor.context
