@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ep_life
+import ep_services
 import pytest
 import trio
 import trio.testing
@@ -109,5 +112,18 @@ def test_a_kill_cuts_a_drain_short(notes: Notes) -> None:
                     await until_it_refuses(portal)
                     tn.start_soon(sup.cancel, True)
                     await trio.sleep_forever()
+
+    run(main)
+
+
+@pytest.mark.parametrize("fn", [ep_services.obey, ep_services.talk])
+def test_its_own_function_is_no_request_that_a_drain_waits_for(fn: Any) -> None:
+    """It would go on for ever."""
+
+    async def main() -> None:
+        async with tractor.open_supervisor() as sup:
+            service = await sup.start_service("own", fn, drain=3600)
+            await service.restart()
+            assert service.incarnation == 2
 
     run(main)

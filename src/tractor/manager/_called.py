@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._endpoints import Endpoint, Kind, context, describe
+from tractor.services._work import Ready
 
 TASK: Final = "tractor.manager: a task has begun"
 """What an incarnation gives ``started()`` for an async function, which gives nothing itself."""
@@ -77,14 +77,14 @@ class Calling:
         self._args = msgspec.Raw(msgspec.msgpack.encode(args))
         self._ends_first = ends_first
 
-    async def serve(self, portal: Portal, child: object, ready: Callable[[Any], None]) -> Any:
+    async def serve(self, portal: Portal, child: object, ready: Ready) -> Any:
         """A dialog is ready with its ``started()``, a task once it has begun."""
         endpoint: Any = run_call
         async with portal.open_context(endpoint, call=self._call, args=self._args) as (ctx, first):
             if first != TASK:
-                ready(first)
+                ready(first, ctx.cid)
             elif not self._ends_first:
-                ready(None)
+                ready(None, ctx.cid)
             return await ctx.wait_for_result()
 
 

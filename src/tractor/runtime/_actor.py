@@ -443,9 +443,12 @@ class Actor:
             ValueError: ``timeout`` is negative or no number.
             TypeError: it is not of a number's type.
         """
+        return await self.drain_but(serving_task(self.service_nursery), timeout)
+
+    async def drain_but(self, own: Served | None, timeout: float) -> bool:
+        """As :meth:`drain`; ``own`` is not waited for."""
         seconds = checked_timeout(timeout)
         self.closed_because = self.closed_because or "it drains, and is about to end"
-        own = serving_task(self.service_nursery)
         return await self.draining.run(seconds, own, self.registration, self.io_nursery)
 
     def fail(self, exc: BaseException) -> None:

@@ -138,11 +138,15 @@ def _descendants(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) 
 
 def _drain(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     seconds = checked_timeout(kwargs["timeout"])
-    actor.io_nursery.start_soon(_drain_and_tell, actor, chan, cid, seconds, name="drain")
+    dialog = chan.dialogs.get(kwargs["but"])
+    own = dialog if isinstance(dialog, ServedTask) else None
+    actor.io_nursery.start_soon(_drain_and_tell, actor, chan, cid, own, seconds, name="drain")
 
 
-async def _drain_and_tell(actor: Actor, chan: Channel, cid: int, seconds: float) -> None:
-    put_return(chan, cid, await actor.drain(seconds))
+async def _drain_and_tell(
+    actor: Actor, chan: Channel, cid: int, own: ServedTask | None, seconds: float
+) -> None:
+    put_return(chan, cid, await actor.drain_but(own, seconds))
 
 
 def _no_drain(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:

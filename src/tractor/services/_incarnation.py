@@ -21,6 +21,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import trio
@@ -128,6 +129,8 @@ class Incarnation:
         self.portal: Portal | None = None
         # What it gave when it was ready.
         self.first: Any = None
+        # The dialog of its own function, if it has one.
+        self._cid: int | None = None
         # When it was; `None` before.
         self.ready_at: float | None = None
         # Why this side ends it, as an abnormal end.
@@ -193,9 +196,7 @@ class Incarnation:
     async def _start_and_serve(self, tn: trio.Nursery) -> Any:
         child = self._prepare()
         portal = await self._children.start_process(child, self._children.tn)
-        return await self._work.serve(
-            portal, child, lambda first: self._on_ready(portal, first, tn)
-        )
+        return await self._work.serve(portal, child, partial(self._on_ready, portal, tn))
 
     def _prepare(self) -> Child:
         child = self.child = self._children.prepare(self._options())
@@ -211,9 +212,10 @@ class Incarnation:
     def _note_failure(self, failure: BaseException) -> None:
         self._failure = failure
 
-    def _on_ready(self, portal: Portal, first: Any, tn: trio.Nursery) -> None:
+    def _on_ready(self, portal: Portal, tn: trio.Nursery, first: Any, cid: int | None) -> None:
         self.first = first
         self.portal = portal
+        self._cid = cid
         self.ready_at = trio.current_time()
         if self._spec.watchdog is not None:
             tn.start_soon(self._watch_loop, portal, self._spec.watchdog)
@@ -279,7 +281,7 @@ class Incarnation:
         """Have it refuse what is new, and let it end what runs, until it is to go at once."""
         async with trio.open_nursery() as tn:
             tn.start_soon(self._cancel_if_hard, tn.cancel_scope)
-            await child.drain(limit)
+            await child.drain(limit, self._cid)
             tn.cancel_scope.cancel()
 
     async def _cancel_if_hard(self, scope: trio.CancelScope) -> None:

@@ -18,8 +18,8 @@ from tractor.supervise._child import Child
 from tractor.supervise._main_call import MainCall
 from tractor.trionics._ki import ki_protected
 
-Ready: TypeAlias = Callable[[Any], None]
-"""Called once, with what the incarnation gave when it was ready."""
+Ready: TypeAlias = Callable[[Any, int | None], None]
+"""Called once, with what the incarnation gave when it was ready, and the id of the dialog that it is."""
 
 
 @runtime_checkable
@@ -47,7 +47,7 @@ class Serving:
 
     async def serve(self, portal: Portal, child: Child, ready: Ready) -> Any:
         """It is ready as it is."""
-        ready(None)
+        ready(None, None)
         await child.exited.wait()
 
 
@@ -68,7 +68,7 @@ class Running:
         main = MainCall(self._target, dict(self._kwargs), self._caller)
         run = main.begin(portal)
         await portal.chan.transport.flush()
-        ready(None)
+        ready(None, run.cid)
         await main.settle(run)
         return main.result()
 
@@ -86,7 +86,7 @@ class Talking:
     async def serve(self, portal: Portal, child: Child, ready: Ready) -> Any:
         """It is ready with ``started()``."""
         async with portal.open_context(self._fn) as (ctx, first):
-            ready(first)
+            ready(first, ctx.cid)
             return await ctx.wait_for_result()
 
 

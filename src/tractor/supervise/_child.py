@@ -299,13 +299,14 @@ class Child:
             del self.descendants[pid]
         return began, ended
 
-    async def drain(self, timeout: float) -> bool:
+    async def drain(self, timeout: float, but: int | None = None) -> bool:
         """Have it unregister and refuse new requests, and wait until those that it serves have ended.
 
         It lives on; what follows is to take it down.
 
         Args:
             timeout: seconds that the running ones get; it has :data:`ACK_TIMEOUT` more to say so.
+            but: the dialog of its own function, which is no request of others and not waited for.
 
         Returns:
             Whether none runs any more; ``False``, too, if it does not answer, or is gone.
@@ -314,7 +315,7 @@ class Child:
             return False
         chan = self.chan
         with contextlib.suppress(TransportClosed):
-            asked = request(chan, "_drain", timeout=timeout)
+            asked = request(chan, "_drain", timeout=timeout, but=but)
             try:
                 with trio.move_on_after(timeout + ACK_TIMEOUT):
                     reply = await asked.wait()
