@@ -79,7 +79,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
     "discovery": (
         "Discovery",
         "tractor",
-        ["get_registry", "find_actor", "wait_for_actor", "query_actor"],
+        ["get_registry", "find_actor", "wait_for_actor", "query_actor", "registrar"],
     ),
     "peers": (
         "Roads to peers",

@@ -36,6 +36,7 @@ def make_actor(
     enable_modules: Iterable[str],
     loglevel: str | None,
     reg_addrs: Iterable[UnwrappedAddress],
+    started: float,
     parent: Channel | None,
     dumps_asked: bool,
     debug_filter: Callable[[BaseException], bool] | None = None,
@@ -44,12 +45,14 @@ def make_actor(
 
     Args:
         cls: its class.
-        aid, enable_modules, loglevel, reg_addrs: for it.
+        aid, enable_modules, loglevel, reg_addrs, started: for it.
         parent: the channel to it; ``None`` in a root.
         dumps_asked: its task tree is to be dumped on a signal; so it is, too, where the environment says so.
         debug_filter: whether an exception opens the REPL; ``None``: the default one.
     """
-    actor = cls(aid, enable_modules=enable_modules, loglevel=loglevel, reg_addrs=reg_addrs)
+    actor = cls(
+        aid, enable_modules=enable_modules, loglevel=loglevel, reg_addrs=reg_addrs, started=started
+    )
     # Before the debugger: where it asks for the terminal depends on whether there is a parent.
     actor.parent_chan = parent
     actor.add_requests(_tools.TOOL_REQUESTS)

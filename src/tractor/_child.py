@@ -195,6 +195,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         enable_modules=spec.enable_modules,
         loglevel=args.loglevel,
         reg_addrs=[_pair(a) for a in spec.reg_addrs],
+        started=spec.started,
         parent=chan,
         dumps_asked=runtime_vars().use_stackscope,
     )

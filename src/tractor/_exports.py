@@ -63,6 +63,7 @@ from tractor.discovery._lookup import wait_for_actor as wait_for_actor
 from tractor.discovery._registrar import Registrar as Registrar
 from tractor.discovery._registrars import get_arbiter as get_arbiter
 from tractor.discovery._registrars import get_registry as get_registry
+from tractor.discovery._service import registrar as registrar
 from tractor.ipc._chan import Channel as Channel
 from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
 from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks

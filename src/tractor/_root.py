@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,7 +27,7 @@ from tractor._root_options import RootOptions, log_level, with_outdated_registry
 from tractor._util._exit import end_by_signal
 from tractor.address._policy import from_this_host
 from tractor.address._types import Addr, UnwrappedAddress, mk_uuid
-from tractor.discovery._election import elect
+from tractor.discovery._election import elect, listen_beside
 from tractor.discovery._registrar import Registrar
 from tractor.ipc._endpoint import Endpoint
 from tractor.msg._nspath import NamespacePath
@@ -105,6 +106,7 @@ async def open_root_actor(
     loglevel: str | None = None,
     enable_modules: Sequence[str] | None = None,
     ensure_registry: bool = False,
+    registrar: bool | None = None,
     limits: Limits | None = None,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     authkey: bytes | None = None,
@@ -131,6 +133,10 @@ async def open_root_actor(
         loglevel: level name for this actor and, unless overridden, its children; default ``'error'``.
         enable_modules: names of the modules that peers may call into on this actor.
         ensure_registry: fail unless this actor becomes the registrar.
+        registrar: ``None``: it becomes the registrar where none is found.  ``False``: never, so that nothing is looked
+            for at the registry addresses or bound there; it starts also while no registrar is alive, registers with
+            each as soon as it is, and leaves registrars to others, see :func:`tractor.registrar`.  ``True``: the same
+            as ``ensure_registry``.
         limits: what peers can't make an actor hold or do, for the whole tree; see :class:`tractor.Limits`.
         max_frame_size: bytes; bound for one message, both ways, inherited by children: short for that field of
             ``limits``.
@@ -149,11 +155,12 @@ async def open_root_actor(
             and without ``tls``.
         RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with
             ``ensure_registry``; the debugger on a backend that does not support it.
-        ValueError: a limit that makes no sense, an unknown backend, a bad address, or one of a transport that is not
+        ValueError: a limit that makes no sense, ``registrar=False`` with ``ensure_registry`` or with a registry address
+            to listen on, an unknown backend, a bad address, or one of a transport that is not
             enabled; a key that is too short; a file of ``tls`` that does not hold what it must; a ``name`` that no
             message can carry.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty,
-            ``enable_modules`` no list of strings.
+            ``enable_modules`` no list of strings, ``registrar`` neither a bool nor ``None``.
         OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
@@ -178,6 +185,7 @@ async def open_root_actor(
             tpt_bind_addrs=tpt_bind_addrs,
             enable_transports=enable_transports,
             ensure_registry=ensure_registry,
+            registrar=registrar,
             limits=limits,
             max_frame_size=max_frame_size,
             authkey=authkey,
@@ -200,13 +208,14 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
     def aid(is_registrar: bool) -> Aid:
         return Aid(options.name, uuid, os.getpid(), is_registrar)
 
-    elected, endpoints, known = await elect(
-        [a.unwrap() for a in options.registry] or default_lo_addrs(options.transports),
-        options.bind,
-        options.transports,
-        aid,
-        options.ensure_registry,
-    )
+    known = [a.unwrap() for a in options.registry] or default_lo_addrs(options.transports)
+    elected = False
+    if options.elects:
+        elected, endpoints, known = await elect(
+            known, options.bind, options.transports, aid, options.ensure_registry
+        )
+    else:
+        endpoints = await listen_beside(known, options.bind, options.transports, aid(False))
     undo.callback(_close_all, endpoints)
     for space in {e.addr.bindspace for e in endpoints if e.addr.proto_key == "uds"}:
         sweep(space)
@@ -221,6 +230,7 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
         enable_modules=options.modules,
         loglevel=_level_to_hand_down(options),
         reg_addrs=known,
+        started=time.time(),
         parent=None,
         dumps_asked=options.dumps_asked,
         debug_filter=options.debug_filter,

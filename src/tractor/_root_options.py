@@ -36,6 +36,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         registry: where registrars are, or are to be; none: the default addresses.
         bind: where to listen; none: it depends on whether this root is the registrar.
         transports: keys of those that it listens on.
+        elects: it may become the registrar.
         ensure_registry: it must become the registrar.
         limits: of the tree.
         authkey: that was given; ``None``: that of the environment or the user, if one is needed.
@@ -55,6 +56,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
     registry: tuple[Address, ...]
     bind: tuple[Address, ...]
     transports: tuple[str, ...]
+    elects: bool
     ensure_registry: bool
     limits: Limits
     authkey: bytes | None
@@ -76,6 +78,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         tpt_bind_addrs: Sequence[Addr] | None,
         enable_transports: Sequence[str] | None,
         ensure_registry: bool,
+        registrar: bool | None,
         limits: Limits | None,
         max_frame_size: int,
         authkey: bytes | None,
@@ -101,6 +104,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             _require_debuggable(method)
         get_backend(method)
         registry, bind = _addresses(registry_addrs, tpt_bind_addrs)
+        _require_role(registrar, ensure_registry, registry, bind)
         level, level_is_given = log_level(loglevel)
         return cls(
             name=name,
@@ -112,7 +116,8 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             registry=registry,
             bind=bind,
             transports=_transports(enable_transports, registry, bind),
-            ensure_registry=ensure_registry,
+            elects=registrar is not False,
+            ensure_registry=ensure_registry or registrar is True,
             limits=_limits(limits, max_frame_size),
             authkey=authkey,
             tls=tls,
@@ -172,6 +177,25 @@ def _addresses(
     for addr in bind:
         require_bindable(addr)
     return registry, bind
+
+
+def _require_role(
+    registrar: bool | None,
+    ensure_registry: bool,
+    registry: Sequence[Address],
+    bind: Sequence[Address],
+) -> None:
+    if registrar is not None and not isinstance(registrar, bool):
+        raise TypeError(f"`registrar` is True, False or None, not {registrar!r}")
+    if registrar is not False:
+        return
+    if ensure_registry:
+        raise ValueError("`registrar=False` and `ensure_registry=True` can't both be: give one")
+    taken = [addr.unwrap() for addr in bind if addr in registry]
+    if taken:
+        raise ValueError(
+            f"`registrar=False` listens on no registry address, and `tpt_bind_addrs` has {taken}"
+        )
 
 
 def _transports(

@@ -205,7 +205,7 @@ def test_hints_make_a_registrar_try_few_addresses_at_a_time_and_each_once(
                         await liar.send("delete_addr", addr=addr)
                 # Who asks for something else is answered meanwhile.
                 assert await victim.ask("find_actor", name="nobody") is None
-                assert len(own()._looking) <= 1
+                assert len(own().registry.looking) <= 1
                 for _ in range(100 * len(addrs)):
                     assert (await liar.reply())[1] is None
                 assert 0 < most <= _listeners.MAX_TRIES
@@ -215,7 +215,7 @@ def test_hints_make_a_registrar_try_few_addresses_at_a_time_and_each_once(
                 tried.clear()
                 assert await liar.ask("delete_addr", addr=free_addr("tcp")) is None
                 assert tried == []
-            assert not own()._looking
+            assert not own().registry.looking
 
     run(main)
 
@@ -262,8 +262,8 @@ def test_registrations_count_on_the_first_channel(tpt_proto: str) -> None:
             third.close()
             await departed(0)
             assert await names(reg_addr) == ["root"]
-            assert not own()._vouchers
-            assert not own()._vouched
+            assert not own().registry._vouchers
+            assert not own().registry.vouched
 
     run(main)
 
@@ -494,7 +494,7 @@ def test_several_addresses_of_one_registrar(protos: tuple[str, str]) -> None:
                 async def there() -> bool:
                     await trio.lowlevel.checkpoint()
                     chans = [c for c in own().ipc_server.peer_channels() if c.is_registration]
-                    return len(chans) == 2 and all(own()._table._kept.get(c) for c in chans)
+                    return len(chans) == 2 and all(own().registry.table._kept.get(c) for c in chans)
 
                 await until(there)
                 assert await names(both[0]) == ["root", "guest"]
@@ -557,18 +557,18 @@ def test_so_many_waiting_look_ups_of_a_peer_and_no_more(reg_addr: Any) -> None:
                 assert sorted([(await peer.reply())[0] for _ in range(5)]) == cids[:5]
                 assert await other.reply() == (waits, [list(where)])
                 await own().unregister_actor(own_uid)
-                assert not own()._waiting
+                assert not own().registry.waiting
                 # Those that are cancelled count no more.
                 cid = await peer.send("wait_for_actor", name="later")
                 await peer.cancel(cid)
-                assert not own()._waiting
+                assert not own().registry.waiting
                 for _ in range(5):
                     await peer.send("wait_for_actor", name="later")
             await departed(0)
 
             async def none_waits() -> bool:
                 await trio.lowlevel.checkpoint()
-                return not own()._waiting and not own()._table._waiters
+                return not own().registry.waiting and not own().registry.table._waiters
 
             await until(none_waits)
 
@@ -584,15 +584,20 @@ LIES: list[Any] = [
     "addresses",
     {"a": 1},
     [5],
-    [["x"]],
-    [[1, 2, 3]],
-    [["u", "x", []]],
-    [["u", float("nan"), []]],
-    [["u", -1, [["127.0.0.1", 9]]]],
-    [["u" * 300, 0, [["127.0.0.1", 9]]]],
-    [["u", 0, 5]],
-    [["u", 0, [5, None, "/x", ["a"], ["no-such://x", 5], ["127.0.0.1", 2**70], ["\0", "\0"]]]],
-    [["u", 0, [["127.0.0.1", 0], ["0.0.0.0", 9], ["/x", "y" * 300]]]],
+    [0, 5],
+    [float("nan"), []],
+    ["soon", []],
+    [1e300, [], []],
+    [0, ["x", ["x"], [1, 2, 3], [1, 2, 3, 4]]],
+    [0, [["u", "x", [], 0]]],
+    [0, [["u", float("nan"), [], 0]]],
+    [0, [["u", -1, [["127.0.0.1", 9]], 0]]],
+    [0, [["u", 0, [["127.0.0.1", 9]], "now"]]],
+    [0, [["u", 0, [["127.0.0.1", 9]], float("inf")]]],
+    [0, [["u" * 300, 0, [["127.0.0.1", 9]], 0]]],
+    [0, [["u", 0, 5, 0]]],
+    [0, [["u", 0, [5, None, "/x", ["a"], ["no://x", 5], ["127.0.0.1", 2**70], ["\0", "\0"]], 0]]],
+    [0, [["u", 0, [["127.0.0.1", 0], ["0.0.0.0", 9], ["/x", "y" * 300]], 0]]],
 ]
 
 
@@ -661,7 +666,7 @@ def test_many_that_do_not_even_accept_hide_nobody(look_up: str, reg_addr: Any) -
             # One after the other they would take 150 s.
             assert trio.current_time() - began < 15
             # Nobody knows whether they are dead.
-            assert len(await own().find_actor("svc", every=True)) == 51
+            assert len((await own().find_actor("svc", every=True))[1]) == 51
             await an.cancel()
 
     with full(50) as addrs:

@@ -25,9 +25,10 @@ from ep_discovery_tools import (
 import tractor
 from tractor.discovery import (
     _dead_addresses,
-    _registrar,
+    _panel,
     _registrars,
     _registration,
+    _registry,
     get_peer_by_name,
     wrap_address,
 )
@@ -95,7 +96,7 @@ def test_a_deletion_that_comes_after_a_takeover_does_nothing(
                     await actor.register_actor(("svc", "new"), dead)
                 return await real(registrar, bound, func, **kwargs)
 
-            monkeypatch.setattr(_dead_addresses, "ask", ask)
+            monkeypatch.setattr(_panel, "ask", ask)
             async with tractor.find_actor("svc") as found:
                 assert found is None
             # The first deletion was in vain; the new owner was found dead by itself.
@@ -448,7 +449,7 @@ def test_a_registrar_deletes_on_a_hint_only_where_it_can_look(
     def host(chan: Any) -> str | None:
         return owner_at if chan.aid.name == "kid" and owner_at != "here" else None
 
-    monkeypatch.setattr(_registrar, "host_of", host)
+    monkeypatch.setattr(_registry, "host_of", host)
 
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:

@@ -41,13 +41,23 @@ GHOST = ("ghost", "uuid-of-a-ghost")
 def worlds() -> Iterator[dict[str, tuple[RegistrarProgram, RegistrarProgram]]]:
     """For each transport two registrars; each is also an actor that can be found."""
     with ExitStack() as stack:
-        yield {
+        found = {
             proto: (
                 stack.enter_context(registrar(f"own_{proto}", free_addr(proto))),
                 stack.enter_context(registrar(f"other_{proto}", free_addr(proto))),
             )
             for proto in (["tcp", "uds"] if hasattr(os, "fork") else ["tcp"])
         }
+        run(let_settle, [one for pair in found.values() for one in pair])
+        yield found
+
+
+async def let_settle(registrars: list[RegistrarProgram]) -> None:
+    """Wait until each would say at once that there is nobody of a name."""
+    async with tractor.open_root_actor(registry_addrs=[registrars[0].addr], name="first"):
+        for one in registrars:
+            async with tractor.find_actor("nobody", registry_addrs=[one.addr], timeout=30) as found:
+                assert found is None
 
 
 BRIEF = 0.4
@@ -252,14 +262,24 @@ def test_one_registrar_that_does_not_answer_is_no_error_while_another_does(
     run(main)
 
 
-def test_the_first_answer_does_not_wait_for_a_registrar_that_is_stopped(
+def test_a_registrar_that_is_stopped_is_waited_for_once(
     tpt_proto: str,
     worlds: dict[str, tuple[RegistrarProgram, RegistrarProgram]],
 ) -> None:
+    """It is down, and so not asked, until it has answered in the background."""
     own, other = worlds[tpt_proto]
 
     async def main() -> None:
-        async with tractor.open_root_actor(registry_addrs=[own.addr, other.addr], name="asker"):
+        async with tractor.open_root_actor(
+            registry_addrs=[own.addr, other.addr], name="asker"
+        ) as actor:
+            registration = actor.registration
+            assert registration is not None
+
+            async def linked() -> bool:
+                return all(registration.link(one.addr) for one in (own, other))
+
+            await until(linked)
             await enter(other.addr, GHOST, free_addr(tpt_proto))
             with stopped(own), trio.fail_after(10):
                 async with tractor.find_actor(
@@ -267,11 +287,24 @@ def test_the_first_answer_does_not_wait_for_a_registrar_that_is_stopped(
                 ) as portal:
                     assert isinstance(portal, tractor.Portal)
                     assert await portal.run(ep_discovery.uid) == list(other.uid)
+                silent = registration.link(own.addr)
+                assert silent in registration.down
+                async with tractor.get_registry() as answering:
+                    assert answering.chan is registration.link(other.addr)
+                # With less time than it would have to answer.
+                async with tractor.find_actor("nobody", timeout=0.5) as portal:
+                    assert portal is None
                 async with tractor.query_actor(GHOST[0], timeout=None) as (addr, registrar):
                     assert addr is not None
                     assert isinstance(registrar, tractor.Portal)
                     assert registrar.chan.aid is not None
                     assert registrar.chan.aid.uid == other.uid
+                assert silent in registration.down
+
+            async def heard() -> bool:
+                return silent not in registration.down
+
+            await until(heard)
             await remove(other.addr, GHOST)
 
     run(main)
@@ -326,6 +359,10 @@ def test_a_stopped_actor_is_not_taken_for_a_dead_one(
     run(main)
 
 
+def waiters(actor: Any) -> Any:
+    return actor.registry.table._waiters
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -342,10 +379,10 @@ def test_a_waiter_that_goes_is_dropped(how: str, reg_addr: Any) -> None:
             assert isinstance(actor, tractor.Registrar)
 
             async def waited_for() -> bool:
-                return bool(actor._table._waiters)
+                return bool(waiters(actor))
 
             async def nobody_waits() -> bool:
-                return not actor._table._waiters
+                return not waiters(actor)
 
             with contextlib.suppress(tractor.ActorFailure):
                 async with tractor.open_nursery() as an, trio.open_nursery() as tn:
@@ -372,29 +409,34 @@ def test_a_waiter_that_goes_is_dropped(how: str, reg_addr: Any) -> None:
                         os.kill(asker.chan.aid.pid, signal.SIGKILL)
                     await until(nobody_waits)
                     await an.cancel()
-            assert actor._table._waiters == {}
+            assert waiters(actor) == {}
 
     run(main)
 
 
-def test_a_registrar_that_is_lost_wakes_who_waits_at_it(reg_addr: Any) -> None:
-    async def main() -> None:
-        with registrar("mortal", reg_addr) as mortal:
-            async with tractor.open_root_actor(registry_addrs=[reg_addr]):
-                raised: list[BaseException] = []
+def test_a_wait_outlives_the_loss_of_its_only_registrar(reg_addr: Any) -> None:
+    """Also for a time without any; and who has come meanwhile is found."""
 
-                async def wait() -> None:
-                    try:
-                        async with tractor.wait_for_actor("never"):
-                            pytest.fail("found")
-                    except tractor.RuntimeFailure as exc:
-                        raised.append(exc)
+    async def main(stack: ExitStack) -> None:
+        first = stack.enter_context(registrar("first", reg_addr))
+        async with tractor.open_root_actor(registry_addrs=[reg_addr]):
+            found: list[Any] = []
 
-                async with trio.open_nursery() as tn:
-                    tn.start_soon(wait)
-                    await trio.testing.wait_all_tasks_blocked(0.1)
-                    os.kill(mortal.pid, signal.SIGKILL)
-                assert "never" in str(raised[0])
-                assert "mortal" in str(raised[0])
+            async def wait() -> None:
+                async with tractor.wait_for_actor("second") as portal:
+                    found.append(await portal.run(ep_discovery.uid))
 
-    run(main)
+            async with trio.open_nursery() as tn:
+                tn.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                os.kill(first.pid, signal.SIGKILL)
+                await trio.to_thread.run_sync(first.process.wait)
+                with pytest.raises(tractor.RuntimeFailure, match="no registrar"):
+                    async with tractor.find_actor("second"):
+                        pytest.fail("found")
+                assert not found
+                second = stack.enter_context(registrar("second", reg_addr))
+            assert found == [list(second.uid)]
+
+    with ExitStack() as stack:
+        run(main, stack)

@@ -16,7 +16,6 @@ import trio
 import trio.testing
 from ep_discovery_tools import (
     RegistrarProgram,
-    enter,
     free_addr,
     half_open,
     names,
@@ -136,7 +135,7 @@ def test_nobody_comes_in_time(reg_addr: Any) -> None:
                 await kid.run(ep_discovery.wait_for, name="never", timeout=BRIEF)
             registrar: Any = tractor.current_actor()
             with trio.fail_after(5):
-                while registrar._table._waiters:
+                while registrar.registry.table._waiters:
                     await trio.sleep(0.005)
             await an.cancel()
 
@@ -287,19 +286,22 @@ def test_all_of_a_name_but_those_that_do_not_answer(
     run(main)
 
 
-def test_one_registrar_s_silent_actor_is_none_where_another_has_a_living_one(
-    tpt_proto: str,
-) -> None:
+def test_the_newest_that_accepts_is_waited_for_wherever_it_is_registered(tpt_proto: str) -> None:
     own, at, silent = (free_addr(tpt_proto) for _ in range(3))
 
     async def main(other: RegistrarProgram) -> None:
-        async with tractor.open_root_actor(registry_addrs=[own]):
-            await enter(own, ("other", "x"), silent)
+        async with tractor.open_root_actor(registry_addrs=[own]) as actor:
+            assert isinstance(actor, tractor.Registrar)
+            await actor.register_actor(("other", "older"), silent, started=1.0)
             async with tractor.find_actor("other", registry_addrs=[own, at], timeout=5) as found:
                 assert isinstance(found, tractor.Portal)
                 assert await found.run(ep_discovery.uid) == list(other.uid)
+            await actor.register_actor(("other", "newer"), silent)
+            with pytest.raises(tractor.ActorTooSlowError, match="'other' is registered"):
+                async with tractor.find_actor("other", registry_addrs=[own, at], timeout=BRIEF):
+                    pytest.fail("found")
             # Nobody at the other one: then it is the answer.
-            await enter(own, ("svc", "x"), silent)
+            await actor.register_actor(("svc", "x"), silent)
             with pytest.raises(tractor.ActorTooSlowError, match="'svc' is registered"):
                 async with tractor.find_actor("svc", registry_addrs=[own, at], timeout=BRIEF):
                     pytest.fail("found")

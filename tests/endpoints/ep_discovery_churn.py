@@ -23,7 +23,7 @@ import trio
 from ep_discovery_tools import RawPeer
 
 import tractor
-from tractor.discovery import _dead_addresses
+from tractor.discovery import _panel
 
 SERVICES = ("svc_0", "svc_1", "svc_2")
 """Shared by both programs: each starts an actor of each name."""
@@ -84,7 +84,7 @@ class Ledger:
     def __init__(self) -> None:
         self.deleted: dict[tuple[str, Any], tuple[float, Any]] = {}
         self.twice: list[str] = []
-        self._ask = _dead_addresses.ask  # type: ignore[attr-defined]
+        self._ask = _panel.ask  # type: ignore[attr-defined]
 
     async def ask(self, registrar: Any, bound: Any, func: str, **kwargs: Any) -> Any:
         """In the place of the runtime's own."""
@@ -94,7 +94,7 @@ class Ledger:
         if func == "delete_addr" and answer is not None:
             self.deleted[where, tuple(kwargs["addr"])] = (trio.current_time(), tuple(answer))
         elif func == "find_actor":
-            for uuid, _, addrs in answer:
+            for uuid, _, addrs, _ in answer[1]:
                 for addr in map(tuple, addrs):
                     # It may have come back as another actor's, say a TCP port that was used again.
                     when, owner = self.deleted.get((where, addr), (began, None))
@@ -103,11 +103,11 @@ class Ledger:
         return answer
 
     def __enter__(self) -> Ledger:
-        _dead_addresses.ask = self.ask  # type: ignore[attr-defined]
+        _panel.ask = self.ask  # type: ignore[attr-defined]
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        _dead_addresses.ask = self._ask  # type: ignore[attr-defined]
+        _panel.ask = self._ask  # type: ignore[attr-defined]
 
 
 class Looker:

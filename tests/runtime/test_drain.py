@@ -47,6 +47,11 @@ class Registration:
 
     def reg_addrs_changed(self) -> None: ...
 
+    async def enter_itself(self) -> None: ...
+
+    @property
+    def down(self) -> Any: ...
+
     async def stop(self) -> None:
         self.stops += 1
         await self.may_stop.wait()

@@ -4,7 +4,12 @@ Theory of operation.  An actor registers each of its addresses over a channel, i
 several. An address has one owner at a time: who registers it takes it from the actor that had it, which must be dead,
 as two cannot listen at one address.  When a channel ends, every address that nothing else keeps goes with it, so the
 table needs no clock and no pings.  Entries and namesakes are dicts, which keep the order of insertion: that is the
-order of registration, and the newest actor of a name is the last.
+order of registration.  The newest actor of a name is the one that was started last, wherever it was registered first:
+so all registrars agree on it, whatever each has missed.
+
+A registrar that begins may have had a forerunner at its address, whose actors have yet to notice.  Until then, for
+`SETTLING_TIME`, it is *settling*: that it does not know a name says nothing.  So is one that has not run for a while:
+its process was stopped, and who has come meanwhile is about to try again.
 
 A waiter is told of a name in the same call that registers it.  As the driver never waits between a look-up that finds
 nothing and adding the waiter, no registration can come in between.
@@ -12,12 +17,23 @@ nothing and adding the waiter, no registration can come in between.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 Uid: TypeAlias = tuple[str, str]
 AddrT = TypeVar("AddrT", bound=Hashable)
 TokenT = TypeVar("TokenT", bound=Hashable)
+
+RETRY_LIMIT: Final = 1.0
+"""Seconds between two tries to register with a registrar that is lost, at most."""
+
+SETTLING_TIME: Final = 2.0
+"""Seconds after its begin in which every actor has registered again with a registrar that has come back."""
+
+
+STALL: Final = 1.5
+"""Seconds without a word that it runs after which a registrar, if it gives such words, was stopped."""
 
 
 class Entry(NamedTuple, Generic[AddrT]):
@@ -27,11 +43,13 @@ class Entry(NamedTuple, Generic[AddrT]):
         uid: the actor.
         age: seconds since it was registered.
         addrs: where it listens, oldest first.
+        started: when it was started, in seconds since 1970 by its parent's clock.
     """
 
     uid: Uid
     age: float
     addrs: list[AddrT]
+    started: float = 0.0
 
 
 class RegistryTable(Generic[AddrT, TokenT]):
@@ -42,11 +60,27 @@ class RegistryTable(Generic[AddrT, TokenT]):
     True between any two calls: each address has one owner and a keeper; each entry has an address;
     no waiter waits for a name that has an entry. Addresses are whatever the driver tells listeners
     apart by, tokens whatever it wakes its waiters with.
+
+    Args:
+        settled_at: from when on it may say of a name that nobody has it, on the clock of `find_all()`.
     """
 
-    __slots__ = ("_by_name", "_entries", "_keepers", "_kept", "_owners", "_since", "_waiters")
+    __slots__ = (
+        "_by_name",
+        "_entries",
+        "_keepers",
+        "_kept",
+        "_owners",
+        "_ran_at",
+        "_settled_at",
+        "_since",
+        "_started",
+        "_waiters",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, settled_at: float = -math.inf) -> None:
+        self._settled_at = settled_at
+        self._ran_at = math.inf
         # Dicts keep the order of insertion: it is the order of registration.
         self._entries: dict[Uid, dict[AddrT, None]] = {}
         self._by_name: dict[str, dict[Uid, None]] = {}
@@ -54,10 +88,28 @@ class RegistryTable(Generic[AddrT, TokenT]):
         self._keepers: dict[AddrT, dict[Hashable, None]] = {}
         self._kept: dict[Hashable, dict[AddrT, None]] = {}
         self._since: dict[Uid, float] = {}
+        self._started: dict[Uid, float] = {}
         self._waiters: dict[str, dict[TokenT, None]] = {}
 
+    def note_running(self, now: float) -> None:
+        """The registrar runs; once this was called it is to be called again and again."""
+        if now - self._ran_at > STALL:
+            self._settled_at = max(self._settled_at, now + SETTLING_TIME)
+        self._ran_at = now
+
+    def settles_in(self, now: float) -> float:
+        """Seconds until it may say of a name that nobody has it; 0: it may."""
+        if now - self._ran_at > STALL:
+            self.note_running(now)
+        return max(0.0, self._settled_at - now)
+
     def register(
-        self, uid: Uid, addr: AddrT, now: float = 0.0, keeper: Hashable = None
+        self,
+        uid: Uid,
+        addr: AddrT,
+        now: float = 0.0,
+        keeper: Hashable = None,
+        started: float = 0.0,
     ) -> list[TokenT]:
         """Enter an address of an actor, taking it from the actor that had it before.
 
@@ -69,6 +121,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
             addr: where it listens.
             now: seconds, on the clock of `find_all()`.
             keeper: whose `release()` takes it along; `None`: it stays until it is removed.
+            started: when the actor was started; what it first says counts as long as it is in the table.
 
         Returns:
             The tokens of those that waited for the actor's name, oldest first; they wait no more.
@@ -79,6 +132,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
                 self._drop(owner, addr)
             self._entries.setdefault(uid, {})[addr] = None
             self._since.setdefault(uid, now)
+            self._started.setdefault(uid, started)
             self._by_name.setdefault(uid[0], {})[uid] = None
             self._owners[addr] = uid
         self._keepers.setdefault(addr, {})[keeper] = None
@@ -103,6 +157,10 @@ class RegistryTable(Generic[AddrT, TokenT]):
         for uid, addr in gone:
             self._drop(uid, addr)
         return gone
+
+    def keepers(self) -> list[Hashable]:
+        """Whatever has registered something that is in the table."""
+        return list(self._kept)
 
     def addrs(self, uid: Uid) -> list[AddrT]:
         """The addresses of an actor, oldest first; none if it is not in the table."""
@@ -130,8 +188,8 @@ class RegistryTable(Generic[AddrT, TokenT]):
 
     def find(self, name: str) -> list[AddrT] | None:
         """The addresses of the newest actor of that name, oldest first; ``None`` without one."""
-        uids = self._by_name.get(name)
-        return list(self._entries[next(reversed(uids))]) if uids else None
+        uids = self._newest_first(name)
+        return list(self._entries[uids[0]]) if uids else None
 
     def find_all(self, name: str, now: float = 0.0) -> list[Entry[AddrT]]:
         """Every actor of that name, newest first.
@@ -141,9 +199,13 @@ class RegistryTable(Generic[AddrT, TokenT]):
             now: seconds, on the clock of `register()`.
         """
         return [
-            Entry(uid, now - self._since[uid], list(self._entries[uid]))
-            for uid in reversed(self._by_name.get(name, {}))
+            Entry(uid, now - self._since[uid], list(self._entries[uid]), self._started[uid])
+            for uid in self._newest_first(name)
         ]
+
+    def _newest_first(self, name: str) -> list[Uid]:
+        """Those that were started at the same time: the one that was registered last comes first."""
+        return sorted(self._by_name.get(name, {}), key=self._started.__getitem__)[::-1]
 
     def get_registry(self) -> dict[str, list[AddrT]]:
         """A copy of the table: ``"name.uuid"`` to addresses, in order of registration."""
@@ -171,6 +233,12 @@ class RegistryTable(Generic[AddrT, TokenT]):
             del self._waiters[name]
         return True
 
+    def drop_waiters(self) -> list[TokenT]:
+        """Forget all waiters; returns their tokens."""
+        tokens = [token for tokens in self._waiters.values() for token in tokens]
+        self._waiters.clear()
+        return tokens
+
     def _drop(self, uid: Uid, addr: AddrT) -> None:
         addrs = self._entries[uid]
         del addrs[addr]
@@ -185,6 +253,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
             return
         del self._entries[uid]
         del self._since[uid]
+        del self._started[uid]
         namesakes = self._by_name[uid[0]]
         del namesakes[uid]
         if not namesakes:

@@ -1,4 +1,4 @@
-"""Connecting to an actor that a registrar knows, and deleting addresses there that lead nowhere."""
+"""Connecting to an actor that registrars know, and deleting addresses there that lead nowhere."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RuntimeFailure, TransportClosed
-from tractor._proto.registry import Entry
+from tractor._proto.registrars import merged, nobody_in
+from tractor._proto.registry import SETTLING_TIME, Entry
 from tractor._util._names import MAX_NAME, is_presentable
 from tractor.address._policy import require_connectable
 from tractor.address._types import UnwrappedAddress
-from tractor.discovery._bounds import Bound, Way, first_in_order, first_of
+from tractor.discovery._bounds import Bound, Way, bound_of, first_in_order, first_of
 from tractor.discovery._listeners import NOTHING_ACCEPTS
+from tractor.discovery._panel import Panel
 from tractor.discovery._portals import connect
-from tractor.discovery._registrars import ask
+from tractor.discovery._registrars import Key
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
 from tractor.process._proc import OUT_OF_RESOURCES
-from tractor.runtime._actor import Actor
-from tractor.runtime._portal import LocalPortal, Portal
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.trionics._groups import collapse_eg
 
@@ -35,11 +35,19 @@ MAX_ADDRS = 64
 MAX_CONNECTIONS = 32
 """Addresses that one look-up tries to reach at a time."""
 
+ATTEMPT_PAUSES = (0.0, 0.0, 0.05, 0.2)
+"""Seconds before each try to connect to an address whose actor may be at its very end."""
+
+DELETE_TIMEOUT = 1.25
+"""Seconds that registrars have to look for themselves whether nobody listens at an address."""
+
+SETTLING_PAUSE = 0.1
+"""Seconds between the questions to registrars that don't know everybody yet."""
+
 CONNECT_TIMEOUT = 1.0
 """Seconds in which an address must accept where there are more of them than can be tried at a time."""
 
 Known = Entry[UnwrappedAddress]
-RegistrarPortal = Portal | LocalPortal
 
 
 def addresses(answer: Any) -> list[UnwrappedAddress]:
@@ -57,35 +65,85 @@ def addresses(answer: Any) -> list[UnwrappedAddress]:
     return found
 
 
-async def registered(registrar: RegistrarPortal, name: str, bound: Bound) -> list[Known]:
-    """Every actor of a name that a registrar knows, newest first.
+class Registered(NamedTuple):
+    """What the registrars of a look-up have answered.
+
+    Attributes:
+        entries: every actor of the name that one of them knows, newest first.
+        told_by: by registrar that has answered what it has told of: who is said to listen where.
+        nobody_in: seconds until it may be believed that there are no others.
+    """
+
+    entries: list[Known]
+    told_by: dict[Key, set[tuple[Uid, UnwrappedAddress]]]
+    nobody_in: float
+
+
+async def registered(panel: Panel, name: str) -> Registered:
+    """What a look-up's registrars know of a name.
 
     A registrar may be anybody: what is not a registration in its answer is passed over.
 
     Raises:
-        RuntimeFailure: the registrar is lost, refuses, or does not answer in time.
+        RuntimeFailure: each is lost, refuses, or does not answer in time.
     """
-    answer = await ask(registrar, bound, "find_actor", name=name, every=True)
+    answers = await panel.ask_all("find_actor", name=name, every=True)
+    told = {key: _told(name, answer) for key, answer in answers.items()}
+    return Registered(
+        merged({key: entries for key, (_, entries) in told.items()}),
+        {key: {(e.uid, a) for e in entries for a in e.addrs} for key, (_, entries) in told.items()},
+        nobody_in({key: settling for key, (settling, _) in told.items()}) or 0.0,
+    )
+
+
+def _told(name: str, answer: Any) -> tuple[float, list[Known]]:
+    """The seconds until a registrar knows everybody, as it says, and whom it knows of a name."""
+    settling, given = answer if isinstance(answer, list | tuple) and len(answer) == 2 else (0, ())
     found = []
-    for one in answer[:MAX_ACTORS] if isinstance(answer, list | tuple) else ():
+    for one in given[:MAX_ACTORS] if isinstance(given, list | tuple) else ():
         entry = _registration(name, one)
         if entry is None:
             log.warning("a registrar gave a registration that is none: %s", repr(one)[:200])
         else:
             found.append(entry)
-    return found
+    return min(float(settling), SETTLING_TIME) if _is_time(settling) else 0.0, found
+
+
+async def settled(
+    panel: Panel, name: str, bound: Bound, choose: Callable[[Registered], list[Known]]
+) -> list[Known]:
+    """The registrations that are chosen of those of a name; none only when that may be believed.
+
+    Raises:
+        RuntimeFailure: no registrar answers, or those that do have just come back and don't know everybody in time.
+    """
+    while True:
+        known = await registered(panel, name)
+        chosen = choose(known)
+        if chosen or not known.nobody_in:
+            return chosen
+        if known.nobody_in > bound.left():
+            raise RuntimeFailure(
+                f"the registrars that answer have just begun, and can't tell yet whether there is an actor {name!r};"
+                f" ask again in {known.nobody_in:.1f} s"
+            )
+        await trio.sleep(min(known.nobody_in, SETTLING_PAUSE))
 
 
 def _registration(name: str, given: Any) -> Known | None:
     """What a registrar gave for one actor of a name; ``None``: it is not a registration."""
-    if not isinstance(given, list | tuple) or len(given) != 3:
+    if not isinstance(given, list | tuple) or len(given) != 4:
         return None
-    uuid, age, addrs = given
+    uuid, age, addrs, started = given
     if not isinstance(uuid, str) or not is_presentable(uuid, MAX_NAME):
         return None
-    if not isinstance(age, int | float) or not 0 <= age < math.inf:
+    if not _is_time(age) or not _is_time(started):
         return None
-    return Entry((name, uuid), float(age), addresses(addrs))
+    return Entry((name, uuid), float(age), addresses(addrs), float(started))
+
+
+def _is_time(given: Any) -> bool:
+    return isinstance(given, int | float) and 0 <= given < math.inf
 
 
 class Unanswered(NamedTuple):
@@ -124,33 +182,32 @@ def _is_too_slow(exc: Exception) -> bool:
 
 
 class LookUp:
-    """Connecting to the actors of one name that one registrar knows.
+    """Connecting to the actors of one name that the registrars of a look-up know.
 
-    Stale addresses, where nothing accepts or another actor does, are deleted at the registrar: as those of the actor
-    that was said to have them before they were tried.  An actor binds before it registers, so who has taken one over
-    is not hit.  An address that accepts but does not answer is left alone: its actor may be busy, or stopped.
+    Stale addresses, where nothing accepts or another actor does, are deleted at the registrars that told of them: as
+    those of the actor that was said to have them before they were tried.  An actor binds before it registers, so who
+    has taken one over is not hit.  An address that accepts but does not answer is left alone: its actor may be busy,
+    or stopped.
 
     Args:
-        registrar: the registrar.
-        actor: this actor.
+        panel: the registrars.
         name: whom to look up.
         transports: use only these; ``None``: all.
         keep: takes charge of each channel that is made.
-
-    Attributes:
-        own_failure: why this process can't connect to anybody, once that was met.
+        patient: wait until it may be believed that there is nobody.
     """
 
     def __init__(
         self,
-        registrar: RegistrarPortal,
-        actor: Actor,
+        panel: Panel,
         name: str,
         transports: Sequence[str] | None,
         keep: Callable[[Channel], Channel],
+        patient: bool = True,
     ) -> None:
-        self._registrar = registrar
-        self._actor = actor
+        self._panel = panel
+        self._patient = patient
+        self._told_by: dict[Key, set[tuple[Uid, UnwrappedAddress]]] = {}
         self._name = name
         self._transports = transports
         self._keep = keep
@@ -158,7 +215,6 @@ class LookUp:
         self._dead: set[tuple[Uid, UnwrappedAddress]] = set()
         self._slots = trio.Semaphore(MAX_CONNECTIONS)
         self._crowded = False
-        self.own_failure: RuntimeFailure | None = None
 
     async def newest(self, bound: Bound) -> Channel | Unanswered | None:
         """A channel to the newest actor of the name that has not died.
@@ -170,7 +226,7 @@ class LookUp:
             The channel; or what came of the newest one where none could be had; ``None``: there is none.
 
         Raises:
-            RuntimeFailure: the registrar is lost or too slow; or this process can't connect to anybody: it is out of
+            RuntimeFailure: no registrar answers; or this process can't connect to anybody: it is out of
                 descriptors or memory, or its key or certificate can't be used.
         """
         while entries := await self._to_try(bound):
@@ -211,8 +267,17 @@ class LookUp:
 
     async def _to_try(self, bound: Bound) -> list[Known]:
         """The registered actors, with those of their addresses that are still to be tried."""
+        if self._patient:
+            found = await settled(self._panel, self._name, bound, self._untried)
+        else:
+            found = self._untried(await registered(self._panel, self._name))
+        self._crowded = sum(len(entry.addrs) for entry in found) > MAX_CONNECTIONS
+        return found
+
+    def _untried(self, known: Registered) -> list[Known]:
+        self._told_by = known.told_by
         found = []
-        for entry in await registered(self._registrar, self._name, bound):
+        for entry in known.entries:
             addrs = [
                 addr
                 for addr in rank_addrs(entry.addrs)
@@ -220,8 +285,7 @@ class LookUp:
                 and (self._transports is None or wrap_address(addr).proto_key in self._transports)
             ]
             if addrs:
-                found.append(Entry(entry.uid, entry.age, addrs))
-        self._crowded = sum(len(entry.addrs) for entry in found) > MAX_CONNECTIONS
+                found.append(entry._replace(addrs=addrs))
         return found
 
     async def connect_to(
@@ -245,7 +309,7 @@ class LookUp:
                 return found
             if found is None and not await self._delete(entry.uid, addr, bound):
                 found = RuntimeFailure(
-                    "nothing accepts there from this host, and the registrar can't tell for its own"
+                    "nothing accepts there from this host, and a registrar can't tell for its own"
                 )
             if found is not None:
                 tries[addr] = found
@@ -258,8 +322,8 @@ class LookUp:
             return chan
         if bound.left() and tries and not any(map(_is_too_slow, tries.values())):
             # One that was just ending refused us in its own way, and has taken itself out since.
-            known = await registered(self._registrar, self._name, bound)
-            still = {(other.uid, addr) for other in known for addr in other.addrs}
+            known = await registered(self._panel, self._name)
+            still = {(other.uid, addr) for other in known.entries for addr in other.addrs}
             for addr in [addr for addr in tries if (entry.uid, addr) not in still]:
                 self._dead.add((entry.uid, addr))
                 del tries[addr]
@@ -269,30 +333,31 @@ class LookUp:
         self, addr: UnwrappedAddress, bound: Bound, on_accept: Callable[[], None]
     ) -> Channel | Exception | None:
         """Connect; a channel to the actor, why there is none, or ``None``: it does not listen there."""
-        for last in (False, True):
+        closed: TransportClosed | None = None
+        refused = False
+        for pause in ATTEMPT_PAUSES:
+            await trio.sleep(min(pause, bound.left()))
             try:
                 chan = self._keep(await self._connect(addr, bound, on_accept))
             except TransportClosed as exc:
                 log.transport("%r does not answer at %s: %s", self._name, addr, exc)
-                if last or _is_too_slow(exc):
+                if _is_too_slow(exc):
                     return exc
-                # Closed while we were let in: an actor that just ends; then the next try tells.
+                # Closed while we were let in: an actor that just ends; then a later try tells.
+                closed = exc
                 continue
-            except RuntimeFailure as exc:
-                self.own_failure = exc
-                raise
             except NOTHING_ACCEPTS as exc:
                 log.transport("nothing accepts at %s: %r", addr, exc)
-                if last:
+                if refused:
                     return None
                 # A listener whose queue is full may look so for a moment.
+                refused = True
                 continue
             except OSError as exc:
                 if exc.errno in OUT_OF_RESOURCES:
-                    self.own_failure = RuntimeFailure(
+                    raise RuntimeFailure(
                         f"can't connect to {self._name!r} at {addr}: {exc}"
-                    )
-                    raise self.own_failure from exc
+                    ) from exc
                 log.transport("%s can't be reached: %r", addr, exc)
                 return exc
             except NotImplementedError as exc:
@@ -303,7 +368,7 @@ class LookUp:
             log.transport("at %s there is %s instead of %r", addr, chan.peer, self._name)
             await chan.aclose()
             return None
-        raise AssertionError("unreachable")
+        return None if refused else closed
 
     async def _connect(
         self, addr: UnwrappedAddress, bound: Bound, on_accept: Callable[[], None]
@@ -317,23 +382,29 @@ class LookUp:
                 scope.deadline = math.inf
                 on_accept()
 
-            return await connect(addr, self._actor, bound, accepted)
+            return await connect(addr, self._panel.actor, bound, accepted)
         text = f"nothing accepted at {addr} within {CONNECT_TIMEOUT:g} s"
         raise TransportClosed(text, src_exc=trio.TooSlowError(text))
 
     async def _delete(self, owner: Uid, addr: UnwrappedAddress, bound: Bound) -> bool:
-        """Have a stale address deleted as its owner's; ``False``: the registrar keeps it.
+        """Have a stale address deleted as its owner's wherever it was told of; ``False``: a registrar keeps it.
 
         It looks for itself, and keeps what it can't reach: what means something on another host only, for one.
         """
-        with trio.move_on_at(bound.deadline):
-            patient = Bound(math.inf, math.inf)
-            deleted = await ask(self._registrar, patient, "delete_addr", addr=addr, uid=owner)
-            if deleted is not None:
-                return True
-            known = await registered(self._registrar, self._name, bound)
-            return not any(entry.uid == owner and addr in entry.addrs for entry in known)
-        return False
+        told_by = [key for key, told in self._told_by.items() if (owner, addr) in told]
+        limit = bound_of(DELETE_TIMEOUT)
+        answers = await self._panel.tell(
+            told_by,
+            limit if limit.deadline < bound.deadline else bound,
+            "delete_addr",
+            addr=addr,
+            uid=owner,
+        )
+        unsure = [key for key, deleted in answers.items() if deleted is None]
+        if not unsure:
+            return bool(answers)
+        known = await registered(self._panel, self._name)
+        return not any((owner, addr) in known.told_by.get(key, ()) for key in unsure)
 
 
 def _is_channel(found: object) -> bool:

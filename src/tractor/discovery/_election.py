@@ -45,8 +45,7 @@ async def elect(
                 raise RuntimeError(
                     f"a registrar is present at {present}, and `ensure_registry` wants this actor to be the one"
                 )
-            own = list(bind) or random_addrs(keys, aid(False), beside=present)
-            return False, await _bind([a.unwrap() for a in own]), present
+            return False, await listen_beside(present, bind, keys, aid(False)), present
         if taken:
             raise RuntimeError(
                 f"the registry addresses {taken} are taken by something that is not a registrar "
@@ -65,8 +64,21 @@ async def elect(
     raise RuntimeError(f"the addresses {addrs} and {list(bind)} are in use by another process")
 
 
-async def _bind(addrs: list[UnwrappedAddress]) -> list[Endpoint]:
-    """Listen.  Raises RuntimeError where that can't be done."""
+async def listen_beside(
+    registry: list[UnwrappedAddress], bind: Sequence[Address], keys: Sequence[str], aid: Aid
+) -> list[Endpoint]:
+    """Listen as a root that is not the registrar.
+
+    Args:
+        registry: where registrars are.
+        bind: where to listen; none: random addresses of the transports ``keys``, in the registrars' bindspaces.
+        keys: transports.
+        aid: the root's.
+
+    Raises:
+        RuntimeError: that can't be done.
+    """
+    addrs = [a.unwrap() for a in bind or random_addrs(keys, aid, beside=registry)]
     try:
         return await bind_endpoints(addrs)
     except OSError as exc:

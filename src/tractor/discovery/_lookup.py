@@ -12,18 +12,20 @@ from tractor._errors import ActorTooSlowError, RemoteActorError, RuntimeFailure,
 from tractor._proto.retry import RetryPauses
 from tractor.address._policy import from_this_host, one_or_several
 from tractor.address._types import Addr, UnwrappedAddress
-from tractor.discovery._ask_all import from_each, sources_of
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
-from tractor.discovery._dead_addresses import LookUp, Unanswered, registered
+from tractor.discovery._dead_addresses import Known, LookUp, Registered, Unanswered, settled
+from tractor.discovery._panel import open_panel, sources_of
 from tractor.discovery._places import checked_name
 from tractor.discovery._portals import FoundChannels, lasting_peer, portal_over
-from tractor.discovery._registrars import Source, reached
+from tractor.discovery._registrars import Key, Source, reached
 from tractor.ipc._chan import Channel
+from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.transport._table import known_transports
+from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
@@ -50,10 +52,10 @@ async def find_actor(
         name: the actor's; uuids are never matched.  Where several actors share it, the newest is meant.
         registry_addrs: the registrars to ask; ``None``: this actor's own.
         enable_transports: connect over these only; ``None``: over every one.
-        only_first: give the first portal that there is, without waiting for slower registrars; ``False``: the
-            list of all actors of the name, newest first, those of the first registrar before those of the next.
+        only_first: ``False``: give the list of all actors of the name, newest first: whichever was started last.
         raise_on_none: raise instead of giving ``None``.
         timeout: seconds for everything together, the registrars' answers and all connections; ``None``: no bound.
+            A registrar has 1 s of it to answer, where there are several at most half of it.
         registry_addr: the one registrar to ask: the same as ``registry_addrs`` with one in it.
 
     Yields:
@@ -81,31 +83,17 @@ async def find_actor(
     if enable_transports:
         enable_transports = known_transports(enable_transports)
     if only_first and registry_addrs is None:
+        await _hear()
         peer = lasting_peer(actor, name, enable_transports)
         if peer is not None:
             yield portal_over(peer, actor)
             return
-    sources = sources_of(actor, registry_addrs)
-    # What is registered and could not be had: no answer while another registrar may have a better one.
-    missed: list[RuntimeFailure] = []
     async with FoundChannels() as found, AsyncExitStack() as stack:
-
-        async def visit(source: Source) -> list[Channel] | None:
-            async with reached(source, actor, bound) as registrar:
-                look_up = LookUp(registrar, actor, name, enable_transports, found.add)
-                try:
-                    outcomes = (
-                        [await look_up.newest(bound)] if only_first else await look_up.all(bound)
-                    )
-                except RuntimeFailure as exc:
-                    if exc is not look_up.own_failure:
-                        raise
-                    missed.append(exc)
-                    return None
-            missed.extend(one.error() for one in outcomes if isinstance(one, Unanswered))
-            return [one for one in outcomes if isinstance(one, Channel)] or None
-
-        chans = [chan for chans in await from_each(sources, visit, only_first) for chan in chans]
+        async with open_panel(actor, sources_of(actor, registry_addrs), bound) as panel:
+            look_up = LookUp(panel, name, enable_transports, found.add)
+            outcomes = [await look_up.newest(bound)] if only_first else await look_up.all(bound)
+        missed = [one.error() for one in outcomes if isinstance(one, Unanswered)]
+        chans = [one for one in outcomes if isinstance(one, Channel)]
         portals = await found.portals(stack, chans, only_first)
         if missed and not portals:
             raise missed[0]
@@ -129,12 +117,12 @@ async def wait_for_actor(
     Args:
         name: the actor's.
         registry_addr: the registrar to wait at; ``None``: all of this actor's own at once.
-        timeout: seconds until it must be registered and have answered; ``None``: the wait has no bound.  A registrar
-            must answer within 3 s in any case.
+        timeout: seconds until it must be registered and have answered; ``None``: the wait has no bound.
 
     Raises:
         ActorTooSlowError: the time is over; says whether the actor was registered.
-        RuntimeFailure: no registrar answers, or every one was lost while waiting.
+        RuntimeFailure: at its beginning no registrar answers, within 1 s.  Later the wait outlives the loss of any of
+            them, also of all for a time.
         TypeError, ValueError: no address, a name that is not a string, or a ``timeout`` that is not a number of
             seconds.
         NoRuntime: no runtime is open.
@@ -144,23 +132,25 @@ async def wait_for_actor(
     actor = current_actor()
     name = checked_name(name)
     bound = bound_of(timeout)
+    await _hear()
     peer = lasting_peer(actor, name) if registry_addr is None else None
     if peer is not None:
         yield portal_over(peer, actor)
         return
-    sources = sources_of(actor, None if registry_addr is None else [registry_addr])
     missed: list[Unanswered] = []
     async with FoundChannels() as found, AsyncExitStack() as stack:
-
-        async def visit(source: Source) -> Channel | None:
-            async with reached(source, actor, bound.step()) as registrar:
-                return await _wait_at(registrar, actor, name, bound, found, missed)
-
-        chans = await from_each(sources, visit, only_first=True)
-        if not chans:
+        there = await _Wait(actor, name, registry_addr, bound, found, missed).run()
+        if there is None:
             raise _nobody_came(name, bound, missed)
-        (portal,) = await found.portals(stack, chans, only_first=True)
-        yield portal
+        if isinstance(there, Channel):
+            (there,) = await found.portals(stack, [there], only_first=True)
+        yield there
+
+
+async def _hear() -> None:
+    """Let readers find channels closed that are: in one turn of the loop they are woken, in the next they run."""
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
 
 
 def _nobody_came(name: str, bound: Bound, missed: list[Unanswered]) -> RuntimeFailure:
@@ -169,46 +159,103 @@ def _nobody_came(name: str, bound: Bound, missed: list[Unanswered]) -> RuntimeFa
     return ActorTooSlowError(f"no actor {name!r} was registered within {bound.seconds:g} s")
 
 
-async def _wait_at(
-    registrar: Portal | LocalPortal,
-    actor: Actor,
-    name: str,
-    bound: Bound,
-    chans: FoundChannels,
-    missed: list[Unanswered],
-) -> Channel | None:
-    """A channel to the actor, once the registrar knows it and it answers; ``None`` when the time is over.
+class _Wait:
+    """One :func:`wait_for_actor`: look-ups, between which it waits at all registrars at once.
 
-    Raises:
-        RuntimeFailure: the registrar is lost, or too slow; or nothing can be connected to from here.
+    A round ends when a registrar has news, or a moment after one could not be waited at; the next begins with a
+    look-up, so that nobody who comes in between is missed.
     """
-    backoff = RetryPauses(RETRY_FIRST, RETRY_LIMIT, lambda: 0.0)
-    arrived = False
-    while True:
-        # An answer that has a bound comes first: a registrar that answers nobody must not be waited at.
-        found = await LookUp(registrar, actor, name, None, chans.add).newest(bound.step())
-        if isinstance(found, Channel):
-            return found
-        if isinstance(found, Unanswered):
-            missed[:] = [found]
-        with trio.move_on_at(bound.deadline) as scope:
-            if found is None and not arrived:
-                await _arrival(registrar, name)
+
+    def __init__(
+        self,
+        actor: Actor,
+        name: str,
+        at: Addr | None,
+        bound: Bound,
+        chans: FoundChannels,
+        missed: list[Unanswered],
+    ) -> None:
+        self._actor = actor
+        self._name = name
+        self._at = at
+        self._bound = bound
+        self._chans = chans
+        self._missed = missed
+        # A registrar has answered in the last round; or in any.
+        self._heard = self._known = False
+
+    def _sources(self) -> dict[Key, Source]:
+        # Looked up anew in each round: the ways to registrars that are lost and come back are others then.
+        return sources_of(self._actor, None if self._at is None else [self._at])
+
+    async def run(self) -> Channel | Portal | None:
+        """A channel to the actor, once a registrar knows it and it answers; ``None`` when the time is over.
+
+        A portal, where it has become a peer while there was no registrar.
+
+        Raises:
+            RuntimeFailure: no registrar answers at the beginning; or nothing can be connected to from here.
+        """
+        pauses = RetryPauses(RETRY_FIRST, RETRY_LIMIT, lambda: 0.0)
+        while True:
+            found: Channel | Unanswered | None = None
+            try:
+                found = await self._look()
+            except RuntimeFailure:
+                if self._heard or not self._known:
+                    raise
+                peer = lasting_peer(self._actor, self._name) if self._at is None else None
+                if peer is not None:
+                    return portal_over(peer, self._actor)
+            if isinstance(found, Channel):
+                return found
+            # The look-up keeps the bound by itself, and says what has kept it from an answer.
+            with trio.move_on_at(self._bound.deadline) as scope:
+                if isinstance(found, Unanswered):
+                    self._missed[:] = [found]
+                    await trio.sleep(pauses.next())
+                elif await self._arrival(pauses.next()):
+                    pauses.reset()
+            if scope.cancelled_caught:
+                return None
+
+    async def _look(self) -> Channel | Unanswered | None:
+        bound = self._bound.step()
+        async with open_panel(self._actor, self._sources(), bound) as panel:
+            look_up = LookUp(panel, self._name, None, self._chans.add, patient=False)
+            try:
+                return await look_up.newest(bound)
+            finally:
+                self._heard = panel.heard
+                self._known = self._known or panel.ever_heard
+
+    async def _arrival(self, pause: float) -> bool:
+        """Wait until a registrar has an actor of that name, or one can't be waited at; whether one has.
+
+        Args:
+            pause: seconds that it lasts at least where one can't be waited at.
+        """
+        arrived = False
+        news = trio.Event()
+        began = trio.current_time()
+
+        async def wait_at(source: Source) -> None:
+            nonlocal arrived
+            try:
+                async with reached(source, self._actor, bound_of(None)) as registrar:
+                    await registrar.run_from_ns("self", "wait_for_actor", name=self._name)
                 arrived = True
-                backoff.reset()
-            else:
-                arrived = False
-                await trio.sleep(backoff.next())
-        if scope.cancelled_caught:
-            return None
+            except (TransportClosed, RemoteActorError, RuntimeFailure) as exc:
+                log.transport("%r can't be waited for at a registrar: %s", self._name, exc)
+                await trio.sleep_until(began + pause)
+            news.set()
 
-
-async def _arrival(registrar: Portal | LocalPortal, name: str) -> None:
-    """Wait until the first actor of that name comes.  Raises RuntimeFailure when the registrar is lost."""
-    try:
-        await registrar.run_from_ns("self", "wait_for_actor", name=name)
-    except (TransportClosed, RemoteActorError) as exc:
-        raise RuntimeFailure(f"{registrar!r}, waited at for {name!r}, is lost: {exc}") from exc
+        async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+            for source in self._sources().values():
+                tn.start_soon(wait_at, source)
+            await news.wait()
+            tn.cancel_scope.cancel()
+        return arrived
 
 
 @ki_protected_manager
@@ -220,7 +267,8 @@ async def query_actor(
     Args:
         name: the actor's.
         regaddr: the registrar to ask; ``None``: all of this actor's own at once.
-        timeout: seconds in which a registrar must have answered; ``None``: no bound.
+        timeout: seconds in which a registrar must have answered; at most 1 s, and longer only where those that answer
+            have just begun and don't know everybody yet.  ``None``: no bound.
 
     Yields:
         An address that the newest actor of that name listens on (the best one), unwrapped, or ``None``; and a
@@ -236,37 +284,25 @@ async def query_actor(
     actor = current_actor()
     name = checked_name(name)
     bound = bound_of(timeout)
+    await _hear()
     near = _peer_addr(actor, name) if regaddr is None else None
     if near is not None:
         yield near, None
         return
     sources = sources_of(actor, None if regaddr is None else [regaddr])
-    if len(sources) == 1:
-        async with reached(sources[0], actor, bound) as registrar:
-            yield await _best_addr(registrar, name, bound), registrar
-        return
-    answered: list[Source] = []
+    async with open_panel(actor, sources, bound) as panel:
+        told_by: dict[Key, set[tuple[Uid, UnwrappedAddress]]] = {}
 
-    async def visit(source: Source) -> tuple[Source, UnwrappedAddress] | None:
-        async with reached(source, actor, bound) as registrar:
-            addr = await _best_addr(registrar, name, bound)
-        answered.append(source)
-        return None if addr is None else (source, addr)
+        def choose(known: Registered) -> list[Known]:
+            told_by.update(known.told_by)
+            return [entry for entry in known.entries if entry.addrs]
 
-    known = await from_each(sources, visit, only_first=True)
-    source, addr = known[0] if known else (answered[0], None)
-    async with reached(source, actor, bound) as registrar:
-        yield addr, registrar
-
-
-async def _best_addr(
-    registrar: Portal | LocalPortal, name: str, bound: Bound
-) -> UnwrappedAddress | None:
-    """The best address of the newest actor of a name that has one for this platform.  Raises RuntimeFailure."""
-    for entry in await registered(registrar, name, bound):
-        if entry.addrs:
-            return rank_addrs(entry.addrs)[0]
-    return None
+        entries = await settled(panel, name, bound, choose)
+        addr = rank_addrs(entries[0].addrs)[0] if entries else None
+        knows = (
+            key for key, told in told_by.items() if addr is None or (entries[0].uid, addr) in told
+        )
+        yield addr, panel.portal(next(knows))
 
 
 def _peer_addr(actor: Actor, name: str) -> UnwrappedAddress | None:

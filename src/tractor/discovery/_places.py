@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from tractor._util._names import plain_text
@@ -45,8 +46,27 @@ def checked_addr(addr: Any) -> Address:
     return wrapped
 
 
-def register_arguments(uid: Any, addr: Any) -> tuple[Uid, Address]:
-    return checked_uid(uid), checked_addr(addr)
+def find_arguments(name: Any, every: Any = False) -> tuple[str, bool]:
+    return checked_name(name), bool(every)
+
+
+def register_arguments(
+    uid: Any, addr: Any, started: Any = None
+) -> tuple[Uid, Address, float | None]:
+    return checked_uid(uid), checked_addr(addr), checked_time(started)
+
+
+def checked_time(started: Any) -> float | None:
+    """When somebody says that it was started; ``None``: it does not say.  Raises TypeError, ValueError."""
+    if started is None:
+        return None
+    if not isinstance(started, int | float) or isinstance(started, bool):
+        raise TypeError(
+            f"the time of a start is a number of seconds since 1970, not {started!r:.80}"
+        )
+    if not 0 <= started < math.inf:
+        raise ValueError(f"the time of a start is a number of seconds since 1970, not {started!r}")
+    return float(started)
 
 
 def delete_arguments(addr: Any, uid: Any = None) -> tuple[Address, Uid | None]:

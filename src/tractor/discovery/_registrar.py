@@ -1,64 +1,13 @@
-"""The actor that keeps the table of names and addresses.
-
-Theory of operation.  Each request is handled by the reader of the channel that it came by, between two awaits, so the
-table (`_proto/registry.py`) changes in the order in which messages came.  A peer speaks for itself alone: for its own
-uid, over the first of that uid's channels or one of the same process, and for addresses of its own host
-(`_places.py`).
-
-What somebody says of another's address is a hint.  Before an address changes its owner, and where somebody reports it
-as dead, the registrar looks for itself (`_listeners.py`); only a refusal or a missing file counts.  That look takes
-time, in a task of its own, and afterwards the table is asked again whether the address still has the owner that was
-looked at: an actor binds before it registers, so a new owner would have answered.
-"""
+"""The actor that becomes the registrar at its boot, by election."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import trio
-
-from tractor import log as _log
-from tractor._errors import ActorBusy, RuntimeFailure
-from tractor._proto.registry import RegistryTable
-from tractor._util._names import is_presentable
-from tractor.address._types import Addr, Address, UDSAddress, UnwrappedAddress
-from tractor.discovery._listeners import Listeners
-from tractor.discovery._places import (
-    Place,
-    addrs_of,
-    checked_addr,
-    checked_name,
-    checked_uid,
-    delete_arguments,
-    end_of,
-    host_of,
-    is_at_home,
-    place_at,
-    register_arguments,
-)
-from tractor.ipc._chan import Channel
-from tractor.msg._boxing import pack_error
+from tractor.address._types import Addr, UnwrappedAddress
+from tractor.discovery._registry import Registry
 from tractor.msg.types import Uid
-from tractor.process._file_mark import FileMark
 from tractor.runtime._actor import Actor
-from tractor.runtime.dialog._callee import ServedCall, put_error, put_return
-from tractor.runtime.dialog._endpoints import Endpoint, Kind
-from tractor.transport._addresses import wrap_address
-from tractor.transport._settings import wire_settings
-from tractor.transport._uds_leftovers import own_file_mark, remove_if_dead
-
-log = _log.get_logger()
-
-DYING_TIME = 2.0
-DYING_PAUSE = 0.1
-"""Seconds in which a killed process has let go of its listeners, and between looks at them."""
-
-MAX_LOOKS = 64
-"""Requests of one channel that wait for a look at an address at a time."""
 
 
 class Registrar(Actor):
@@ -68,87 +17,48 @@ class Registrar(Actor):
     for itself.  What was registered over a channel goes with that channel.
     """
 
-    is_registrar: bool = True
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._table: RegistryTable[Place, trio.Event] = RegistryTable()
-        self._listeners = Listeners()
-        # The socket files that actors listen at, to be removed should they be killed.
-        self._files: dict[Place, FileMark] = {}
-        # The end of a further channel of a uid, by the word of the first; and such channels that have registered.
-        self._vouchers: dict[Uid, tuple[str, int]] = {}
-        self._vouched: set[Channel] = set()
-        self._waiting: Counter[Channel] = Counter()
-        self._looking: Counter[Channel] = Counter()
-        self.add_request("find_actor", lambda chan, name, every=False: self._find(name, every))
-        self.add_request("get_registry", lambda chan: self._listed())
-        self.add_request("unregister_actor", self._request_unregister)
-        self.add_request("_vouch", self._request_vouch)
-        self.requests["register_actor"] = self._request_register
-        self.requests["delete_addr"] = self._request_delete
-        self.requests["wait_for_actor"] = self._request_wait
+        self._registry = Registry(self)
+        self._registry.open()
 
-    # -- for this actor itself ------------------------------------------------------------------------
-
-    async def find_actor(self, name: str, every: bool = False) -> list[Any] | None:
+    async def find_actor(self, name: str, every: bool = False) -> Any:
         """The addresses of the newest registration of ``name``; ``None`` when there is none.
 
         Args:
             name: the actors'.
-            every: give all registrations instead, newest first: each one's uuid, age in seconds and addresses.
+            every: give a pair instead: the seconds until this registrar knows everybody, and all registrations, newest
+                first: each one's uuid, age in seconds, addresses and start time.
         """
-        await trio.lowlevel.checkpoint()
-        return self._find(name, every)
-
-    def _find(self, name: Any, every: Any) -> list[Any] | None:
-        checked_name(name)
-        if not every:
-            places = self._table.find(name)
-            return None if places is None else addrs_of(places)
-        found = self._table.find_all(name, trio.current_time())
-        return [(entry.uid[1], entry.age, addrs_of(entry.addrs)) for entry in found]
+        return await self._registry.find_actor(name, every)
 
     async def wait_for_actor(self, name: str) -> list[UnwrappedAddress]:
         """Wait until an actor of that name is registered; its addresses."""
-        checked_name(name)
-        while True:
-            arrival = trio.Event()
-            found = self._table.add_waiter(name, arrival)
-            if found is not None:
-                await trio.lowlevel.checkpoint()
-                return addrs_of(found)
-            try:
-                await arrival.wait()
-            finally:
-                self._table.drop_waiter(name, arrival)
+        return await self._registry.wait_for_actor(name)
 
     async def get_registry(self) -> dict[str, list[UnwrappedAddress]]:
         """Every registration: addresses by ``'name.uuid'``."""
-        await trio.lowlevel.checkpoint()
-        return self._listed()
+        return await self._registry.get_registry()
 
-    def _listed(self) -> dict[str, list[UnwrappedAddress]]:
-        return {key: addrs_of(places) for key, places in self._table.get_registry().items()}
-
-    async def register_actor(self, uid: Uid, addr: Addr) -> None:
+    async def register_actor(self, uid: Uid, addr: Addr, started: float | None = None) -> None:
         """Note that the actor ``uid`` listens on ``addr``; a former owner of the address loses it.
 
         It stays until it is unregistered, or deleted; not so what a peer registers for itself.
 
+        Args:
+            uid: the actor's.
+            addr: where it listens.
+            started: when it was started, in seconds since 1970; ``None``: now.
+
         Raises:
-            ValueError: nobody could connect to the address.
-            TypeError: it is not an address, or ``uid`` no pair of strings.
+            ValueError: nobody could connect to the address; ``started`` is no time.
+            TypeError: it is not an address, ``uid`` no pair of strings, or ``started`` no number.
         """
-        await trio.lowlevel.checkpoint()
-        known, wrapped = checked_uid(uid), checked_addr(addr)
-        at = self.ipc_server.first_of(known)
-        self._enter(known, place_at(wrapped, None if at is None else host_of(at)), None)
+        await self._registry.register_actor(uid, addr, started)
 
     async def unregister_actor(self, uid: Uid) -> None:
         """Forget the actor ``uid`` and all its addresses.  Raises TypeError where it is not a pair of strings."""
-        await trio.lowlevel.checkpoint()
-        self._unregister(checked_uid(uid))
+        await self._registry.unregister_actor(uid)
 
     async def delete_addr(self, addr: Addr, uid: Uid | None = None) -> Uid | None:
         """Forget one address.
@@ -162,250 +72,4 @@ class Registrar(Actor):
             The uid that had it; ``None`` if nothing was forgotten.  To look takes at most 1 s, and where others are to
             be looked at first longer; what can't be reached from this host stays.
         """
-        await trio.lowlevel.checkpoint()
-        place = self._place_of(addr, uid)
-        if uid is None:
-            owner = self._table.owner(place)
-            self._drop_place(place)
-            return owner
-        owner = self._to_look_at(place, uid)
-        return None if owner is None else await self._look(place, owner)
-
-    # -- for peers ------------------------------------------------------------------------------------
-
-    def _speaks_for(self, chan: Channel, uid: Uid) -> bool:
-        """Whether a peer speaks of itself, on a channel that counts."""
-        own = chan.aid is not None and uid == chan.aid.uid
-        return own and (chan in self._vouched or self.ipc_server.speaks_for(chan))
-
-    def _speaks(self, chan: Channel, uid: Uid, what: str) -> None:
-        """Check that it does.  Raises PermissionError."""
-        assert chan.aid is not None
-        if uid != chan.aid.uid:
-            raise PermissionError(
-                f"{chan.peer} can't {what} {uid!r}: an actor speaks for itself alone, as {chan.aid.uid!r}"
-            )
-        if not self._speaks_for(chan, uid):
-            raise PermissionError(
-                f"{chan.peer} can't {what} {uid!r} over this channel: another one of that actor is open since before, "
-                "and only that one counts; try again when it is closed"
-            )
-
-    def _request_vouch(self, chan: Channel, end: Any) -> None:
-        """Another channel, which has this end, is the same peer's.
-
-        No secret that the other channel brings: whoever else that peer connects to could use it here in its place.
-        """
-        assert chan.aid is not None
-        self._speaks(chan, chan.aid.uid, "vouch for")
-        if not isinstance(end, list | tuple) or [type(part) for part in end] != [str, int]:
-            raise TypeError(
-                f"the end of a channel is a pair (host: str, port or pid: int), not {end!r:.80}"
-            )
-        self._vouchers[chan.aid.uid] = (end[0], end[1])
-
-    def _request_register(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        uid, wrapped = register_arguments(**kwargs)
-        own = chan.aid is not None and uid == chan.aid.uid
-        if own and uid in self._vouchers and self._vouchers[uid] == end_of(chan.raddr):
-            del self._vouchers[uid]
-            self._vouched.add(chan)
-        self._speaks(chan, uid, "register")
-        self._require_room(chan, uid, wrapped)
-        place = place_at(wrapped, host_of(chan))
-        if self._table.owner(place) in (None, uid) and is_at_home(wrapped, chan):
-            self._enter(uid, place, chan)
-            put_return(chan, cid, None)
-            return
-        self._require_looks(chan)
-        self._start(chan, cid, partial(self._enter_if_there, chan, uid, place), self._looking)
-
-    def _require_room(self, chan: Channel, uid: Uid, addr: Address) -> None:
-        known, most = self._table.addrs(uid), wire_settings().limits.max_registrations
-        if len(known) >= most and addr.unwrap() not in addrs_of(known):
-            self._reached(chan, "max_registrations")
-            raise RuntimeFailure(
-                f"{chan.peer} has {len(known)} addresses registered, and more than max_registrations={most} are not"
-                f" taken: {addr} is refused"
-            )
-
-    async def _enter_if_there(self, chan: Channel, uid: Uid, place: Place) -> None:
-        """Enter an address that another actor has registered, or that need not be on the peer's own host."""
-        wrapped = wrap_address(place.addr)
-        if place.host is None:
-            seen = await self._listeners.at(wrapped, self.io_nursery)
-        else:
-            seen = None
-        owner = self._table.owner(place)
-        taken = owner not in (None, uid)
-        if seen is None or not seen.certain or seen.uid not in (None, uid):
-            whose = (
-                f"it is registered by {owner!r}" if taken else "it is on another host than the peer"
-            )
-            raise PermissionError(
-                f"{chan.peer} can't register {wrapped}: {whose}, and the registrar does not find {uid!r} there"
-            )
-        if seen.uid is None and not is_at_home(wrapped, chan):
-            raise PermissionError(
-                f"{chan.peer} can't register {wrapped}: it is on another host than the peer, and nobody listens there"
-            )
-        # While it was looked at, the peer may have gone, or another channel of it registered more.
-        if chan not in self.ipc_server.peer_channels():
-            return
-        self._speaks(chan, uid, "register")
-        self._require_room(chan, uid, wrapped)
-        self._enter(uid, place, chan)
-
-    def _request_unregister(self, chan: Channel, uid: Any) -> None:
-        known = checked_uid(uid)
-        self._speaks(chan, known, "unregister")
-        self._unregister(known)
-
-    def _request_delete(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        addr, uid = delete_arguments(**kwargs)
-        place = self._place_of(addr, uid)
-        owner = self._to_look_at(place, uid)
-        if owner is not None and self._speaks_for(chan, owner):
-            self._drop_place(place)
-            put_return(chan, cid, owner)
-        elif owner is None or place.host is not None or self._looking[chan] >= MAX_LOOKS:
-            put_return(chan, cid, None)
-        else:
-            self._start(chan, cid, partial(self._look, place, owner), self._looking)
-
-    def _to_look_at(self, place: Place, uid: Uid | None) -> Uid | None:
-        """The owner of an address of which it is said that it does not listen there; ``None``: that says nothing."""
-        owner = self._table.owner(place)
-        if owner == self.aid.uid or (uid is not None and owner != uid):
-            return None
-        return owner
-
-    async def _look(self, place: Place, owner: Uid) -> Uid | None:
-        """Forget an address where the registrar itself does not find its owner; whose it was then."""
-        if place.host is not None:
-            await trio.lowlevel.checkpoint()
-            return None
-        seen = await self._listeners.at(wrap_address(place.addr), self.io_nursery)
-        if not seen.certain or seen.uid == owner or self._table.owner(place) != owner:
-            return None
-        self._drop_place(place)
-        return owner
-
-    def _request_wait(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        limits = wire_settings().limits
-        name = checked_name(kwargs.get("name"))
-        if not is_presentable(name, limits.max_name):
-            raise ValueError(f"no actor can have the name {name[:80]!r}, which is waited for")
-        most = limits.max_waiters
-        if self._waiting[chan] >= most:
-            self._reached(chan, "max_waiters")
-            raise RuntimeFailure(
-                f"{chan.peer} has {self._waiting[chan]} look-ups waiting here, and more than max_waiters={most} are not"
-                " taken"
-            )
-        self._start(chan, cid, self.wait_for_actor, self._waiting, kwargs)
-
-    def _require_looks(self, chan: Channel) -> None:
-        if self._looking[chan] >= MAX_LOOKS:
-            raise ActorBusy(f"it looks at {MAX_LOOKS} addresses for this peer already; try again")
-
-    def _reached(self, chan: Channel, limit: str) -> None:
-        intake = self.intakes.get(chan)
-        if intake is not None:
-            intake.reached(limit)
-
-    def _start(
-        self,
-        chan: Channel,
-        cid: int,
-        fn: Callable[..., Awaitable[Any]],
-        counter: Counter[Channel],
-        kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Serve a request in a task of its own, which is counted for its channel while it runs."""
-        name = f"self:{getattr(fn, '__name__', 'look')}"
-        if self.cancel_called:
-            self.refuse(chan, cid, name)
-            return
-        call = _CountedCall(self, chan, cid, kwargs or {}, Endpoint(fn, Kind.CALL, name))
-        call.counter = counter
-        counter[chan] += 1
-        self.service_nursery.start_soon(call.run)
-
-    # -- the table ------------------------------------------------------------------------------------
-
-    def _enter(self, uid: Uid, place: Place, chan: Channel | None) -> None:
-        wrapped = wrap_address(place.addr)
-        if chan is not None and uid not in self.children:
-            chan.is_registration = True
-            self.ipc_server.note_departure()
-        if (
-            place.host is None
-            and isinstance(wrapped, UDSAddress)
-            and (mark := own_file_mark(wrapped.sockpath)) is not None
-        ):
-            self._files[place] = mark
-        for arrival in self._table.register(uid, place, trio.current_time(), chan):
-            arrival.set()
-        log.runtime("registered %s at %s", uid, wrapped)
-
-    def _unregister(self, uid: Uid) -> None:
-        for place in self._table.unregister(uid):
-            self._files.pop(place, None)
-
-    def _drop_place(self, place: Place) -> None:
-        self._table.delete_addr(place)
-        self._files.pop(place, None)
-
-    def _place_of(self, addr: Any, uid: Uid | None) -> Place:
-        """Where an address of an actor is; of one that has no such address, or of anybody, on this host."""
-        wrapped = wrap_address(addr)
-        known = () if uid is None else self._table.addrs(uid)
-        here = place_at(wrapped, None)
-        return next((place for place in known if place.addr == here.addr), here)
-
-    def on_channel_lost(self, chan: Channel) -> None:
-        """Drop what was registered over the channel and nothing else keeps."""
-        self._vouched.discard(chan)
-        if chan.aid is not None and self.ipc_server.first_of(chan.aid.uid) is None:
-            self._vouchers.pop(chan.aid.uid, None)
-        files: dict[Path, FileMark] = {}
-        for _, place in self._table.release(chan):
-            mark = self._files.pop(place, None)
-            if mark is not None:
-                files[Path(*map(str, place.addr))] = mark
-        if files:
-            self.io_nursery.start_soon(_remove_files, files)
-
-
-class _CountedCall(ServedCall):
-    """A registry request that waits; it is counted from before it begins to its end.
-
-    Attributes:
-        counter: by channel.
-    """
-
-    __slots__ = ("counter",)
-    counter: Counter[Channel]
-
-    async def run(self) -> None:
-        try:
-            await super().run()
-        finally:
-            self.counter[self.chan] -= 1
-            if not self.counter[self.chan]:
-                del self.counter[self.chan]
-
-    async def report_error(self, exc: BaseException) -> None:
-        if isinstance(exc, PermissionError | RuntimeFailure):
-            # A refusal is not a crash of this actor.
-            put_error(self.chan, pack_error(exc, self.cid, self.actor.aid.uid, tb_str=str(exc)))
-        else:
-            await super().report_error(exc)
-
-
-async def _remove_files(files: dict[Path, FileMark]) -> None:
-    """Remove the socket files of an actor that has left without a word; one that lives on answers, and keeps them."""
-    with trio.move_on_after(DYING_TIME):
-        while files := {p: m for p, m in files.items() if not remove_if_dead(p, m)}:
-            await trio.sleep(DYING_PAUSE)
+        return await self._registry.delete_addr(addr, uid)

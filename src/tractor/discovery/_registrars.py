@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
+from tractor._proto.registrars import ANSWER_TIME, Down
 from tractor.address._policy import require_connectable
 from tractor.address._types import Addr, UnwrappedAddress
-from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
+from tractor.discovery._bounds import Bound, bound_of, first_of
 from tractor.discovery._portals import FoundChannels, connect, open_portal
 from tractor.ipc._chan import Channel
 from tractor.process._proc import OUT_OF_RESOURCES
@@ -32,6 +33,22 @@ Source = LocalPortal | Portal | UnwrappedAddress
 """A registrar to ask: this actor itself, one that it has a lasting channel to, or an address."""
 
 
+Key = Any
+"""What tells registrars apart: the channel, the address; ``None``: this actor itself."""
+
+
+def key_of(source: Source) -> Key:
+    """What tells a registrar from others."""
+    if isinstance(source, Portal):
+        return source.chan
+    return None if isinstance(source, LocalPortal) else source
+
+
+def down_of(actor: Actor) -> Down[Key]:
+    """Which of its registrars this actor knows not to answer."""
+    return actor.registration.down if actor.registration is not None else Down()
+
+
 def tree_registry_addrs() -> set[UnwrappedAddress]:
     """The addresses of the tree's root, which are a registrar's where the root is one."""
     values = runtime_vars()
@@ -39,9 +56,23 @@ def tree_registry_addrs() -> set[UnwrappedAddress]:
 
 
 def _parent_registrar(actor: Actor) -> Channel | None:
+    """The channel to the parent, where that was elected; one that runs `tractor.registrar` is found at its address."""
     parent = actor.parent_chan
     is_one = parent is not None and parent.aid is not None and parent.aid.is_registrar
     return parent if is_one else None
+
+
+def _own_home(actor: Actor) -> Set[UnwrappedAddress]:
+    return actor.registry.home() if actor.registry is not None else frozenset()
+
+
+def _parents_home(actor: Actor) -> Set[UnwrappedAddress]:
+    return tree_registry_addrs() if _parent_registrar(actor) is not None else frozenset()
+
+
+def home_addrs(actor: Actor) -> Set[UnwrappedAddress]:
+    """The addresses of the registrars that this actor is itself, or has as its parent."""
+    return _own_home(actor) | _parents_home(actor)
 
 
 def own_registrars(actor: Actor) -> list[Source]:
@@ -49,16 +80,13 @@ def own_registrars(actor: Actor) -> list[Source]:
 
     Several addresses of one registrar count once where that can be told.
     """
-    home: set[UnwrappedAddress] = set()
+    home = home_addrs(actor)
     sources: list[Source] = []
     parent = _parent_registrar(actor)
     if actor.is_registrar:
-        home = tree_registry_addrs()
         sources.append(LocalPortal(actor))
-    elif parent is not None:
-        home = tree_registry_addrs()
-        if not home.isdisjoint(actor.reg_addrs):
-            sources.append(Portal(parent, actor))
+    if parent is not None and not _parents_home(actor).isdisjoint(actor.reg_addrs):
+        sources.append(Portal(parent, actor))
     return sources + [_nearest(actor, a) for a in actor.reg_addrs if a not in home]
 
 
@@ -72,10 +100,10 @@ def given_registrar(actor: Actor, addr: Addr) -> Source:
     """The registrar at an address that the user gave.  Raises TypeError, ValueError for what is none."""
     wrapped = wrap_address(addr)
     target = wrapped.unwrap()
-    if actor.is_registrar and (target in actor.accept_addrs or target in tree_registry_addrs()):
+    if target in _own_home(actor):
         return LocalPortal(actor)
     parent = _parent_registrar(actor)
-    if parent is not None and parent.connected() and target in tree_registry_addrs():
+    if parent is not None and parent.connected() and target in _parents_home(actor):
         return Portal(parent, actor)
     require_connectable(wrapped)
     return _nearest(actor, target)
@@ -180,13 +208,14 @@ async def reached(
 
 @ki_protected_manager
 async def get_registry(
-    addr: Addr | None = None, timeout: float | None = LOOKUP_TIMEOUT
+    addr: Addr | None = None, timeout: float | None = ANSWER_TIME
 ) -> AsyncIterator[Portal | LocalPortal]:
     """A portal to a registrar.
 
     Args:
         addr: where it listens; ``None``: this actor's own.  Where it has several: one that it is connected to, or
             else the first that answers, tried in the order of ``Actor.reg_addrs``, each a moment after the other.
+            One that has left a look-up without an answer is the last choice.
         timeout: seconds in which one must have answered; ``None``: no bound.
 
     Raises:
@@ -203,9 +232,12 @@ async def get_registry(
     sources = own_registrars(actor)
     if not sources:
         raise no_registrars(actor)
+    down = down_of(actor)
     at_hand = [source for source in sources if isinstance(source, (LocalPortal, Portal))]
-    if at_hand:
-        yield at_hand[0]
+    elsewhere = [source for source in sources if source not in at_hand]
+    answering = [source for source in at_hand if key_of(source) not in down]
+    if answering or not elsewhere:
+        yield (answering or at_hand)[0]
         return
     failures: list[RuntimeFailure] = []
     async with FoundChannels() as found:
@@ -218,10 +250,14 @@ async def get_registry(
                 failures.append(exc)
                 return None
 
-        chan = await first_of(sources, attempt, bound)
-        if chan is None:
+        chan = await first_of(elsewhere, attempt, bound)
+        if chan is not None:
+            await found.close_but(chan)
+        elif at_hand:
+            yield at_hand[0]
+            return
+        else:
             raise no_answer(failures)
-        await found.close_but(chan)
         async with open_portal(chan, start_msg_loop=False) as portal:
             yield portal
 

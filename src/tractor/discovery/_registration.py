@@ -2,41 +2,48 @@
 
 Theory of operation.  One task for each registrar holds one channel to it, over which all addresses of this actor are
 registered.  A registration lives as long as that channel: when the registrar ends, or the connection breaks, the task
-connects anew, with growing pauses, and registers again.  At the end all of them say goodbye at the same time, each
-within a limit; a goodbye that does not arrive is made good by the end of the channel.
+connects anew, with growing pauses, and registers again, soon enough for what a registrar that comes back relies on
+(`SETTLING_TIME`).  The start of the actor waits for the first of them that has it.  At the end all of them say goodbye
+at the same time, each within a limit; a goodbye that does not arrive is made good by the end of the channel.
 A parent that is one of the registrars is told over its own channel, which is there anyway.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import trio
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.deadlines import UNREGISTER_TIMEOUT
+from tractor._proto.registrars import ANSWER_TIME, Down
+from tractor._proto.registry import RETRY_LIMIT
 from tractor._proto.retry import RetryPauses
 from tractor.address._policy import from_this_host
 from tractor.address._types import TCPAddress, UnwrappedAddress
 from tractor.discovery._places import end_of
-from tractor.discovery._registrars import tree_registry_addrs
+from tractor.discovery._registrars import home_addrs, tree_registry_addrs
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
+from tractor.runtime._portal import LocalPortal
 from tractor.runtime._reader import serve_channel
 from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
 log = _log.get_logger()
 
+CONNECT_TIMEOUT = 1.0
 ATTEMPT_TIMEOUT = 3.0
-"""Seconds that one try to register may take.  An actor's start waits for the first one, not for its success."""
+"""Seconds in which a registrar must accept, and have registered this actor."""
 
 VOUCH_TIMEOUT = 1.0
 """Seconds in which the channels that there are must have vouched for a new one."""
 
 BACKOFF_FIRST = 0.1
-BACKOFF_LIMIT = 5.0
+BACKOFF_LIMIT = RETRY_LIMIT
 """Seconds between the tries to register with a registrar that is lost: the first pause and the longest."""
 
 
@@ -45,7 +52,11 @@ class Registration:
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
+        # Those of the registrars that do not answer.
+        self.down: Down[Any] = Down()
         self._links: dict[UnwrappedAddress, _RegistryLink] = {}
+        # A registrar has this actor.
+        self._taken = trio.Event()
         self._at_parent = False
         self._stopped = False
 
@@ -55,21 +66,33 @@ class Registration:
         return None if link is None else link.chan
 
     async def start(self) -> None:
-        """Register everywhere; what can't be reached within 3 s is tried again in the background."""
+        """Register everywhere, and wait until one registrar has it, at most 1 s.
+
+        Where that fails it is tried again in the background.
+        """
         actor = self._actor
         actor.registration = self
         if actor.is_registrar:
-            for addr in actor.accept_addrs:
-                await actor.register_actor(actor.aid.uid, published(addr, None))  # type: ignore[attr-defined]
+            await self.enter_itself()
         elif self._parent_wanted():
             # A registrar listens on all of its tree's registry addresses: one channel is one to each of them.
-            assert actor.parent_chan is not None
             self._at_parent = True
-            if not await self._try_at_parent():
-                actor.io_nursery.start_soon(self._keep_trying_at_parent)
+            actor.io_nursery.start_soon(self._keep_trying_at_parent)
         self._follow()
-        for link in list(self._links.values()):
-            await link.tried.wait()
+        if self._at_parent or self._links:
+            with trio.move_on_after(ANSWER_TIME):
+                await self._taken.wait()
+
+    async def enter_itself(self) -> None:
+        """Enter this actor, which is a registrar, into its own table."""
+        actor = self._actor
+        own = LocalPortal(actor)
+        for addr in actor.accept_addrs:
+            where = published(addr, None)
+            await own.run_from_ns(
+                "self", "register_actor", uid=actor.aid.uid, addr=where, started=actor.started
+            )
+        self._taken.set()
 
     def reg_addrs_changed(self) -> None:
         """Register with the registrars that are new in the actor's list, leave those that are gone from it."""
@@ -78,7 +101,7 @@ class Registration:
         actor = self._actor
         self._follow()
         wanted = self._parent_wanted()
-        if wanted is not self._at_parent and not actor.is_registrar:
+        if wanted is not self._at_parent:
             self._at_parent = wanted
             actor.io_nursery.start_soon(self._change_at_parent)
 
@@ -106,6 +129,7 @@ class Registration:
         except (RemoteActorError, RuntimeFailure) as exc:
             log.warning("the parent refuses the registration: %s", exc)
             return False
+        self._taken.set()
         return True
 
     @trio.lowlevel.enable_ki_protection
@@ -123,15 +147,13 @@ class Registration:
     def _follow(self) -> None:
         """Have one link for each registrar that is neither this actor nor its parent."""
         actor = self._actor
-        home: set[UnwrappedAddress] = set()
-        if actor.is_registrar or self._parent_wanted():
-            home = tree_registry_addrs()
+        home = home_addrs(actor)
         wanted = dict.fromkeys(addr for addr in actor.reg_addrs if addr not in home)
         for addr in [a for a in self._links if a not in wanted]:
             self._links.pop(addr).drop()
         for addr in wanted:
             if addr not in self._links:
-                link = self._links[addr] = _RegistryLink(actor, addr)
+                link = self._links[addr] = _RegistryLink(actor, addr, self._taken.set)
                 actor.io_nursery.start_soon(link.run, name=f"registration at {addr}")
 
     async def stop(self) -> None:
@@ -157,12 +179,11 @@ class _RegistryLink:
 
     Attributes:
         chan: the channel that keeps it; ``None`` while there is none.
-        tried: set after the first try, whatever came of it.
     """
 
-    def __init__(self, actor: Actor, addr: UnwrappedAddress) -> None:
+    def __init__(self, actor: Actor, addr: UnwrappedAddress, on_taken: Callable[[], None]) -> None:
         self.chan: Channel | None = None
-        self.tried = trio.Event()
+        self._on_taken = on_taken
         self._actor = actor
         self._addr = addr
         self._over = trio.Event()
@@ -179,15 +200,14 @@ class _RegistryLink:
             if self._dropped and self.chan is not None:
                 self.chan.abort()
                 self.chan = None
-            self.tried.set()
             self._over.set()
 
     async def _keep(self) -> None:
         backoff = RetryPauses(BACKOFF_FIRST, BACKOFF_LIMIT, random.random)
         while True:
             self.chan = await self._try()
-            self.tried.set()
             if self.chan is not None:
+                self._on_taken()
                 backoff.reset()
                 await self._actor.ipc_server.wait_for_departure(self.chan)
                 self.chan = None
@@ -195,12 +215,13 @@ class _RegistryLink:
             await trio.sleep(backoff.next())
 
     async def _try(self) -> Channel | None:
-        """A channel over which this actor is registered, within 3 s."""
+        """A channel over which this actor is registered, within 3 s; 1 s where nothing accepts."""
         actor, addr = self._actor, self._addr
         chan: Channel | None = None
         try:
             with trio.fail_after(ATTEMPT_TIMEOUT):
-                chan = Channel(await transport_from_addr(addr), "connect")
+                with trio.fail_after(CONNECT_TIMEOUT):
+                    chan = Channel(await transport_from_addr(addr), "connect")
                 aid = await chan.handshake(actor.aid)
                 if not aid.is_registrar:
                     raise TransportClosed(f"{aid.reprol()} at {addr} is not a registrar")
@@ -212,7 +233,7 @@ class _RegistryLink:
         except OSError as exc:
             log.transport("no registrar answers at %s: %r", addr, exc)
         except trio.TooSlowError:
-            log.warning("the registrar at %s did not answer within %s s", addr, ATTEMPT_TIMEOUT)
+            log.warning("the registrar at %s did not answer in time", addr)
         except (TransportClosed, RemoteActorError, RuntimeFailure, NotImplementedError) as exc:
             log.warning("registration at %s failed: %s", addr, exc)
         except BaseException:
@@ -290,7 +311,14 @@ async def register(actor: Actor, chan: Channel) -> None:
     """
     for addr in actor.accept_addrs:
         where = published(addr, chan)
-        await _request(actor, chan, "register_actor", uid=actor.aid.uid, addr=where)
+        await _request(
+            actor,
+            chan,
+            "register_actor",
+            uid=actor.aid.uid,
+            addr=where,
+            started=actor.started,
+        )
 
 
 async def unregister(actor: Actor, chan: Channel) -> None:

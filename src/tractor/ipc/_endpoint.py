@@ -10,6 +10,7 @@ import trio
 from tractor import log as _log
 from tractor.address._policy import require_bindable
 from tractor.address._types import Addr, Address
+from tractor.msg.types import Aid
 from tractor.process._at_fork import close_in_child
 from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.transport._addresses import wrap_address
@@ -29,6 +30,8 @@ class Endpoint:
 
     def __init__(self, addr: Address) -> None:
         self.addr = addr
+        # Who listens there to its peers; `None`: the actor as it is everywhere.
+        self.aid: Callable[[], Aid] | None = None
         self.peer_tpts: dict[Address, MsgpackTransport] = {}
         # Closes what can be spared when the process is out of descriptors; returns how many.
         self.make_room: Callable[[], int] = int

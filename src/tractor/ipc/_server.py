@@ -165,7 +165,7 @@ class Server:
         self.doorstep.add(chan)
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT):
-                aid = await chan.handshake(self._aid())
+                aid = await chan.handshake((endpoint.aid or self._aid)())
         except trio.TooSlowError:
             chan.abort()
             self._refuse(endpoint, f"no identity within {HANDSHAKE_TIMEOUT} s")
@@ -367,8 +367,8 @@ class Server:
 
     @property
     def accept_addrs(self) -> list[UnwrappedAddress]:
-        """The bound addresses, unwrapped."""
-        return [endpoint.addr.unwrap() for endpoint in self._endpoints]
+        """The bound addresses, unwrapped, but for those at which the actor is found in another capacity."""
+        return [e.addr.unwrap() for e in self._endpoints if e.aid is None]
 
     @property
     def proto_keys(self) -> list[str]:

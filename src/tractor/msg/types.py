@@ -83,7 +83,12 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
 
 
 class SpawnSpec(msgspec.Struct, array_like=True, tag=2):
-    """Everything that a parent configures in a fresh child; sent once, after the handshake."""
+    """Everything that a parent configures in a fresh child; sent once, after the handshake.
+
+    Attributes:
+        started: when the child was started, in seconds since 1970 by the parent's clock; of two children of one parent
+            the one that was started later has the later time.
+    """
 
     _parent_main_data: dict[str, Any]
     _runtime_vars: dict[str, Any]
@@ -93,6 +98,7 @@ class SpawnSpec(msgspec.Struct, array_like=True, tag=2):
     lifespan: str = ""
     logconfig: dict[str, Any] | None = None
     drain: float = 0.0
+    started: float = 0.0
 
 
 class Start(msgspec.Struct, array_like=True, tag=3):

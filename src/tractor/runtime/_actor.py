@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._proto.deadlines import PEERS_TIMEOUT
 from tractor._proto.dialog.flow import STRICT_BUFFER_SIZE
+from tractor._proto.registrars import start_time
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
 from tractor.address._types import Addr, Address, UnwrappedAddress
@@ -30,7 +32,7 @@ from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._intake import Intake
 from tractor.runtime._life import Life
 from tractor.runtime._portal import Portal
-from tractor.runtime._records import ChildRecord, RegistrationRecord
+from tractor.runtime._records import ChildRecord, RegistrationRecord, RegistryRecord
 from tractor.runtime._signal_log import SignalLog
 from tractor.runtime._vars import debug_mode, is_root_process, runtime_vars
 from tractor.runtime.dialog._callee import (
@@ -79,7 +81,6 @@ class Actor:
     """
 
     msg_buffer_size: int = STRICT_BUFFER_SIZE
-    is_registrar: bool = False
 
     # Apart from those in its dict: as in `FrameSender`.
     __slots__ = (
@@ -102,8 +103,13 @@ class Actor:
         enable_modules: Iterable[str] = (),
         loglevel: str | None = None,
         reg_addrs: Iterable[UnwrappedAddress] = (),
+        started: float = 0.0,
     ) -> None:
         self.aid = aid
+        # When it was started, in seconds since 1970, by its parent's clock.
+        self.started = started
+        # What the last of its subactors has got for that.
+        self._last_start = started
         # Its log level, and that of the subactors that it starts, unless they are told another.
         self.loglevel = loglevel
         self.start_method = ""
@@ -139,6 +145,8 @@ class Actor:
         self.parent_chan: Channel | None = None
         # What keeps it registered; `None` before, and without registrars.
         self.registration: RegistrationRecord | None = None
+        # What makes it a registrar, while it is one.
+        self.registry: RegistryRecord | None = None
         self._reg_addrs: list[UnwrappedAddress] = list(reg_addrs)
         # These three are there while its runtime is open: see `attach()`.
         self._server: Server | None = None
@@ -183,6 +191,11 @@ class Actor:
             "`Actor.is_arbiter` is outdated; use `is_registrar`", DeprecationWarning, stacklevel=2
         )
         return self.is_registrar
+
+    @property
+    def is_registrar(self) -> bool:
+        """Whether it is a registrar: by election, or while it runs :func:`tractor.registrar`."""
+        return self.registry is not None
 
     def is_infected_aio(self) -> bool:
         """Whether its trio runs as a guest of an asyncio loop."""
@@ -315,6 +328,8 @@ class Actor:
 
     def on_channel_lost(self, chan: Channel) -> None:
         """A peer's channel has ended; a registrar drops that peer's entries."""
+        if self.registry is not None:
+            self.registry.on_channel_lost(chan)
 
     def refuse(self, chan: Channel, cid: int, what: str) -> None:
         """Answer a request that comes while this actor is cancelled: it ends as cancelled by the same canceller."""
@@ -370,6 +385,11 @@ class Actor:
                 request(self.parent_chan, func, **kwargs)
             except TransportClosed as exc:
                 log.transport("the parent could not be told %r: %s", func, exc)
+
+    def next_start(self) -> float:
+        """When a subactor that begins now was started, for :attr:`~tractor.msg.types.SpawnSpec.started`."""
+        self._last_start = start_time(time.time(), self._last_start)
+        return self._last_start
 
     def report_descendants(self, up: Iterable[ProcessId] = (), gone: Iterable[int] = ()) -> None:
         """Tell the parent which processes below this one have started or ended."""

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import ActorTooSlowError, NoResult, TransportClosed
+from tractor._errors import ActorTooSlowError, NoResult, RuntimeFailure, TransportClosed
 from tractor._util._caller import find_caller
 from tractor._util._names import plain_text
 from tractor.ipc._chan import Channel
@@ -446,12 +446,17 @@ class LocalPortal:
         Raises:
             ValueError: ``namespace_path`` is not ``'self'``.
             AttributeError: no such request.
+            RuntimeFailure: the actor is not a registrar, or no longer.
         """
         if namespace_path != "self":
             raise ValueError(
                 f"a local portal reaches the namespace 'self' alone, not {namespace_path!r}"
             )
-        return await getattr(self.actor, function_name)(**kwargs)
+        # One that is a registrar by `tractor.registrar()` has these requests apart, as long as it is one.
+        target = self.actor if hasattr(self.actor, function_name) else self.actor.registry
+        if target is None:
+            raise RuntimeFailure(f"{self.actor.aid.reprol()} is not a registrar")
+        return await getattr(target, function_name)(**kwargs)
 
     def pformat(self) -> str:
         """One line for people."""

@@ -15,6 +15,7 @@ while the actor is cancelled are refused, so what it waits for can only become l
 
 from __future__ import annotations
 
+import importlib
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -39,7 +40,7 @@ from tractor.msg.types import (
 )
 from tractor.runtime._actor import SLICE, Actor
 from tractor.runtime._intake import Intake
-from tractor.runtime._requests import serve_request
+from tractor.runtime._requests import PARENT_MODULES, serve_request
 from tractor.runtime.dialog._callee import ServedCall, ServedStream
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._context_child import ServedContext
@@ -216,7 +217,11 @@ def _begin(actor: Actor, chan: Channel, msg: Request) -> None:
         return
     cid = msg.cid
     try:
-        endpoint = find_endpoint(actor.enabled, msg.ns, msg.func, msg.kind)
+        enabled = actor.enabled
+        if msg.ns in PARENT_MODULES and chan is actor.parent_chan:
+            importlib.import_module(msg.ns)
+            enabled = enabled | PARENT_MODULES
+        endpoint = find_endpoint(enabled, msg.ns, msg.func, msg.kind)
     except Exception as exc:
         actor.intakes[chan].refuse(cid, exc, actor.aid.uid)
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any, Protocol
 
+from tractor._proto.registrars import Down
 from tractor.address._types import UnwrappedAddress
 from tractor.ipc._chan import Channel, PeerProcess
 from tractor.msg.types import Error, Uid
@@ -84,3 +85,20 @@ class RegistrationRecord(Protocol):
 
     async def stop(self) -> None:
         """Unregister everywhere, as far as that can be done in a bounded time; may be called again."""
+
+    async def enter_itself(self) -> None:
+        """Enter this actor, which is a registrar, into its own table."""
+
+    @property
+    def down(self) -> Down[Any]:
+        """Those of its registrars that do not answer."""
+
+
+class RegistryRecord(Protocol):
+    """What makes this actor a registrar, as far as the actor itself needs it."""
+
+    def home(self) -> Set[UnwrappedAddress]:
+        """Where it listens as a registrar."""
+
+    def on_channel_lost(self, chan: Channel) -> None:
+        """A peer's channel has ended: drop what was registered over it."""

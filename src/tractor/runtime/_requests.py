@@ -37,6 +37,9 @@ CHILD_REQUESTS = frozenset(
 PARENT_REQUESTS = frozenset({"_drain", "_dump_stacks", "_no_drain", "_ping"})
 """Requests of the parent alone."""
 
+PARENT_MODULES = frozenset({"tractor.discovery._service"})
+"""Modules of the package that the parent may call into, whichever are enabled."""
+
 
 def serve_request(actor: Actor, chan: Channel, intake: Intake, msg: Request) -> None:
     """Carry out a request to the runtime, or refuse it.

@@ -89,6 +89,8 @@ class Child:
         self.aid = aid
         # Where it was told to listen; `None`: it chooses by itself.
         self.bind_addrs = bind_addrs
+        # When it was started, by the clock with which this actor tells its subactors apart.
+        self.started = 0.0
         # What it is started with, also to start another in its place.
         self.recipe: Recipe | None = None
         # Key of the backend that has started it.

@@ -157,6 +157,7 @@ class Children:
             child.start_method = backend.key
             child.armed = recipe.armed
             child.claim = os.urandom(32)
+            child.started = self.actor.next_start()
             req = msgspec.structs.replace(recipe.request, uuid=child.aid.uuid, claim=child.claim)
             with named_shortage(backend.key, child.aid.name):
                 child.process = await backend.start(req, self.tn)
@@ -182,7 +183,8 @@ class Children:
             self.tn.start_soon(child.take_down, False, name=f"teardown of {child.aid.name}")
         try:
             child.on_started()
-            return await self._configure(child, recipe.spec)
+            spec = msgspec.structs.replace(recipe.spec, started=child.started)
+            return await self._configure(child, spec)
         except BaseException:
             # Whatever kept it from being usable: it is not a child of this nursery's any more.
             await self.take_down(child, hard_kill=child.boot_error is not None)
