@@ -23,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
+.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
 
 help:
-	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -84,6 +84,9 @@ backends: $(VENV)/.stamp-dev
 
 churn: $(VENV)/.stamp-dev
 	$(BIN)/python tests/discovery/churn.py $(ARGS)
+
+registrar-storm: $(VENV)/.stamp-dev
+	$(BIN)/python tests/discovery/registrar_storm.py $(ARGS)
 
 rolling: $(VENV)/.stamp-dev
 	$(BIN)/python tests/services/rolling.py $(ARGS)
