@@ -149,6 +149,9 @@ PRINTS = {
         r"^a line gave up on its sensor, and was restarted as a whole$",
         r"^the plant itself is in its incarnation 1$",
     ],
+    "services/three_registrars.py": [
+        r"^all are there: ACME: 42\.00\n(?:two are killed: ACME: 42\.00\n?){2}$",
+    ],
     "services/a_leak_is_recycled.py": [r"^a replica was recycled\nno request was lost$"],
     "services/a_feed_behind_a_web_app.py": [r"^50 pages while one was down$"],
     "stream_backpressure.py": [
