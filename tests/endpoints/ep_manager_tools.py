@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -14,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tractor.control._client import Asked, runtime_dirs
 
 LIMIT = 40.0
 """Seconds for whatever is waited for; a machine may be busy."""
@@ -91,14 +92,17 @@ class Run:
         return int(self.wait_until(lambda: self.services().get(name, {}).get("pid"), name))
 
     def services(self) -> dict[str, dict[str, Any]]:
-        """All replicas, by name, with their service's restarts."""
-        told = ask(["services", "--json", "--manager", str(self.process.pid)])
-        if told.returncode:
+        """All replicas, by name, with their service's restarts; none before the manager can be asked."""
+        name = f"*@{self.process.pid}.sock"
+        paths = [path for top in runtime_dirs() for path in (top / "control").glob(name)]
+        try:
+            with Asked(paths[0], LIMIT) as asked:
+                listed = asked.ask("service", action="list")["services"]
+        except (IndexError, OSError):
             return {}
-        (manager,) = json.loads(told.stdout)["managers"]
         return {
             one["name"]: {**one, "restarts": service["restarts"], "error": service["last_error"]}
-            for service in manager["services"]
+            for service in listed
             for one in service["replicas"]
         }
 
