@@ -262,6 +262,19 @@ def test_a_signal_while_it_starts(shop: Path) -> None:
         assert _is_gone(pid)
 
 
+@pytest.mark.parametrize("delay", [0.15, 0.4, 0.7, 1.1])
+def test_a_signal_at_any_time_is_an_end_in_order(shop: Path, delay: float) -> None:
+    text = _service("a") + _service("b", more='after = ["a"]')
+    with running(shop, text, start_new_session=True) as run:
+        # When it comes is left to chance: whatever the manager does by then.
+        time.sleep(delay)
+        assert run.end() == 0
+        left = subprocess.run(
+            ["pgrep", "-g", str(run.process.pid)], capture_output=True, check=False
+        )
+        assert left.stdout == b""
+
+
 # -- output -------------------------------------------------------------------------------------------
 
 

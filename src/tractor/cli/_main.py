@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -56,12 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS.get(args[0]) if args else None
     if command is None:
         return _without_command(args)
+    if args[0] == "run":
+        # Those that come while it is loaded are acted on as later ones are; process 1 would not even get them.
+        hold_signals()
     try:
         code: int = importlib.import_module(command.module).main(args[1:], f"tractor {args[0]}")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return code
+
+
+def hold_signals() -> None:
+    """Keep signals that end a manager waiting until it takes them."""
+    if hasattr(signal, "pthread_sigmask"):
+        numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # type: ignore[attr-defined, unused-ignore]
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # type: ignore[attr-defined, unused-ignore]
 
 
 def _without_command(args: list[str]) -> int:

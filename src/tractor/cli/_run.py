@@ -13,7 +13,7 @@ import msgspec
 from tractor._errors import RuntimeFailure
 from tractor.cli._exit import fail
 from tractor.manager._check import try_calls
-from tractor.manager._init import fork_below_init
+from tractor.manager._init import fork_below_init, take_signals
 from tractor.manager._notify import take_from_environment
 from tractor.manager._run import run_file
 from tractor.manager._starting import require_backend
@@ -57,6 +57,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         problem = Problem(line=None, table="", key="", value="", text=text)
         return _report(path, [problem], options, f"{prog}: {path}: {text}")
     if options.check:
+        take_signals()
         return _check(file, options)
     return run_file(file, systemd, as_json=options.json)
 

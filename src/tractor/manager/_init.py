@@ -26,6 +26,12 @@ HANDED_ON = (
 )
 
 
+def take_signals() -> None:
+    """Let the signals through that were held until somebody takes them."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
 def fork_below_init() -> int | None:
     """Split this process in two, before it has threads: this one reaps and hands signals on, the other goes on.
 

@@ -20,6 +20,7 @@ from tractor._errors import RestartLimitExceeded, RuntimeFailure
 from tractor._proto.services.service_life import DOWN, member_names
 from tractor.control._actor import serve_control
 from tractor.control._protocol import Code, Refusal
+from tractor.manager._init import take_signals
 from tractor.manager._notify import Notifier, Systemd
 from tractor.manager._output import Outputs
 from tractor.manager._starting import FileServices, settings_of
@@ -388,6 +389,7 @@ async def _run(file: ServiceFile, systemd: Systemd, notifier: Notifier, as_json:
     managers: list[Manager] = []
     status = ENDED
     with trio.open_signal_receiver(*numbers) as signals:
+        take_signals()
         async with trio.open_nursery() as tn:
             outputs = Outputs(tn, as_json=as_json)
             try:
