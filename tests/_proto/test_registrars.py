@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tractor._proto.registrars import TICK, Down, merged, nobody_in, start_time
-from tractor._proto.registry import RETRY_LIMIT, SETTLING_TIME, STALL, Entry, RegistryTable, Uid
+from tractor._proto.answers import merged, nobody_in
+from tractor._proto.registrars import RETRY_LIMIT, TICK, Down, start_time
+from tractor._proto.registry import SETTLING_TIME, STALL, Entry, RegistryTable, Uid
 
 A1, A2, A3 = ("a", "1"), ("a", "2"), ("a", "3")
 

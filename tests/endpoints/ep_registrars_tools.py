@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -49,15 +48,20 @@ class Keeper:
         """Start one after the other, until cancelled."""
         while True:
             await self.may_run.wait()
-            with contextlib.suppress(
-                tractor.TransportClosed, tractor.ActorFailure, tractor.ContextCancelled
-            ):
+            try:
                 async with tractor.open_nursery() as an:
                     try:
                         await self._one_life(an)
                     finally:
                         self.up = trio.Event()
                         self.down.set()
+            except (tractor.TransportClosed, tractor.ActorFailure, tractor.ContextCancelled):
+                pass
+            except tractor.RemoteActorError as exc:
+                # A port that the system gives to anybody: somebody may have it for a moment.
+                if exc.boxed_type is not OSError:
+                    raise
+                await trio.sleep(0.1)
 
     async def _one_life(self, an: tractor.ActorNursery) -> None:
         self.portal = await an.start_actor(self.name)

@@ -1,23 +1,20 @@
-"""What an actor that has several registrars makes of their answers.
+"""Which of its registrars an actor asks, and what it tells them of its start.
 
 Theory of operation.  Every actor registers with each of its registrars, so any one of them can answer for all.  A
 look-up asks those that are not *down*.  One that has nothing to say within `ANSWER_TIME` is down, until it has answered
 a question that it is asked in the background; one that is gone refuses at once, which costs no time.  Where all are
 down all are asked: whichever comes back first answers.
-
-What they know is put together (`merged`): a registrar that has just come back knows only some, and of two incarnations
-of a service one may know the older.  That nobody has a name is believed if one says so that knows everybody
-(`nobody_in`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
-from tractor._proto.registry import AddrT, Entry, Uid
-
 KeyT = TypeVar("KeyT", bound=Hashable)
+
+RETRY_LIMIT: Final = 1.0
+"""Seconds between two tries to register with a registrar that is lost, at most."""
 
 ANSWER_TIME: Final = 1.0
 """Seconds that a look-up waits for the answer of a registrar, and the start of an actor for its registration."""
@@ -51,41 +48,6 @@ class Down(Generic[KeyT]):
     def heard(self, key: KeyT) -> None:
         """It has answered, or is known to be gone: it costs a look-up no time any more."""
         self._keys.discard(key)
-
-
-def merged(answers: Mapping[KeyT, Sequence[Entry[AddrT]]]) -> list[Entry[AddrT]]:
-    """What several registrars know of the actors of a name: each actor once, newest first.
-
-    Args:
-        answers: by registrar, newest first.
-
-    Returns:
-        Each with the addresses that any of them knows; ``age`` and ``started`` are the largest given.  Of actors that
-        were started at the same time those of the first registrar come first, in its order.
-    """
-    found: dict[Uid, Entry[AddrT]] = {}
-    for entries in answers.values():
-        for entry in entries:
-            known = found.get(entry.uid, entry)
-            found[entry.uid] = Entry(
-                entry.uid,
-                max(known.age, entry.age),
-                list(dict.fromkeys([*known.addrs, *entry.addrs])),
-                max(known.started, entry.started),
-            )
-    return sorted(found.values(), key=lambda entry: entry.started, reverse=True)
-
-
-def nobody_in(settling: Mapping[KeyT, float]) -> float | None:
-    """Seconds until it may be believed that nobody has a name that no registrar knows.
-
-    Args:
-        settling: by registrar that has answered the seconds until it knows everybody.
-
-    Returns:
-        0: now; ``None``: none has answered.
-    """
-    return min(settling.values(), default=None)
 
 
 def start_time(now: float, last: float) -> float:

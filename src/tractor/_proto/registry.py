@@ -25,9 +25,6 @@ Uid: TypeAlias = tuple[str, str]
 AddrT = TypeVar("AddrT", bound=Hashable)
 TokenT = TypeVar("TokenT", bound=Hashable)
 
-RETRY_LIMIT: Final = 1.0
-"""Seconds between two tries to register with a registrar that is lost, at most."""
-
 SETTLING_TIME: Final = 2.0
 """Seconds after its begin in which every actor has registered again with a registrar that has come back."""
 

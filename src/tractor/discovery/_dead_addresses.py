@@ -10,7 +10,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RuntimeFailure, TransportClosed
-from tractor._proto.registrars import merged, nobody_in
+from tractor._proto.answers import merged, nobody_in
 from tractor._proto.registry import SETTLING_TIME, Entry
 from tractor._util._names import MAX_NAME, is_presentable
 from tractor.address._policy import require_connectable

@@ -2,8 +2,8 @@
 
 Theory of operation.  A look-up has a *panel*: the registrars that it asks, each over the channel that there is or one
 of its own, which is opened with the first question and closed with the panel.  What is asked of all is answered when
-each has answered, has failed, or has been silent for its time; which ones are asked, and what follows from their
-answers, is in `_proto/registrars.py`.
+each has answered, has failed, or has been silent for its time; which ones are asked is in `_proto/registrars.py`,
+and what follows from their answers in `_proto/answers.py`.
 
 Who is silent is asked again in the background, by one task for each, until it answers or is gone: meanwhile it costs no
 look-up of this actor any time.

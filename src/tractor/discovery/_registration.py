@@ -19,8 +19,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.deadlines import UNREGISTER_TIMEOUT
-from tractor._proto.registrars import ANSWER_TIME, Down
-from tractor._proto.registry import RETRY_LIMIT
+from tractor._proto.registrars import ANSWER_TIME, RETRY_LIMIT, Down
 from tractor._proto.retry import RetryPauses
 from tractor.address._policy import from_this_host
 from tractor.address._types import TCPAddress, UnwrappedAddress
