@@ -700,6 +700,27 @@ def test_what_is_killed_and_started_again_is_found_living_or_not_at_all() -> Non
     run(main)
 
 
+@gets_signals
+def test_a_child_that_was_just_killed_is_not_found_over_its_old_channel() -> None:
+    """Conformance case 59, in the actor that has started it: nothing is awaited between the kill and the look-up."""
+
+    async def main() -> None:
+        async with tractor.open_root_actor():
+            for _ in range(10):
+                with contextlib.suppress(tractor.ActorFailure):
+                    async with tractor.open_nursery() as an:
+                        portal = await an.start_actor("feed", enable_modules=HERE)
+                        assert await asked(tractor.find_actor, "feed") is not None
+                        assert portal.chan.aid is not None
+                        assert portal.chan.aid.pid is not None
+                        os.kill(portal.chan.aid.pid, signal.SIGKILL)
+                        with trio.CancelScope(shield=True):
+                            async with tractor.find_actor("feed") as found:
+                                assert found is None
+
+    run(main)
+
+
 async def living_or_none(name: str) -> Any:
     """What a look-up gives; a portal must answer, unless its process has ended since."""
     async with tractor.find_actor(name) as portal:

@@ -16,7 +16,7 @@ from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
 from tractor.discovery._dead_addresses import Known, LookUp, Registered, Unanswered, settled
 from tractor.discovery._panel import open_panel, sources_of
 from tractor.discovery._places import checked_name
-from tractor.discovery._portals import FoundChannels, lasting_peer, portal_over
+from tractor.discovery._portals import FoundChannels, lasting_peer, living_peer, portal_over
 from tractor.discovery._registrars import Key, Source, reached
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
@@ -83,8 +83,7 @@ async def find_actor(
     if enable_transports:
         enable_transports = known_transports(enable_transports)
     if only_first and registry_addrs is None:
-        await _hear()
-        peer = lasting_peer(actor, name, enable_transports)
+        peer = await living_peer(actor, name, enable_transports)
         if peer is not None:
             yield portal_over(peer, actor)
             return
@@ -132,8 +131,7 @@ async def wait_for_actor(
     actor = current_actor()
     name = checked_name(name)
     bound = bound_of(timeout)
-    await _hear()
-    peer = lasting_peer(actor, name) if registry_addr is None else None
+    peer = await living_peer(actor, name) if registry_addr is None else None
     if peer is not None:
         yield portal_over(peer, actor)
         return
@@ -145,12 +143,6 @@ async def wait_for_actor(
         if isinstance(there, Channel):
             (there,) = await found.portals(stack, [there], only_first=True)
         yield there
-
-
-async def _hear() -> None:
-    """Let readers find channels closed that are: in one turn of the loop they are woken, in the next they run."""
-    await trio.lowlevel.checkpoint()
-    await trio.lowlevel.checkpoint()
 
 
 def _nobody_came(name: str, bound: Bound, missed: list[Unanswered]) -> RuntimeFailure:
@@ -204,7 +196,7 @@ class _Wait:
             except RuntimeFailure:
                 if self._heard or not self._known:
                     raise
-                peer = lasting_peer(self._actor, self._name) if self._at is None else None
+                peer = await living_peer(self._actor, self._name) if self._at is None else None
                 if peer is not None:
                     return portal_over(peer, self._actor)
             if isinstance(found, Channel):
@@ -284,7 +276,6 @@ async def query_actor(
     actor = current_actor()
     name = checked_name(name)
     bound = bound_of(timeout)
-    await _hear()
     near = _peer_addr(actor, name) if regaddr is None else None
     if near is not None:
         yield near, None

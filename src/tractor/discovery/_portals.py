@@ -19,10 +19,14 @@ from tractor.runtime._portal import Portal
 from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._caller import request
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.trionics._ki import ki_protected_manager
 
 log = _log.get_logger()
+
+SIGN_TIMEOUT = 0.25
+"""Seconds in which a child that is not busy gives a sign of life."""
 
 
 @ki_protected_manager
@@ -122,6 +126,37 @@ def lasting_peer(
         if is_ready and actor.ipc_server.speaks_for(chan):
             return chan
     return None
+
+
+async def living_peer(
+    actor: Actor, name: str, transports: Sequence[str] | None = None
+) -> Channel | None:
+    """As :func:`lasting_peer`, once it is not known to be dead: a child that was just killed looks connected still.
+
+    A child is asked for a sign of life; one that gives none for a moment, and is not lost, may be busy.
+    """
+    while (chan := lasting_peer(actor, name, transports)) is not None:
+        # Also lets the readers of channels that have ended find that.
+        await trio.lowlevel.checkpoint()
+        if actor.child_at(chan) is None or await _seems_alive(chan):
+            return chan
+        if chan.connected():
+            # It can't be asked, and is not lost yet: then the registrars are to tell.
+            return None
+    return None
+
+
+async def _seems_alive(chan: Channel) -> bool:
+    try:
+        asked = request(chan, "_ping")
+        try:
+            with trio.move_on_after(SIGN_TIMEOUT):
+                await asked.wait()
+        finally:
+            chan.forget(asked.cid)
+    except TransportClosed:
+        return False
+    return chan.connected()
 
 
 def portal_over(chan: Channel, actor: Actor) -> Portal:
