@@ -93,10 +93,8 @@ class Run:
 
     def services(self) -> dict[str, dict[str, Any]]:
         """All replicas, by name, with their service's restarts; none before the manager can be asked."""
-        name = f"*@{self.process.pid}.sock"
-        paths = [path for top in runtime_dirs() for path in (top / "control").glob(name)]
         try:
-            with Asked(paths[0], LIMIT) as asked:
+            with Asked(control_socks_of(self.process.pid)[0], LIMIT) as asked:
                 listed = asked.ask("service", action="list")["services"]
         except (IndexError, OSError):
             return {}
@@ -105,6 +103,12 @@ class Run:
             for service in listed
             for one in service["replicas"]
         }
+
+
+def control_socks_of(pid: int) -> list[Path]:
+    """The control socket's file of a process."""
+    name = f"*@{pid}.sock"
+    return [path for top in runtime_dirs() for path in (top / "control").glob(name)]
 
 
 def ask(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:

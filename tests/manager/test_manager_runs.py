@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ep_manager_tools import LIMIT, ask, notify_socket, running
+from ep_manager_tools import LIMIT, ask, control_socks_of, notify_socket, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a manager of Linux's processes")
 
@@ -120,6 +120,41 @@ def test_what_a_reload_broke_the_next_one_mends(shop: Path) -> None:
         (shop / "x.toml").write_text(QUICK + _service("a", "mended"))
         run.send(signal.SIGHUP)
         run.wait_for("a | mended is up")
+
+
+def test_ten_reloads_in_a_row_end_at_the_last_file(shop: Path) -> None:
+    with notify_socket(shop / "n") as (path, told):
+        env = {"NOTIFY_SOCKET": path}
+        with running(shop, _service("a", "0") + _service("same"), env=env) as run:
+            run.wait_until(lambda: any("READY" in one for one in told))
+            same = run.pid_of("same")
+            for i in range(1, 11):
+                more = _service(f"extra_{i}") if i % 2 else "nonsense ="
+                if i == 10:
+                    more = _service("last")
+                (shop / "new").write_text(_service("a", f"number {i}") + _service("same") + more)
+                # As editors do it, so that no half of a file is read.
+                (shop / "new").rename(shop / "x.toml")
+                run.send(signal.SIGHUP)
+            run.wait_for("a | number 10 is up")
+            run.wait_until(lambda: list(run.services()) == ["a", "same", "last"])
+            run.wait_until(lambda: all(s["state"] == "ready" for s in run.services().values()))
+            run.wait_until(lambda: "READY" in told[-1] or "READY" in told[-2], "READY=1")
+            assert run.pid_of("same") == same
+            pids = {run.pid_of(name) for name in ("a", "same", "last")}
+            # Besides these there may be the sentinel; none is left of those that came and went.
+            assert len(set(_children(run.process.pid)) - pids) <= 1
+
+
+def test_a_manager_that_is_killed_leaves_nothing(shop: Path) -> None:
+    text = _service("a") + _service("b") + _service("c", more="replicas = 2")
+    with running(shop, text) as run:
+        pids = [run.pid_of(name) for name in ("a", "b", "c.0", "c.1")]
+        (path,) = control_socks_of(run.process.pid)
+        run.send(signal.SIGKILL)
+        assert run.status() == -signal.SIGKILL
+        run.wait_until(lambda: all(map(_is_gone, pids)), "the end of all services")
+        run.wait_until(lambda: not path.exists(), "the end of the socket's file")
 
 
 def test_the_strategy_takes_each_once(shop: Path) -> None:

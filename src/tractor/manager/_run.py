@@ -186,8 +186,12 @@ class Manager:
         self._tell_reloaded()
 
     def _tell_reloaded(self) -> None:
+        if self._reloading or self.stopped_by:
+            return
         if self._is_ready:
             self._notifier.ready(self._status())
+        else:
+            self._look()
 
     def _forget_output(self) -> None:
         """Services that are gone print no more."""

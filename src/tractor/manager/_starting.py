@@ -321,6 +321,8 @@ def process_options(
             "group": entry.pw_gid,
             "extra_groups": os.getgrouplist(table.user, entry.pw_gid),
         }
+        # That is for the manager's user alone.
+        env.pop("XDG_RUNTIME_DIR", None)
         env |= {"USER": table.user, "LOGNAME": table.user, "HOME": entry.pw_dir}
     options["env"] = Hidden(env | table.env)
     if table.cwd is not None:
