@@ -330,3 +330,35 @@ def test_without_it_nobody_listens() -> None:
             await portal.cancel_actor()
 
     _run(main)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_meets_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACTOR_CONTROL", "on")
+
+    def threads() -> list[str]:
+        return [one.name for one in threading.enumerate() if one.name == "tractor control"]
+
+    async def main() -> None:
+        async with tractor.open_root_actor(name="forking") as actor:
+            server = serve_control(actor)
+            assert server is not None
+            with Asked(Path(server.path), 20) as asked:
+                assert await _in_thread(lambda: asked.ask("hello"))
+                assert threads() == ["tractor control"]
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0)
+                assert threads() == []
+                os.waitpid(pid, 0)
+                # The connection has outlived that.
+                told = await _in_thread(lambda: asked.ask("hello"))
+                assert told["name"] == "forking"
+                assert threads() == ["tractor control"]
+            # A fork right before the end.
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+    _run(main)

@@ -29,6 +29,17 @@ _server: ProcessVar[ControlServer | None] = ProcessVar(lambda: None)
 """That of this process's actor."""
 
 
+def _before_fork() -> None:
+    server = _server.value
+    if server is not None:
+        server.pause()
+
+
+# `os.fork()` warns of further threads, whose locks the child may find held for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)
+
+
 def serve_control(actor: Actor, acts: Mapping[str, LoopOp] | None = None) -> ControlServer | None:
     """Let users ask this actor until its runtime ends; where that can't be, a warning says so.
 

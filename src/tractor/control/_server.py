@@ -91,21 +91,54 @@ class ControlServer:
         # Answers of the loop: to whom, to which of its requests, what.
         self._answers: queue.SimpleQueue[tuple[_Peer, int, bytes]] = queue.SimpleQueue()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="tractor control", daemon=True)
+        # For the time of a fork there is no thread.
+        self._paused = False
         try:
-            self._thread.start()
+            self._thread = self._started()
         except RuntimeError:
             self._free()
             raise
+
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="tractor control", daemon=True)
+        thread.start()
+        return thread
 
     def close(self) -> None:
         """End the thread, and leave nothing behind.  Idempotent."""
         if self._closing:
             return
         self._closing = True
+        self._end_thread()
+        for peer in self._peers.values():
+            peer.sock.close()
+        self._peers.clear()
+        self._free()
+
+    def pause(self) -> None:
+        """A fork is to come: end the thread, and begin another at the loop's next turn; connections stay.
+
+        Called by whatever thread forks.
+        """
+        if self._closing or self._paused:
+            return
+        self._paused = True
+        self._end_thread()
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._resume, idempotent=True)
+
+    def _resume(self) -> None:
+        if self._closing or not self._paused:
+            return
+        self._paused = False
+        try:
+            self._thread = self._started()
+        except RuntimeError as exc:
+            log.error("nobody can ask at %s any more: %s", self.path, exc)
+
+    def _end_thread(self) -> None:
         self._wake_up()
         self._thread.join()
-        self._free()
 
     @property
     def is_closed(self) -> bool:
@@ -142,8 +175,9 @@ class ControlServer:
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
+        self._rearm(poll)
         try:
-            while not self._closing:
+            while not (self._closing or self._paused):
                 for fd, event in poll.poll(LOOK_INTERVAL * 1000 if self._peers else None):
                     self._on_event(fd, event)
                 self._deliver()
@@ -151,10 +185,6 @@ class ControlServer:
                 self._rearm(poll)
         except Exception:
             log.exception("the control socket %s is given up", self.path)
-        finally:
-            for peer in self._peers.values():
-                peer.sock.close()
-            self._peers.clear()
 
     def _rearm(self, poll: Any) -> None:
         for fd, peer in list(self._peers.items()):
