@@ -709,6 +709,27 @@ def test_stop_start_and_restart(shop: Path) -> None:
         assert run.services()["b"]["incarnation"] == 1
 
 
+def test_a_rolling_restart_is_done_when_the_last_replica_is_ready(shop: Path) -> None:
+    with running(shop, _service("a", more="replicas = 3")) as run:
+        pids = {run.pid_of(f"a.{i}") for i in range(3)}
+        assert ask(["restart", "a", "--manager", str(run.process.pid)]).returncode == 0
+        services = run.services()
+        assert [services[f"a.{i}"]["incarnation"] for i in range(3)] == [2, 2, 2]
+        assert [one["state"] for one in services.values()] == ["ready"] * 3
+        assert not pids & {one["pid"] for one in services.values()}
+
+
+def test_a_port_that_is_taken(shop: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = _service("a") + _service("b", more=f'listen = {{ x = "/ip4/127.0.0.1/tcp/{port}" }}')
+        with running(shop, text) as run:
+            assert run.status() == 1
+            assert "in use" in run.text
+            assert "for listen.x of service 'b'" in run.text
+            assert "is up" not in run.text
+
+
 def test_a_restart_that_fails_is_said_to(shop: Path) -> None:
     with running(shop, _service("a", more="backoff = { initial = 5 }")) as run:
         run.pid_of("a")

@@ -239,7 +239,10 @@ def _until(
             if any(name in states for name in gone):
                 return None
             return True if is_done else False if failed or listed["closing"] else None
-        again = [one["restarts"] > told["restarts"].get(one["name"], 0) for one in found]
+        goals = told["incarnations"]
+        again = [
+            sum(r["incarnation"] for r in one["replicas"]) >= goals[one["name"]] for one in found
+        ]
         over = all(one["state"] in ("ready", "ended") for one in found)
         if all(again) and over:
             return True

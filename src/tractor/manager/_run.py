@@ -76,6 +76,8 @@ class Manager:
         # The file of a reload that waits for its turn.
         self._next: ServiceFile | None = None
         self._reload_due = trio.Event()
+        # A reload was asked for before there was a file.
+        self._reload_again = False
         # A reload is not over: something is still changed, or restarted.
         self._reloading = False
 
@@ -101,6 +103,8 @@ class Manager:
                 tn.start_soon(self._follow_events, events, name="events of services")
                 tn.start_soon(self._do_reloads, tn, name="reloads")
                 self._serve(current_actor(), tn)
+                if self._reload_again:
+                    self._reload_by_signal()
                 await self._sup.wait()
                 while (event := events.take()) is not None:
                     self._note(event)
@@ -117,9 +121,7 @@ class Manager:
     async def _follow_signals(self, signals: AsyncIterator[int], tn: trio.Nursery) -> None:
         async for number in signals:
             if number == SIGHUP:
-                # What is wrong is in the log.
-                with suppress(Refusal):
-                    self._ask_reload()
+                self._reload_by_signal()
                 continue
             self.stopped_by.append(number)
             again = len(self.stopped_by) > 1
@@ -135,6 +137,15 @@ class Manager:
             await trio.sleep(EXTEND / 3)
 
     # -- reload ---------------------------------------------------------------------------------------
+
+    def _reload_by_signal(self) -> None:
+        if self._services.file is None:
+            # It was read a moment ago; what is written since then counts once the services are there.
+            self._reload_again = True
+            return
+        # What is wrong is in the log.
+        with suppress(Refusal):
+            self._ask_reload()
 
     def _ask_reload(self) -> Changes:
         """Read the file anew, and have done what it changes; one that still waits for its turn is replaced.
@@ -303,9 +314,16 @@ class Manager:
             ]
         else:
             taken, waiting = self._taken_along(service.name), []
-        before = {name: self._sup.services[name].restarts for name in taken}
+        goals = {name: self._goal(name, name == service.name) for name in taken}
         tn.start_soon(self._finish, service.stop if action == "stop" else service.restart)
-        return {"taken": taken, "blocked": waiting, "restarts": before}
+        return {"taken": taken, "blocked": waiting, "incarnations": goals}
+
+    def _goal(self, name: str, whole: bool) -> int:
+        """The sum of the numbers of a service's incarnations once each replica that is to begin anew has done so."""
+        replicas = self._sup.services[name].replicas
+        again = [one for one in replicas if whole or one.state not in DOWN]
+        total: int = sum(one.incarnation for one in replicas)
+        return total + len(again)
 
     async def _finish(self, act: Callable[[], Any]) -> None:
         try:
