@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -295,6 +296,21 @@ def test_a_signal_while_it_starts(shop: Path) -> None:
         pid = run.wait_until(lambda: run.services().get("slow", {}).get("pid"))
         assert run.end() == 0
         assert _is_gone(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_keeps_the_order(shop: Path, number: int) -> None:
+    # As ctrl-c at a terminal, and systemd with KillMode=control-group.
+    text = '[supervisor]\nloglevel = "info"\n' + _service("a") + _service("b") + _service("c")
+    with running(shop, text, start_new_session=True) as run:
+        run.wait_for("is up", 3)
+        run.wait_until(lambda: [s["state"] for s in run.services().values()] == ["ready"] * 3)
+        os.killpg(run.process.pid, number)
+        assert run.status() == 0
+        events = re.findall(r"service '(\w)', incarnation 1: (\w+)", run.text)
+    assert [
+        event for event in events if event[1] in ("stopping", "stopped", "ended", "crashed")
+    ] == [(name, what) for name in "cba" for what in ("stopping", "stopped")]
 
 
 @pytest.mark.parametrize("delay", [0.15, 0.4, 0.7, 1.1])

@@ -205,7 +205,10 @@ class Manager:
             self._look()
 
     def _forget_output(self) -> None:
-        """Services that are gone print no more."""
+        """Services that are gone print no more, and count for nothing."""
+        file = self._services.file
+        tables = {} if file is None else file.services
+        self.failed &= {one for n, t in tables.items() for one in member_names(n, t.replicas)}
         known = {r.name for service in self._sup.services.values() for r in service.replicas}
         for name in self._printing - known:
             self._outputs.forget(name)
