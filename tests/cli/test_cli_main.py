@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -134,3 +135,12 @@ def test_the_script_is_installed_with_the_package() -> None:
     done = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     assert "keygen" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="masks of POSIX")
+def test_a_manager_that_does_not_start_leaves_signals_as_they_were(tmp_path: Path) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert main(["run", str(tmp_path / "none.toml")]) == 2
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 EXIT_INTERRUPTED = 130
@@ -57,22 +58,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS.get(args[0]) if args else None
     if command is None:
         return _without_command(args)
-    if args[0] == "run":
-        # Those that come while it is loaded are acted on as later ones are; process 1 would not even get them.
-        hold_signals()
+    # Those that come while it is loaded are acted on as later ones are; process 1 would not even get them.
+    with signals_held() if args[0] == "run" else contextlib.nullcontext():
+        try:
+            code: int = importlib.import_module(command.module).main(args[1:], f"tractor {args[0]}")
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        return code
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Keep signals that end a manager waiting until it takes them; afterwards they are as they were."""
+    if sys.platform == "win32":
+        yield
+        return
+    numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
-        code: int = importlib.import_module(command.module).main(args[1:], f"tractor {args[0]}")
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return code
-
-
-def hold_signals() -> None:
-    """Keep signals that end a manager waiting until it takes them."""
-    if hasattr(signal, "pthread_sigmask"):
-        numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # type: ignore[attr-defined, unused-ignore]
-        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # type: ignore[attr-defined, unused-ignore]
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _without_command(args: list[str]) -> int:
