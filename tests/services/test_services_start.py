@@ -220,6 +220,29 @@ def test_what_is_refused(tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"strategy": "one_for_two"}, ValueError, "strategy='one_for_two'"),
+        ({"max_restarts": -1}, ValueError, "max_restarts=-1"),
+        ({"max_restarts": 1.5}, TypeError, "max_restarts=1.5"),
+        ({"within": 0}, ValueError, "within=0"),
+        ({"within": float("inf")}, ValueError, "within=inf"),
+        ({"auto_shutdown": "sometimes"}, ValueError, "auto_shutdown='sometimes'"),
+        ({"backoff": 0.1}, TypeError, "backoff=0.1"),
+    ],
+)
+def test_an_unknown_word_or_number_of_the_supervisor(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    async def main() -> None:
+        async with supervised(**options):
+            pass
+
+    with pytest.raises(error, match=says):
+        run(main)
+
+
 def test_names_of_replicas_that_are_given_away() -> None:
     """A service that is down is dropped where a new one is called like one of its replicas."""
 

@@ -672,6 +672,19 @@ def test_a_significant_crash_is_a_restart_and_a_stop_is_no_end() -> None:
     assert play.closed == 0
 
 
+@pytest.mark.parametrize("kind", [RestartKind.TRANSIENT, RestartKind.TEMPORARY])
+def test_a_significant_one_that_a_round_stops(kind: RestartKind) -> None:
+    """That is no end by itself."""
+    play = Play(Strategy.ONE_FOR_ALL, auto_shutdown=AutoShutdown.ANY_SIGNIFICANT)
+    play.add("a")
+    play.add("s", restart=kind, significant=True)
+    play.end("a")
+    assert (play.closed, play.state("a")) == (0, S.READY)
+    assert [u.rules.name for u in play.machine.units] == (
+        ["a", "s"] if kind is RestartKind.TRANSIENT else ["a"]
+    )
+
+
 def test_what_cannot_happen() -> None:
     play = three(Strategy.ONE_FOR_ONE)
     with pytest.raises(IllegalEvent, match="'up' can't happen to <a ready> of"):

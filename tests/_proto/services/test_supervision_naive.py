@@ -46,6 +46,8 @@ class Naive:
         self.lives: dict[str, int] = {}
         self.own: dict[str, int] = {}
         self.count = 0
+        # Whose restart was decided, and has not begun.
+        self.planned: set[str] = set()
         self.held: set[str] = set()
         self.fails: dict[str, int] = {}
         self.said: list[str] = []
@@ -76,6 +78,7 @@ class Naive:
 
     def start(self, name: str) -> bool:
         """Whether it is ready."""
+        self.planned.discard(name)
         self.lives[name] += 1
         self.states[name] = "starting"
         self.say("starting", name)
@@ -127,6 +130,7 @@ class Naive:
                 self.close()
                 return
         self.states[name] = "waiting"
+        self.planned.add(name)
         self.restart_with_others(name)
 
     def drop_if_temporary(self, name: str) -> None:
@@ -201,6 +205,12 @@ class Naive:
         if self.states[name] in ALIVE:
             self.states[name] = "stopped"
             self.drop_if_temporary(name)
+        if name in self.planned:
+            self.planned.discard(name)
+            if name in self.own:
+                self.own[name] -= 1
+            else:
+                self.count -= 1
         self.go_on()
 
     def restart(self, name: str) -> None:

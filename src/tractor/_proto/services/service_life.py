@@ -1,17 +1,6 @@
 """A service as its supervisor sees it: the words for its states, ends and steps, and the record of each replica.
 
-=========  ================================  ==================================================================
-state      left by                           for
-=========  ================================  ==================================================================
-WAITING    its turn, `after` satisfied       STARTING
-STARTING   up; an end                        READY; as an end of READY
-READY      an end                            BACKOFF, or WAITING without a delay; ENDED, FAILED for good
-BACKOFF    the delay is over                 WAITING
-(to come)  stop                              STOPPED
-(up)       stop; restart, recycling, round   STOPPING, with the goal STOPPED; WAITING
-STOPPING   gone, with an error or without    its goal; a later stop or restart changes that
-(down)     restart                           WAITING
-=========  ================================  ==================================================================
+The table is `MOVES`: no other step from one state to another is possible.
 """
 
 from __future__ import annotations
@@ -22,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from tractor._proto.machine import IllegalEvent
 from tractor._proto.services.restarts import Backoff, Intensity, Restart
 
 
@@ -109,6 +99,42 @@ UP: Final = frozenset({ServiceState.STARTING, ServiceState.READY, ServiceState.S
 TO_COME: Final = frozenset({ServiceState.WAITING, ServiceState.BACKOFF})
 DOWN: Final = frozenset({ServiceState.STOPPED, ServiceState.ENDED, ServiceState.FAILED})
 
+MOVES: Final[dict[ServiceState, dict[ServiceState, str]]] = {
+    ServiceState.WAITING: {
+        ServiceState.STARTING: "its turn, and all of `after` are ready or have ended normally",
+        ServiceState.STOPPED: "stop, close",
+        ServiceState.ENDED: "a round, where it is temporary",
+    },
+    ServiceState.STARTING: {
+        ServiceState.READY: "it is ready",
+        ServiceState.BACKOFF: "it ends, and comes again after a delay",
+        ServiceState.WAITING: "it ends, and comes again without one",
+        ServiceState.ENDED: "it ends normally, for good",
+        ServiceState.FAILED: "it ends otherwise, for good; one end too many",
+        ServiceState.STOPPING: "stop, close, round, restart",
+    },
+    ServiceState.READY: {
+        ServiceState.BACKOFF: "it ends, and comes again after a delay",
+        ServiceState.WAITING: "it ends, and comes again without one",
+        ServiceState.ENDED: "it ends normally, for good",
+        ServiceState.FAILED: "it ends otherwise, for good; one end too many",
+        ServiceState.STOPPING: "stop, close, round, restart, recycling",
+    },
+    ServiceState.BACKOFF: {
+        ServiceState.WAITING: "the delay is over; restart",
+        ServiceState.STOPPED: "stop, close",
+    },
+    ServiceState.STOPPING: {
+        ServiceState.STOPPED: "gone, after stop or close",
+        ServiceState.WAITING: "gone, after a round, restart or recycling",
+        ServiceState.ENDED: "gone, after a round, where it is temporary",
+    },
+    ServiceState.STOPPED: {ServiceState.WAITING: "restart"},
+    ServiceState.ENDED: {ServiceState.WAITING: "restart"},
+    ServiceState.FAILED: {ServiceState.WAITING: "restart"},
+}
+"""The steps of a service from one state to another, and what for."""
+
 
 class ServiceRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the table has to know of a service.
@@ -168,7 +194,7 @@ class Member:
     Attributes:
         unit: whose it is.
         index: which of the unit's replicas, from 0.
-        state: where it stands.
+        state: where it stands; a step that is not in `MOVES` raises IllegalEvent.
         goal: what a member that is `STOPPING` becomes when it is gone.
         incarnation: the number of the latest one; 0: none was spawned.
         restarts: how many were spawned after the first.
@@ -177,13 +203,14 @@ class Member:
         ready_since: when it became `READY`.
         begins_at: when a member in `BACKOFF` may start.
         error: the latest end's.
-        planned: the decision that counts for its next start.
+        planned: the decision to restart it, until that begins.
         fresh: the round that is under way has started it.
         because: why it was asked to go, the last time.
         wanted: the incarnation that the latest restart by plan is to bring; 0: there was none.
     """
 
     __slots__ = (
+        "_state",
         "because",
         "begins_at",
         "error",
@@ -196,7 +223,6 @@ class Member:
         "planned",
         "ready_since",
         "restarts",
-        "state",
         "unit",
         "wanted",
     )
@@ -204,7 +230,7 @@ class Member:
     def __init__(self, unit: Unit, index: int, first: bool) -> None:
         self.unit = unit
         self.index = index
-        self.state = ServiceState.WAITING
+        self._state = ServiceState.WAITING
         self.goal = ServiceState.STOPPED
         self.incarnation = 0
         self.restarts = 0
@@ -217,6 +243,17 @@ class Member:
         self.fresh = False
         self.because = ""
         self.wanted = 0
+
+    @property
+    def state(self) -> ServiceState:
+        """Where it stands."""
+        return self._state
+
+    @state.setter
+    def state(self, state: ServiceState) -> None:
+        if state is not self._state and state not in MOVES[self._state]:
+            raise IllegalEvent(state.value, repr(self), [])
+        self._state = state
 
     @property
     def is_wanted(self) -> bool:

@@ -196,7 +196,6 @@ class Supervision:
         member.state = ServiceState.READY
         member.ready_since = now
         member.first = False
-        member.planned = None
         self._tell(member, EventKind.READY)
         return self._advance(now)
 
@@ -557,10 +556,9 @@ class Supervision:
 
     def _arrive(self, member: Member, error: Any) -> None:
         """One that was asked to go is gone."""
-        member.state = member.goal
+        member.state = ServiceState.STOPPED if member.unit.rejected else member.goal
         self._tell(member, EventKind.STOPPED, error=error)
         if member.unit.rejected:
-            member.state = ServiceState.STOPPED
             self._drop_if_rejected(member.unit)
         elif member.goal is not ServiceState.WAITING:
             self._drop_if_temporary(member)
@@ -672,6 +670,8 @@ class Supervision:
             for member in unit.members:
                 if member.state is ServiceState.WAITING:
                     member.state = ServiceState.STARTING
+                    # What has begun is not prevented any more.
+                    member.planned = None
                     member.incarnation += 1
                     member.restarts += member.incarnation > 1
                     self._tell(member, EventKind.STARTING)
