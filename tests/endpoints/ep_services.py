@@ -134,11 +134,11 @@ async def supervise(path: str) -> None:
         await sup.wait()
 
 
-async def supervise_stubborn(path: str) -> None:
+async def supervise_stubborn(path: str, seconds: float = 60.0) -> None:
     """A task with a supervisor whose services would have a long time to go."""
     async with tractor.open_supervisor() as sup:
         for name in ("one", "two"):
-            await sup.start_service(name, stay, seconds=60, path=path, shutdown=60.0)
+            await sup.start_service(name, stay, seconds=seconds, path=path, shutdown=60.0)
         await sup.wait()
 
 

@@ -194,18 +194,20 @@ class Storm:
         members: list[Service] = []
         with trio.move_on_after(SETTLED) as limit:
             while True:
+                before = self.watch.kinds.total()
                 members = [one for s in self.sup.services.values() for one in s.replicas]
+                # What was ordered last may still come: so they are asked twice, and nothing is told meanwhile.
                 if await self.all_answer(members):
-                    break
+                    await trio.sleep(0.5)
+                    if await self.all_answer(members) and before == self.watch.kinds.total():
+                        break
                 await trio.sleep(0.05)
         if limit.cancelled_caught:
             states = {one.name: one.state for one in members}
             self.watch.faults.append(f"not all came back: {states}")
             return
-        if len(members) != 12:
-            self.watch.faults.append(f"lost: {len(members)} of 12")
-        await self.look_at_processes(members)
         self.look_at_counters(members)
+        await self.look_at_processes(members)
 
     async def all_answer(self, members: list[Service]) -> bool:
         for one in members:
@@ -237,6 +239,8 @@ class Storm:
         return {pid for pid in map(int, path.read_text().split()) if alive(pid)}
 
     def look_at_counters(self, members: list[Service]) -> None:
+        if len(members) != 12:
+            self.watch.faults.append(f"lost: {len(members)} of 12")
         for one in members:
             starts, (number, kind) = self.watch.starts[one.name], self.watch.latest[one.name]
             told = (one.incarnation, one.restarts, one.state)

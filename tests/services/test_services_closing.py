@@ -294,3 +294,43 @@ def test_the_parent_of_a_supervisor_is_lost(tmp_path: Path) -> None:
             assert not any(alive(int(pid)) for pid in path.read_text().split())
 
     run(main)
+
+
+def test_the_kills_of_the_ladder_are_no_errors_of_the_block(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "starts"
+        async with supervised() as (sup, _events):
+            for shutdown in ("kill", 0.0):
+                await sup.start_service(
+                    f"s{shutdown}",
+                    ep_services.stay,
+                    seconds=60,
+                    path=str(path),
+                    ignore_sigterm=True,
+                    shutdown=shutdown,
+                )
+            await until_counted(path, 2)
+        assert not any(alive(int(pid)) for pid in path.read_text().split())
+
+    run(main)
+
+
+def test_a_supervisor_inside_has_the_time_that_its_services_need(tmp_path: Path) -> None:
+    """The ladder of the actor around waits: it is told that this goes on."""
+
+    async def main() -> None:
+        path = tmp_path / "pids"
+        async with supervised() as (sup, events):
+            shop = await sup.start_service(
+                "shop", ep_services.supervise_stubborn, path=str(path), seconds=2.5
+            )
+            await until_counted(path, 2)
+            life = shop._entry.lives[shop._members[0]]
+            await shop.stop()
+            assert life.child is not None
+            assert life.child.returncode == 0
+            assert life.child.ladder is not None
+            assert life.child.ladder.escalations == []
+            assert (await heard(events, "stopped shop"))[-1].error is None
+
+    run(main)

@@ -13,6 +13,7 @@ from ep_services_tools import (
     QUICK,
     count,
     heard,
+    kill,
     order,
     start_all,
     supervised,
@@ -331,5 +332,55 @@ def test_what_was_dropped_after_it_failed_blocks_until_there_is_another() -> Non
                 await sup.wait()
             await start_all(sup, events, "job")
             await api.portal()
+
+    run(main)
+
+
+def test_a_first_start_that_a_round_meets_is_made_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        path, gate = tmp_path / "starts", tmp_path / "gate"
+        slow: Any = functools.partial(
+            ep_services.wait_for_gate, gate=str(gate), path=str(path), from_start=1
+        )
+        async with supervised("one_for_all") as (sup, events):
+            (a,) = await start_all(sup, events, "a")
+            async with trio.open_nursery() as tn:
+                tn.start_soon(functools.partial(sup.start_service, "slow", slow))
+                await until_counted(path, 1)
+                kill(a)
+                await told(events, "stopped slow")
+                gate.touch()
+            assert await told(events, "ready slow") == [
+                *("starting a", "ready a", "starting slow", "ready slow"),
+            ]
+            assert sup.services["slow"].incarnation == 2
+
+    run(main)
+
+
+def test_what_a_service_tells_of_itself() -> None:
+    async def main() -> None:
+        async with supervised() as (sup, events):
+            (feed,) = await start_all(sup, events, "feed")
+            pair = await sup.start_service("pair", ep_services.obey, replicas=2)
+            assert feed.spec.name == "feed"
+            assert feed.spec.restart == "permanent"
+            assert feed.uptime is not None
+            assert 0 <= feed.uptime < 40
+            record = feed.statistics()
+            assert (record.name, record.state, record.incarnation, record.restarts, record.pid) == (
+                *("feed", "ready", 1, 0, feed.pid),
+            )
+            assert pair.statistics().pid == pair.pid
+            total = sup.statistics()
+            assert (total.phase, total.services, total.restarts) == ("open", {"ready": 3}, 0)
+            with trio.move_on_after(0.05) as waited:
+                await sup.wait()
+            assert waited.cancelled_caught
+            await feed.stop()
+            await pair.stop()
+            await sup.wait()
+            assert (feed.uptime, feed.pid, feed.aid) == (None, None, None)
+            assert pair.pid == (None, None)
 
     run(main)
