@@ -380,7 +380,8 @@ def test_what_a_service_tells_of_itself() -> None:
             await feed.stop()
             await pair.stop()
             await sup.wait()
-            assert (feed.uptime, feed.pid, feed.aid) == (None, None, None)
+            down = feed.statistics()
+            assert (down.uptime, down.pid, feed.aid) == (None, None, None)
             assert pair.pid == (None, None)
 
     run(main)
