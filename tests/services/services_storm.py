@@ -71,6 +71,8 @@ class Watch:
         # Of each member: its incarnation, and the last that was told of it.
         self.latest: dict[str, tuple[int, str]] = {}
         self.starts: collections.Counter[str] = collections.Counter()
+        # Why each was stopped the last time.
+        self.because: collections.defaultdict[str, str] = collections.defaultdict(str)
         self.faults: list[str] = []
 
     async def run(self, events: Any) -> None:
@@ -86,9 +88,14 @@ class Watch:
                 self.faults.append(f"{event.service} {number} is {kind}, and {event} begins")
             if event.incarnation != number + 1:
                 self.faults.append(f"{event.service}: {event.incarnation} comes after {number}")
-            self._look_at_order(event, before=True)
+            if self.because[event.service] == "round":
+                self._look_at_order(event, before=True)
+            self.because[event.service] = ""
         elif event.kind == "stopping" and event.because in ("round", "close"):
             self._look_at_order(event, before=False)
+        if event.kind == "stopping":
+            # One that somebody has stopped starts when that one likes, also beside a round.
+            self.because[event.service] = event.because or ""
         if event.kind not in ("backoff", "failed"):
             self.latest[event.service] = event.incarnation, event.kind
 

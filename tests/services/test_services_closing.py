@@ -26,6 +26,7 @@ from ep_services_tools import (
 from ep_supervise_tools import Program, alive, program, run, until_gone
 
 import tractor
+from tractor._proto.children import ladder
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -315,8 +316,12 @@ def test_the_kills_of_the_ladder_are_no_errors_of_the_block(tmp_path: Path) -> N
     run(main)
 
 
-def test_a_supervisor_inside_has_the_time_that_its_services_need(tmp_path: Path) -> None:
-    """The ladder of the actor around waits: it is told that this goes on."""
+def test_a_supervisor_inside_has_the_time_that_its_services_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ladder of the actor around waits: it is told that this goes on, and how long."""
+    # Less than one of them needs.
+    monkeypatch.setattr(ladder, "PROGRESS_TIMEOUT", 2.0)
 
     async def main() -> None:
         path = tmp_path / "pids"

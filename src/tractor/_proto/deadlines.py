@@ -26,6 +26,8 @@ PROGRESS_INTERVAL: Final = 0.5
 """An actor that works down its own subactors says so."""
 PROGRESS_TIMEOUT: Final = 30.0
 """Between two of these notes that tell of an advance."""
+NEEDS_LIMIT: Final = 600.0
+"""Instead of that, at most, where the notes state that the actor's services need so long."""
 TERM_TIMEOUT: Final = 0.5
 """After SIGTERM the process ends; then comes SIGKILL."""
 

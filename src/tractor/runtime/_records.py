@@ -33,7 +33,7 @@ class ChildRecord(PeerProcess, Protocol):
     def on_boot_error(self, error: Error) -> None:
         """The child could not be configured."""
 
-    def on_progress(self, left: int, rung: int) -> None:
+    def on_progress(self, left: int, rung: int, needs: float = 0.0) -> None:
         """The child still works down its own subactors; see :class:`~tractor._proto.children.ladder.Progress`."""
 
     def on_descendants(
@@ -52,6 +52,9 @@ class ChildRecord(PeerProcess, Protocol):
 
     def on_repl_change(self, restart: bool = False) -> None:
         """An actor in or below this one has asked for the debugger's REPL, or is done with it."""
+
+    needs: float
+    """Seconds that it needs for its own subactors, as it says."""
 
     descendants: dict[int, float | None]
     """The processes below it, as it has told, with the times of their start."""

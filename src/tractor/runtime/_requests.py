@@ -126,7 +126,8 @@ def _ping(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None
 
 
 def _progress(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-    actor.asking_child(chan).on_progress(int(kwargs["left"]), int(kwargs["rung"]))
+    left, rung, needs = int(kwargs["left"]), int(kwargs["rung"]), float(kwargs.get("needs", 0.0))
+    actor.asking_child(chan).on_progress(left, rung, needs)
     put_return(chan, cid, None)
 
 

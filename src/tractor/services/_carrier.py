@@ -137,6 +137,7 @@ class Carrier:
         self.limit: RestartLimitExceeded | None = None
         # Around the block's body, which is cancelled when it gives up.
         self.body_scope = trio.CancelScope()
+        children.needs = self._needed
         self._subscribers: list[Events] = []
         self._rearmed = trio.Event()
 
@@ -312,6 +313,13 @@ class Carrier:
         """All services are to go, in reverse order; with ``hard`` all at once, from the signals on."""
         self.drains = drains and not hard
         self.feed(self.rules.close(trio.current_time(), hard=hard))
+
+    def _needed(self) -> float:
+        """Seconds that it takes at most to stop all, one after the other."""
+        return sum(
+            max((life.needs(self.drains) for life in entry.lives.values()), default=0.0)
+            for entry in self.entries.values()
+        )
 
     def subscribe(self, concerns: Callable[[ServiceEvent], bool]) -> Events:
         """The events from now on."""

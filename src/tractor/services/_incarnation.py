@@ -38,6 +38,7 @@ from tractor._errors import (
 from tractor._proto.children.child_life import Cause
 from tractor._proto.children.ladder import LadderEvent
 from tractor._proto.children.outcome import Part
+from tractor._proto.deadlines import TERM_TIMEOUT
 from tractor._proto.services.service_life import Member, ServiceEnd
 from tractor._util._task_tree import dump_file
 from tractor.process._proc import expects_signal, resident_bytes
@@ -151,6 +152,16 @@ class Incarnation:
         """Whether it serves, as far as is known here."""
         going = self._asked or self._over
         return self.portal is not None and not going and self.portal.chan.connected()
+
+    def needs(self, drains: bool) -> float:
+        """Seconds that it takes at most to stop it, with its drain or without; 0: it is gone."""
+        child, spec = self.child, self._spec
+        if child is None or child.exited.is_set():
+            return 0.0
+        # What its own services need, where it has its time as that takes.
+        grace = child.needs if spec.shutdown is None else spec.shutdown
+        grace = 0.0 if grace == "kill" else grace
+        return (spec.drain if drains else 0.0) + grace + TERM_TIMEOUT
 
     # -- its life -------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from tractor.services._specification import (
 from tractor.services._work import Work, work_of
 from tractor.supervise._arguments import StartOptions
 from tractor.supervise._nursery import open_children
-from tractor.trionics._groups import is_multi_cancelled, leaves, raise_as_it_was
+from tractor.trionics._groups import collapse_eg, is_multi_cancelled, leaves, raise_as_it_was
 from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 if TYPE_CHECKING:
@@ -365,7 +365,11 @@ class Supervisor:
         """
         self._carrier.close(drains=True, hard=hard_kill)
         with trio.CancelScope(shield=True):
-            await self._carrier.closed.wait()
+            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+                # Who takes this actor down meanwhile is told that this goes on.
+                tn.start_soon(self._carrier.children.note_progress)
+                await self._carrier.closed.wait()
+                tn.cancel_scope.cancel()
 
     async def wait(self) -> None:
         """Wait until the supervisor is closed, or no service is up or to come by itself."""

@@ -105,6 +105,8 @@ class Child:
         self.grace: float | None = None
         # What its ladder begins with, unless somebody says otherwise.
         self.way_down = LadderEvent.CANCEL
+        # Seconds that it needs for its own subactors, as it says.
+        self.needs = 0.0
         # Who has cancelled it, as it says.
         self.canceller: Uid | None = None
         # Its nursery's block has ended.
@@ -276,13 +278,17 @@ class Child:
         self.canceller = canceller
         self.life.handle(ChildEvent.GOODBYE)
 
-    def on_progress(self, left: int, rung: int) -> None:
+    def on_progress(self, left: int, rung: int, needs: float = 0.0) -> None:
         """The child still works down its own subactors.
 
         Args:
             left: how many processes below it still run, as it says; more than this actor knows of count for nothing.
             rung: how far down their ladders its own children are, all together.
+            needs: seconds that its services need.
         """
+        self.needs = needs
+        if self.descent is not None:
+            self.descent.ladder.allow(needs)
         advance = self._progress.note(min(left, len(self.descendants)), rung)
         self._feed(LadderEvent.ADVANCE if advance else LadderEvent.PROGRESS)
 

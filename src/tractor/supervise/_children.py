@@ -60,6 +60,8 @@ class Children:
         self.actor = actor
         self.tn = tn
         self._respawn = respawn
+        # Gives the seconds that it takes to work them down, where they have their own.
+        self.needs: Callable[[], float] = float
         # From before their processes are started until they are reaped.
         self.living: dict[Uid, Child] = {}
         # Of each that failed, the error that tells of it.
@@ -334,5 +336,6 @@ class Children:
                 "_progress",
                 left=sum(1 + len(child.descendants) for child in children),
                 rung=sum(child.rung for child in children),
+                needs=max([self.needs(), *(child.needs for child in children)]),
             )
             await trio.sleep(PROGRESS_INTERVAL)

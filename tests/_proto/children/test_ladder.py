@@ -20,6 +20,7 @@ from tractor._proto.deadlines import (
     ACK_TIMEOUT,
     BOOT_GRACE,
     EXIT_TIMEOUT,
+    NEEDS_LIMIT,
     PROGRESS_TIMEOUT,
     TERM_TIMEOUT,
 )
@@ -336,3 +337,32 @@ def test_left_alone_it_always_gets_to_sigkill(booting: bool, hard: bool, now: fl
         steps = ladder.tick(now)
     assert steps == [LadderDo.SIGKILL]
     assert now - begun <= 3.0
+
+
+def test_a_child_that_states_how_long_it_needs() -> None:
+    """Its notes extend the wait for its exit for so long; saying it again and again does not."""
+    ladder = Ladder()
+    ladder.start(0.0)
+    ladder.handle(LadderEvent.ACK, 0.0)
+    now = 0.0
+    while now < 99.0:
+        now += 0.5
+        ladder.allow(100.0)
+        ladder.handle(LadderEvent.PROGRESS, now)
+    assert ladder.deadline == 100.0
+    assert ladder.tick(100.0) == [LadderDo.SIGTERM]
+
+
+@pytest.mark.parametrize("stated", [1e9, float("inf"), float("nan"), -1.0])
+def test_no_child_has_more_than_the_most(stated: float) -> None:
+    ladder = Ladder()
+    ladder.start(0.0)
+    ladder.handle(LadderEvent.ACK, 0.0)
+    for _ in range(3):
+        ladder.allow(stated)
+    now = 0.0
+    while now < 2000.0 and ladder.rung is Rung.EXIT:
+        now += 0.5
+        if not ladder.tick(now):
+            ladder.handle(LadderEvent.PROGRESS, now)
+    assert now == (NEEDS_LIMIT if stated > 0 else PROGRESS_TIMEOUT)

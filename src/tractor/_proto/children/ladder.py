@@ -13,6 +13,9 @@ KILL     SIGKILL                                                        until re
 A child sends progress notes while it works down its own subactors.  Each restarts the limit of EXIT, but at most
 `PROGRESS_TIMEOUT` may pass between two notes that tell of an advance: a process fewer, or one further down.
 
+One that has services states in them how long these need; that counts instead of `PROGRESS_TIMEOUT` where it is
+longer, up to `NEEDS_LIMIT`.
+
 A child that was cancelled through a portal begins on EXIT, or without an acknowledgment in time on TERM.
 
 A service may have its own way: so many seconds, the *grace*, for BOOT, REQUEST and EXIT in all, which nothing extends,
@@ -32,6 +35,7 @@ from tractor._proto.deadlines import (
     ACK_TIMEOUT,
     BOOT_GRACE,
     EXIT_TIMEOUT,
+    NEEDS_LIMIT,
     PROGRESS_TIMEOUT,
     TERM_TIMEOUT,
 )
@@ -167,6 +171,7 @@ class Ladder:
         "_grace",
         "_grace_ends",
         "_hard",
+        "_needs",
         "_patience_ends",
         "acked",
         "deadline",
@@ -193,6 +198,15 @@ class Ladder:
         self._due: Rung | None = None
         # When EXIT ends at the latest, unless a note tells of an advance.
         self._patience_ends = math.inf
+        # Seconds that it needs, as it says.
+        self._needs = 0.0
+
+    def allow(self, seconds: float) -> None:
+        """The child states how long it needs.  Only what is more than ever before counts, so that it can't go on so."""
+        before = max(PROGRESS_TIMEOUT, self._needs)
+        if seconds > self._needs:
+            self._needs = min(seconds, NEEDS_LIMIT)
+        self._patience_ends += max(PROGRESS_TIMEOUT, self._needs) - before
 
     def start(self, now: float, first: LadderEvent = LadderEvent.CANCEL) -> list[LadderDo]:
         """Have the child go: by a hard kill if the constructor was told so, else by the event that is given."""
@@ -262,7 +276,7 @@ class Ladder:
         if self._grace is not None and self.rung in _GRACED:
             self._restart_grace(now)
             return
-        self._patience_ends = now + PROGRESS_TIMEOUT if latest is None else latest
+        self._patience_ends = now + max(PROGRESS_TIMEOUT, self._needs) if latest is None else latest
         limit = min(now + LIMITS.get(self.rung, math.inf), self._patience_ends)
         self.deadline = limit if self.rung in LIMITS and not self.held else math.inf
 
