@@ -71,6 +71,8 @@ class Watch:
         # Of each member: its incarnation, and the last that was told of it.
         self.latest: dict[str, tuple[int, str]] = {}
         self.starts: collections.Counter[str] = collections.Counter()
+        # Those that somebody stops: one that waits for its delay is down then, and nothing is told of it.
+        self.let_go: set[str] = set()
         # Why each was stopped the last time.
         self.because: collections.defaultdict[str, str] = collections.defaultdict(str)
         self.faults: list[str] = []
@@ -91,6 +93,7 @@ class Watch:
             if self.because[event.service] == "round":
                 self._look_at_order(event, before=True)
             self.because[event.service] = ""
+            self.let_go.discard(event.service.partition(".")[0])
         elif event.kind == "stopping" and event.because in ("round", "close"):
             self._look_at_order(event, before=False)
         if event.kind == "stopping":
@@ -113,7 +116,8 @@ class Watch:
             else ("starting", "ready", "stopping")
         )
         for member, (_, kind) in self.latest.items():
-            if member.partition(".")[0] in others and kind in wrong:
+            other = member.partition(".")[0]
+            if other in others and other not in self.let_go and kind in wrong:
                 self.faults.append(f"{event.kind} {event.service} while {member} is {kind}")
 
 
@@ -168,6 +172,7 @@ class Storm:
         elif what == "restart":
             await service.restart()
         elif what == "stop and restart":
+            self.watch.let_go.add(service.name)
             async with trio.open_nursery() as tn:
                 tn.start_soon(self.quietly, service.stop)
                 await trio.sleep(self.rng.uniform(0, 0.2))
