@@ -17,6 +17,7 @@ from tractor._proto.services.restarts import Backoff
 from tractor.services._events import Events, ServiceEvent
 from tractor.services._service import Service
 from tractor.services._supervisor import Supervisor
+from tractor.testing import get_rando_addr
 
 QUICK = Backoff(initial=0.01, factor=1.0, maximum=0.01, jitter=0.0)
 LONG = Backoff(initial=60.0, factor=1.0, maximum=60.0, jitter=0.0)
@@ -28,6 +29,9 @@ async def supervised(
 ) -> AsyncIterator[tuple[Supervisor, Events]]:
     """A supervisor without delays that never gives up, unless told, and its events."""
     settings: dict[str, Any] = {"backoff": None, "max_restarts": None, **options}
+    for tpt in settings.get("enable_transports", ()):
+        # Other tests run beside this one.
+        settings.setdefault("registry_addrs", [get_rando_addr(tpt)])
     async with tractor.open_supervisor(strategy, **settings) as sup:
         with sup.events() as events:
             yield sup, events

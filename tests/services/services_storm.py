@@ -35,6 +35,7 @@ from tractor import spawn  # noqa: E402
 from tractor.services._events import ServiceEvent  # noqa: E402
 from tractor.services._service import Service  # noqa: E402
 from tractor.services._supervisor import Supervisor  # noqa: E402
+from tractor.testing import get_rando_addr  # noqa: E402
 
 STRATEGIES = ("one_for_one", "rest_for_one", "one_for_all")
 DELAYS = tractor.Backoff(initial=0.02, factor=1.5, maximum=0.3, jitter=0.1)
@@ -285,6 +286,7 @@ async def one_round(rng: random.Random, strategy: str, seconds: float, tpt: str)
                     max_restarts=None,
                     backoff=DELAYS,
                     enable_transports=[tpt],
+                    registry_addrs=[get_rando_addr(tpt)],
                     loglevel="critical",
                 ) as sup,
             ):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -383,5 +385,27 @@ def test_what_a_service_tells_of_itself() -> None:
             assert feed.statistics().uptime is None
             assert (feed.pid, feed.aid) == (None, None)
             assert pair.pid == (None, None)
+
+    run(main)
+
+
+def test_what_is_cancelled_before_it_is_ready_has_failed_to_start(tmp_path: Path) -> None:
+    async def main() -> None:
+        path, gate = tmp_path / "starts", tmp_path / "gate"
+        slow: Any = functools.partial(
+            ep_services.wait_for_gate, gate=str(gate), path=str(path), from_start=1
+        )
+        async with supervised(max_restarts=0) as (sup, events):
+
+            async def starts() -> None:
+                with pytest.raises(tractor.RuntimeFailure, match="before it was ready"):
+                    await sup.start_service("slow", slow, restart="transient")
+
+            async with trio.open_nursery() as tn:
+                tn.start_soon(starts)
+                await until_counted(path, 1)
+                os.kill(int(path.read_text()), signal.SIGTERM)
+            assert dict(sup.services) == {}
+            assert await told(events, "crashed slow") == ["starting slow", "crashed slow"]
 
     run(main)

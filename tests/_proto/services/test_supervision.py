@@ -314,7 +314,8 @@ def test_after_waits_through_restarts_of_a_job() -> None:
     play.end("migrate")
     play.add("api", after=("migrate",))
     assert play.state("api") is S.WAITING
-    play.end("migrate", NORMAL) if play.state("migrate") in UP else play.wait(1.0)
+    play.wait(1.0)
+    play.up("migrate")
     play.end("migrate", NORMAL)
     assert play.state("migrate") is S.ENDED
     assert play.state("api") is S.READY

@@ -190,12 +190,23 @@ def test_a_temporary_one_has_ended_by_a_round(state: str) -> None:
 
 
 @pytest.mark.parametrize("how", [NORMAL, ABNORMAL])
+@pytest.mark.parametrize("kind", RestartKind)
+def test_whatever_ends_before_it_is_ready_has_failed(kind: RestartKind, how: ServiceEnd) -> None:
+    play = Play()
+    play.slow_to_start.add("s")
+    play.add("s", restart=kind, backoff=SLOW)
+    member = play["s"]
+    play.end("s", how)
+    assert member.state.value == ("failed" if kind is RestartKind.TEMPORARY else "backoff")
+
+
+@pytest.mark.parametrize("how", [NORMAL, ABNORMAL])
 def test_a_first_start_is_no_service_before_it_is_ready(how: ServiceEnd) -> None:
     """A normal end, by a cancel of somebody else, is one of a service that has been."""
     play = Play(max_restarts=0)
     play.slow_to_start.add("s")
     play.add("s", first=True)
-    play.end("s", ABNORMAL)
+    play.end("s", how)
     assert (play.machine.units, play.gave_up) == ([], 0)
 
 

@@ -109,8 +109,7 @@ MOVES: Final[dict[ServiceState, dict[ServiceState, str]]] = {
         ServiceState.READY: "it is ready",
         ServiceState.BACKOFF: "it ends, and comes again after a delay",
         ServiceState.WAITING: "it ends, and comes again without one",
-        ServiceState.ENDED: "it ends normally, for good",
-        ServiceState.FAILED: "it ends otherwise, for good; one end too many",
+        ServiceState.FAILED: "it ends for good; one end too many",
         ServiceState.STOPPING: "stop, close, round, restart",
     },
     ServiceState.READY: {
