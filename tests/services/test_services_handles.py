@@ -339,6 +339,11 @@ def test_replicas(tpt_proto: str) -> None:
             await told(events_of_one, "ready api.1")
             assert api.incarnation == (1, 2, 1)
             assert (api.restarts, api.replicas[1].restarts) == (1, 1)
+            events_of_one = api.replicas[0].events()
+            kill(api.replicas[0])
+            await told(events_of_one, "ready api.0")
+            assert api.last_error is api.replicas[0].last_error
+            assert api.replicas[2].last_error is None
             for ask in (api.replicas[1].stop, api.replicas[1].restart):
                 with pytest.raises(tractor.RuntimeFailure, match="replica"):
                     await ask()

@@ -30,6 +30,7 @@ from tractor._proto.services.service_life import (
     SupervisorPhase,
     Told,
     Unit,
+    latest_error,
 )
 from tractor._proto.services.supervision import Supervision
 from tractor.services._events import Events, ServiceEvent
@@ -357,7 +358,7 @@ class Carrier:
     def ended(self, entry: Entry, text: str) -> ServiceEnded:
         """An error that says so, with the last error as its cause."""
         error = ServiceEnded(text)
-        error.__cause__ = next((m.error for m in entry.unit.members if m.error is not None), None)
+        error.__cause__ = latest_error(entry.unit.members)
         return error
 
     # -- what the rules have it do --------------------------------------------------------------------

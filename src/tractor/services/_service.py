@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from tractor._errors import ActorBusy, RuntimeFailure, ServiceEnded
-from tractor._proto.services.service_life import TO_COME, UP, Member, ServiceState
+from tractor._proto.services.service_life import TO_COME, UP, Member, ServiceState, latest_error
 from tractor.msg.types import Aid
 from tractor.runtime._portal import Portal
 from tractor.services._carrier import Carrier, Entry
@@ -123,7 +123,8 @@ class Service:
     @property
     def last_error(self) -> BaseException | None:
         """The latest error that an incarnation ended with."""
-        return next((m.error for m in self._members if m.error is not None), None)
+        error: BaseException | None = latest_error(self._members)
+        return error
 
     @property
     def replicas(self) -> tuple[Service, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -201,7 +202,7 @@ class Member:
         in_a_row: the restarts after abnormal ends since it was last ready for long.
         ready_since: when it became `READY`.
         begins_at: when a member in `BACKOFF` may start.
-        error: the latest end's.
+        error: the latest that an incarnation ended with, and when.
         planned: the decision to restart it, until that begins.
         fresh: the round that is under way has started it.
         because: why it was asked to go, the last time.
@@ -213,6 +214,7 @@ class Member:
         "because",
         "begins_at",
         "error",
+        "error_at",
         "first",
         "fresh",
         "goal",
@@ -238,6 +240,7 @@ class Member:
         self.ready_since = math.inf
         self.begins_at = math.inf
         self.error: Any = None
+        self.error_at = -math.inf
         self.planned: Restart | None = None
         self.fresh = False
         self.because = ""
@@ -275,6 +278,11 @@ class Member:
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.state.value}>"
+
+
+def latest_error(members: Iterable[Member]) -> Any:
+    """The error of the latest end with one; ``None``: there was none."""
+    return max(members, key=lambda member: member.error_at).error
 
 
 class Unit:

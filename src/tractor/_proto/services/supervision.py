@@ -217,7 +217,8 @@ class Supervision:
         self._note("gone", member.name, now)
         if member.state not in UP:
             raise self._illegal("gone", repr(member))
-        member.error = error if error is not None else member.error
+        if error is not None:
+            member.error, member.error_at = error, now
         if member.state is ServiceState.STOPPING:
             self._arrive(member, error)
             return self._advance(now)
