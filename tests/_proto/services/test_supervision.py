@@ -853,6 +853,10 @@ class AnyOrder(RuleBasedStateMachine):
         for member in self.members:
             at_rest = member.state in (S.READY, *DOWN)
             assert at_rest or machine.is_blocked(member.unit), (member, machine.history)
+            if machine.phase is SupervisorPhase.OPEN and not machine.is_blocked(member.unit):
+                # Whoever waits for a restart by plan waits no more.
+                assert not member.is_wanted, (member, machine.history)
+                assert not member.unit.rolling
         if machine.phase is SupervisorPhase.OPEN:
             play.close()
         assert machine.phase is SupervisorPhase.CLOSED

@@ -137,6 +137,7 @@ class Naive:
         if self.kinds[name] == "temporary" and name in self.order:
             self.order.remove(name)
             self.members.discard(name)
+            self.later = [(what, one) for what, one in self.later if one != name]
 
     # -- rounds --
 
@@ -167,7 +168,8 @@ class Naive:
             if name not in self.again and self.states[name] in UP:
                 self.say("stopping", name)
                 self.say("stopped", name)
-                ends = self.kinds[name] == "temporary" and name not in self.wanted
+                asked = name in self.wanted or ("restart", name) in self.later
+                ends = self.kinds[name] == "temporary" and not asked
                 self.states[name] = "ended" if ends else "waiting"
                 if ends:
                     self.drop_if_temporary(name)

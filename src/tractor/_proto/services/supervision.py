@@ -256,6 +256,7 @@ class Supervision:
         self._stop_rolling(unit)
         self._later = [(other, again) for other, again in self._later if other is not unit]
         for member in unit.members:
+            member.wanted = 0
             self._stop_member(member, ServiceState.STOPPED, because="stop")
         return self._advance(now)
 
@@ -623,7 +624,7 @@ class Supervision:
                     # Of a widened round only what it takes anew begins again.
                     continue
                 # One that was itself asked to begin anew does so.
-                ends = temporary and not member.is_wanted
+                ends = temporary and not member.is_wanted and not self.is_put_off(unit)
                 goal = ServiceState.ENDED if ends else ServiceState.WAITING
                 self._stop_member(member, goal, because="restart" if self._planned else "round")
             if any(m.state is ServiceState.STOPPING for m in unit.members):
