@@ -53,6 +53,7 @@ class Naive:
         self.said: list[str] = []
         self.open = True
         # The members of the round, and those of them that it has started.
+        self.in_round = False
         self.members: set[str] = set()
         self.again: set[str] = set()
         self.later: list[tuple[str, str]] = []
@@ -71,7 +72,7 @@ class Naive:
             self.own[name] = 0
         if significant:
             self.significant.add(name)
-        if self.members:
+        if self.in_round:
             self.later.append(("start", name))
         else:
             self.start(name)
@@ -149,19 +150,20 @@ class Naive:
 
     def restart_with_others(self, name: str) -> None:
         takes = self.takes(name)
-        if len(takes) == 1 and not self.members:
+        if len(takes) == 1 and not self.in_round:
             self.start(name)
             return
         if self.strategy == "one_for_one":
             self.start(name)
             return
+        self.in_round = True
         self.members |= {*takes}
         self.again -= {*takes}
         self.go_on()
 
     def go_on(self) -> None:
         """The round: stop what is not restarted yet, in reverse order, then start it in order."""
-        if not self.members or not self.open:
+        if not self.in_round or not self.open:
             return
         mine = [name for name in self.order if name in self.members]
         for name in reversed(mine):
@@ -183,16 +185,16 @@ class Naive:
                 if not self.start(name):
                     # A failed start has gone on with the round itself.
                     return
-        if not self.members:
+        if not self.in_round:
             return
-        self.members, self.again = set(), set()
+        self.in_round, self.members, self.again = False, set(), set()
         later, self.later = self.later, []
         for what, name in later:
             if what == "restart":
                 self.restart(name)
         for what, name in later:
             if what == "start" and self.states[name] == "waiting":
-                if self.members:
+                if self.in_round:
                     self.later.append((what, name))
                 else:
                     self.start(name)
@@ -216,7 +218,7 @@ class Naive:
         self.go_on()
 
     def restart(self, name: str) -> None:
-        if self.members:
+        if self.in_round:
             if not (name in self.members and self.states[name] == "waiting"):
                 self.later.append(("restart", name))
             return
@@ -233,7 +235,7 @@ class Naive:
         self.restart_with_others(name)
 
     def close(self) -> None:
-        self.open, self.members, self.later = False, set(), []
+        self.open, self.in_round, self.members, self.later = False, False, set(), []
         for name in reversed(self.order[:]):
             if self.states[name] in UP:
                 self.say("stopping", name)
