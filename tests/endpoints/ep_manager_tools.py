@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tractor.control._client import Asked, runtime_dirs
 
@@ -178,3 +181,10 @@ def notify_socket(path: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
                 end.sendto(b"", str(path))
             reader.join()
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    """A runtime directory of its own, for a manager among other processes; short, as a socket's path must be."""
+    with tempfile.TemporaryDirectory(prefix="tr-", dir="/tmp") as path:
+        yield Path(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ep_manager_tools import LIMIT, Run, notify_socket, running
+from ep_manager_tools import run_dir as run_dir
 
 SHOP = Path(__file__).parents[2] / "examples" / "services" / "shop"
 
@@ -56,15 +57,14 @@ def _as_here(command: list[str]) -> list[str]:
     return [sys.executable, "-m", "tractor", *command[1:]]
 
 
-def test_the_unit_of_systemd(shop: tuple[Path, str, int]) -> None:
+def test_the_unit_of_systemd(shop: tuple[Path, str, int], run_dir: Path) -> None:
     directory, text, port = shop
     settings = _settings((SHOP / "shop.service").read_text())
     (start,), (kind,) = settings["ExecStart"], settings["Type"]
     assert (shlex.split(start)[1:], kind) == (["run", "shop.toml"], "notify")
     assert settings["ExecReload"] == ["kill -HUP $MAINPID"]
     env = dict(one.split("=", 1) for one in settings["Environment"])
-    env["XDG_RUNTIME_DIR"] = str(directory / "run")
-    (directory / "run").mkdir(mode=0o700)
+    env["XDG_RUNTIME_DIR"] = str(run_dir)
     env["WATCHDOG_USEC"] = str(int(settings["WatchdogSec"][0]) * 1_000_000)
     with notify_socket(directory / "n") as (path, told):
         env["NOTIFY_SOCKET"] = path
@@ -88,7 +88,9 @@ def _docker() -> dict[str, str]:
 @pytest.mark.skipif(
     shutil.which("unshare") is None or os.geteuid() != 0, reason="needs a pid namespace"
 )
-def test_the_image_of_docker_and_the_probes_of_kubernetes(shop: tuple[Path, str, int]) -> None:
+def test_the_image_of_docker_and_the_probes_of_kubernetes(
+    shop: tuple[Path, str, int], run_dir: Path
+) -> None:
     directory, text, port = shop
     before = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*before, "true"], capture_output=True, check=False).returncode:
@@ -102,8 +104,7 @@ def test_the_image_of_docker_and_the_probes_of_kubernetes(shop: tuple[Path, str,
     probes = [json.loads(found) for found in re.findall(r"exec: \{ command: (\[.*\]) \}", pod)]
     assert probes == [health, health, ["tractor", "services"]]
     name, _, value = docker["ENV"].partition("=")
-    (directory / "run").mkdir(mode=0o700)
-    env = {name: value, "XDG_RUNTIME_DIR": str(directory / "run")}
+    env = {name: value, "XDG_RUNTIME_DIR": str(run_dir)}
     with running(directory, text, before=before, env=env) as run:
         run.wait_until(lambda: _is_bound(port), "the socket")
         assert _visit(port) == "welcome to the-corner-shop: 6 apples"

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ep_manager_tools import LIMIT, ask, control_socks_of, notify_socket, running
+from ep_manager_tools import run_dir as run_dir
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a manager of Linux's processes")
 
@@ -661,14 +662,13 @@ async def breed():
 @pytest.mark.skipif(
     shutil.which("unshare") is None or os.geteuid() != 0, reason="needs a pid namespace"
 )
-def test_as_the_first_process_it_reaps_strangers(shop: Path) -> None:
+def test_as_the_first_process_it_reaps_strangers(shop: Path, run_dir: Path) -> None:
     (shop / "orphans.py").write_text(ORPHANS)
     text = '[services.o]\ncall = "orphans:breed"\n' + _service("a")
-    (shop / "runtime").mkdir(mode=0o700)
     before = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*before, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no pid namespaces here")
-    env = {"XDG_RUNTIME_DIR": str(shop / "runtime")}
+    env = {"XDG_RUNTIME_DIR": str(run_dir)}
     with running(shop, text, before=before, env=env) as run:
         run.wait_for("o | bred")
         run.wait_for("a | x is up")

@@ -65,11 +65,12 @@ class Calling:
     Args:
         call: ``module:function``.
         args: its keyword arguments.
-        ends_first: what comes after it is to wait for its end, if it turns out to be a task: it is not ready before.
+        ends_first: what comes after it is to wait for its end, if it turns out to be a task: it is never ready.
     """
 
     modules: tuple[str, ...] = (__name__,)
     returns = True
+    serves_by_ending = False
 
     def __init__(self, call: str, args: dict[str, Any], ends_first: bool) -> None:
         self._call = call
@@ -85,6 +86,8 @@ class Calling:
                 ready(first, ctx.cid)
             elif not self._ends_first:
                 ready(None, ctx.cid)
+            # A dialog is ready before it can end.
+            self.serves_by_ending = first == TASK and self._ends_first
             return await ctx.wait_for_result()
 
 

@@ -253,6 +253,8 @@ class Incarnation:
             if error is not None and self.fault.__cause__ is None:
                 self.fault.__cause__ = error
             return End(ServiceEnd.ABNORMAL, self.fault, None)
+        if error is None and self._work.serves_by_ending:
+            return End(ServiceEnd.DONE, None, value)
         if error is None and self.portal is None:
             error = RuntimeFailure(f"service {self.label!r} has ended before it was ready")
         if error is not None:

@@ -29,10 +29,12 @@ class Work(Protocol):
     Attributes:
         modules: those that its actor must have enabled.
         returns: whether it has an end of its own; else its process does.
+        serves_by_ending: it is never ready: what comes after it waits for its end.
     """
 
     modules: tuple[str, ...]
     returns: bool
+    serves_by_ending: bool
 
     async def serve(self, portal: Portal, child: Child, ready: Ready) -> Any:
         """Have the actor at ``portal`` do it; returns, or raises, what comes of it."""
@@ -44,6 +46,7 @@ class Serving:
 
     modules: tuple[str, ...] = ()
     returns = False
+    serves_by_ending = False
 
     async def serve(self, portal: Portal, child: Child, ready: Ready) -> Any:
         """It is ready as it is."""
@@ -56,6 +59,7 @@ class Running:
     """A task: an async function in an actor of its own."""
 
     returns = True
+    serves_by_ending = False
 
     def __init__(self, target: Target, kwargs: Mapping[str, Raw], caller: Caller | None) -> None:
         self.modules: tuple[str, ...] = (target.ns,)
@@ -78,6 +82,7 @@ class Talking:
     """A dialog: a ``@context`` endpoint."""
 
     returns = True
+    serves_by_ending = False
 
     def __init__(self, fn: Any, target: Target, kwargs: Mapping[str, Raw]) -> None:
         self.modules: tuple[str, ...] = (target.ns,)

@@ -56,6 +56,7 @@ class ServiceState(enum.StrEnum):
 class ServiceEnd(enum.Enum):
     """How an incarnation has ended."""
 
+    DONE = "returned, which is all that those who come after it have waited for"
     NORMAL = "returned, or was cancelled by somebody else and said goodbye"
     ABNORMAL = "raised, died, failed to start, was stuck, or its host was lost"
 
@@ -110,6 +111,7 @@ MOVES: Final[dict[ServiceState, dict[ServiceState, str]]] = {
         ServiceState.READY: "it is ready",
         ServiceState.BACKOFF: "it ends, and comes again after a delay",
         ServiceState.WAITING: "it ends, and comes again without one",
+        ServiceState.ENDED: "it has returned, where what comes after it waits for that",
         ServiceState.FAILED: "it ends for good; one end too many",
         ServiceState.STOPPING: "stop, close, round, restart",
     },

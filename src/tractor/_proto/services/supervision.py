@@ -222,8 +222,10 @@ class Supervision:
         if member.state is ServiceState.STOPPING:
             self._arrive(member, error)
             return self._advance(now)
-        # Whatever ends before it is ready has failed to start.
-        normal = how is ServiceEnd.NORMAL and member.state is not ServiceState.STARTING
+        # Whatever else ends before it is ready has failed to start.
+        normal = how is ServiceEnd.DONE or (
+            how is ServiceEnd.NORMAL and member.state is not ServiceState.STARTING
+        )
         self._leave_ready(member)
         self._tell(member, EventKind.ENDED if normal else EventKind.CRASHED, error=error)
         if member.state is ServiceState.STARTING and not normal:
