@@ -22,7 +22,7 @@ spec.loader.exec_module(registrar_storm)
 @gets_signals
 @pytest.mark.usefixtures("forked_actors")
 def test_a_while_of_look_ups_while_two_of_three_registrars_die(tpt_proto: str) -> None:
-    run = registrar_storm.storm(10.0, "test", tpt_proto, None)
+    run = registrar_storm.storm(5.0, "test", tpt_proto, None)
     assert run.faults == []
     assert run.counts["find_steady: portal"] > 0
     assert run.counts["find_nobody: None"] > 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def test_a_short_storm() -> None:
     script = Path(__file__).with_name("services_storm.py")
-    options = ["--seconds", "15", "--seed", "7", "--samples", "1"]
+    options = ["--seconds", "6", "--seed", "7", "--samples", "1"]
     done = subprocess.run(
         [sys.executable, str(script), *options, "--backend", "main_thread_forkserver"],
         capture_output=True,
