@@ -12,10 +12,13 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
+
+import trio
 
 from tractor._util._exit import leave
 from tractor.process._state import ProcessVar, of_process
@@ -35,6 +38,8 @@ _handlers_before: dict[int, Any] = of_process({})
 _own_handlers: weakref.WeakSet[Any] = weakref.WeakSet()
 _always: list[Callable[[], None]] = []
 _armed = ProcessVar(lambda: False)
+_masks: dict[int, set[signal.Signals | int]] = of_process({})
+"""Of each thread that forks right now: the signals that it had blocked before."""
 
 
 def arm(armed: bool) -> None:
@@ -77,6 +82,24 @@ def undone_in_child(undo: Callable[[], None]) -> Iterator[None]:
             _undo.remove(undo)
 
 
+@trio.lowlevel.enable_ki_protection
+def _before_fork() -> None:
+    """Nothing is lost that is sent to the child before it has its own handlers.
+
+    Until then a signal would be noted for a handler of the parent's, and the interpreter forgets what was noted.
+    """
+    if _armed.value and sys.platform != "win32":
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        _masks[threading.get_ident()] = before
+
+
+@trio.lowlevel.enable_ki_protection
+def _unblock() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None and sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _after_fork() -> None:
     """In the child; of what fails here nothing may keep the rest from being done."""
     for callback in _always:
@@ -87,6 +110,8 @@ def _after_fork() -> None:
     _armed.value = False
     with contextlib.suppress(ValueError, OSError):
         _put_signals_back()
+    _unblock()
+    _masks.clear()
     for closable in list(_closables):
         with contextlib.suppress(OSError):
             closable.close()
@@ -99,7 +124,7 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork, after_in_parent=_unblock)
 
 
 def _put_signals_back() -> None:
