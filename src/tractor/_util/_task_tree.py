@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -88,6 +89,23 @@ def format_threads() -> str:
 def dump_file(pid: int) -> Path:
     """Where the process *pid* appends its dumps."""
     return Path(f"/tmp/tractor-stackscope-{pid}.log")
+
+
+def read_dumps(path: Path) -> bytes:
+    """What one of our processes has written to a file of dumps; nothing if it is anybody else's file."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as f:
+            return f.read() if os.fstat(f.fileno()).st_uid == os.getuid() else b""
+    except OSError:
+        return b""
+
+
+def dumped_since(pid: int, begin: int) -> str | None:
+    """What was dumped behind the first ``begin`` bytes; ``None`` while that is no whole dump."""
+    text = read_dumps(dump_file(pid))[begin:].decode(errors="replace")
+    return text if re.search(r"^end-of-.*\n", text, re.MULTILINE) else None
 
 
 def append_dump(path: Path, text: str) -> None:

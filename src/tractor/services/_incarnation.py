@@ -40,7 +40,7 @@ from tractor._proto.children.ladder import LadderEvent
 from tractor._proto.children.outcome import Part
 from tractor._proto.deadlines import TERM_TIMEOUT
 from tractor._proto.services.service_life import Member, ServiceEnd
-from tractor._util._task_tree import dump_file
+from tractor._util._task_tree import dump_file, dumped_since, read_dumps
 from tractor.process._proc import expects_signal, resident_bytes
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import request
@@ -416,19 +416,11 @@ async def stacks_of(pid: int) -> str:
     """The stacks of a process that waits for SIGUSR1 to write them down, or why there are none."""
     if not hasattr(signal, "SIGUSR1") or not expects_signal(pid, signal.SIGUSR1):
         return "(it does not write down its stacks)"
-    path = dump_file(pid)
-    try:
-        before = path.stat().st_size
-    except OSError:
-        before = 0
+    before = len(read_dumps(dump_file(pid)))
     os.kill(pid, signal.SIGUSR1)
     with trio.move_on_after(DUMP_LIMIT):
         while True:
             await trio.sleep(0.02)
-            try:
-                text = path.read_bytes()[before:].decode(errors="replace")
-            except OSError:
-                continue
-            if "\nend-of-" in text:
+            if (text := dumped_since(pid, before)) is not None:
                 return text
     return f"(it did not write down its stacks within {DUMP_LIMIT:g} s: no Python code runs in it)"

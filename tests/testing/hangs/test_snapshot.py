@@ -14,7 +14,7 @@ import pytest
 import trio
 
 import tractor
-from tractor._util._task_tree import dump_file
+from tractor._util._task_tree import dump_file, read_dumps
 from tractor.process._dirs import get_runtime_dir
 from tractor.testing.hangs import _snapshot
 from tractor.testing.hangs._snapshot import default_dir, write_snapshot
@@ -163,7 +163,7 @@ def test_a_dump_file_of_somebody_else_s_is_not_read(
     secret.write_text("start-of-x\nsecret\nend-of-x\n")
     link = tmp_path / "link"
     link.symlink_to(secret)
-    assert _snapshot._read(secret) == secret.read_bytes()
-    assert _snapshot._read(link) == b""
+    assert read_dumps(secret) == secret.read_bytes()
+    assert read_dumps(link) == b""
     monkeypatch.setattr(os, "getuid", lambda: secret.stat().st_uid + 1)
-    assert _snapshot._read(secret) == b""
+    assert read_dumps(secret) == b""

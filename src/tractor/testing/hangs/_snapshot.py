@@ -18,7 +18,13 @@ from typing import Any
 
 import trio
 
-from tractor._util._task_tree import dump_file, format_here, format_threads
+from tractor._util._task_tree import (
+    dump_file,
+    dumped_since,
+    format_here,
+    format_threads,
+    read_dumps,
+)
 from tractor.process._dirs import runtime_dir_path
 from tractor.process._proc import expects_signal, read_proc
 from tractor.process._stat import pid_alive
@@ -161,7 +167,7 @@ def _can_dump(process: ProcessInfo, table: dict[int, ProcessInfo]) -> bool:
 def _dumps(actors: Sequence[ProcessInfo]) -> dict[int, str]:
     """Ask processes for their dumps; what came within the limit, by pid."""
     pids = [actor.pid for actor in actors]
-    began = {pid: len(_read(dump_file(pid))) for pid in pids}
+    began = {pid: len(read_dumps(dump_file(pid))) for pid in pids}
     # Those in the middle relay the signal; who has not got it by half the time is asked from here.
     _signal(actor.pid for actor in actors if actor.ppid not in began)
     now = time.monotonic()
@@ -173,8 +179,7 @@ def _dumps(actors: Sequence[ProcessInfo]) -> dict[int, str]:
             relayed_by = deadline
             _signal(a.pid for a in actors if a.ppid in began and a.pid not in found)
         for pid in pids:
-            text = _read(dump_file(pid))[began[pid] :].decode(errors="replace")
-            if pid not in found and re.search(r"^end-of-.*\n", text, re.MULTILINE):
+            if pid not in found and (text := dumped_since(pid, began[pid])) is not None:
                 found[pid] = text
         time.sleep(0.01)
     for pid in found:
@@ -187,17 +192,6 @@ def _signal(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGUSR1)  # type: ignore[attr-defined, unused-ignore]
-
-
-def _read(path: Path) -> bytes:
-    """What one of our processes has written there; nothing if it is anybody else's file."""
-    if sys.platform == "win32":
-        raise NotImplementedError
-    try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as f:
-            return f.read() if os.fstat(f.fileno()).st_uid == os.getuid() else b""
-    except OSError:
-        return b""
 
 
 def _kernel_view(pid: int) -> Iterator[str]:
