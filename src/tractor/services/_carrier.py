@@ -19,7 +19,6 @@ from tractor import log as _log
 from tractor._errors import RestartLimitExceeded, RuntimeFailure, ServiceEnded
 from tractor._proto.services.service_life import (
     DOWN,
-    UP,
     EventKind,
     Instruction,
     Member,
@@ -269,7 +268,7 @@ class Carrier:
 
     def _require_free(self, spec: ServiceSpec) -> None:
         for unit in self._namesakes(spec):
-            if unit.alive or any(member.state in UP for member in unit.members):
+            if unit.alive or unit.is_up:
                 taken = sorted({spec.name, *spec.member_names} & _names_of(unit))
                 raise ValueError(
                     f"service {spec.name!r}: the name {taken[0]!r} is taken by a service that is "
@@ -341,7 +340,7 @@ class Carrier:
         restarting.look()
         if self.is_closing or not unit.alive:
             restarting.fail(self.ended(entry, f"service {name!r} is down"))
-        elif rules.is_blocked(unit) and not any(m.state in UP for m in unit.members):
+        elif rules.waits_in_vain(unit):
             restarting.fail(self.ended(entry, f"service {name!r} waits for one that is down"))
         elif rules.phase is SupervisorPhase.OPEN and any(
             m.state in AT_REST and m not in unit.rolling for m in restarting.left
@@ -420,16 +419,7 @@ class Carrier:
         name = member.unit.rules.name
         self.limit = RestartLimitExceeded(name, count, within, tuple(errors))
         self.limit.__cause__ = errors[-1]
-        if self.children.actor.hooks.repl_busy():
-            self.children.tn.start_soon(self._cancel_after_repl)
-        else:
-            self.body_scope.cancel()
-
-    async def _cancel_after_repl(self) -> None:
-        """The block may be what awaits the debugger's REPL, or what is waited for there."""
-        with trio.CancelScope(shield=True):
-            await self.children.actor.hooks.wait_for_repl()
-        self.body_scope.cancel()
+        self.children.cancel_body(self.body_scope)
 
     def _note_closed(self, _step: Instruction) -> None:
         self.closed.set()

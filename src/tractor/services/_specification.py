@@ -82,7 +82,9 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
                 raise TypeError(
                     f"{option}={value!r}: it must be a `tractor.{kind.__name__}`, or None"
                 )
-        _check_replicas(spec.replicas)
+        require_whole("replicas=", spec.replicas)
+        if spec.replicas < 1:
+            raise ValueError(f"replicas={spec.replicas!r}: it must be at least 1")
         if spec.significant and restart is RestartKind.PERMANENT:
             raise ValueError(
                 f"significant=True on service {spec.name!r}: a permanent service never ends for good; make it "
@@ -138,11 +140,10 @@ def require_number(
         raise ValueError(f"{option}{value!r}: it must be finite, {least}{limit}")
 
 
-def _check_replicas(value: object) -> None:
+def require_whole(option: str, value: object, otherwise: str = "") -> None:
+    """Refuse what is no whole number; ``otherwise`` says what else may be given.  Raises TypeError."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"replicas={value!r}: it must be a whole number")
-    if value < 1:
-        raise ValueError(f"replicas={value!r}: it must be at least 1")
+        raise TypeError(f"{option}{value!r}: it must be a whole number{otherwise}")
 
 
 def _names(option: str, value: Sequence[str]) -> tuple[str, ...]:

@@ -16,8 +16,6 @@ from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.services.restarts import Backoff
 from tractor._proto.services.service_life import (
-    TO_COME,
-    UP,
     AutoShutdown,
     Strategy,
 )
@@ -31,12 +29,13 @@ from tractor.services._specification import (
     Recycle,
     ServiceSpec,
     require_number,
+    require_whole,
     word,
 )
 from tractor.services._work import Work, work_of
 from tractor.supervise._arguments import StartOptions
 from tractor.supervise._nursery import open_children
-from tractor.trionics._groups import collapse_eg, is_multi_cancelled, leaves, raise_as_it_was
+from tractor.trionics._groups import is_multi_cancelled, leaves, raise_as_it_was
 from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ class Supervisor:
         except BaseException:
             self._carrier.abandon(entry)
             with trio.CancelScope(shield=True):
-                while any(member.state in UP for member in entry.unit.members):
+                while entry.unit.is_up:
                     await self._carrier.changed.park()
             raise
         return Service(self._carrier, entry)
@@ -246,6 +245,13 @@ class Supervisor:
             name, auto_shutdown, backoff=backoff, actor=actor or {}, **options
         )
 
+    def _entry(self, name: str) -> Entry:
+        """The service of that name.  Raises KeyError: there is none."""
+        unit = self._carrier.rules.find(name)
+        if unit is None:
+            raise KeyError(name)
+        return self._carrier.entries[unit]
+
     def _add(self, spec: ServiceSpec, work: Work, first: bool) -> Entry:
         return self._carrier.add(spec, work, _options_of(spec, work), first)
 
@@ -282,21 +288,16 @@ class Supervisor:
             KeyError: there is none of that name.
             ValueError, TypeError, MsgTypeError: as :meth:`start_service`.
         """
-        unit = self._carrier.rules.find(name)
-        if unit is None:
-            raise KeyError(name)
+        entry = self._entry(name)
         spec = self._checked(
             name, **{"backoff": OF_SUPERVISOR, "after": (), "actor": None, **options}
         )
         work = work_of(fn, {}, calling_code())
-        self._carrier.respecify(self._carrier.entries[unit], spec, work, _options_of(spec, work))
+        self._carrier.respecify(entry, spec, work, _options_of(spec, work))
 
     def forget_service(self, name: str) -> None:
         """Drop a service that is down, as if it had never been.  Raises KeyError: there is none of that name."""
-        unit = self._carrier.rules.find(name)
-        if unit is None:
-            raise KeyError(name)
-        self._carrier.forget(self._carrier.entries[unit])
+        self._carrier.forget(self._entry(name))
 
     def reorder(self, names: Sequence[str]) -> None:
         """Set the order of these services among each other; others stay at their places."""
@@ -349,11 +350,11 @@ class Supervisor:
 
     async def stop(self, name: str) -> None:
         """Stop a service for good; see :meth:`Service.stop`.  Raises KeyError: there is none of that name."""
-        await self.services[name].stop()
+        await Service(self._carrier, self._entry(name)).stop()
 
     async def restart(self, name: str) -> None:
         """Restart a service; see :meth:`Service.restart`.  Raises KeyError: there is none of that name."""
-        await self.services[name].restart()
+        await Service(self._carrier, self._entry(name)).restart()
 
     async def cancel(self, hard_kill: bool = False) -> None:
         """Stop all services, one by one in reverse order, and wait until they are gone.  Shielded.
@@ -365,11 +366,8 @@ class Supervisor:
         """
         self._carrier.close(drains=True, hard=hard_kill)
         with trio.CancelScope(shield=True):
-            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-                # Who takes this actor down meanwhile is told that this goes on.
-                tn.start_soon(self._carrier.children.note_progress)
+            async with self._carrier.children.telling_progress():
                 await self._carrier.closed.wait()
-                tn.cancel_scope.cancel()
 
     async def wait(self) -> None:
         """Wait until the supervisor is closed, or no service is up or to come by itself."""
@@ -378,9 +376,7 @@ class Supervisor:
         while not carrier.closed.is_set():
             rules = carrier.rules
             waits = any(
-                any(m.state in UP or m.state in TO_COME for m in unit.members)
-                and not (rules.is_blocked(unit) and all(m.state not in UP for m in unit.members))
-                for unit in rules.units
+                (unit.is_up or unit.alive) and not rules.waits_in_vain(unit) for unit in rules.units
             )
             if not waits and not carrier.is_closing:
                 return
@@ -461,8 +457,7 @@ async def _close(carrier: Carrier, body_exc: BaseException | None) -> KeyboardIn
     children.actor.hooks.note_leaving(True)
     try:
         with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as tn:
-                tn.start_soon(children.note_progress)
+            async with children.telling_progress():
                 carrier.close(drains=body_exc is None and carrier.limit is None)
                 while not carrier.closed.is_set():
                     try:
@@ -472,7 +467,6 @@ async def _close(carrier: Carrier, body_exc: BaseException | None) -> KeyboardIn
                             carrier.close(hard=True)
                         else:
                             interrupt, is_second = exc, True
-                tn.cancel_scope.cancel()
     finally:
         children.actor.hooks.note_leaving(False)
     return interrupt
@@ -493,8 +487,7 @@ def _rules(
     strategy: str, max_restarts: int | None, within: float, auto_shutdown: str
 ) -> Supervision:
     if max_restarts is not None:
-        if isinstance(max_restarts, bool) or not isinstance(max_restarts, int):
-            raise TypeError(f"max_restarts={max_restarts!r}: it must be a whole number, or None")
+        require_whole("max_restarts=", max_restarts, ", or None")
         require_number("max_restarts=", max_restarts)
     require_number("within=", within, above=True)
     return Supervision(

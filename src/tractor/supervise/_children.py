@@ -18,7 +18,7 @@ them, and a second ctrl-c hits the main task, which only waits.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import msgspec
@@ -39,7 +39,7 @@ from tractor.supervise._child import Child
 from tractor.supervise._outcome import note_losses
 from tractor.transport._settings import wire_settings
 from tractor.trionics._groups import collapse_eg
-from tractor.trionics._ki import ki_protected
+from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
 
@@ -293,16 +293,19 @@ class Children:
         log.cancel("the nursery is cancelled because of %s: %r", uid, exc)
         self.failing = True
         self._begin_teardown(hard_kill=False)
-        if self.actor.hooks.repl_busy():
-            self.tn.start_soon(self._cancel_body_after_repl, name="cancellation of the block")
-        else:
-            self.block_scope.cancel()
+        self.cancel_body(self.block_scope)
 
-    async def _cancel_body_after_repl(self) -> None:
-        """The block may be what awaits the debugger's REPL, or what is waited for there."""
+    def cancel_body(self, scope: trio.CancelScope) -> None:
+        """Cancel a block's body, in whose scope somebody may await the debugger's REPL, or be waited for there."""
+        if self.actor.hooks.repl_busy():
+            self.tn.start_soon(self._cancel_after_repl, scope, name="cancellation of the block")
+        else:
+            scope.cancel()
+
+    async def _cancel_after_repl(self, scope: trio.CancelScope) -> None:
         with trio.CancelScope(shield=True):
             await self.actor.hooks.wait_for_repl()
-        self.block_scope.cancel()
+        scope.cancel()
 
     def _begin_teardown(self, hard_kill: bool) -> None:
         """Start every child's ladder; all run in parallel, and none is interrupted."""
@@ -316,11 +319,9 @@ class Children:
         """Take every child down, shielded, telling the parent meanwhile that this goes on."""
         with trio.CancelScope(shield=True):
             await self.actor.hooks.wait_for_repl()
-            async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-                tn.start_soon(self.note_progress)
+            async with self.telling_progress():
                 self._begin_teardown(hard_kill)
                 await self.wait_all_gone(shield=True)
-                tn.cancel_scope.cancel()
 
     async def wait_all_gone(self, shield: bool) -> None:
         with trio.CancelScope(shield=shield):
@@ -328,7 +329,15 @@ class Children:
                 await self.changed.park()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def note_progress(self) -> None:
+    @ki_protected_manager
+    async def telling_progress(self) -> AsyncIterator[None]:
+        """For the length of the block, in which children go: tell the parent that this goes on."""
+        async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
+            tn.start_soon(self._note_progress)
+            yield
+            tn.cancel_scope.cancel()
+
+    async def _note_progress(self) -> None:
         """Tell the parent every 0.5 s that this actor still works down its own, and how far that is."""
         while True:
             children = list(self.actor.children.values())

@@ -313,6 +313,11 @@ class Unit:
         return any(m.alive for m in self.members)
 
     @property
+    def is_up(self) -> bool:
+        """Whether a replica has an incarnation."""
+        return any(m.state in UP for m in self.members)
+
+    @property
     def serves(self) -> bool:
         """Whether what comes after it may start: each replica is ready, or has ended normally."""
         return all(m.state in (ServiceState.READY, ServiceState.ENDED) for m in self.members)

@@ -118,6 +118,10 @@ class Supervision:
                 return True
         return False
 
+    def waits_in_vain(self, unit: Unit) -> bool:
+        """Whether it is blocked, and nothing of it is up: as good as down."""
+        return self.is_blocked(unit) and not unit.is_up
+
     @staticmethod
     def _is_lost(unit: Unit) -> bool:
         """Whether a replica is down other than by a normal end, or is asked to be."""
@@ -441,7 +445,7 @@ class Supervision:
         self._drop_if_rejected(member.unit)
 
     def _drop_if_rejected(self, unit: Unit) -> None:
-        if unit.rejected and not any(m.state in UP for m in unit.members):
+        if unit.rejected and not unit.is_up:
             self._drop(unit)
 
     def _drop_if_temporary(self, member: Member) -> None:
@@ -609,9 +613,9 @@ class Supervision:
             for member in unit.members:
                 if member.state is not ServiceState.STOPPING:
                     self._stop_member(member, ServiceState.STOPPED, because="close")
-            if any(m.state in UP for m in unit.members) and not self._hard:
+            if unit.is_up and not self._hard:
                 return
-        if not any(m.state in UP for m in self._members()):
+        if not any(unit.is_up for unit in self.units):
             self.phase = SupervisorPhase.CLOSED
             self._do(ServiceDo.CLOSED)
 
