@@ -10,7 +10,6 @@ too late, or for a peer that is gone, is dropped.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import select
 import socket
@@ -38,9 +37,9 @@ from tractor.control._protocol import (
     read_request,
     refusal,
 )
-from tractor.ipc._debug_sock import control_addr
+from tractor.ipc._debug_sock import UserSocket, control_addr
 from tractor.process._at_fork import close_in_child
-from tractor.transport._uds import bind_uds, check_peer_uid, peer_credentials
+from tractor.transport._uds import check_peer_uid, peer_credentials
 
 log = _log.get_logger()
 
@@ -78,13 +77,12 @@ class ControlServer:
         self._in_thread = dict(in_thread)
         self._in_loop = dict(in_loop)
         self._token = trio.lowlevel.current_trio_token()
-        addr = control_addr(name, pid)
-        self.path = str(addr.sockpath)
-        self._listener = bind_uds(addr)
-        os.chmod(self.path, 0o600)
-        self._inode = os.stat(self.path).st_ino
+        self._sock = UserSocket(control_addr(name, pid))
+        self.path = self._sock.path
+        self._listener = self._sock.listener
+        self._listener.setblocking(False)
         self._wake_read, self._wake = socket.socketpair()
-        for sock in (self._listener, self._wake_read, self._wake):
+        for sock in (self._wake_read, self._wake):
             sock.setblocking(False)
             close_in_child(sock)
         self._peers: dict[int, _Peer] = {}
@@ -156,9 +154,7 @@ class ControlServer:
         self._in_loop = {**self._in_loop, **in_loop}
 
     def _free(self) -> None:
-        with contextlib.suppress(OSError):
-            if os.stat(self.path).st_ino == self._inode:
-                os.unlink(self.path)
+        self._sock.unlink()
         for sock in (self._listener, self._wake, self._wake_read):
             sock.close()
 

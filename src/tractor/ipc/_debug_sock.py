@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from tractor.address._types import HAS_UDS, UDSAddress
+from tractor.process._at_fork import close_in_child
 from tractor.process._dirs import get_runtime_dir, runtime_dir_path
+from tractor.process._file_mark import file_mark
+from tractor.transport._uds import bind_uds
 
 DEBUG_DIR = "debug"
 """The part of the runtime directory for those who attach."""
@@ -33,6 +37,35 @@ def control_addr(name: str, pid: int) -> UDSAddress:
 def _addr(directory: str, name: str, pid: int) -> UDSAddress:
     space = get_runtime_dir(directory)
     return UDSAddress(str(space), UDSAddress.get_sockname(name, pid, space))
+
+
+class UserSocket:
+    """A socket that listens for this user alone.
+
+    Args:
+        addr: its address.
+
+    Attributes:
+        path: its file.
+        listener: what accepts; closed in what is forked off.
+
+    Raises:
+        OSError: it can't be bound.
+    """
+
+    def __init__(self, addr: UDSAddress) -> None:
+        self.path = str(addr.sockpath)
+        self.listener = bind_uds(addr)
+        close_in_child(self.listener)
+        os.chmod(self.path, 0o600)
+        # That changes the file's time, which is part of its mark.
+        self._mark = file_mark(self.path)
+
+    def unlink(self) -> None:
+        """Remove its file, unless another one is there by now.  Idempotent; the listener stays open."""
+        if self._mark is not None and file_mark(self.path) == self._mark:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
 
 
 def user_sock_paths(name: str, pid: int | None) -> list[Path]:

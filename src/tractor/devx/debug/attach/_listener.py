@@ -23,9 +23,8 @@ from tractor.devx.debug.attach._wire import Wire
 from tractor.devx.debug.lock._lease import Lease
 from tractor.devx.debug.lock._session import acquire
 from tractor.devx.debug.lock._status import Holder
-from tractor.ipc._debug_sock import debug_addr
-from tractor.process._at_fork import close_in_child
-from tractor.transport._uds import bind_uds, check_peer_uid, peer_credentials
+from tractor.ipc._debug_sock import UserSocket, debug_addr
+from tractor.transport._uds import check_peer_uid, peer_credentials
 from tractor.trionics._groups import collapse_eg
 
 if TYPE_CHECKING:
@@ -76,12 +75,8 @@ class AttachServer:
         self.token = trio.lowlevel.current_trio_token()
         self.in_main_thread = threading.current_thread() is threading.main_thread()
         assert actor.pid is not None
-        addr = debug_addr(actor.aid.name, actor.pid)
-        self._path = str(addr.sockpath)
-        self._listener = bind_uds(addr)
-        close_in_child(self._listener)
-        os.chmod(self._path, 0o600)
-        self._inode = os.stat(self._path).st_ino
+        self._sock = UserSocket(debug_addr(actor.aid.name, actor.pid))
+        self._listener = self._sock.listener
         self._wake_read, self._wake = os.pipe()
         self._sessions: set[Session] = set()
         self._closing = False
@@ -91,9 +86,7 @@ class AttachServer:
     def close(self) -> None:
         """Let go of everybody, and leave nothing behind."""
         self._closing = True
-        with contextlib.suppress(OSError):
-            if os.stat(self._path).st_ino == self._inode:
-                os.unlink(self._path)
+        self._sock.unlink()
         os.write(self._wake, b"x")
         self._thread.join()
         for session in list(self._sessions):
