@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from types import FrameType
 from typing import Any
 
 import trio
+
+from tractor._util._frames import frames_above, suspended_frames
 
 MAX_TASKS = 2000
 """Beyond these an answer would be over its limit; the others are counted."""
@@ -71,29 +74,18 @@ def _copied(nursery: trio.Nursery) -> list[trio.lowlevel.Task]:
 
 
 def _described(task: trio.lowlevel.Task, parent: int | None) -> dict[str, Any]:
-    frames: list[dict[str, Any]] = []
-    coro: Any = task.coro
-    running = bool(getattr(coro, "cr_running", False))
-    while coro is not None:
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
-        if frame is not None:
-            frames.append(_line(frame))
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+    frames = [_line(frame) for frame in suspended_frames(task.coro)]
     return {
         "id": id(task),
         "name": task.name,
         "parent": parent,
-        "running": running,
+        "running": bool(getattr(task.coro, "cr_running", False)),
         "frames": frames[-MAX_FRAMES:],
     }
 
 
-def _frames_up(frame: FrameType | None) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while frame is not None and len(found) < MAX_FRAMES:
-        found.append(_line(frame))
-        frame = frame.f_back
-    return found[::-1]
+def _frames_up(frame: FrameType) -> list[dict[str, Any]]:
+    return [_line(above) for above in islice(frames_above(frame), MAX_FRAMES)][::-1]
 
 
 def _line(frame: FrameType) -> dict[str, Any]:
