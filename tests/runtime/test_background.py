@@ -31,6 +31,13 @@ def expect_job_failure(caught: pytest.ExceptionInfo[Any]) -> None:
     assert 'raise LookupError("the job has failed")' in caught.value.tb_str
 
 
+def fails_by_the_job(main: Any) -> None:
+    """Run a program that ends with the job's failure."""
+    with pytest.raises(tractor.RemoteActorError) as caught:
+        run(main)
+    expect_job_failure(caught)
+
+
 # -- in a subactor --
 
 
@@ -60,9 +67,7 @@ def test_an_error_is_told_to_who_holds_a_context_and_to_the_parent_once(
             assert "the end of the actor: ('it', " in str(caught.value)
             raise caught.value
 
-    with pytest.raises(tractor.RemoteActorError) as caught:
-        run(main)
-    expect_job_failure(caught)
+    fails_by_the_job(main)
 
 
 @pytest.mark.usefixtures("forked_actors")
@@ -73,9 +78,7 @@ def test_an_error_that_nobody_waits_for_is_raised_by_the_parents_nursery() -> No
             await portal.run(ep_life.fail_in_background)
             await trio.sleep_forever()
 
-    with pytest.raises(tractor.RemoteActorError) as caught:
-        run(main)
-    expect_job_failure(caught)
+    fails_by_the_job(main)
 
 
 @pytest.mark.usefixtures("forked_actors")
@@ -94,9 +97,7 @@ def test_a_call_that_runs_ends_with_the_error() -> None:
             )
             raise error
 
-    with pytest.raises(tractor.RemoteActorError) as caught:
-        run(main)
-    expect_job_failure(caught)
+    fails_by_the_job(main)
 
 
 @pytest.mark.usefixtures("forked_actors")
@@ -111,9 +112,7 @@ def test_a_sibling_that_holds_a_context_hears_of_it() -> None:
                     heard = await ctx.wait_for_result()
                 assert heard == ["LookupError", "failing"]
 
-    with pytest.raises(tractor.RemoteActorError) as caught:
-        run(main)
-    expect_job_failure(caught)
+    fails_by_the_job(main)
 
 
 @pytest.mark.usefixtures("forked_actors")
