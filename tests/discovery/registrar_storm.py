@@ -13,7 +13,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 from collections import Counter
@@ -23,6 +22,7 @@ from typing import Any
 import trio
 
 import tractor
+from tractor.testing import get_rando_addr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "endpoints"))
 
@@ -152,11 +152,7 @@ class Storm:
 def free_addrs(proto: str, directory: Path) -> list[Any]:
     if proto == "uds":
         return [(str(directory), f"registry_{number}.sock") for number in range(3)]
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname() for probe in probes]
+    return [get_rando_addr(proto) for _ in range(3)]
 
 
 def storm(seconds: float, seed: str, proto: str, start_method: str | None) -> Storm:

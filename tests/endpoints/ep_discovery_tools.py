@@ -22,6 +22,7 @@ import tractor
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid, CancelAck, Error, Return, Start
 from tractor.runtime._portal import LocalPortal
+from tractor.testing import get_rando_addr
 
 PROGRAM = Path(__file__).with_name("ep_discovery_prog.py")
 
@@ -29,12 +30,8 @@ Addr = Any
 
 
 def free_addr(proto: str) -> Addr:
-    """An address of the transport at which nobody listens."""
-    if proto == "uds":
-        return free_uds()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()
+    """An address of the transport at which nobody listens; no port that the system gives to who wants any."""
+    return free_uds() if proto == "uds" else get_rando_addr(proto)
 
 
 class RegistrarProgram(Program):
