@@ -16,6 +16,7 @@ import tractor
 from tractor.address._types import HAS_UDS
 from tractor.discovery import UDSAddress, mk_maddr, wrap_address
 from tractor.msg.types import Aid
+from tractor.testing import get_rando_addr
 from tractor.transport._addresses import random_addrs
 
 LIMIT = 40.0
@@ -260,7 +261,9 @@ def test_children_of_a_root_that_listens_everywhere() -> None:
 
 def test_a_child_that_listens_everywhere() -> None:
     async def main() -> None:
-        async with open_root(enable_transports=["tcp"], authkey=b"k" * 16) as an:
+        async with open_root(
+            get_rando_addr("tcp"), enable_transports=["tcp"], authkey=b"k" * 16
+        ) as an:
             child = await an.start_actor(
                 "child", bind_addrs=["/ip4/0.0.0.0/tcp/0"], enable_modules=[ep_roads.__name__]
             )

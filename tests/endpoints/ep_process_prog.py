@@ -18,6 +18,7 @@ import trio
 
 import tractor
 from tractor.spawn._contract import selected_start_method
+from tractor.testing import get_rando_addr
 
 FORK = multiprocessing.get_context("fork")
 
@@ -399,7 +400,10 @@ async def term(method: str) -> None:
 async def poor(method: str) -> None:
     for proto in ("uds", "tcp"):
         async with tractor.open_nursery(
-            start_method=method, enable_transports=[proto], authkey=b"0" * 32
+            start_method=method,
+            enable_transports=[proto],
+            registry_addrs=[get_rando_addr(proto)],
+            authkey=b"0" * 32,
         ) as an:
             portal = await an.start_actor("worker", enable_modules=[__name__])
             print(await portal.run(add, a=1, b=2), "from", proto)

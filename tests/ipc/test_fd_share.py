@@ -16,6 +16,7 @@ from ep_run import run
 
 import tractor
 from tractor.ipc import RingBuffReceiver, RingBuffSender, fd_share
+from tractor.testing import get_rando_addr
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="rings are Linux's"),
@@ -27,7 +28,9 @@ NAME = f"{ep_shm.PREFIX}-shared-ring"
 
 @asynccontextmanager
 async def open_tree(transport: str = "uds") -> AsyncIterator[tractor.ActorNursery]:
-    async with tractor.open_nursery(enable_transports=[transport]) as an:
+    async with tractor.open_nursery(
+        enable_transports=[transport], registry_addrs=[get_rando_addr(transport)]
+    ) as an:
         await an.start_actor("ringd", enable_modules=["tractor.ipc.fd_share"])
         yield an
         await an.cancel()

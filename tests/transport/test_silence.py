@@ -16,6 +16,7 @@ import trio
 from ep_peer import run
 
 import tractor
+from tractor.testing import get_rando_addr
 from tractor.transport import _silence
 from tractor.transport._tcp import tcp_from_socket
 
@@ -106,7 +107,9 @@ def test_an_actor_with_a_full_connection_that_reads_nothing_is_not_lost(
     how: str, tmp_path: Any
 ) -> None:
     async def main() -> None:
-        async with tractor.open_nursery(enable_transports=["tcp"]) as an:
+        async with tractor.open_nursery(
+            enable_transports=["tcp"], registry_addrs=[get_rando_addr("tcp")]
+        ) as an:
             portal = await an.start_actor("busy", enable_modules=["ep_bulk", "ep_peer"])
             assert portal.chan.aid is not None
             pid = portal.chan.aid.pid
