@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -71,6 +72,19 @@ class Run:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} did not come:\n{self.text}")
         return found
+
+    def wait_until_it_takes(self, number: int) -> None:
+        """Wait until a signal is held or caught: from then on it ends the program in order.
+
+        Before, the program's code has not begun: Python itself starts, and dies by it.
+        """
+        status = Path(f"/proc/{self.process.pid}/status")
+
+        def look() -> bool:
+            masks = re.findall(r"^Sig(?:Blk|Cgt):\s*([0-9a-f]+)", status.read_text(), re.MULTILINE)
+            return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+        self.wait_until(look, f"a handler of signal {number}")
 
     def send(self, number: int) -> None:
         """Send it a signal."""
