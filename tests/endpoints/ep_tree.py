@@ -37,8 +37,8 @@ class Tree:
     an: tractor.ActorNursery
     portal: tractor.Portal
 
-    def __init__(self, reg_addr: Any, *modules: str) -> None:
-        self._reg_addr = reg_addr
+    def __init__(self, reg_addr: Any, *modules: str, **root_kwargs: Any) -> None:
+        self._root_kwargs = {"registry_addrs": [reg_addr], **root_kwargs}
         self._modules = ["ep_peer", *modules]
         self._tests: queue.SimpleQueue[Test | None] = queue.SimpleQueue()
         self._ends: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
@@ -74,7 +74,7 @@ class Tree:
 
     async def _main(self) -> None:
         try:
-            async with tractor.open_nursery(registry_addrs=[self._reg_addr]) as self.an:
+            async with tractor.open_nursery(**self._root_kwargs) as self.an:
                 self.portal = await self.an.start_actor("peer", enable_modules=self._modules)
                 self._ends.put(None)
                 while (test := await self._next_test()) is not None:

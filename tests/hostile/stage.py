@@ -22,7 +22,7 @@ __all__ = ["Seen", "attacked", "open_victim"]
 PATIENCE = 30.0
 """Seconds that an attack may take."""
 
-GONE = 3.0
+GONE = 10.0
 """Seconds until nothing of an attacker that has left may be held any more."""
 
 
