@@ -227,7 +227,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
             if debug_mode():
                 _tools.serve_attach(actor)
             if args.own_process:
-                _tools.maybe_serve_control(actor)
+                _tools.serve_control(actor)
             actor.note_to_parent("_ready", accept_addrs=actor.accept_addrs)
             # Nobody waits for this any more, so it costs no start.
             _tools.fix_trio(log.runtime)

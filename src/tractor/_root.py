@@ -244,7 +244,7 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
         await begin_service(actor, registration, endpoints, around.lifespan)
         if options.debug_mode:
             _tools.serve_attach(actor)
-        _tools.maybe_serve_control(actor)
+        _tools.serve_control(actor)
         if options.sync_pauses:
             undo.callback(_tools.stop_greenback)
             await _tools.init_greenback()

@@ -6,15 +6,18 @@ above its own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
 
 from tractor.ipc._chan import Channel
 from tractor.runtime._actor import Actor, ServeRequest
 from tractor.runtime._group_signals import serve_signalled
 
 if TYPE_CHECKING:
+    from tractor.control._serving import Serving
+    from tractor.control._socket import ControlSocket
     from tractor.devx.debug._post_mortem import DebugFilter
     from tractor.manager._starting import TakesServices
     from tractor.services.file._service_file import ServiceFile
@@ -57,13 +60,19 @@ def serve_attach(actor: Actor) -> None:
     serve_attach(actor)
 
 
-def maybe_serve_control(actor: Actor) -> None:
-    """Listen for users who ask, where the environment says so."""
-    if not os.environ.get("TRACTOR_CONTROL"):
-        return
-    from tractor.control._actor import serve_control
+def serve_control(actor: Actor) -> None:
+    """Listen for users who ask, unless the environment says otherwise."""
+    from tractor.control._socket import serve_control
 
-    serve_control(actor)
+    root = trio.lowlevel.current_root_task()
+
+    def load(control: ControlSocket) -> Serving:
+        from tractor.control._answers import answers_of
+
+        assert root is not None
+        return answers_of(actor, root, control)
+
+    serve_control(actor, load)
 
 
 def services_of_file(

@@ -18,20 +18,21 @@ import pytest
 import trio
 
 import tractor
-from tractor.control import _server
-from tractor.control._actor import serve_control
+from tractor.control import _serving
 from tractor.control._client import Asked, find_actors, runtime_dirs
 from tractor.control._protocol import MAX_PEERS, MAX_REQUEST, Code, Refusal
-from tractor.control._server import ControlServer
+from tractor.control._serving import Serving
+from tractor.control._socket import ControlSocket, control_socket
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
 
 @contextmanager
-def _server_of(**ops: Any) -> Iterator[ControlServer]:
-    in_loop = {name: op for name, op in ops.items() if name.startswith("loop")}
-    in_thread = {name: op for name, op in ops.items() if name not in in_loop}
-    server = ControlServer("victim", os.getpid(), in_thread, in_loop)
+def _server_of(**ops: Any) -> Iterator[ControlSocket]:
+    in_thread = {name: op for name, op in ops.items() if not name.startswith("loop")}
+    server = ControlSocket("victim", os.getpid(), lambda control: Serving(control, in_thread))
+    for name in ops.keys() - in_thread.keys():
+        server.answer(name, ops[name])
     try:
         yield server
     finally:
@@ -118,8 +119,8 @@ def test_what_the_loop_answers() -> None:
 def test_a_loop_that_does_not_answer_is_said_to_be_too_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_server, "LOOP_LIMIT", 0.3)
-    monkeypatch.setattr(_server, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(_serving, "LOOP_LIMIT", 0.3)
+    monkeypatch.setattr(_serving, "LOOK_INTERVAL", 0.05)
 
     async def main() -> None:
         told: list[Any] = []
@@ -200,7 +201,7 @@ def test_lines_that_come_at_once_are_answered_in_order() -> None:
 def test_too_many_connections_are_refused_and_silent_ones_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_server, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(_serving, "LOOK_INTERVAL", 0.05)
 
     async def main() -> None:
         with _server_of(hello=lambda: 1) as server:
@@ -212,7 +213,7 @@ def test_too_many_connections_are_refused_and_silent_ones_ended(
                     assert sock.recv(100)
                 with _plain(server.path) as late:
                     assert json.loads(late.recv(1000))["error"]["code"] == "busy"
-                monkeypatch.setattr(_server, "IDLE_LIMIT", 0.1)
+                monkeypatch.setattr(_serving, "IDLE_LIMIT", 0.1)
                 for sock in socks:
                     assert sock.recv(100) == b""
                     sock.close()
@@ -223,8 +224,8 @@ def test_too_many_connections_are_refused_and_silent_ones_ended(
 
 
 def test_who_takes_nothing_of_an_answer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "LOOK_INTERVAL", 0.05)
-    monkeypatch.setattr(_server, "STALL_LIMIT", 0.2)
+    monkeypatch.setattr(_serving, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(_serving, "STALL_LIMIT", 0.2)
 
     async def main() -> None:
         with _server_of(big=lambda: "x" * 900_000, small=lambda: 1) as server:
@@ -253,8 +254,9 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
 
     async def main() -> None:
         async with tractor.open_root_actor(name="asked") as actor, trio.open_nursery() as tn:
-            server = serve_control(actor, {"service": lambda *_: "acted"})
+            server = control_socket()
             assert server is not None
+            server.answer("service", lambda *_: "acted")
             await tn.start(wait_here, name="the waiting one")
             found = await _in_thread(lambda: find_actors(runtime_dirs(), "service"))
             ((path, who),) = [one for one in found if one[1].pid == os.getpid()]
@@ -286,10 +288,11 @@ def test_the_setting(setting: str, ops: list[str] | None, monkeypatch: pytest.Mo
     monkeypatch.setenv("TRACTOR_CONTROL", setting)
 
     async def main() -> None:
-        async with tractor.open_root_actor() as actor:
-            server = serve_control(actor, {"service": lambda *_: None})
+        async with tractor.open_root_actor():
+            server = control_socket()
             assert (server is None) == (ops is None)
             if server is not None:
+                server.answer("service", lambda *_: None)
                 with Asked(Path(server.path), 20) as asked:
                     assert (await _in_thread(lambda: asked.ask("hello")))["ops"] == ops
 
@@ -307,21 +310,49 @@ async def _stacks_of_child(name: str) -> Any:
     return who, await _in_thread(ask)
 
 
-def test_with_the_variable_every_actor_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACTOR_CONTROL", "on")
+async def is_loaded(module: str) -> bool:
+    return module in sys.modules
 
+
+def test_every_actor_can_be_asked_and_loads_what_answers_when_it_is() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
-            portal = await an.start_actor("asked_child")
+            portal = await an.start_actor("asked_child", enable_modules=[__name__])
+            answers = "tractor.control._answers"
+            assert not await portal.run(is_loaded, module=answers)
             who, stacks = await _stacks_of_child("asked_child")
             assert who.parent == tractor.current_actor().aid.uuid
             assert stacks["tasks"]
+            assert await portal.run(is_loaded, module=answers)
             await portal.cancel_actor()
 
     _run(main)
 
 
-def test_without_it_nobody_listens() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_thread_that_nobody_asks_does_not_run() -> None:
+    def switches() -> str:
+        (thread,) = [one for one in threading.enumerate() if one.name == "tractor control"]
+        text = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+        return text.partition("ctxt_switches:")[2].split()[0]
+
+    async def _later(look: Callable[[], str]) -> str:
+        await trio.sleep(1.0)
+        return look()
+
+    async def main() -> None:
+        async with tractor.open_root_actor():
+            before = switches()
+            # On a busy machine it may not have come to its wait yet.
+            while before != (now := await _later(switches)):
+                before = now
+
+    _run(main)
+
+
+def test_switched_off_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACTOR_CONTROL", "off")
+
     async def main() -> None:
         async with tractor.open_nursery() as an:
             portal = await an.start_actor("silent_child")
@@ -333,15 +364,13 @@ def test_without_it_nobody_listens() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_fork_meets_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACTOR_CONTROL", "on")
-
+def test_a_fork_meets_no_thread() -> None:
     def threads() -> list[str]:
         return [one.name for one in threading.enumerate() if one.name == "tractor control"]
 
     async def main() -> None:
-        async with tractor.open_root_actor(name="forking") as actor:
-            server = serve_control(actor)
+        async with tractor.open_root_actor(name="forking"):
+            server = control_socket()
             assert server is not None
             with Asked(Path(server.path), 20) as asked:
                 assert await _in_thread(lambda: asked.ask("hello"))

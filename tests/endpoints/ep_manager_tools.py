@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tractor.control._client import Asked, runtime_dirs
+from tractor.control._protocol import Refusal
 
 LIMIT = 40.0
 """Seconds for whatever is waited for; a machine may be busy."""
@@ -113,7 +114,7 @@ class Run:
         try:
             with Asked(control_socks_of(self.process.pid)[0], LIMIT) as asked:
                 listed = asked.ask("service", action="list")["services"]
-        except (IndexError, OSError):
+        except (IndexError, OSError, Refusal):
             return {}
         return {
             one["name"]: {**one, "restarts": service["restarts"], "error": service["last_error"]}

@@ -136,6 +136,13 @@ async def supervise(path: str) -> None:
         await sup.wait()
 
 
+async def supervise_calmly() -> None:
+    """A task with a supervisor that has nothing to do."""
+    async with tractor.open_supervisor() as sup:
+        await sup.start_service("leaf", obey)
+        await sup.wait()
+
+
 async def supervise_stubborn(path: str, seconds: float = 60.0) -> None:
     """A task with a supervisor whose services would have a long time to go."""
     async with tractor.open_supervisor() as sup:

@@ -1,8 +1,12 @@
-"""``tractor services``, ``start``, ``stop``, ``restart``, ``reload``: ask a running ``tractor run``."""
+"""``tractor services``, ``start``, ``stop``, ``restart``, ``reload``: ask supervisors that run.
+
+What is called a manager here is an actor with a supervisor: `tractor run`, or any program with `open_supervisor()`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -44,7 +48,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     if not managers:
         named = f" {options.manager!r}" if options.manager is not None else ""
         return fail(
-            f"{prog}: there is no manager{named} of yours on this host (`tractor run FILE.toml` is one)"
+            f"{prog}: there is no supervisor{named} of yours on this host (`tractor run FILE.toml` is one)"
         )
     try:
         if command == "services":
@@ -58,7 +62,7 @@ def main(argv: Sequence[str], prog: str) -> int:
 
 def _parser(prog: str, command: str) -> argparse.ArgumentParser:
     what = {
-        "services": "Show the services of each running `tractor run` of yours on this host.",
+        "services": "Show the services of each supervisor of yours on this host: `tractor run` and others.",
         "start": "Start a service that is down.",
         "stop": "Stop a service; it stays down until `tractor start`.",
         "restart": "Restart a service, with what the strategy takes along; replicas one after the other.",
@@ -74,7 +78,9 @@ def _parser(prog: str, command: str) -> argparse.ArgumentParser:
     if command in ("start", "stop", "restart"):
         parser.add_argument("service", metavar="SERVICE")
     parser.add_argument(
-        "--manager", metavar="NAME|PID", help="which one, where several `tractor run` are there"
+        "--manager",
+        metavar="NAME|PID",
+        help="the actor of that supervisor, where there are several",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -121,9 +127,11 @@ def _list(managers: list[tuple[Path, Who]], options: argparse.Namespace) -> int:
             _print_table(who, told)
     for one in missing:
         fail(f"{one['what']} gave no list: {one['why']}")
+    # Those of a file, where there are some: a supervisor within one of them is that one's own affair.
+    of_files = [told for _, told in found if told["file"] or options.manager is not None]
     lacking = [
         one["name"]
-        for _, told in found
+        for told in of_files or [told for _, told in found]
         for one in told["services"]
         if one["state"] not in ("ready", "ended")
     ]
@@ -134,7 +142,7 @@ def _list(managers: list[tuple[Path, Who]], options: argparse.Namespace) -> int:
 
 def _print_table(who: Who, told: dict[str, Any]) -> None:
     state = " (stopping)" if told["closing"] else " (reloading)" if told["reloading"] else ""
-    print(f"{who.name}@{who.pid}: {told['file']}{state}")
+    print(f"{who.name}@{who.pid}: {told['file'] or 'in a program'}{state}")
     rows = [("NAME", "STATE", "PID", "UP", "RST", "LAST ERROR")]
     for service in told["services"]:
         single = len(service["replicas"]) == 1
@@ -180,15 +188,20 @@ def _span(seconds: float | None) -> str:
 def _act(
     command: str, managers: list[tuple[Path, Who]], options: argparse.Namespace, prog: str
 ) -> int:
-    if command != "reload":
-        managers = _those_with(managers, options.service)
+    if command == "reload":
+        managers = _those_that(managers, lambda told: told["file"] is not None)
         if not managers:
-            return fail(
-                f"{prog}: there is no service {options.service!r}; `tractor services` lists them"
-            )
+            return fail(f"{prog}: the services that run are of no file (`tractor run FILE.toml`)")
+    else:
+        name = options.service
+        managers = _those_that(
+            managers, lambda told: any(one["name"] == name for one in told["services"])
+        )
+        if not managers:
+            return fail(f"{prog}: there is no service {name!r}; `tractor services` lists them")
     if len(managers) > 1:
         listed = "".join(f"\n  {who.name}@{who.pid}" for _, who in managers)
-        return fail(f"{prog}: several managers are meant; name one with --manager:{listed}")
+        return fail(f"{prog}: several supervisors are meant; name one with --manager:{listed}")
     with Asked(managers[0][0], 3.5) as asked:
         if command == "reload":
             told = asked.ask("service", action="reload")
@@ -211,13 +224,16 @@ def _act(
     return fail(f"{prog}: not done: {states or 'no service is left'}")
 
 
-def _those_with(managers: list[tuple[Path, Who]], service: str) -> list[tuple[Path, Who]]:
+def _those_that(
+    managers: list[tuple[Path, Who]], fits: Callable[[dict[str, Any]], bool]
+) -> list[tuple[Path, Who]]:
+    """Those whose list fits."""
     found = []
     for path, who in managers:
-        with Asked(path, 3.5) as asked:
-            listed = asked.ask("service", action="list")["services"]
-        if any(one["name"] == service for one in listed):
-            found.append((path, who))
+        # One that ends just now is none.
+        with contextlib.suppress(OSError, ValueError, Refusal), Asked(path, 3.5) as asked:
+            if fits(asked.ask("service", action="list")):
+                found.append((path, who))
     return found
 
 

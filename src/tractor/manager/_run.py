@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,16 +18,13 @@ import trio
 from tractor import log as _log
 from tractor._errors import RestartLimitExceeded, RuntimeFailure
 from tractor._proto.services.service_life import DOWN, member_names
-from tractor.control._actor import serve_control
 from tractor.control._protocol import Code, Refusal
 from tractor.manager._init import take_signals
 from tractor.manager._notify import Notifier, Systemd
 from tractor.manager._output import Outputs
 from tractor.manager._starting import FileServices, settings_of
-from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.services._events import Events, ServiceEvent
-from tractor.services._service import Service
 from tractor.services._supervisor import Supervisor, open_supervisor
 from tractor.services.file._problems import ServiceFileError
 from tractor.services.file._service_file import Changes, ServiceFile, load_services
@@ -102,7 +99,7 @@ class Manager:
                 await self._services.change(file)
                 tn.start_soon(self._follow_events, events, name="events of services")
                 tn.start_soon(self._do_reloads, tn, name="reloads")
-                self._serve(current_actor(), tn)
+                self._sup.take_commands(lambda: self._ask_reload()._asdict(), self._about)
                 if self._reload_again:
                     self._reload_by_signal()
                 await self._sup.wait()
@@ -279,107 +276,12 @@ class Manager:
 
     # -- what commands ask for ------------------------------------------------------------------------
 
-    def _serve(self, actor: Actor, tn: trio.Nursery) -> None:
-        """Answer requests about services at the control socket."""
-
-        def act(request: Mapping[str, Any], pid: int | None) -> Any:
-            action, name = request.get("action"), request.get("name")
-            if action == "list":
-                return self._listed()
-            log.info("pid %s asks for: %s %s", pid, action, name or "")
-            if action == "reload":
-                return self._ask_reload()._asdict()
-            if action not in ("start", "stop", "restart"):
-                raise Refusal(Code.BAD_REQUEST, f"services have no action {action!r}")
-            return self._act(action, self._named(name), tn)
-
-        serve_control(actor, {"service": act})
-
-    def _named(self, name: object) -> Service:
-        service = self._sup.services.get(name) if isinstance(name, str) else None
-        if service is None:
-            known = ", ".join(self._sup.services)
-            raise Refusal(Code.FAILED, f"there is no service {name!r}, but: {known}")
-        if self._is_closing:
-            raise Refusal(Code.REFUSED, "the services are being stopped")
-        return service
-
-    def _act(self, action: str, service: Service, tn: trio.Nursery) -> dict[str, Any]:
-        """Begin; who asks looks at the list for what comes of it."""
-        if action == "start" and service.state not in DOWN:
-            raise Refusal(Code.FAILED, f"service {service.name!r} is {service.state} already")
-        if action == "stop":
-            taken = [service.name]
-            waiting = [
-                name
-                for name, other in self._sup.services.items()
-                if service.name in other.spec.after and other.state in ("waiting", "backoff")
-            ]
-        else:
-            taken, waiting = self._taken_along(service.name), []
-        goals = {name: self._goal(name, name == service.name) for name in taken}
-        tn.start_soon(self._finish, service.stop if action == "stop" else service.restart)
-        return {"taken": taken, "blocked": waiting, "incarnations": goals}
-
-    def _goal(self, name: str, whole: bool) -> int:
-        """The sum of the numbers of a service's incarnations once each replica that is to begin anew has done so."""
-        replicas = self._sup.services[name].replicas
-        again = [one for one in replicas if whole or one.state not in DOWN]
-        total: int = sum(one.incarnation for one in replicas)
-        return total + len(again)
-
-    async def _finish(self, act: Callable[[], Any]) -> None:
-        try:
-            await act()
-        except Exception as exc:
-            # What has failed goes on as any failed start does; who has asked sees the state.
-            log.error("%s", exc)
-
-    def _taken_along(self, name: str) -> list[str]:
-        """The services that a restart of one begins anew, as the strategy says."""
-        file, order = self._services.file, list(self._sup.services)
-        strategy = "one_for_one" if file is None else file.supervisor.strategy
-        first = {"one_for_one": len(order), "rest_for_one": order.index(name), "one_for_all": 0}
-        others = order[first[strategy] :]
-        return [one for one in order if one == name or (one in others and self._is_up(one))]
-
-    def _is_up(self, name: str) -> bool:
-        return any(r.state not in DOWN for r in self._sup.services[name].replicas)
-
-    def _listed(self) -> dict[str, Any]:
+    def _about(self) -> dict[str, Any]:
         file = self._services.file
         return {
             "file": str(file.path) if file is not None else None,
-            "closing": self._is_closing,
             "reloading": self._reloading or self._reload_due.is_set(),
-            "services": [_shown(one) for one in self._sup.services.values()],
         }
-
-
-def _shown(service: Service) -> dict[str, Any]:
-    error = service.last_error
-    return {
-        "name": service.name,
-        "state": service.state,
-        "restarts": service.restarts,
-        "uptime": service.uptime,
-        "last_error": None if error is None else _first_line(error),
-        "replicas": [
-            {
-                "name": one.name,
-                "state": one.state,
-                "pid": one.pid,
-                "incarnation": one.incarnation,
-                "uptime": one.uptime,
-            }
-            for one in service.replicas
-        ],
-    }
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
 
 
 def _words(changes: Changes) -> str:

@@ -200,6 +200,17 @@ class Carrier:
     # -- what is asked for ----------------------------------------------------------------------------
 
     @property
+    def in_order(self) -> list[Entry]:
+        """The services, in their order."""
+        return [self.entries[unit] for unit in self.rules.units if unit in self.entries]
+
+    def taken_along(self, name: str) -> list[Entry]:
+        """The services that a restart of one begins anew, as the strategy says."""
+        unit = self.rules.find(name)
+        assert unit is not None
+        return [self.entries[other] for other in self.rules.takes(unit)]
+
+    @property
     def is_closing(self) -> bool:
         """Whether nothing is started any more."""
         return self.rules.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED)

@@ -23,6 +23,7 @@ from tractor._proto.services.supervision import Supervision
 from tractor._root import open_tree
 from tractor._util._caller import calling_code
 from tractor.services._carrier import Carrier, Entry
+from tractor.services._commands import Commands, open_to_users
 from tractor.services._events import Events
 from tractor.services._service import Service
 from tractor.services._specification import (
@@ -68,9 +69,10 @@ class Supervisor:
     Not built by users: see :func:`tractor.open_supervisor`.
     """
 
-    def __init__(self, carrier: Carrier, backoff: Backoff | None) -> None:
+    def __init__(self, carrier: Carrier, backoff: Backoff | None, commands: Commands) -> None:
         self._carrier = carrier
         self._backoff = backoff
+        self._commands = commands
         # What has started, and reloads, the services of a file.
         self._file: Callable[[ServiceFile], Awaitable[object]] | None = None
 
@@ -79,12 +81,8 @@ class Supervisor:
     @property
     def services(self) -> Mapping[str, Service]:
         """The services by name, in their order.  Temporary ones leave it when they are down."""
-        entries = self._carrier.entries
-        return {
-            unit.rules.name: Service(self._carrier, entries[unit])
-            for unit in self._carrier.rules.units
-            if unit in entries
-        }
+        carrier = self._carrier
+        return {entry.spec.name: Service(carrier, entry) for entry in carrier.in_order}
 
     def statistics(self) -> SupervisorStatistics:
         """A frozen record of plain values."""
@@ -322,6 +320,12 @@ class Supervisor:
         )
         self._backoff = backoff
 
+    def take_commands(
+        self, reload: Callable[[], dict[str, Any]], about: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Let users at other terminals ask for more: a reload, and what the list says of the file."""
+        self._commands.reload, self._commands.about = reload, about
+
     async def _first_start(self, entry: Entry) -> None:
         """Wait until a new service is ready; raises why it is not."""
         unit, carrier = entry.unit, self._carrier
@@ -437,13 +441,14 @@ async def open_supervisor(
         carrier = Carrier(children, rules)
         children.tn.start_soon(carrier.run_timer, name="timer of a supervisor")
         body_exc: BaseException | None = None
-        try:
-            with carrier.body_scope:
-                yield Supervisor(carrier, backoff)
-        except BaseException as exc:
-            body_exc = exc
-        actor.end_if_copy(body_exc)
-        interrupt = await _close(carrier, body_exc)
+        with open_to_users(carrier) as commands:
+            try:
+                with carrier.body_scope:
+                    yield Supervisor(carrier, backoff, commands)
+            except BaseException as exc:
+                body_exc = exc
+            actor.end_if_copy(body_exc)
+            interrupt = await _close(carrier, body_exc)
         _raise_outcome(carrier.limit, body_exc, interrupt)
 
 

@@ -481,7 +481,7 @@ class Supervision:
     def _begin_anew(self, unit: Unit, *, alone: bool = False) -> None:
         """By plan; ``alone``: without what the strategy takes along."""
         is_open = self.phase is not SupervisorPhase.ROUND
-        alone = alone or (is_open and len(self._takes(unit)) == 1)
+        alone = alone or (is_open and len(self.takes(unit)) == 1)
         unit.rolling.clear()
         for member in unit.members:
             member.in_a_row = 0
@@ -502,7 +502,7 @@ class Supervision:
     def _is_down(unit: Unit) -> bool:
         return all(m.state in DOWN for m in unit.members)
 
-    def _takes(self, unit: Unit) -> list[Unit]:
+    def takes(self, unit: Unit) -> list[Unit]:
         """What a restart of ``unit`` takes along, itself included: those that are up or to come."""
         at = self.units.index(unit)
         of: Sequence[Unit] = [unit]
@@ -521,7 +521,7 @@ class Supervision:
             one: the member of it that is; ``None``: all of them are.
             planned: nothing has ended.
         """
-        takes = self._takes(unit)
+        takes = self.takes(unit)
         if len(takes) == 1 and self.phase is not SupervisorPhase.ROUND:
             return
         if self.strategy is Strategy.ONE_FOR_ONE:
@@ -698,7 +698,7 @@ class Supervision:
                 # It has ended for good meanwhile: what was to be recycled stays so, what was to begin anew does.
                 member.state = ServiceState.WAITING if member.is_wanted else member.state
                 continue
-            if len(self._takes(unit)) == 1:
+            if len(self.takes(unit)) == 1:
                 self._stop_member(member, ServiceState.WAITING, because="restart")
             else:
                 member.wanted = member.incarnation + 1

@@ -1,10 +1,8 @@
-"""The control socket of an actor: a thread of its own accepts and answers.
+"""Serving the users of an actor's control socket.
 
-**Who drives.**  The thread alone owns the sockets.  Some requests it answers itself, so that they work while the loop
-is blocked; others it hands to the loop, which puts the answer into a queue and wakes the thread.  An answer that comes
-too late, or for a peer that is gone, is dropped.
-
-**Cost.**  While nobody asks, the thread sleeps in one `poll()` without a limit.
+**Who drives.**  The socket's thread alone accepts and answers.  Some requests it answers itself, so these work while
+the loop is blocked; others it hands to the loop, which puts the answer into a queue and wakes the thread.  An answer
+that comes too late, or for a peer that is gone, is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import queue
 import select
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -37,7 +34,7 @@ from tractor.control._protocol import (
     read_request,
     refusal,
 )
-from tractor.ipc._debug_sock import UserSocket, control_addr
+from tractor.control._socket import Act, ControlSocket
 from tractor.process._at_fork import close_in_child
 from tractor.transport._uds import check_peer_uid, peer_credentials
 
@@ -46,141 +43,50 @@ log = _log.get_logger()
 ThreadOp: TypeAlias = Callable[[], Any]
 """Answers in the control thread."""
 
-LoopOp: TypeAlias = Callable[[Mapping[str, Any], int | None], Any]
-"""Answers in the loop, at once; gets the request and the pid of who asks."""
-
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at the limits of connections, while there are any."""
 
 
-class ControlServer:
-    """The socket and its thread, until :meth:`close`.
+class Serving:
+    """Serves the users of a control socket, in its thread.
 
     Args:
-        name: the actor's.
-        pid: this process.
+        control: the socket, whose acts the loop answers.
         in_thread: what the thread answers, by op.
-        in_loop: what the loop answers, by op.
-
-    Raises:
-        OSError, ValueError: there is no place for the socket.
-        RuntimeError: no thread can be started.
     """
 
-    def __init__(
-        self,
-        name: str,
-        pid: int,
-        in_thread: Mapping[str, ThreadOp],
-        in_loop: Mapping[str, LoopOp],
-    ) -> None:
-        self._in_thread = dict(in_thread)
-        self._in_loop = dict(in_loop)
-        self._token = trio.lowlevel.current_trio_token()
-        self._sock = UserSocket(control_addr(name, pid))
-        self.path = self._sock.path
-        self._listener = self._sock.listener
-        self._listener.setblocking(False)
-        self._wake_read, self._wake = socket.socketpair()
-        for sock in (self._wake_read, self._wake):
-            sock.setblocking(False)
-            close_in_child(sock)
+    def __init__(self, control: ControlSocket, in_thread: Mapping[str, ThreadOp]) -> None:
+        self.in_thread = dict(in_thread)
+        self._control = control
         self._peers: dict[int, _Peer] = {}
         # Answers of the loop: to whom, to which of its requests, what.
         self._answers: queue.SimpleQueue[tuple[_Peer, int, bytes]] = queue.SimpleQueue()
-        self._closing = False
-        # For the time of a fork there is no thread.
-        self._paused = False
-        try:
-            self._thread = self._started()
-        except RuntimeError:
-            self._free()
-            raise
-
-    def _started(self) -> threading.Thread:
-        thread = threading.Thread(target=self._run, name="tractor control", daemon=True)
-        thread.start()
-        return thread
-
-    def close(self) -> None:
-        """End the thread, and leave nothing behind.  Idempotent."""
-        if self._closing:
-            return
-        self._closing = True
-        self._end_thread()
-        for peer in self._peers.values():
-            peer.sock.close()
-        self._peers.clear()
-        self._free()
-
-    def pause(self) -> None:
-        """A fork is to come: end the thread, and begin another at the loop's next turn; connections stay.
-
-        Called by whatever thread forks.
-        """
-        if self._closing or self._paused:
-            return
-        self._paused = True
-        self._end_thread()
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._resume, idempotent=True)
-
-    def _resume(self) -> None:
-        if self._closing or not self._paused:
-            return
-        self._paused = False
-        try:
-            self._thread = self._started()
-        except RuntimeError as exc:
-            log.error("nobody can ask at %s any more: %s", self.path, exc)
-
-    def _end_thread(self) -> None:
-        self._wake_up()
-        self._thread.join()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether nobody is answered any more."""
-        return self._closing
 
     @property
     def ops(self) -> list[str]:
         """What may be asked."""
-        return [*self._in_thread, *self._in_loop]
+        return [*self.in_thread, *self._control.acts]
 
-    def add(self, in_loop: Mapping[str, LoopOp]) -> None:
-        """Have the loop answer further requests."""
-        # As a whole, since the thread looks at it.
-        self._in_loop = {**self._in_loop, **in_loop}
+    def close(self) -> None:
+        """Hang up on everybody, once the thread has ended."""
+        for peer in self._peers.values():
+            peer.sock.close()
+        self._peers.clear()
 
-    def _free(self) -> None:
-        self._sock.unlink()
-        for sock in (self._listener, self._wake, self._wake_read):
-            sock.close()
-
-    def _wake_up(self) -> None:
-        # One that is full wakes as well.
-        with contextlib.suppress(OSError):
-            self._wake.send(b"x")
-
-    # -- in the thread --------------------------------------------------------------------------------
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Serve until the socket is ending; raises what nobody has thought of."""
         if sys.platform == "win32":
             raise NotImplementedError
         poll = select.poll()
-        poll.register(self._listener, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
+        poll.register(self._control.listener, select.POLLIN)
+        poll.register(self._control.woken, select.POLLIN)
         self._rearm(poll)
-        try:
-            while not (self._closing or self._paused):
-                for fd, event in poll.poll(LOOK_INTERVAL * 1000 if self._peers else None):
-                    self._on_event(fd, event)
-                self._deliver()
-                self._apply_limits(time.monotonic())
-                self._rearm(poll)
-        except Exception:
-            log.exception("the control socket %s is given up", self.path)
+        while not self._control.is_ending:
+            for fd, event in poll.poll(LOOK_INTERVAL * 1000 if self._peers else None):
+                self._on_event(fd, event)
+            self._deliver()
+            self._apply_limits(time.monotonic())
+            self._rearm(poll)
 
     def _rearm(self, poll: Any) -> None:
         for fd, peer in list(self._peers.items()):
@@ -195,11 +101,11 @@ class ControlServer:
                 poll.register(fd, select.POLLOUT if peer.out else select.POLLIN if reads else 0)  # type: ignore[attr-defined, unused-ignore]
 
     def _on_event(self, fd: int, event: int) -> None:
-        if fd == self._wake_read.fileno():
+        if fd == self._control.woken.fileno():
             with contextlib.suppress(BlockingIOError):
-                while self._wake_read.recv(4096):
+                while self._control.woken.recv(4096):
                     pass
-        elif fd == self._listener.fileno():
+        elif fd == self._control.listener.fileno():
             self._accept()
         elif (peer := self._peers.get(fd)) is not None:
             if peer.out:
@@ -213,7 +119,7 @@ class ControlServer:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = self._control.listener.accept()
         except OSError:
             return
         try:
@@ -241,12 +147,12 @@ class ControlServer:
         try:
             request = read_request(line)
             op = request["op"]
-            if (at_once := self._in_thread.get(op)) is not None:
+            if (at_once := self.in_thread.get(op)) is not None:
                 peer.say(answer(at_once()))
-            elif (later := self._in_loop.get(op)) is not None:
+            elif (later := self._control.acts.get(op)) is not None:
                 self._ask_loop(peer, later, request)
             else:
-                known = ", ".join(sorted([*self._in_thread, *self._in_loop]))
+                known = ", ".join(sorted([*self.in_thread, *self._control.acts]))
                 raise Refusal(Code.UNKNOWN_OP, f"there is no op {op!r}, but {known}")
         except Refusal as exc:
             peer.say(refusal(exc))
@@ -254,16 +160,16 @@ class ControlServer:
             log.exception("a request at the control socket failed")
             peer.say(refusal(Refusal(Code.FAILED, repr(exc))))
 
-    def _ask_loop(self, peer: _Peer, op: LoopOp, request: dict[str, Any]) -> None:
+    def _ask_loop(self, peer: _Peer, op: Act, request: dict[str, Any]) -> None:
         number = peer.asked = peer.asked + 1
         peer.due = time.monotonic() + LOOP_LIMIT
 
         def ask() -> None:
             self._answers.put((peer, number, _answered(op, request, peer.pid)))
-            self._wake_up()
+            self._control.wake_up()
 
         try:
-            self._token.run_sync_soon(ask)
+            self._control.token.run_sync_soon(ask)
         except trio.RunFinishedError:
             peer.due = None
             peer.say(refusal(Refusal(Code.FAILED, "the actor has ended")))
@@ -288,7 +194,7 @@ class ControlServer:
                 peer.gone = peer.gone or now - peer.moved >= limit
 
 
-def _answered(op: LoopOp, request: dict[str, Any], pid: int | None) -> bytes:
+def _answered(op: Act, request: dict[str, Any], pid: int | None) -> bytes:
     try:
         return answer(op(request, pid))
     except Refusal as exc:
