@@ -200,6 +200,8 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         dumps_asked=runtime_vars().use_stackscope,
     )
     if args.own_process:
+        if spec.writes_stacks:
+            _tools.arm_stuck_dumps(actor)
         settings = runtime_vars()
         settings.use_greenback = settings.use_greenback and greenback_is_there()
         pause = SYNC_PAUSE if settings.use_greenback else None

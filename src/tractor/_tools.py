@@ -46,6 +46,13 @@ def arm_stack_dumps(actor: Actor, asked: bool) -> None:
     arm_actor(actor, asked)
 
 
+def arm_stuck_dumps(actor: Actor) -> None:
+    """Have a signal write down the stacks of this process, for its parent, also while its main thread is stuck."""
+    from tractor._util._stuck import arm_stuck_dumps
+
+    arm_stuck_dumps(repr(actor.aid.uid))
+
+
 def arm_debugger(actor: Actor, debug_filter: DebugFilter | None = None) -> None:
     """Have crashes of the actor open the REPL."""
     from tractor.devx.debug._post_mortem import arm

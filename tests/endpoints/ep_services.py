@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import resource
 import signal
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ async def order(what: str) -> None:
 
 
 async def carry_out(what: str) -> Any:
-    """``return 7``, ``raise ValueError``, ``group``, ``exit 0``, ``block 30``."""
+    """``return 7``, ``raise ValueError``, ``group``, ``exit 0``, ``block 30``, ``spin_in_c``."""
     word, _, rest = what.partition(" ")
     if word == "return":
         return int(rest)
@@ -55,7 +57,14 @@ async def carry_out(what: str) -> Any:
         eat(int(rest))
     if word == "block":
         time.sleep(float(rest))
+    if word == "spin_in_c":
+        spin_in_c()
     return None
+
+
+def spin_in_c() -> None:
+    """C code that computes for ever, and lets no Python run meanwhile."""
+    deque(itertools.repeat(None), maxlen=0)
 
 
 def eat(limit: int) -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+import re
+import signal
+import sys
+import time
+
 import ep_services
 import pytest
 import trio
@@ -10,26 +17,97 @@ from ep_services_tools import heard, order, start_all, supervised, told
 from ep_supervise_tools import alive, run
 
 import tractor
+from tractor._util._task_tree import dump_file
 from tractor.services import _incarnation
 
 pytestmark = [pytest.mark.usefixtures("forked_actors"), gets_stuck]
 
 
-def test_a_loop_that_stands_still(tpt_proto: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("what", "place"),
+    [
+        ("block 60", "in carry_out"),
+        pytest.param(
+            "spin_in_c",
+            "in spin_in_c",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="C code holds the GIL"),
+        ),
+    ],
+)
+def test_a_loop_that_stands_still(
+    what: str, place: str, tpt_proto: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without anything else it is told where it stood, also while C code keeps Python from running."""
+
     async def main() -> None:
         async with supervised(enable_transports=[tpt_proto]) as (sup, events):
             (feed,) = await start_all(sup, events, "feed", watchdog=1.0)
             pid = feed.pid
             async with trio.open_nursery() as tn:
-                tn.start_soon(order, feed, "block 60")
+                tn.start_soon(order, feed, what)
                 crashed = (await heard(events, "crashed feed"))[-1]
             assert isinstance(crashed.error, tractor.ServiceStuck)
+            line = str(crashed.error)
+            assert re.search(rf"{re.escape(ep_services.__file__)}:\d+ {place}", line), line
             assert not alive(pid)
             await told(events, "ready feed")
             assert feed.last_error is crashed.error
+            # Nothing of it is left but the log.
+            assert not dump_file(pid).exists()
 
     run(main)
-    assert any("is stuck" in record.getMessage() for record in caplog.records)
+    (record,) = [one for one in caplog.records if "is stuck" in one.getMessage()]
+    assert place in record.getMessage()
+    # The tree of tasks: where Python still runs.
+    assert ("_watch_signals" in record.getMessage()) is (what != "spin_in_c")
+
+
+def test_a_tree_that_stood_still_as_a_whole() -> None:
+    """As after a suspend, or in a container that was paused: nobody is stuck."""
+
+    async def main() -> None:
+        async with supervised() as (sup, events):
+            (feed,) = await start_all(sup, events, "feed", watchdog=0.4)
+            pid = feed.pid
+            for _ in range(3):
+                # Where in its turn the watchdog is at that time is left to chance.
+                await trio.sleep(random.uniform(0.0, 0.4))
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(1.0)
+                os.kill(pid, signal.SIGCONT)
+                await trio.sleep(0.8)
+            assert feed.pid == pid
+
+    run(main)
+
+
+async def _wait_in_turns(stops: list[float]) -> float:
+    """How long :func:`_wait_while_awake` waits while its own loop stands still now and then."""
+    begin = trio.current_time()
+
+    async def stand_still() -> None:
+        for before in stops:
+            await trio.sleep(before)
+            time.sleep(0.5)
+
+    async with trio.open_nursery() as tn:
+        tn.start_soon(stand_still)
+        await _incarnation._wait_while_awake(trio.sleep_forever, 0.8)
+        tn.cancel_scope.cancel()
+    return trio.current_time() - begin
+
+
+def test_a_wait_begins_anew_when_its_own_loop_stood_still() -> None:
+    async def main() -> None:
+        assert await _wait_in_turns([]) >= 0.8
+        assert await _wait_in_turns([0.1]) >= 0.6 + 0.8
+        assert await _wait_in_turns([0.1, 0.1]) >= 1.2 + 0.8
+        with trio.fail_after(20):
+            event = trio.Event()
+            event.set()
+            await _incarnation._wait_while_awake(event.wait, 3600.0)
+
+    run(main)
 
 
 def test_a_service_that_is_too_large_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -105,16 +105,29 @@ def read_dumps(path: Path) -> bytes:
 def dumped_since(pid: int, begin: int) -> str | None:
     """What was dumped behind the first ``begin`` bytes; ``None`` while that is no whole dump."""
     text = read_dumps(dump_file(pid))[begin:].decode(errors="replace")
-    return text if re.search(r"^end-of-.*\n", text, re.MULTILINE) else None
+    return text if is_whole(text) else None
+
+
+def is_whole(text: str) -> bool:
+    """Whether a dump of :func:`arm_task_dumps` has come to its end."""
+    return re.search(r"^end-of-.*\n", text, re.MULTILINE) is not None
 
 
 def append_dump(path: Path, text: str) -> None:
     """Add text to a file, which is made with mode 0600 where there is none.  Raises OSError, also for a link."""
+    _write(_opened(path), text)
+
+
+def _opened(path: Path) -> int:
     if sys.platform == "win32":
         raise NotImplementedError
     # Others may write into /tmp, too: never through a link of theirs.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(path, flags, 0o600)
+    return os.open(path, flags, 0o600)
+
+
+def _write(fd: int, text: str) -> None:
+    """Write it all, and close the file."""
     try:
         data = text.encode(errors="replace")
         while data:
@@ -123,11 +136,15 @@ def append_dump(path: Path, text: str) -> None:
         os.close(fd)
 
 
-def arm_task_dumps(label: str) -> Any:
-    """On SIGUSR1 append this process's task tree and threads to `dump_file`.
+def arm_task_dumps(label: str, opened: Callable[[], int] | None = None) -> Any:
+    """On SIGUSR1 append this process's task tree and threads to a file.
 
     Each dump stands between the lines ``start-of-<label>`` and ``end-of-<label>``.  For the main
     thread of a process; does nothing where the platform has no SIGUSR1.
+
+    Args:
+        label: names the process.
+        opened: gives a descriptor to write to, which is closed after that; default: of `dump_file`.
 
     Returns:
         The handler that was installed before, to be put back with `signal.signal`.
@@ -138,8 +155,8 @@ def arm_task_dumps(label: str) -> Any:
     def dump(signum: int, frame: FrameType | None) -> None:
         # A dump that fails must not become an error of whatever the process is doing.
         with contextlib.suppress(Exception):
-            append_dump(
-                dump_file(os.getpid()),
+            _write(
+                opened() if opened is not None else _opened(dump_file(os.getpid())),
                 f"start-of-{label}\n{format_here()}\n{format_threads()}end-of-{label}\n",
             )
 

@@ -99,6 +99,7 @@ class SpawnSpec(msgspec.Struct, array_like=True, tag=2):
     logconfig: dict[str, Any] | None = None
     drain: float = 0.0
     started: float = 0.0
+    writes_stacks: bool = False
 
 
 class Start(msgspec.Struct, array_like=True, tag=3):

@@ -17,13 +17,14 @@ time, it is stuck, it has outgrown a limit too soon) is its `fault`, which is se
 
 from __future__ import annotations
 
-import os
+import contextlib
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from tractor import log as _log
@@ -40,7 +41,7 @@ from tractor._proto.children.ladder import LadderEvent
 from tractor._proto.children.outcome import Part
 from tractor._proto.deadlines import TERM_TIMEOUT
 from tractor._proto.services.service_life import Member, ServiceEnd
-from tractor._util._task_tree import dump_file, dumped_since, read_dumps
+from tractor._util._stuck import place_in, stacks_of_stuck
 from tractor.process._proc import expects_signal, resident_bytes
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import request
@@ -59,9 +60,6 @@ TOO_SOON = 10.0
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at a process's size."""
-
-DUMP_LIMIT = 1.0
-"""Seconds that a stuck process has for writing down its stacks."""
 
 
 class End(NamedTuple):
@@ -210,7 +208,10 @@ class Incarnation:
         return await self._work.serve(portal, child, partial(self._on_ready, portal, tn))
 
     def _prepare(self) -> Child:
-        child = self.child = self._children.prepare(self._options())
+        options = self._options()
+        if self._spec.watchdog is not None:
+            options = msgspec.structs.replace(options, writes_stacks=True)
+        child = self.child = self._children.prepare(options)
         child.keeper = self._note_failure
         shutdown = self._spec.shutdown
         if shutdown == "kill":
@@ -337,10 +338,7 @@ class Incarnation:
                 asked = request(chan, "_ping")
             except TransportClosed:
                 return
-            with trio.move_on_after(limit):
-                await asked.wait()
-            # This loop may have stood still itself: what has come meanwhile is read now.
-            await trio.sleep(min(limit / 10, 0.1))
+            await _wait_while_awake(asked.wait, limit)
             if chan.transport.received != heard:
                 continue
             if hooks.repl_below(child.uid):
@@ -354,7 +352,10 @@ class Incarnation:
         process = child.process
         if process is None or self._is_going(child):
             return
-        stacks = await stacks_of(process.pid)
+        stacks = "(it does not write down its stacks)"
+        if hasattr(signal, "SIGUSR1") and expects_signal(process.pid, signal.SIGUSR1):
+            with contextlib.suppress(ProcessLookupError):
+                stacks = await stacks_of_stuck(process.pid)
         if self._is_going(child):
             return
         log.error(
@@ -364,8 +365,10 @@ class Incarnation:
             process.pid,
             stacks,
         )
+        place = place_in(stacks)
         self.fault = ServiceStuck(
             f"the event loop of service {self.label!r} did not answer for {limit:g} s, its watchdog"
+            + (f": it stood at {place}" if place else "")
         )
         process.kill()
 
@@ -412,15 +415,18 @@ class Incarnation:
         self._children.tn.start_soon(child.take_down, False, name=f"stop of {self.label}")
 
 
-async def stacks_of(pid: int) -> str:
-    """The stacks of a process that waits for SIGUSR1 to write them down, or why there are none."""
-    if not hasattr(signal, "SIGUSR1") or not expects_signal(pid, signal.SIGUSR1):
-        return "(it does not write down its stacks)"
-    before = len(read_dumps(dump_file(pid)))
-    os.kill(pid, signal.SIGUSR1)
-    with trio.move_on_after(DUMP_LIMIT):
-        while True:
-            await trio.sleep(0.02)
-            if (text := dumped_since(pid, before)) is not None:
-                return text
-    return f"(it did not write down its stacks within {DUMP_LIMIT:g} s: no Python code runs in it)"
+async def _wait_while_awake(wait: Callable[[], Awaitable[object]], limit: float) -> None:
+    """Wait, at most ``limit`` seconds; they begin anew when this process itself stood still meanwhile.
+
+    That is how it is when the whole tree was stopped, or the machine: who is asked needs its time after that, too.
+    """
+    slept = 0.0
+    while slept < limit:
+        begin, part = trio.current_time(), limit / 4
+        with trio.move_on_after(part):
+            await wait()
+            return
+        late = trio.current_time() - begin - part
+        slept = 0.0 if late > limit / 8 else slept + part
+    # What has come meanwhile is read now.
+    await trio.sleep(min(limit / 10, 0.1))

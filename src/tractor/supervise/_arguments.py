@@ -63,6 +63,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         lifespan: the path of what makes the context manager around its life; empty: there is none.
         logconfig: for ``logging.config.dictConfig()``.
         drain: seconds that a SIGTERM leaves to running requests.
+        writes_stacks: it writes down its stacks when it is signalled, for its parent.
     """
 
     name: str
@@ -77,6 +78,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     lifespan: str
     logconfig: dict[str, Any] | None
     drain: float
+    writes_stacks: bool = False
 
     @classmethod
     def checked(
@@ -141,6 +143,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             lifespan=self.lifespan,
             logconfig=self.logconfig,
             drain=self.drain,
+            writes_stacks=self.writes_stacks,
         )
         request = SpawnRequest(
             name=self.name,
