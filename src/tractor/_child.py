@@ -27,6 +27,7 @@ from tractor._util._task_tree import arm_task_dumps
 from tractor.address._types import UnwrappedAddress
 from tractor.discovery._registration import Registration
 from tractor.ipc._chan import Channel, transport_from_addr
+from tractor.ipc._debug_sock import user_sock_paths
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import any_value
@@ -262,6 +263,9 @@ def _open_lifeline(actor: Actor, boot_fd: int) -> Lifeline:
     def remove_files() -> None:
         for endpoint in actor.ipc_server.endpoints:
             endpoint.close_listener()
+        for path in user_sock_paths(actor.aid.name, actor.pid):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     return Lifeline(boot_fd, parent_lost, last_words=remove_files, above=ancestry())
 

@@ -43,6 +43,7 @@ from tractor.discovery._places import (
 )
 from tractor.discovery._registrars import tree_registry_addrs
 from tractor.ipc._chan import Channel
+from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Uid
 from tractor.process._file_mark import FileMark
@@ -481,10 +482,16 @@ class Registry:
         if chan.aid is not None and self._actor.ipc_server.first_of(chan.aid.uid) is None:
             self._vouchers.pop(chan.aid.uid, None)
         files: dict[Path, FileMark] = {}
-        for _, place in self.table.release(chan):
+        released = self.table.release(chan)
+        for _, place in released:
             mark = self._files.pop(place, None)
             if mark is not None:
                 files[Path(*map(str, place.addr))] = mark
+        if released and chan.aid is not None:
+            # Those for users; on another host, or after a goodbye, there are none.
+            for path in user_sock_paths(chan.aid.name, chan.aid.pid):
+                if (mark := own_file_mark(path)) is not None:
+                    files[path] = mark
         if files:
             self._actor.io_nursery.start_soon(_remove_files, files)
 

@@ -150,7 +150,10 @@ async def _remove_sockets(pids: Iterable[int]) -> None:
         return
     # A sub-interpreter's pid is that of this very process.
     dead = [pid for pid in pids if pid != os.getpid()]
-    paths = [p for pid in dead for p in Path(UDSAddress.def_bindspace).glob(f"*@{pid}.sock")]
+    space = Path(UDSAddress.def_bindspace)
+    # Those for users are in directories of their own.
+    names = [name for pid in dead for name in (f"*@{pid}.sock", f"*/*@{pid}.sock")]
+    paths = [path for name in names for path in space.glob(name)]
     with trio.move_on_after(CLOSING_TIME, shield=True):
         while paths:
             for path in [path for path in paths if not answers(str(path))]:
