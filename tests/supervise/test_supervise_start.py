@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from ep_marks import gets_signals
 from ep_supervise_tools import alive, one_daemon, place_of, program, run, until_gone
 
 import tractor
+from tractor._proto.children.ladder import LadderEvent
 from tractor.discovery import wrap_address
 from tractor.spawn._contract import selected_start_method
+from tractor.supervise._child import Child
 
 HERE = ["ep_supervise"]
 
@@ -410,6 +413,28 @@ def test_a_move_on_around_a_start_leaves_nothing(never_boots: dict[str, Any]) ->
             assert dict(an.children) == {}
             await until_gone(pids)
         assert not an.cancel_called
+
+    run(main)
+
+
+@starts_a_program
+def test_a_start_that_is_broken_off_early_has_nothing_to_wait_for(
+    never_boots: dict[str, Any],
+) -> None:
+    """None of the program's code has begun there: no time passes before the signal."""
+
+    async def main() -> None:
+        async with tractor.open_nursery() as an, trio.open_nursery() as tn:
+            tn.start_soon(partial(an.start_actor, "stuck", proc_kwargs=never_boots))
+            while not (children := list(tractor.current_actor().children.values())):
+                await trio.sleep(0)
+            (child,) = children
+            while child.info().pid is None:
+                await trio.sleep(0)
+            tn.cancel_scope.cancel()
+        assert isinstance(child, Child)
+        assert child.ladder is not None
+        assert child.ladder.history[0] is LadderEvent.HARD_KILL
 
     run(main)
 

@@ -152,6 +152,8 @@ class Child:
         self._files: dict[Path, FileMark] = {}
         # Why it could not be configured, or its runtime has failed, as it says.
         self.boot_error: Error | None = None
+        # Its configuration was sent, or is about to be.
+        self.is_told = False
         # The first error that a dialog with it ended with because it was gone.
         self.loss: TransportClosed | None = None
 

@@ -188,8 +188,10 @@ class Children:
             spec = msgspec.structs.replace(recipe.spec, started=child.started)
             return await self._configure(child, spec)
         except BaseException:
-            # Whatever kept it from being usable: it is not a child of this nursery's any more.
-            await self.take_down(child, hard_kill=child.boot_error is not None)
+            # Whatever kept it from being usable: it is not a child of this nursery's any more. One that was not told
+            # what to run has nothing that it could tidy up, and nothing to be waited for.
+            in_vain = child.boot_error is not None or not child.is_told
+            await self.take_down(child, hard_kill=in_vain)
             raise
 
     async def take_down(self, child: Child, hard_kill: bool) -> None:
@@ -230,6 +232,7 @@ class Children:
         if child.chan is not None:
             # At the handshake it did not know the limits of the tree.
             child.chan.set_room(wire_settings().limits.max_served)
+            child.is_told = True
             try:
                 await child.chan.send(spec)
             except TransportClosed as exc:
