@@ -92,6 +92,26 @@ def test_values_of_env_are_in_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
 
 WRONG: list[tuple[str, list[str]]] = [
     (
+        # A limit is a number of seconds, also a large one.
+        "[supervisor]\nwithin = inf\nbackoff = { maximum = inf }\n[services.a]\nmodules = ['m']\ndrain = inf\n"
+        "shutdown = inf\nwatchdog = inf\nready_timeout = nan\nrecycle = { age = inf, jitter = 1 }\n",
+        [
+            "2: [supervisor] within = inf: expected `float` <= 1000000000.0",
+            "3: [supervisor] backoff.maximum = inf: expected `float` <= 1000000000.0",
+            "6: [services.a] drain = inf: expected `float` <= 1000000000.0",
+            "7: [services.a] shutdown = inf: expected `float` <= 1000000000.0",
+            "8: [services.a] watchdog = inf: expected `float` <= 1000000000.0",
+            "9: [services.a] ready_timeout = nan: expected `float` > 0.0",
+            "10: [services.a] recycle.age = inf: expected `float` <= 1000000000.0",
+            "10: [services.a] recycle.jitter = 1: expected `float` <= 0.999",
+            "10: [services.a] recycle: needs `age` or `rss`",
+        ],
+    ),
+    (
+        "[services.a]\nmodules = ['m']\nenv = { A = 'x${HOME' }\n",
+        ["3: [services.a] env.A: a `${` has no `}`; `$${` stands for `${`"],
+    ),
+    (
         "[supervisr]\n[services.a]\ncal = 'x:y'\nmodules = ['m']\n",
         [
             "1: [supervisr] unknown table; did you mean 'supervisor'?",

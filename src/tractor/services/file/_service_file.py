@@ -37,7 +37,7 @@ KEPT_FROM_CHILDREN = (
 )
 """Variables by which systemd talks with the manager, and with nobody below it."""
 
-_VARIABLE = re.compile(r"\$(\$\{|\{([^}]*)\})")
+_VARIABLE = re.compile(r"\$(\$\{|\{([^}]*)(\}|$))")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -192,7 +192,9 @@ def _expanded(text: str, path: KeyPath, found: Findings) -> str:
         name = match[2]
         if name is None:
             return "${"
-        if not _NAME.fullmatch(name):
+        if not match[3]:
+            found.note(path, "a `${` has no `}`; `$${` stands for `${`", value=msgspec.UNSET)
+        elif not _NAME.fullmatch(name):
             found.note(path, f"${{{name}}} names no variable; `$${{` stands for `${{`")
         elif name in os.environ:
             return os.environ[name]

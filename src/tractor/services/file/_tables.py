@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-Seconds = Annotated[float, Meta(ge=0)]
+MOST = 1e9
+"""For ever, for whoever counts seconds: infinity is not a number that a limit can be."""
+Seconds = Annotated[float, Meta(ge=0, le=MOST)]
 Count = Annotated[int, Meta(ge=0)]
 NAME_OF_CALL = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$"
 NAME_OF_MODULE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*$"
@@ -20,9 +22,11 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class BackoffTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a service waits before it is started again; see `tractor.Backoff`."""
 
-    initial: Annotated[float, Meta(gt=0, description="seconds before the first restart")] = 0.1
-    factor: Annotated[float, Meta(ge=1, description="each is so many times longer")] = 2.0
-    maximum: Annotated[float, Meta(gt=0, description="seconds, at the most")] = 30.0
+    initial: Annotated[
+        float, Meta(gt=0, le=MOST, description="seconds before the first restart")
+    ] = 0.1
+    factor: Annotated[float, Meta(ge=1, le=MOST, description="each is so many times longer")] = 2.0
+    maximum: Annotated[float, Meta(gt=0, le=MOST, description="seconds, at the most")] = 30.0
     jitter: Annotated[float, Meta(ge=0, le=1, description="share that is left to chance")] = 0.1
     reset_after: Annotated[Seconds, Meta(description="seconds of being ready that reset it")] = 60.0
 
@@ -30,9 +34,9 @@ class BackoffTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True
 class RecycleTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a service is restarted by plan; see `tractor.Recycle`."""
 
-    age: Annotated[float, Meta(gt=0, description="seconds")] | None = None
+    age: Annotated[float, Meta(gt=0, le=MOST, description="seconds")] | None = None
     rss: Annotated[int, Meta(gt=0, description="resident size in bytes")] | None = None
-    jitter: Annotated[float, Meta(ge=0, le=1, description="share that is left to chance")] = 0.1
+    jitter: Annotated[float, Meta(ge=0, le=0.999, description="share that is left to chance")] = 0.1
 
 
 class LimitsTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +64,7 @@ class SupervisorTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_restarts: (
         Annotated[Count, Meta(description="more than these within `within`: give up")] | None
     ) = None
-    within: Annotated[float, Meta(gt=0, description="seconds")] = 60.0
+    within: Annotated[float, Meta(gt=0, le=MOST, description="seconds")] = 60.0
     backoff: BackoffTable | Literal[False] = msgspec.field(default_factory=BackoffTable)
     auto_shutdown: Annotated[
         Literal["never", "any_significant", "all_significant"],
@@ -117,13 +121,15 @@ class ServiceTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True
         | None
     ) = None
     drain: Annotated[Seconds, Meta(description="seconds for the requests that run")] = 0.0
-    ready_timeout: Annotated[float, Meta(gt=0, description="seconds")] | None = None
+    ready_timeout: Annotated[float, Meta(gt=0, le=MOST, description="seconds")] | None = None
     backoff: BackoffTable | Literal[False] | None = None
     escalate: Annotated[bool, Meta(description="false: its restarts are counted apart")] = True
     significant: Annotated[bool, Meta(description="for `auto_shutdown`")] = False
     after: Annotated[list[str], Meta(description="services that it waits for")] = []
     replicas: Annotated[int, Meta(ge=1, le=10_000, description="how many")] = 1
-    watchdog: Annotated[float, Meta(gt=0, description="seconds without an answer")] | None = None
+    watchdog: (
+        Annotated[float, Meta(gt=0, le=MOST, description="seconds without an answer")] | None
+    ) = None
     recycle: RecycleTable | None = None
 
     def __repr__(self) -> str:
