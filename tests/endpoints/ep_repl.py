@@ -99,6 +99,14 @@ async def pause(times: int = 1) -> str:
     return tractor.current_actor().name
 
 
+@tractor.context
+async def pause_then_start(ctx: tractor.Context) -> None:
+    """Pause before it is ready."""
+    await tractor.pause()
+    await ctx.started()
+    await trio.sleep_forever()
+
+
 async def pause_refused() -> str:
     """Pause where that is refused."""
     try:

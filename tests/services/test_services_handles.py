@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -267,40 +269,67 @@ def test_the_events_of_a_service() -> None:
     run(main)
 
 
-def test_a_reader_that_does_not_read() -> None:
+def test_a_reader_that_does_not_read(repeats: Any) -> None:
+    """Whole lives go by; it is told how much it has missed, and can go on from there."""
+    lives = repeats(90, 1000)
+
     async def main() -> None:
         async with supervised() as (sup, events):
-            feed = sup.start_soon("feed", enable_modules=["ep_services_missing"])
+            feed = sup.start_soon("feed", ep_services.do, what="raise ValueError")
             with sup.events() as idle:
-                while feed.restarts < 1000:
-                    await trio.lowlevel.checkpoint()
+                while feed.restarts < lives:
+                    await sup._carrier.changed.park()
                 await feed.stop()
                 with pytest.raises(Lagged) as caught:
                     await idle.__anext__()
-                # Each incarnation has two events, and its stop may have some more.
-                assert 2000 - 256 <= caught.value.lost <= 2 * feed.incarnation - 256 + 2
+                # Each life has three events, and its stop may have some more.
+                lost = caught.value.lost
+                assert 3 * lives - 256 <= lost <= 3 * feed.incarnation - 256 + 2
                 idle.close()
-                assert len([event async for event in idle]) == 256
+                kept = [event async for event in idle]
+                assert len(kept) == 256
+                assert kept[-1].incarnation == feed.incarnation
+                numbers = [event.incarnation for event in kept]
+                assert numbers == sorted(numbers)
             events.close()
 
-    run(main)
+    run(main, limit=500)
 
 
 def test_a_thousand_temporary_ones_leave_nothing(repeats: Any) -> None:
+    """Of each a supervisor keeps less than 2.5 KB: with 2,000 that are 5 MB."""
+    first, more = 10, repeats(30, 2000)
+
     async def main() -> None:
         async with supervised() as (sup, _events):
-            for number in range(repeats(20, 2000)):
-                one = await sup.start_service(
-                    f"t{number}", ep_services.do, what="return 3", restart="temporary"
-                )
-                assert await one.wait() == 3
+
+            async def come_and_go(numbers: range) -> None:
+                for number in numbers:
+                    one = await sup.start_service(
+                        f"t{number}", ep_services.do, what="return 3", restart="temporary"
+                    )
+                    assert len(sup.services) <= 1
+                    assert await one.wait() == 3
+
+            # What the first ones leave is there once: modules, caches.
+            await come_and_go(range(first))
+            gc.collect()
+            tracemalloc.start()
+            await come_and_go(range(first, first + more))
+            gc.collect()
+            grown, _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert grown < 2500 * more, f"{grown / more:.0f} bytes for each"
             assert dict(sup.services) == {}
             assert sup.statistics().services == {}
             assert len(sup._carrier.entries) == 0
             assert len(sup._carrier.children.living) == 0
             assert len(sup._carrier.children.errors) == 0
 
-    run(main, limit=500)
+    try:
+        run(main, limit=500)
+    finally:
+        tracemalloc.stop()
 
 
 def test_look_ups_give_the_living_one(tpt_proto: str, reg_addr: Any) -> None:
