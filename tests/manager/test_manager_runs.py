@@ -314,6 +314,22 @@ def test_a_signal_to_the_whole_group_keeps_the_order(shop: Path, number: int) ->
     ] == [(name, what) for name in "cba" for what in ("stopping", "stopped")]
 
 
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_a_hangup_while_all_ends_changes_no_exit_status(shop: Path, ends_by_itself: bool) -> None:
+    call = 'call = "shop:once"\nrestart = "transient"\n' if ends_by_itself else ""
+    text = f"[services.a]\n{call}" if call else _service("a")
+    with running(shop, text) as run:
+        run.wait_until_it_takes(signal.SIGHUP)
+        if not ends_by_itself:
+            run.wait_for("is up")
+            run.send(signal.SIGTERM)
+        # To the very end of the interpreter.
+        while run.process.poll() is None:
+            run.send(signal.SIGHUP)
+            time.sleep(0.002)
+        assert run.status() == 0
+
+
 @pytest.mark.parametrize("delay", [0, 0.02, 0.25, 0.5, 0.9])
 def test_a_signal_at_any_time_is_an_end_in_order(shop: Path, delay: float) -> None:
     text = _service("a") + _service("b", more='after = ["a"]')

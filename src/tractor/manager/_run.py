@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import trio
@@ -308,6 +308,20 @@ def run_file(file: ServiceFile, systemd: Systemd, *, as_json: bool = False) -> i
         notifier.close()
 
 
+@contextmanager
+def _late_ones_ignored(numbers: Sequence[int]) -> Iterator[None]:
+    """A signal that comes when all is over does not end the program, whose exit status is known by then."""
+    for number in numbers:
+        # Until somebody takes them, and after that; ignored ones that are held would be lost.
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        # Python puts handlers of its own back to the default at its end, but leaves this.
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+
 async def _run(file: ServiceFile, systemd: Systemd, notifier: Notifier, as_json: bool) -> int:
     numbers = [signal.SIGTERM, signal.SIGINT]
     # One that is ignored, as under nohup, stays so.
@@ -315,7 +329,7 @@ async def _run(file: ServiceFile, systemd: Systemd, notifier: Notifier, as_json:
         numbers.append(signal.Signals(SIGHUP))
     managers: list[Manager] = []
     status = ENDED
-    with trio.open_signal_receiver(*numbers) as signals:
+    with _late_ones_ignored(numbers), trio.open_signal_receiver(*numbers) as signals:
         take_signals()
         async with trio.open_nursery() as tn:
             outputs = Outputs(tn, as_json=as_json)
