@@ -742,6 +742,24 @@ def test_stop_start_and_restart(shop: Path) -> None:
         assert run.services()["b"]["incarnation"] == 1
 
 
+def test_a_manager_stays_for_what_was_stopped_by_hand(shop: Path) -> None:
+    with running(
+        shop, _service("a") + '[services.b]\ncall = "shop:once"\nrestart = "transient"\n'
+    ) as run:
+        run.wait_until(lambda: run.services().get("b", {}).get("state") == "ended")
+        own = ["--manager", str(run.process.pid)]
+        for _ in range(2):
+            assert ask(["stop", "a", *own]).returncode == 0
+            assert run.services()["a"]["state"] == "stopped"
+            assert ask(["start", "a", *own]).returncode == 0
+            assert run.services()["a"]["state"] == "ready"
+        assert ask(["stop", "a", *own]).returncode == 0
+        # It is gone from the file: nothing is left that could be started.
+        (shop / "x.toml").write_text('[services.b]\ncall = "shop:once"\nrestart = "transient"\n')
+        run.send(signal.SIGHUP)
+        assert run.status() == 0
+
+
 def test_a_rolling_restart_is_done_when_the_last_replica_is_ready(shop: Path) -> None:
     with running(shop, _service("a", more="replicas = 3")) as run:
         pids = {run.pid_of(f"a.{i}") for i in range(3)}

@@ -39,6 +39,9 @@ ENDED, FAILED = 0, 1
 EXTEND = 15.0
 """Seconds for which systemd is asked to wait at a time while services are stopped."""
 
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at services of which none is to come, but some may be started by hand."""
+
 SIGHUP: int | None = getattr(signal, "SIGHUP", None)
 
 
@@ -102,7 +105,7 @@ class Manager:
                 self._sup.take_commands(lambda: self._ask_reload()._asdict(), self._about)
                 if self._reload_again:
                     self._reload_by_signal()
-                await self._sup.wait()
+                await self._wait_for_all()
                 while (event := events.take()) is not None:
                     self._note(event)
                 if not self.stopped_by:
@@ -112,6 +115,17 @@ class Manager:
     @property
     def _is_closing(self) -> bool:
         return self._sup.statistics().phase in ("closing", "closed")
+
+    async def _wait_for_all(self) -> None:
+        """Wait until all have ended; one that somebody has stopped waits for its `tractor start`."""
+        with self._sup.events() as events:
+            while True:
+                await self._sup.wait()
+                stopped = any(one.state == "stopped" for one in self._sup.services.values())
+                if self._is_closing or not stopped:
+                    return
+                with trio.move_on_after(LOOK_INTERVAL), suppress(Lagged, StopAsyncIteration):
+                    await anext(events)
 
     # -- signals --------------------------------------------------------------------------------------
 
