@@ -193,6 +193,8 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("x", {"fn": not_async}, TypeError, "not_async"),
     ("x", {"fn": lambda: None}, TypeError, "lambda"),
     ("x", {"unknown": 3}, TypeError, "unknown"),
+    ("x", {"after": 5}, TypeError, "after=5"),
+    ("x", {"enable_modules": 5}, TypeError, "not 5"),
     ("", {}, TypeError, "name"),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -146,8 +146,9 @@ def require_whole(option: str, value: object, otherwise: str = "") -> None:
         raise TypeError(f"{option}{value!r}: it must be a whole number{otherwise}")
 
 
-def _names(option: str, value: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+def _names(option: str, value: Any) -> tuple[str, ...]:
+    is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    if not is_list or not all(isinstance(name, str) for name in value):
         raise TypeError(f"{option}={value!r}: it must be a list of names of services")
     return tuple(value)
 

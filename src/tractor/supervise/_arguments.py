@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -277,6 +277,8 @@ def module_names(names: Sequence[str]) -> list[str]:
     rule = "`enable_modules` must be a list of module names"
     if isinstance(names, str):
         raise TypeError(f"{rule}, not the string {names!r}")
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{rule}, not {names!r}")
     return [
         name if isinstance(name, Unlooked) else plain_text(name, f"{rule} (str)") for name in names
     ]
