@@ -82,6 +82,7 @@ MAY_BE_IMPORTED_LATE = {
     "asyncio",
     "bdb",
     "colorlog",
+    "ctypes",  # the boot's id, neither on Linux nor on Windows
     "resource",  # POSIX; only where limits are set
     "greenback",
     "importlib",  # importlib.metadata
@@ -101,6 +102,7 @@ MAY_BE_IMPORTED_LATE = {
     "tomllib",
     "typer",
     "uvloop",
+    "winreg",  # Windows
     "tractor.devx.debug.repl._repl",  # pdbp
     "tractor.devx.debug.attach._repl",  # pdbp
     "tractor.shm._segment",  # multiprocessing.shared_memory

@@ -391,6 +391,8 @@ BAD_KWARGS: list[dict[str, Any]] = [
     {"cid": None, "surplus": 1},
     {"accept_addrs": 5},
     {"up": [[]], "gone": ["x"]},
+    {"up": [["feed.1", 1, None]], "gone": []},
+    {"up": [[1, None]], "gone": []},
     {"up": None, "gone": None},
 ]
 

@@ -37,6 +37,7 @@ from tractor.process._ancestry import ancestry, set_ancestry
 from tractor.process._at_fork import note_handler, undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
 from tractor.process._handed_down import set_limits_of_kernel, take_sockets
+from tractor.process._host_id import host_id
 from tractor.process._stdio import take_numbers
 from tractor.process._title import actor_title, set_actor_proctitle, set_short_name
 from tractor.runtime._actor import Actor
@@ -181,7 +182,7 @@ def run_child(args: ChildArgs) -> int:
 
 
 async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) -> int:
-    aid = Aid(args.name, args.uuid, os.getpid())
+    aid = Aid(args.name, args.uuid, os.getpid(), host=host_id())
     connect = partial(_connect, args, aid, record.claim)
     if args.own_process:
         chan, spec = await _connect_unless_ended(connect, early)

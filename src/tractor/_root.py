@@ -34,6 +34,7 @@ from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import Aid
 from tractor.process._at_fork import undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, own_breakpoint
+from tractor.process._host_id import host_id
 from tractor.process._stdio import numbers_taken
 from tractor.runtime._actor import Actor
 from tractor.runtime._drain import checked_timeout
@@ -206,7 +207,7 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
     uuid = mk_uuid()
 
     def aid(is_registrar: bool) -> Aid:
-        return Aid(options.name, uuid, os.getpid(), is_registrar)
+        return Aid(options.name, uuid, os.getpid(), is_registrar, host=host_id())
 
     known = [a.unwrap() for a in options.registry] or default_lo_addrs(options.transports)
     elected = False

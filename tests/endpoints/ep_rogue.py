@@ -46,8 +46,8 @@ async def fork_helper(ctx: tractor.Context) -> None:
         time.sleep(1000)
     chan = tractor.current_actor().parent_chan
     assert chan is not None
-    from tractor.process._stat import process_start_time
+    from tractor.process._stat import ProcessId
 
-    await tell([("_descendants", {"up": [(pid, process_start_time(pid))], "gone": []})])
+    await tell([("_descendants", {"up": [ProcessId.of(pid)], "gone": []})])
     await ctx.started(pid)
     await trio.sleep_forever()

@@ -19,6 +19,7 @@ import trio
 from ep_peer import run
 
 import tractor
+from tractor.process._stat import ProcessId
 from tractor.testing import get_rando_addr
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -53,7 +54,7 @@ def refused(answer: Message | None) -> bool:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "_ready": {"accept_addrs": [["127.0.0.1", 1]]},
     "_progress": {},
-    "_descendants": {"up": [[1, None]], "gone": []},
+    "_descendants": {"up": [ProcessId.of(1)], "gone": []},
     "_goodbye": {},
     "_debug_lock": {"uid": ["x", "y"], "task": "t", "pid": 1, "tty": None},
     "_respawn": {},
@@ -88,7 +89,7 @@ def test_no_process_is_killed_on_the_word_of_another(reg_addr: Any) -> None:
 
             async def main() -> None:
                 with pytest.raises(tractor.ActorFailure):
-                    await _say_and_kill(reg_addr, "_descendants", up=[[pid, None]], gone=[])
+                    await _say_and_kill(reg_addr, "_descendants", up=[ProcessId.of(pid)], gone=[])
                 # Its process, and what it had reported, is gone by now.
                 assert bystander.poll() is None
 

@@ -23,7 +23,8 @@ import tractor
 from tractor._proto.children import ladder
 from tractor.ipc import Channel
 from tractor.msg.types import Aid
-from tractor.process._stat import is_below, kill_process, process_start_time
+from tractor.process._host_id import host_id
+from tractor.process._stat import ProcessId, is_below, kill_process, process_start_time
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="who forked whom is Linux's to tell"
@@ -41,32 +42,39 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 def test_who_forked_whom(bystander: subprocess.Popen[bytes]) -> None:
     pid = bystander.pid
     start = process_start_time(pid)
-    assert is_below((pid, start), os.getpid())
-    assert not is_below((pid, None), os.getpid()), "without a time it may be any process"
     assert start is not None
-    assert not is_below((pid, start + 1), os.getpid()), "a later one with the same number"
-    assert not is_below((pid, start), pid), "nobody is below itself"
-    assert not is_below((1, process_start_time(1)), os.getpid())
-    assert not is_below((-1, 0.0), os.getpid())
-    assert not is_below((0, 0.0), os.getpid())
+    own = ProcessId.of(pid)
+    assert own == ProcessId(host_id(), pid, start)
+    assert is_below(own, os.getpid())
+    assert not is_below(own._replace(host="feed.1"), os.getpid()), "it is another host's"
+    assert not is_below(own._replace(start_time=None), os.getpid()), "it may be any process"
+    assert not is_below(own._replace(start_time=start + 1), os.getpid()), "a later one"
+    assert not is_below(own, pid), "nobody is below itself"
+    assert not is_below(ProcessId.of(1), os.getpid())
+    assert not is_below(own._replace(pid=-1), os.getpid())
+    assert not is_below(own._replace(pid=0), os.getpid())
 
 
 def test_only_the_process_that_is_meant_is_killed(bystander: subprocess.Popen[bytes]) -> None:
     start = process_start_time(bystander.pid)
     assert start is not None
-    kill_process(bystander.pid, start + 1)
+    own = ProcessId.of(bystander.pid)
+    kill_process(own._replace(start_time=start + 1))
+    kill_process(own._replace(host="feed.1"))
     assert bystander.poll() is None
-    kill_process(bystander.pid, start)
+    kill_process(own)
     assert bystander.wait() == -signal.SIGKILL
-    kill_process(bystander.pid, start)
+    kill_process(own)
 
 
 @gets_signals
 def test_a_process_that_the_child_has_not_forked_is_not_its_descendant(
     bystander: subprocess.Popen[bytes],
 ) -> None:
-    mark = [bystander.pid, process_start_time(bystander.pid)]
-    lies = [mark, [os.getpid(), process_start_time(os.getpid())], [1, None], [-1, None], [0, None]]
+    host = host_id()
+    others = [bystander.pid, os.getpid()]
+    nobody = [[host, pid, None] for pid in (1, -1, 0)]
+    lies = [*map(ProcessId.of, others), *nobody]
 
     async def main() -> None:
         with pytest.raises(tractor.ActorFailure):

@@ -14,6 +14,7 @@ import tractor
 from tractor._exceptions import pack_error, unpack_error
 from tractor._proto.children.outcome import Part
 from tractor.msg.types import Aid, Error
+from tractor.process._stat import ProcessId
 from tractor.runtime.dialog import _caller
 from tractor.supervise._child import Child
 from tractor.supervise._outcome import Collected, part_of
@@ -25,7 +26,7 @@ A, B, C = Aid("a", "aaaaaa", 11), Aid("b", "bbbbbb", 22), Aid("c", "cccccc", 33)
 
 def child_of(aid: Aid, below: tuple[int, ...] = ()) -> Child:
     child = Child(SimpleNamespace(), aid, None)  # type: ignore[arg-type]
-    child.descendants = dict.fromkeys(below)
+    child.descendants = {pid: ProcessId.of(pid) for pid in below}
     return child
 
 

@@ -21,6 +21,7 @@ from tractor.ipc._debug_sock import CONTROL_DIR, DEBUG_DIR, debug_socks
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Start
 from tractor.process._dirs import runtime_dir_path
+from tractor.process._host_id import host_id
 from tractor.reaping._table import read_process
 from tractor.transport._addresses import wrap_address
 from tractor.transport._authkey import load_authkey
@@ -234,7 +235,7 @@ async def request_of(
     with trio.fail_after(limit):
         chan = Channel(await transport_from_addr(addr), "connect")
         try:
-            await chan.handshake(Aid("tractor-cli", mk_uuid(), os.getpid()), key)
+            await chan.handshake(Aid("tractor-cli", mk_uuid(), os.getpid(), host=host_id()), key)
             cid = chan.new_cid()
             await chan.send(Start(cid, "self", func, kwargs, chan.local_uid, None, "call"))
             while True:

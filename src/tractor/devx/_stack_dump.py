@@ -27,6 +27,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._util._task_tree import append_dump, dump_file, format_threads, format_tree_of
 from tractor.ipc._chan import Channel
+from tractor.process._host_id import is_here
 from tractor.process._proc import expects_signal
 from tractor.process._state import ProcessVar, of_process
 from tractor.runtime._actor import Actor
@@ -315,7 +316,7 @@ def _children(actor: Actor) -> Iterator[tuple[str, int | None, Channel | None]]:
     for child in list(actor.children.values()):
         info = child.info()
         chan = info.portal.chan if info.portal is not None else None
-        yield info.aid.reprol(), info.pid, chan
+        yield info.aid.reprol(), info.pid if is_here(info.host) else None, chan
 
 
 def _ask_all(chans: list[Channel]) -> None:

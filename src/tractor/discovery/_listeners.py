@@ -11,6 +11,7 @@ from tractor import log as _log
 from tractor.address._types import Address
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid, Uid
+from tractor.process._host_id import host_id
 
 log = _log.get_logger()
 
@@ -107,7 +108,7 @@ async def _who_listens(addr: Address) -> Seen:
             log.transport("%s can't be reached from here: %r", addr, exc)
             return UNKNOWN
         try:
-            me = Aid("probe", os.urandom(16).hex(), os.getpid(), is_probe=True)
+            me = Aid("probe", os.urandom(16).hex(), os.getpid(), is_probe=True, host=host_id())
             return Seen(True, (await chan.handshake(me)).uid)
         except Exception as exc:
             log.transport("what accepts at %s did not identify itself: %s", addr, exc)

@@ -13,6 +13,7 @@ from tractor._errors import TransportClosed
 from tractor.address._types import UnwrappedAddress
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid
+from tractor.process._host_id import host_id
 from tractor.trionics._groups import collapse_eg
 
 log = _log.get_logger()
@@ -78,7 +79,9 @@ async def _probe(addr: UnwrappedAddress) -> Probed:
 async def _attempt(addr: UnwrappedAddress) -> Probed:
     chan = Channel(await transport_from_addr(addr), "connect")
     try:
-        aid = await chan.handshake(Aid("probe", os.urandom(16).hex(), os.getpid(), is_probe=True))
+        aid = await chan.handshake(
+            Aid("probe", os.urandom(16).hex(), os.getpid(), is_probe=True, host=host_id())
+        )
         if aid.is_registrar:
             return Probed(Probe.REGISTRAR, "")
         return Probed(Probe.OCCUPIED, f"the actor {aid.reprol()} listens there")

@@ -27,6 +27,7 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._doorstep import Doorstep
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid, Uid
+from tractor.process._host_id import host_id
 from tractor.process._stat import pid_alive
 from tractor.transport._addresses import wrap_addresses
 from tractor.transport.tls._words import is_tls_mismatch
@@ -444,7 +445,7 @@ async def open_ipc_server(
         aid: gives the identity for handshakes; ``None``: an anonymous one.
         handler: runs each peer's channel; ``None``: what arrives is dropped.
     """
-    anonymous = Aid("server", os.urandom(16).hex(), os.getpid())
+    anonymous = Aid("server", os.urandom(16).hex(), os.getpid(), host=host_id())
 
     async def drop(chan: Channel) -> None:
         await _drop_messages(server, chan)

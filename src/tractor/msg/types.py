@@ -55,6 +55,7 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
     Attributes:
         max_served: dialogs that it serves for a peer at a time, as it tells that peer at the handshake.
         claim: in a subactor's first hello to its parent the one-time secret of its boot pipe; ``None`` everywhere else.
+        host: the id of the host on which its pid is one; ``None``: it does not say.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
     is_probe: bool = False
     max_served: int | None = None
     claim: bytes | None = None
+    host: str | None = None
 
     @property
     def uid(self) -> Uid:

@@ -5,12 +5,34 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from typing import TypeAlias
+from typing import NamedTuple
 
+from tractor.process._host_id import HostId, host_id
 from tractor.process._proc import ON_LINUX, ProcStat, look, read_stat
 
-ProcessId: TypeAlias = tuple[int, float | None]
-"""A pid and its :func:`process_start_time`."""
+
+class ProcessId(NamedTuple):
+    """What identifies a process among those of all hosts, for good.
+
+    Attributes:
+        host: where its pid is one.
+        pid: its process id.
+        start_time: its :func:`process_start_time`; ``None``: not known.
+    """
+
+    host: HostId
+    pid: int
+    start_time: float | None
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId:
+        """That of a process of this host, as it runs now."""
+        return cls(host_id(), pid, process_start_time(pid))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this host, which alone may look at it and send it signals."""
+        return self.host == host_id()
 
 
 def process_start_time(pid: int) -> float | None:
@@ -58,14 +80,14 @@ def pid_alive(pid: int, start_time: float | None = None) -> bool:
 def is_below(process: ProcessId, ancestor: int) -> bool:
     """Whether a process that runs was forked by another one, or by one that was, as the kernel says.
 
-    ``False`` also where that can't be told: no Linux, another pid namespace, a parent between them that is dead.
+    ``False`` also where that can't be told: no Linux, another host, a parent between them that is dead.
 
     Args:
         process: the one below.
-        ancestor: the other one's pid.
+        ancestor: the other one's pid, on this host.
     """
-    pid, start_time = process
-    if pid <= 1 or start_time is None:
+    pid, start_time = process.pid, process.start_time
+    if not process.is_here or pid <= 1 or start_time is None:
         return False
     stat = _stat_or_none(pid)
     if not stat or stat.start_time != start_time:
@@ -81,11 +103,14 @@ def is_below(process: ProcessId, ancestor: int) -> bool:
     return False
 
 
-def kill_process(pid: int, start_time: float | None) -> None:
+def kill_process(process: ProcessId) -> None:
     """Send SIGKILL to a process, and to no later one with its number.
 
-    Does nothing when it is gone, or is another user's.
+    Does nothing when it is gone, is another user's, or one of another host.
     """
+    if not process.is_here:
+        return
+    pid, start_time = process.pid, process.start_time
     try:
         fd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
     except OSError as exc:

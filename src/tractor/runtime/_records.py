@@ -56,8 +56,8 @@ class ChildRecord(PeerProcess, Protocol):
     needs: float
     """Seconds that it needs for its own subactors, as it says."""
 
-    descendants: dict[int, float | None]
-    """The processes below it, as it has told, with the times of their start."""
+    descendants: dict[int, ProcessId]
+    """The processes below it on this host, as it has told and the kernel says, by their pids."""
 
     @property
     def rung(self) -> int:

@@ -14,6 +14,7 @@ from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_arguments
 from tractor.msg.bounded._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import Request, Uid
+from tractor.process._stat import ProcessId
 from tractor.runtime._actor import Actor, ServeRequest
 from tractor.runtime._drain import checked_timeout
 from tractor.runtime._intake import Intake
@@ -132,7 +133,7 @@ def _progress(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> 
 
 
 def _descendants(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-    up = [(int(pid), start) for pid, start in kwargs["up"]]
+    up = msgspec.convert(kwargs["up"], list[ProcessId])
     gone = [int(pid) for pid in kwargs["gone"]]
     up, gone = actor.asking_child(chan).on_descendants(up, gone)
     if up or gone:

@@ -59,7 +59,7 @@ class Lifeline:
         self._stopped = False
         # A byte wakes the thread: what user code has forked off may hold the write end, too.
         self._wake_r, self._wake_w = os.pipe()
-        self._above = [ProcessWatch(pid, start_time) for pid, start_time in above]
+        self._above = [ProcessWatch(one.pid, one.start_time) for one in above]
         self._thread = threading.Thread(target=self._watch, name="tractor-lifeline", daemon=True)
         try:
             self._thread.start()

@@ -40,7 +40,8 @@ from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Uid
 from tractor.process._file_mark import FileMark
-from tractor.process._stat import ProcessId, is_below, process_start_time
+from tractor.process._host_id import host_id, is_here
+from tractor.process._stat import ProcessId, is_below
 from tractor.process.sentinel._sentinel import forget, guard, guard_files
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
@@ -65,13 +66,23 @@ RETRY = 0.1
 
 
 class ChildInfo(msgspec.Struct, frozen=True):
-    """A subactor, as ``ActorNursery.children`` shows it; ``start_method`` is the key of its spawn backend."""
+    """A subactor, as ``ActorNursery.children`` shows it.
+
+    Attributes:
+        aid: as the actor has it; before it is connected without a pid of its own.
+        pid: of its process, as this actor's host has it; ``None``: it has none yet.
+        portal: leads to it, once it serves.
+        state: one word.
+        start_method: the key of its spawn backend.
+        host: the id of the host on which ``pid`` is one.
+    """
 
     aid: Aid
     pid: int | None
     portal: Portal | None
     state: str
     start_method: str = ""
+    host: str = ""
 
 
 class Child:
@@ -133,8 +144,8 @@ class Child:
 
         # Its process; `None` before the backend has started one.
         self.process: ChildProcess | None = None
-        # The processes below it, as it has told, with the times of their start.
-        self.descendants: dict[int, float | None] = {}
+        # The processes below it on this host, as it has told and the kernel says, by their pids.
+        self.descendants: dict[int, ProcessId] = {}
 
         # The secret of its boot pipe, until it has shown it.
         self.claim: bytes | None = None
@@ -146,6 +157,8 @@ class Child:
         self.portal: Portal | None = None
         # The function of a one-shot; `None`: it is a daemon.
         self.main: MainCall | None = None
+        # Whether it is on this host, as it says: else no file here is its.
+        self.is_here = True
         # Where it listens, as it says.
         self.accept_addrs: list[UnwrappedAddress] = []
         # The socket files among those, and what tells each from one that another puts there.
@@ -216,19 +229,18 @@ class Child:
     def info(self) -> ChildInfo:
         """A frozen record."""
         pid = self.process.pid if self.process is not None else None
-        return ChildInfo(self.aid, pid, self.portal, self.state, self.start_method)
+        return ChildInfo(self.aid, pid, self.portal, self.state, self.start_method, host_id())
 
     @trio.lowlevel.enable_ki_protection
     def on_started(self) -> None:
         """It has a process: from now on that is watched over, and those above know of it."""
         assert self.process is not None
-        pid, own = self.process.pid, self.actor.aid
-        self.aid = Aid(self.aid.name, self.aid.uuid, pid)
-        start_time = process_start_time(pid)
+        process, own = ProcessId.of(self.process.pid), self.actor.aid
+        self.aid = Aid(self.aid.name, self.aid.uuid, process.pid, host=process.host)
         up = [
             # An actor in this very process is not a process below it.
-            (pid, start_time) if pid != os.getpid() else None,
-            guard(pid, start_time),
+            process if process.pid != os.getpid() else None,
+            guard(process),
             guard_files(
                 [*socket_files(self.actor.accept_addrs), *user_sock_paths(own.name, own.pid)]
             ),
@@ -242,8 +254,14 @@ class Child:
         secret = self.claim
         if secret is None or not hmac.compare_digest(secret, claim):
             return False
+        assert chan.aid is not None
         self.claim = None
         self.chan = chan
+        self.is_here = is_here(chan.aid.host)
+        if not self.is_here:
+            # There its process has another number.
+            pid, host = chan.aid.pid, chan.aid.host
+            self.aid = msgspec.structs.replace(self.aid, pid=pid, host=host)
         self.connected.set()
         return True
 
@@ -259,13 +277,18 @@ class Child:
     def on_ready(self, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
         self.accept_addrs = accept_addrs
-        pid = self.process.pid if self.process is not None else None
-        self._files = marks_of(accept_addrs, self.bind_addrs or (), pid)
-        if sentinel := guard_files([*self._files, *user_sock_paths(self.aid.name, self.aid.pid)]):
-            self.actor.report_descendants(up=[sentinel])
+        if self.is_here:
+            self._guard_files()
         self.life.handle(ChildEvent.READY)
         self.settled.set()
         self._feed(LadderEvent.BOOTED)
+
+    def _guard_files(self) -> None:
+        """Have the files that it listens at removed once it is dead."""
+        pid = self.process.pid if self.process is not None else None
+        self._files = marks_of(self.accept_addrs, self.bind_addrs or (), pid)
+        if sentinel := guard_files([*self._files, *user_sock_paths(self.aid.name, self.aid.pid)]):
+            self.actor.report_descendants(up=[sentinel])
 
     def on_boot_error(self, error: Error) -> None:
         """The child could not be configured, or its runtime has failed."""
@@ -299,11 +322,12 @@ class Child:
     ) -> tuple[list[ProcessId], list[int]]:
         """Processes below the child have started or ended, as it says; those of which it is true.
 
-        What has started must have been forked by the child's process, or by one below it, as the kernel says.
+        What has started must have been forked by the child's process, or by one below it, as the kernel says: so one of
+        another host is none, whose business it is.
         """
         process = self.process
         began = [one for one in up if process is not None and is_below(one, process.pid)]
-        self.descendants.update(began)
+        self.descendants.update({one.pid: one for one in began})
         ended = [pid for pid in gone if pid in self.descendants]
         for pid in ended:
             del self.descendants[pid]
@@ -442,7 +466,8 @@ class Child:
                 await end_descendants(self.descendants, self.aid.reprol())
         with self._noted():
             marks = self._files if self.accept_addrs else None
-            remove_files(marks, self.bind_addrs or (), self.aid.name, pid, held=stuck)
+            if self.is_here:
+                remove_files(marks, self.bind_addrs or (), self.aid.name, pid, held=stuck)
         with self._noted():
             remove_segments([pid])
         forget(pid, socket_files(self.accept_addrs))

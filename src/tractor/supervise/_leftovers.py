@@ -20,7 +20,7 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import user_sock_paths
 from tractor.process._dirs import has_shm_records
 from tractor.process._file_mark import FileMark, file_mark
-from tractor.process._stat import is_below, kill_process, process_start_time
+from tractor.process._stat import ProcessId, is_below, kill_process
 from tractor.process._wait_pids import pid_alive, wait_pids_gone
 from tractor.process.sentinel._sentinel import stand_down
 from tractor.runtime._actor import Actor
@@ -61,7 +61,7 @@ def _own_mark(path: Path, own: int | None) -> FileMark | None:
     if named is None or own is None:
         return None
     pid = int(named["pid"])
-    if pid != own and not is_below((pid, process_start_time(pid)), own):
+    if pid != own and not is_below(ProcessId.of(pid), own):
         return None
     return own_file_mark(path)
 
@@ -118,15 +118,21 @@ async def end_channel(actor: Actor, chan: Channel) -> bool:
     return False
 
 
-async def end_descendants(descendants: Mapping[int, float | None], whose: str) -> None:
-    """Wait for the end of what is below a dead process, which follows from the loss of a parent; else kill it."""
-    left = await wait_pids_gone(descendants, DESCENDANTS_TIMEOUT)
+async def end_descendants(descendants: Mapping[int, ProcessId], whose: str) -> None:
+    """Wait for the end of what is below a dead process, which follows from the loss of a parent; else kill it.
+
+    Args:
+        descendants: processes of this host, by their pids.
+        whose: that process, for the log.
+    """
+    started = {pid: one.start_time for pid, one in descendants.items()}
+    left = await wait_pids_gone(started, DESCENDANTS_TIMEOUT)
     for pid in left:
-        if pid_alive(pid, descendants[pid]):
+        if pid_alive(pid, started[pid]):
             log.error("#T-800 deployed to collect zombie B0: pid %s, below %s", pid, whose)
-            kill_process(pid, descendants[pid])
+            kill_process(descendants[pid])
     if left:
-        await wait_pids_gone({pid: descendants[pid] for pid in left}, DESCENDANTS_TIMEOUT)
+        await wait_pids_gone({pid: started[pid] for pid in left}, DESCENDANTS_TIMEOUT)
     remove_segments(descendants)
     await _remove_sockets(descendants)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from tractor.process import _ancestry
+from tractor.process._host_id import host_id
+from tractor.process._stat import ProcessId
 from tractor.process._wait_pids import pid_alive, process_start_time
 from tractor.process.sentinel import _sentinel, _sentinel_main
 from tractor.process.sentinel._sentinel_main import ProcessWatch, Sentinel
@@ -370,7 +372,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def guarded(process: subprocess.Popen[bytes]) -> int:
     """Guard it; the sentinel's pid, once it watches."""
-    _sentinel.guard(process.pid, process_start_time(process.pid))
+    _sentinel.guard(ProcessId.of(process.pid))
     pid = _sentinel.sentinel_pid()
     assert pid is not None
     until(lambda: process.pid in watched_by(pid))
@@ -398,11 +400,11 @@ def test_it_comes_with_the_first_child_and_is_reaped(start: Start) -> None:
     assert _sentinel.sentinel_pid() is None
     assert _sentinel.stand_down() is None
     one, other = start(), start()
-    started = _sentinel.guard(one.pid, process_start_time(one.pid))
+    started = _sentinel.guard(ProcessId.of(one.pid))
     pid = _sentinel.sentinel_pid()
     assert pid is not None
-    assert started == (pid, process_start_time(pid))
-    assert _sentinel.guard(other.pid, process_start_time(other.pid)) is None
+    assert started == ProcessId.of(pid)
+    assert _sentinel.guard(ProcessId.of(other.pid)) is None
     until(lambda: watched_by(pid) >= {one.pid, other.pid})
     assert _sentinel.stand_down() == pid
     assert not Path(f"/proc/{pid}").exists()
@@ -416,12 +418,12 @@ def test_stopped_one_neither_blocks_the_actor_nor_its_end(start: Start) -> None:
     pid = guarded(process)
     os.kill(pid, signal.SIGSTOP)
     for number in range(10_000):
-        assert _sentinel.guard(NO_SUCH_PID + number, 1.0) is None
+        assert _sentinel.guard(ProcessId(host_id(), NO_SUCH_PID + number, 1.0)) is None
     os.kill(pid, signal.SIGCONT)
     late = start()
 
     def told() -> bool:
-        _sentinel.guard(late.pid, process_start_time(late.pid))
+        _sentinel.guard(ProcessId.of(late.pid))
         return late.pid in watched_by(pid)
 
     until(told)
@@ -434,16 +436,16 @@ def test_killed_one_is_replaced_and_told_everything(
 ) -> None:
     one, over, other = start(), start(), start()
     pid = guarded(one)
-    _sentinel.guard(over.pid, process_start_time(over.pid))
+    _sentinel.guard(ProcessId.of(over.pid))
     _sentinel.forget(over.pid)
     os.kill(pid, signal.SIGKILL)
     until(lambda: not pid_alive(pid))
     with caplog.at_level(logging.WARNING, "tractor"):
-        new = _sentinel.guard(other.pid, process_start_time(other.pid))
+        new = _sentinel.guard(ProcessId.of(other.pid))
     assert new is not None
-    assert new[0] != pid
-    until(lambda: watched_by(new[0]) >= {one.pid, other.pid})
-    assert over.pid not in watched_by(new[0])
+    assert new.pid != pid
+    until(lambda: watched_by(new.pid) >= {one.pid, other.pid})
+    assert over.pid not in watched_by(new.pid)
     assert f"sentinel {pid} ended with status -9" in caplog.text
 
 
@@ -458,12 +460,12 @@ def test_one_that_does_not_work_is_not_tried_again(
     monkeypatch.setattr(_sentinel, "PROGRAM", broken)
     monkeypatch.setattr(_sentinel._does_not_work, "value", False)
     pid = start().pid
-    started = _sentinel.guard(pid, process_start_time(pid))
+    started = _sentinel.guard(ProcessId.of(pid))
     assert started is not None
-    until(lambda: not pid_alive(started[0]))
+    until(lambda: not pid_alive(started.pid))
     with caplog.at_level(logging.WARNING, "tractor"):
         for _ in range(3):
-            assert _sentinel.guard(pid, process_start_time(pid)) is None
+            assert _sentinel.guard(ProcessId.of(pid)) is None
     assert caplog.text.count("left to their lifelines") == 1
     assert _sentinel.sentinel_pid() is None
 
@@ -472,13 +474,13 @@ def test_none_where_there_can_be_none(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pid = start().pid
-    assert _sentinel.guard(os.getpid(), None) is None
+    assert _sentinel.guard(ProcessId.of(os.getpid())) is None
     with monkeypatch.context() as patch:
         patch.setattr(sys, "frozen", True, raising=False)
-        assert _sentinel.guard(pid, None) is None
+        assert _sentinel.guard(ProcessId(host_id(), pid, None)) is None
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/no/such/python")
-        assert _sentinel.guard(pid, None) is None
+        assert _sentinel.guard(ProcessId(host_id(), pid, None)) is None
     assert "no sentinel could be started" in caplog.text
     assert _sentinel.sentinel_pid() is None
 
@@ -528,35 +530,35 @@ def test_files_are_told_once(start: Start, tmp_path: Path, monkeypatch: pytest.M
 
 def test_lineage_of_a_root_is_itself() -> None:
     assert _ancestry.ancestry() == []
-    assert _ancestry.lineage() == [(os.getpid(), process_start_time(os.getpid()))]
+    assert _ancestry.lineage() == [ProcessId.of(os.getpid())]
 
 
 def test_lineage_below_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ancestry, "_above", [])
     parent = os.getppid()
-    top = [(NO_SUCH_PID + n, 1.0) for n in range(100)]
-    above = [*top, (parent, process_start_time(parent))]
+    top = [ProcessId(host_id(), NO_SUCH_PID + n, 1.0) for n in range(100)]
+    above = [*top, ProcessId.of(parent)]
     _ancestry.set_ancestry(above)
     assert _ancestry.ancestry() == above
     nearest = _ancestry.lineage()
     assert len(nearest) == _ancestry.MAX_KEPT
-    assert nearest[-2:] == [above[-1], (os.getpid(), process_start_time(os.getpid()))]
+    assert nearest[-2:] == [above[-1], ProcessId.of(os.getpid())]
 
 
 def test_parent_that_cannot_be_seen_means_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ancestry, "_above", [])
-    _ancestry.set_ancestry([(os.getppid(), None), (NO_SUCH_PID, 1.0)])
+    _ancestry.set_ancestry([ProcessId.of(os.getppid()), ProcessId(host_id(), NO_SUCH_PID, 1.0)])
     assert _ancestry.ancestry() == []
 
 
 def test_own_process_is_not_above_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ancestry, "_above", [])
-    _ancestry.set_ancestry([(os.getppid(), None), (os.getpid(), None)])
-    assert _ancestry.ancestry() == [(os.getppid(), None)]
+    _ancestry.set_ancestry([ProcessId.of(os.getppid()), ProcessId.of(os.getpid())])
+    assert _ancestry.ancestry() == [ProcessId.of(os.getppid())]
 
 
 def test_forked_child_is_no_part_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    _ancestry.set_ancestry([(os.getppid(), None)])
+    _ancestry.set_ancestry([ProcessId.of(os.getppid())])
     try:
         forked = os.fork()
         if not forked:

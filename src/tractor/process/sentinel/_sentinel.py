@@ -22,7 +22,7 @@ from tractor.process._ancestry import ancestry
 from tractor.process._at_fork import on_fork
 from tractor.process._file_mark import file_mark
 from tractor.process._frozen import is_frozen, is_supported
-from tractor.process._stat import ProcessId, process_start_time
+from tractor.process._stat import ProcessId
 from tractor.process._state import ProcessVar, of_process
 
 log = _log.get_logger()
@@ -76,7 +76,7 @@ class _Running:
 
 # One for each process (and sub-interpreter), as there is one actor.
 _running: ProcessVar[_Running | None] = ProcessVar(lambda: None)
-_children: dict[int, float | None] = of_process({})
+_children: dict[int, ProcessId] = of_process({})
 _files: dict[Path, bytes] = of_process({})
 _does_not_work = ProcessVar(lambda: False)
 
@@ -87,23 +87,22 @@ def sentinel_pid() -> int | None:
 
 
 @trio.lowlevel.enable_ki_protection
-def guard(pid: int, start_time: float | None) -> ProcessId | None:
+def guard(child: ProcessId) -> ProcessId | None:
     """Have a child killed when this process, or one above it, is gone and the child does not end by itself.
 
     Starts the sentinel if there is none, or if it was killed.  Where none can be started (no POSIX; with a warning:
     out of processes, an interpreter that does not run alone) the lifeline is all there is.
 
     Args:
-        pid: The child.  One that shares this process is passed over: it ends with it.
-        start_time: Its :func:`~tractor.process._stat.process_start_time`.
+        child: It.  One that shares this process is passed over: it ends with it.  So is one of another host.
 
     Returns:
         The sentinel's own id if one was started.
     """
-    if pid == os.getpid():
+    if not child.is_here or child.pid == os.getpid():
         return None
-    _children[pid] = start_time
-    return _tell([_line("below", (pid, start_time))])
+    _children[child.pid] = child
+    return _tell([_line("below", child)])
 
 
 @trio.lowlevel.enable_ki_protection
@@ -171,14 +170,11 @@ def _tell(lines: Iterable[bytes]) -> ProcessId | None:
         # Whatever keeps the net from being there is no reason not to have the child.
         log.warning("no sentinel could be started (%s); subactors are left to their lifelines", exc)
         return None
-    me = os.getpid()
+    own = _line("self", ProcessId.of(os.getpid()))
     above = [_line("above", one) for one in ancestry()]
-    below = [_line("below", one) for one in _children.items()]
-    _running.value.put(
-        [_line("self", (me, process_start_time(me))), *above, *below, *_files.values()]
-    )
-    pid = _running.value.popen.pid
-    return pid, process_start_time(pid)
+    below = [_line("below", one) for one in _children.values()]
+    _running.value.put([own, *above, *below, *_files.values()])
+    return ProcessId.of(_running.value.popen.pid)
 
 
 def _after_fork() -> None:
@@ -228,8 +224,8 @@ def _program() -> list[str]:
 
 
 def _line(kind: str, process: ProcessId) -> bytes:
-    pid, start_time = process
-    return f"{kind} {pid} {'-' if start_time is None else repr(start_time)}\n".encode()
+    start = "-" if process.start_time is None else repr(process.start_time)
+    return f"{kind} {process.pid} {start}\n".encode()
 
 
 def _file_line(path: Path) -> bytes | None:

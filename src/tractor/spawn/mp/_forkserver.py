@@ -22,7 +22,7 @@ from tractor._proto.deadlines import SENTINEL_GRACE
 from tractor.process._at_fork import on_fork
 from tractor.process._exit_watch import ExitWatch
 from tractor.process._frozen import is_frozen
-from tractor.process._stat import pid_alive, process_start_time
+from tractor.process._stat import ProcessId, pid_alive, process_start_time
 from tractor.process._state import ProcessVar
 from tractor.process._stdio import to_hand_down
 from tractor.process.sentinel._sentinel import forget, guard, stand_down
@@ -262,8 +262,8 @@ def note_started(server: ForkServerClient) -> None:
     """
     pid = server.pid
     assert pid is not None
-    own = (pid, process_start_time(pid))
-    sentinel = guard(*own)
+    own = ProcessId.of(pid)
+    sentinel = guard(own)
     actor = current_actor(err_on_no_runtime=False)
     if actor is not None:
         actor.report_descendants(up=[own] if sentinel is None else [own, sentinel])
