@@ -24,7 +24,7 @@ from tractor import cli, testing
 from tractor import reap as reap_module
 from tractor.cli import _reap as command
 from tractor.reaping import _strays
-from tractor.reaping._strays import ProcessId
+from tractor.reaping._strays import StrayId
 from tractor.reaping._table import ProcessInfo, process_table
 from tractor.shm._record import add_record
 from tractor.testing import find_orphaned_shm, find_orphaned_uds
@@ -220,9 +220,9 @@ def test_orphans_that_a_killed_actor_leaves_are_found_too(
 def test_nobody_is_hunted_for_ever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps: list[int] = []
 
-    def one_more() -> list[ProcessId]:
+    def one_more() -> list[StrayId]:
         sweeps.append(0)
-        pid = ProcessId.of(ProcessInfo(DEAD + len(sweeps), 1, os.getuid(), 1.0, "x", (), False))
+        pid = StrayId.of(ProcessInfo(DEAD + len(sweeps), 1, os.getuid(), 1.0, "x", (), False))
         return [pid]
 
     monkeypatch.setattr(command, "find_orphans", one_more)

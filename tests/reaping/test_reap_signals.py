@@ -16,7 +16,7 @@ import reap_strays as strays
 
 from tractor.reaping import _signals as signals
 from tractor.reaping._signals import survivors
-from tractor.reaping._strays import ProcessId
+from tractor.reaping._strays import StrayId
 from tractor.reaping._table import read_process
 from tractor.testing import find_descendants, reap
 
@@ -93,7 +93,7 @@ def test_a_later_process_with_the_same_pid_is_left_alone(way: str) -> None:
         seen = read_process(cat.pid)
         assert seen is not None
         assert seen.start_time == found.start_time
-        later = ProcessId.of(seen)
+        later = StrayId.of(seen)
         later.start_time = seen.start_time - 1  # type: ignore[operator]
         assert reap([later], grace=0) == ([], [])
         assert survivors([later, found]) == [found]
@@ -109,7 +109,7 @@ def test_a_process_that_is_replaced_between_the_signals_is_not_killed(
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as cat:
         first = read_process(cat.pid)
         assert first is not None
-        target = signals._Target(ProcessId.of(first))
+        target = signals._Target(StrayId.of(first))
         target._start_time = -1.0
         assert not target.send(signal.SIGKILL)
         assert cat.poll() is None

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tractor.process._host_id import host_id
 from tractor.shm._record import (
     SegmentRecord,
     add_record,
@@ -205,9 +206,11 @@ def test_a_write_that_fails_leaves_nothing(
 
 def test_drafts_of_the_dead_go_others_stay(runtime_dir: Path) -> None:
     remove_drafts()
-    dead = write(runtime_dir, f".{DEAD}.abc", b"half")
+    dead = write(runtime_dir, f".{host_id()}.{DEAD}.abc", b"half")
     stay = [
         write(runtime_dir, f".{os.getpid()}.abc", b"half"),
+        write(runtime_dir, f".{host_id()}.{os.getpid()}.abc", b"half"),
+        write(runtime_dir, f".{host_id().partition('.')[0]}.1.{DEAD}.abc", b"half"),
         write(runtime_dir, ".hidden", b""),
         write(runtime_dir, f"{DEAD}.abc", b""),
         write(runtime_dir, f".{10**30}.abc", b""),
@@ -257,13 +260,10 @@ def test_a_later_process_with_the_owners_pid_is_not_the_owner(fd: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces")
-def test_other_machines_and_containers(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runs_and_containers(fd: int) -> None:
     record = add_record("a", fd)
-    assert record.boot
-    assert record.pid_namespace.startswith("pid:")
+    assert record.host == host_id()
     # Nobody outlives the machine's restart; of a container's pids nothing is known out here.
-    assert owner_alive(msgspec.structs.replace(record, boot="before")) is False
-    assert owner_alive(msgspec.structs.replace(record, pid_namespace="pid:[1]")) is None
-    monkeypatch.setattr(sys, "platform", "freebsd14")
-    assert add_record("a", fd).boot == ""
-    assert add_record("a", fd).pid_namespace == ""
+    boot = host_id().partition(".")[0]
+    assert owner_alive(msgspec.structs.replace(record, host="feed.1")) is False
+    assert owner_alive(msgspec.structs.replace(record, host=f"{boot}.1")) is None

@@ -26,7 +26,7 @@ from tractor.reaping._table import read_process
 from tractor.transport._addresses import wrap_address
 from tractor.transport._authkey import load_authkey
 from tractor.transport._table import default_lo_addrs, needs_key
-from tractor.transport._uds import check_peer_uid
+from tractor.transport._uds import check_peer_uid, peer_credentials
 from tractor.transport._uds_leftovers import answers
 
 CONNECT_LIMIT = 1.0
@@ -98,13 +98,20 @@ def attachable() -> list[FoundActor]:
                 sock.settimeout(CONNECT_LIMIT)
                 wire.send("hello")
                 told = wire.recv() or {}
+                pid = _pid_here(sock, int(told["pid"]))
+                if not pid:
+                    continue
                 addrs = [wrap_address(tuple(a)).unwrap() for a in told.get("addrs", ())]
-                found.append(
-                    FoundActor(path, str(told["name"]), str(told["uuid"]), int(told["pid"]), addrs)
-                )
+                found.append(FoundActor(path, str(told["name"]), str(told["uuid"]), pid, addrs))
             finally:
                 wire.close()
     return found
+
+
+def _pid_here(sock: socket.socket, told: int) -> int:
+    """The process that listens, by the kernel's word where it gives one; 0: it is of another pid namespace."""
+    pid, _ = peer_credentials(sock)
+    return told if pid is None else pid
 
 
 def matching(wanted: str, actors: Sequence[FoundActor]) -> list[FoundActor]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from tractor.cli._exit import EXIT_FAILED
 from tractor.reaping._shm import find_orphaned_shm, reap_shm
 from tractor.reaping._signals import reap, survivors
-from tractor.reaping._strays import ProcessId, find_descendants, find_orphans, find_zombies
+from tractor.reaping._strays import StrayId, find_descendants, find_orphans, find_zombies
 from tractor.transport._uds_leftovers import find_orphaned_uds, reap_uds
 
 T = TypeVar("T")
@@ -163,10 +163,10 @@ def _reap_actors(options: argparse.Namespace, report: _Report) -> None:
         report.tell(f"zombie {zombie} ({zombie.name})", f"waits for its parent {zombie.ppid}")
 
 
-def _strays(parent: int | None, everything: bool) -> list[ProcessId]:
+def _strays(parent: int | None, everything: bool) -> list[StrayId]:
     if parent is not None:
         return find_descendants(parent, only_actors=not everything)
-    found: dict[int, ProcessId] = {}
+    found: dict[int, StrayId] = {}
     for orphan in find_orphans():
         found[orphan] = orphan
         try:
@@ -177,7 +177,7 @@ def _strays(parent: int | None, everything: bool) -> list[ProcessId]:
     return list(found.values())
 
 
-def _end(processes: list[ProcessId], grace: float, report: _Report) -> None:
+def _end(processes: list[StrayId], grace: float, report: _Report) -> None:
     signalled, killed = reap(processes, grace=grace)
     left = survivors(processes)
     for process in processes:
@@ -191,7 +191,7 @@ def _end(processes: list[ProcessId], grace: float, report: _Report) -> None:
             report.tell(_label(process), "ended by itself")
 
 
-def _label(process: ProcessId) -> str:
+def _label(process: StrayId) -> str:
     return f"process {process} ({process.name}, parent {process.ppid})"
 
 

@@ -14,6 +14,7 @@ from tractor.control._protocol import Who
 from tractor.control._serving import Serving
 from tractor.control._socket import ControlSocket
 from tractor.control._stacks import stacks_of
+from tractor.process._host_id import host_id
 from tractor.process._stat import process_start_time
 from tractor.runtime._actor import Actor
 
@@ -41,6 +42,7 @@ def _who(actor: Actor, serving: Serving) -> Who:
         pid=pid,
         start_time=process_start_time(pid),
         host=socket.gethostname(),
+        host_id=host_id(),
         parent=parent,
         root=actor.aid.uuid if chan is None else None,
         versions={

@@ -18,6 +18,7 @@ from tractor.address._types import HAS_UDS
 from tractor.control._protocol import MAX_ANSWER, VERSION, Code, Refusal, Who, read_answer
 from tractor.ipc._debug_sock import control_socks
 from tractor.process._dirs import runtime_dir_path
+from tractor.process._host_id import is_here
 from tractor.process._stat import process_start_time
 from tractor.transport._uds import check_peer_uid
 
@@ -107,7 +108,7 @@ def runtime_dirs(more: Iterable[Path] = ()) -> list[Path]:
 
 
 def find_actors(dirs: Iterable[Path], op: str) -> list[tuple[Path, Who]]:
-    """The actors that may be asked ``op``, by name and pid; those that don't answer within 1 s are left out."""
+    """The actors of this host that may be asked ``op``, by name and pid; who doesn't answer within 1 s is left out."""
     if not HAS_UDS:
         return []
     found = in_parallel(_who, control_socks(dirs))
@@ -121,6 +122,9 @@ def _who(path: Path) -> tuple[Path, Who] | None:
     ):
         with Asked(path) as asked:
             who = msgspec.convert(asked.ask("hello"), Who)
+        if not is_here(who.host_id):
+            # Of another pid namespace, with which this one shares the directory.
+            return None
         # A pid that is used again is nobody's.
         if who.start_time is None or process_start_time(who.pid) == who.start_time:
             return path, who

@@ -53,6 +53,7 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
         name, uuid, pid: the actor.
         start_time: of its process, in clock ticks since the boot, as the kernel tells it; ``None``: unknown.
         host: the host's name.
+        host_id: its id, within which ``pid`` and ``start_time`` mean something; ``None``: unknown.
         parent: uuid of its parent; ``None``: it is a root.
         root: uuid of its tree's root; ``None``: unknown.
         versions: of Python and this package.
@@ -70,6 +71,7 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     addrs: list[Any]
     ops: list[str]
+    host_id: str | None = None
 
 
 def read_request(line: bytes) -> dict[str, Any]:

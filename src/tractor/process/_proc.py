@@ -12,6 +12,9 @@ import os
 import sys
 from typing import NamedTuple
 
+from tractor.process._at_fork import on_fork
+from tractor.process._state import ProcessVar
+
 ON_LINUX = sys.platform == "linux"
 
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -53,13 +56,42 @@ class ProcStat(NamedTuple):
         return (int(self.fields[11]) + int(self.fields[12])) / _TICKS
 
 
+_is_own: ProcessVar[bool | None] = ProcessVar(lambda: None)
+on_fork(_is_own.renew, always=True)
+
+
+def proc_is_own() -> bool:
+    """Whether there is a ``/proc``, and its numbers are those of this process's pid namespace.
+
+    In a new namespace that has none mounted yet they are another's: what is read there is of other processes than
+    those that a signal would reach.
+    """
+    own = _is_own.value
+    if own is None:
+        try:
+            own = os.readlink("/proc/self") == str(os.getpid())
+        except OSError as exc:
+            if exc.errno in OUT_OF_RESOURCES:
+                return True
+            own = False
+        _is_own.value = own
+    return own
+
+
+def _require_own() -> None:
+    if not proc_is_own():
+        raise FileNotFoundError(errno.ENOENT, "no /proc of this pid namespace is mounted", "/proc")
+
+
 def all_pids() -> list[int]:
-    """The processes that can be seen.  Raises OSError where there is no ``/proc``."""
+    """The processes that can be seen.  Raises OSError where there is no ``/proc`` of this pid namespace."""
+    _require_own()
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def read_proc(pid: int, name: str) -> bytes:
     """A file of a process's folder.  Raises OSError: it can't be read, or there is no such process (any more)."""
+    _require_own()
     with open(f"/proc/{pid}/{name}", "rb") as file:
         return file.read()
 

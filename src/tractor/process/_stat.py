@@ -7,8 +7,8 @@ import os
 import signal
 from typing import NamedTuple
 
-from tractor.process._host_id import HostId, host_id
-from tractor.process._proc import ON_LINUX, ProcStat, look, read_stat
+from tractor.process._host_id import HostId, host_id, is_same_boot
+from tractor.process._proc import ON_LINUX, ProcStat, look, proc_is_own, read_stat
 
 
 class ProcessId(NamedTuple):
@@ -72,9 +72,19 @@ def pid_alive(pid: int, start_time: float | None = None) -> bool:
             return _alive_without_a_look(pid)
         if stat is not None:
             return not stat.has_ended and start_time in (None, stat.start_time)
-        if os.path.exists("/proc/self/stat"):
+        if proc_is_own():
             return False
     return _alive_without_a_look(pid)
+
+
+def still_runs(process: ProcessId) -> bool | None:
+    """Whether a process runs that a record names; ``None``: that is another pid namespace's to know, or no host's.
+
+    What ran before the machine was booted runs no more.
+    """
+    if process.is_here:
+        return pid_alive(process.pid, process.start_time)
+    return None if not process.host or is_same_boot(process.host) else False
 
 
 def is_below(process: ProcessId, ancestor: int) -> bool:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+from tractor.process._host_id import is_same_boot
 from tractor.process._proc import OUT_OF_RESOURCES, all_pids
 from tractor.shm._record import SegmentRecord
 from tractor.shm._segment import SHM_DIR, stat_segment
@@ -29,8 +30,10 @@ class SegmentHeldError(OSError):
 def is_there(record: SegmentRecord) -> bool:
     """Whether the name leads to the segment that was recorded, and that is the own user's.
 
-    Raises OSError when that can't be told.
+    Raises OSError when that can't be told.  No segment outlives the machine's run: one that looks like it is another.
     """
+    if not is_same_boot(record.host):
+        return False
     try:
         info = stat_segment(record.key)
     except FileNotFoundError:

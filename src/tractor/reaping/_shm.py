@@ -82,8 +82,10 @@ def _orphaned(key: str, records: list[SegmentRecord]) -> Iterator[None]:
     meant = [record for record in listed if is_there(record)]
     for record in meant:
         # One that was handed over has two records.
-        if owner_alive(record) is not False:
-            raise PermissionError(errno.EPERM, f"its owner, process {record.pid}, lives", key)
+        alive = owner_alive(record)
+        if alive is not False:
+            text = "lives" if alive else f"is of another pid namespace, host {record.host}"
+            raise PermissionError(errno.EPERM, f"its owner, process {record.pid}, {text}", key)
     if meant:
         with held_by_nobody(meant[0]):
             yield

@@ -33,7 +33,7 @@ ADOPTERS = frozenset(
 _PYTHON_NAME = re.compile(r"(.*/)?(python|pypy)", re.IGNORECASE)
 
 
-class ProcessId(int):
+class StrayId(int):
     """A process id, with what tells the process from a later one that got the same number.
 
     Attributes:
@@ -47,7 +47,7 @@ class ProcessId(int):
     ppid: int
 
     @classmethod
-    def of(cls, process: ProcessInfo) -> ProcessId:
+    def of(cls, process: ProcessInfo) -> StrayId:
         """The id of a process that was looked at."""
         self = cls(process.pid)
         self.start_time = process.start_time
@@ -56,7 +56,7 @@ class ProcessId(int):
         return self
 
 
-def find_descendants(parent: int, *, only_actors: bool = False) -> list[ProcessId]:
+def find_descendants(parent: int, *, only_actors: bool = False) -> list[StrayId]:
     """The processes below another one, at any depth, that belong to the own user.
 
     Zombies are left out, and so are this process and those above it.
@@ -82,7 +82,7 @@ def find_descendants(parent: int, *, only_actors: bool = False) -> list[ProcessI
         raise ProcessLookupError(f"there is no process {parent}: what it left behind is an orphan")
     above = _self_and_above(table)
     return [
-        ProcessId.of(process)
+        StrayId.of(process)
         for process in descendants(table, parent)
         if process.is_own
         and not process.is_zombie
@@ -91,7 +91,7 @@ def find_descendants(parent: int, *, only_actors: bool = False) -> list[ProcessI
     ]
 
 
-def find_orphans() -> list[ProcessId]:
+def find_orphans() -> list[StrayId]:
     """The subactors of the own user whose parent is gone.
 
     A subactor is recognised by its process title, its command line (``-m tractor._child``) or its
@@ -114,7 +114,7 @@ def find_orphans() -> list[ProcessId]:
     table = process_table()
     above = _self_and_above(table)
     return [
-        ProcessId.of(process)
+        StrayId.of(process)
         for process in table.values()
         if process.pid not in above
         and (is_actor(process) or is_sentinel(process))
@@ -122,7 +122,7 @@ def find_orphans() -> list[ProcessId]:
     ]
 
 
-def find_zombies(parent: int | None = None) -> list[ProcessId]:
+def find_zombies(parent: int | None = None) -> list[StrayId]:
     """Processes of the own user that have ended, and whose parent has not collected them.
 
     They hold nothing but their pid, and no signal reaches them: they vanish once their parent waits
@@ -144,7 +144,7 @@ def find_zombies(parent: int | None = None) -> list[ProcessId]:
     table = process_table()
     candidates = table.values() if parent is None else descendants(table, parent)
     return [
-        ProcessId.of(process)
+        StrayId.of(process)
         for process in candidates
         if process.is_zombie
         and process.is_own

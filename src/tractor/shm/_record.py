@@ -17,7 +17,6 @@ import hashlib
 import os
 import secrets
 import stat
-import sys
 from pathlib import Path
 
 import msgspec
@@ -28,7 +27,8 @@ from tractor.process._dirs import (
     get_runtime_dir,
     runtime_dir_path,
 )
-from tractor.process._stat import pid_alive, process_start_time
+from tractor.process._host_id import HostId, host_id
+from tractor.process._stat import ProcessId, process_start_time, still_runs
 
 SUBDIRECTORY = SHM_RECORDS
 MAX_SIZE = 4096
@@ -49,10 +49,8 @@ class SegmentRecord(msgspec.Struct, frozen=True, kw_only=True):
     device: int = 0
     inode: int = 0
     """With `device`: which segment of that name.  Both are 0 where the platform does not tell."""
-    boot: str = ""
-    """Of the machine; neither a process nor a segment outlives it.  Empty where it is not known."""
-    pid_namespace: str = ""
-    """In which the pid is one.  Empty where it is not known."""
+    host: HostId = ""
+    """The id of the host on which the pid is one, and the segment was made."""
 
     @property
     def filename(self) -> str:
@@ -110,12 +108,11 @@ def add_record(key: str, fd: int, pid: int | None = None) -> SegmentRecord:
         start_time=process_start_time(owner),
         device=info.st_dev,
         inode=info.st_ino,
-        boot=boot_id(),
-        pid_namespace=pid_namespace(),
+        host=host_id(),
     )
     directory = get_runtime_dir(SUBDIRECTORY)
     # A name that no reader takes for a record, until it is complete.
-    draft = directory / f".{os.getpid()}.{secrets.token_hex(8)}"
+    draft = directory / f".{host_id()}.{os.getpid()}.{secrets.token_hex(8)}"
     try:
         draft.write_bytes(msgspec.json.encode(record))
         draft.replace(directory / record.filename)
@@ -205,37 +202,13 @@ def remove_drafts() -> None:
         OSError: it can't be read.
     """
     for path in _entries():
-        pid = path.name[1:].partition(".")[0]
-        if path.name.startswith(".") and pid.isdecimal() and 0 < int(pid) < 2**31:
+        host, _, rest = path.name[1:].rpartition(".")[0].rpartition(".")
+        if path.name.startswith(".") and rest.isdecimal() and 0 < int(rest) < 2**31:
             with contextlib.suppress(OSError):
-                if not pid_alive(int(pid)):
+                if still_runs(ProcessId(host, int(rest), None)) is False:
                     path.unlink()
 
 
 def owner_alive(record: SegmentRecord) -> bool | None:
-    """Whether the segment's owner runs; ``None`` where its pid means nothing here (a container's)."""
-    if record.boot and record.boot != boot_id():
-        return False
-    if record.pid_namespace != pid_namespace():
-        return None
-    return pid_alive(record.pid, record.start_time)
-
-
-def boot_id() -> str:
-    """What tells this run of the machine from the one before; empty where that is not known."""
-    if sys.platform != "linux":
-        return ""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def pid_namespace() -> str:
-    """What tells this process's pid namespace from others; empty where there are none."""
-    if sys.platform != "linux":
-        return ""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
+    """Whether the segment's owner runs; ``None`` where that is another pid namespace's to know (a container's)."""
+    return still_runs(ProcessId(record.host, record.pid, record.start_time))

@@ -25,7 +25,7 @@ from tractor.process._wait_pids import pid_alive, wait_pids_gone
 from tractor.process.sentinel._sentinel import stand_down
 from tractor.runtime._actor import Actor
 from tractor.transport._addresses import wrap_address
-from tractor.transport._uds_leftovers import SOCKET_NAME, answers, own_file_mark
+from tractor.transport._uds_leftovers import SOCKET_NAME, answers, own_file_mark, remove_if_dead
 
 log = _log.get_logger()
 
@@ -160,15 +160,12 @@ async def _remove_sockets(pids: Iterable[int]) -> None:
     # Those for users are in directories of their own.
     names = [name for pid in dead for name in (f"*@{pid}.sock", f"*/*@{pid}.sock")]
     paths = [path for name in names for path in space.glob(name)]
+    marks = {path: mark for path in paths if (mark := own_file_mark(path)) is not None}
     with trio.move_on_after(CLOSING_TIME, shield=True):
-        while paths:
-            for path in [path for path in paths if not answers(str(path))]:
-                paths.remove(path)
-                if file_mark(path) is not None:
-                    with contextlib.suppress(OSError):
-                        os.unlink(path)
+        while marks := {p: mark for p, mark in marks.items() if not remove_if_dead(p, mark)}:
             # A process of several threads counts as dead a moment before the last of them has let go of its sockets.
-            await trio.sleep(0.01 if paths else 0)
+            # One that goes on to answer is another pid namespace's, in which the number is another process's.
+            await trio.sleep(0.01)
 
 
 def end_sentinel(actor: Actor) -> None:

@@ -1,4 +1,10 @@
-"""Finding and removing socket files of actors that died: by users, by the next root, by a registrar."""
+"""Finding and removing socket files of actors that died: by users, by the next root, by a registrar.
+
+The pid in a file's name is one of the host that has made it, and several pid namespaces may share a directory.  So it
+only ever speaks for a file, where a process of that number lives here.  What speaks against it is the kernel, which
+all of them share: under the lock that actors hold while they bind, nobody accepts there.  A runtime directory is one
+machine's: what its kernel does not know to be listened at, is not.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,8 @@ from pathlib import Path
 from tractor.address._types import UDSAddress
 from tractor.process._dirs import get_runtime_dir, runtime_dir_path
 from tractor.process._file_mark import FileMark, file_mark
-from tractor.process._stat import pid_alive, process_start_time
+from tractor.process._host_id import host_id
+from tractor.process._stat import ProcessId, pid_alive, process_start_time, still_runs
 
 if sys.platform != "win32":
     import fcntl
@@ -136,7 +143,7 @@ def note_bound(path: Path) -> Callable[[], None]:
     pid = os.getpid()
     text = "\n".join([repr(process_start_time(pid)), *map(str, mark), os.path.abspath(path)])
     try:
-        record = get_runtime_dir(RECORDS) / f"{pid}.{mark[1]}"
+        record = get_runtime_dir(RECORDS) / f"{host_id()}.{pid}.{mark[1]}"
         record.write_text(text, errors="surrogateescape")
     except OSError:
         # Without a record the file just stays, should this process be killed.
@@ -174,9 +181,11 @@ def _recorded_by_dead(directory: Path) -> Iterator[tuple[Path, FileMark]]:
         for record in (runtime_dir_path() / RECORDS).iterdir():
             with contextlib.suppress(OSError, ValueError):
                 start, *mark, path = record.read_text(errors="surrogateescape").split("\n", 4)
-                pid = int(record.name.partition(".")[0])
-                gone = not pid_alive(pid, None if start == "None" else float(start))
-                if gone and Path(path).parent == Path(os.path.abspath(directory)):
+                host, pid, _ = record.name.rsplit(".", 2)
+                owner = ProcessId(host, int(pid), None if start == "None" else float(start))
+                if still_runs(owner) is False and Path(path).parent == Path(
+                    os.path.abspath(directory)
+                ):
                     device, inode, changed = map(int, mark)
                     yield Path(path), (device, inode, changed)
                     record.unlink()

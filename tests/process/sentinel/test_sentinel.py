@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -347,6 +348,21 @@ def test_files_of_the_dead_are_removed(start: Start, tmp_path: Path) -> None:
     assert running.is_over()
     assert not own.exists()
     assert replaced.exists()
+
+
+def test_a_file_at_which_somebody_listens_stays(start: Start, tmp_path: Path) -> None:
+    actor = start()
+    # As an actor of another pid namespace does that shares the directory, the name and the pid.
+    path = tmp_path / "shared"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        running = Running(record("self", actor.pid), file_record(path), grace=1000)
+        actor.kill()
+        actor.wait()
+        running.hang_up()
+        assert running.is_over()
+        assert path.exists()
 
 
 # -- the process --

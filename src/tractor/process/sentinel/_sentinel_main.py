@@ -19,6 +19,7 @@ It imports nothing of the package and little of the standard library: it starts 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` takes 5 ms more
+import _socket  # and so does `socket`
 import os
 import select
 import sys
@@ -39,6 +40,9 @@ _LAST_FD = max(256, os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 0) 
 """Descriptors above are left for what must be opened at any time, as to look at a process."""
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+LETTING_GO = 0.3
+"""Seconds in which the dead have let go of their listeners: one of several threads counts as dead a moment before."""
 
 
 def open_exit_fd(pid: int) -> tuple[int, object]:
@@ -149,13 +153,23 @@ class ProcessWatch:
             return
 
 
+def _proc_is_own() -> bool:
+    """Whether ``/proc`` is that of this pid namespace; another one's numbers are other processes here."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
 def _runs(pid: int, start: float | None) -> bool:
     try:
+        if not _proc_is_own():
+            raise FileNotFoundError
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError as exc:
         gone = isinstance(exc, FileNotFoundError | ProcessLookupError)
-        if gone and os.path.exists("/proc/self/stat"):
+        if gone and _proc_is_own():
             return False
         try:
             os.kill(pid, 0)
@@ -307,12 +321,39 @@ class Sentinel:
             self.actor.kill()
 
     def _remove_files(self) -> None:
-        for path, mark in self.files.items():
-            if _file_mark(path) == mark:
-                try:
-                    os.unlink(path)
-                except OSError:
-                    continue
+        files = self.files
+        until = time.monotonic() + LETTING_GO
+        while files := {path: mark for path, mark in files.items() if not _removed(path, mark)}:
+            if time.monotonic() > until:
+                return
+            time.sleep(0.01)
+
+
+def _removed(path: bytes, mark: tuple[int, ...]) -> bool:
+    """Remove a socket file at which nobody listens; ``False``: somebody does, as one of another pid namespace may."""
+    if _file_mark(path) != mark:
+        return True
+    try:
+        if _answers(path):
+            return False
+        os.unlink(path)
+    except OSError:
+        pass
+    return True
+
+
+def _answers(path: bytes) -> bool:
+    probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)  # type: ignore[attr-defined, unused-ignore]
+    try:
+        probe.setblocking(False)
+        probe.connect(path)
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    finally:
+        probe.close()
+    return True
 
 
 def _file_mark(path: bytes) -> tuple[int, ...] | None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import trio
 
-from tractor.shm.ring._memory import PeerRecord, own_pid_space, start_in_ms
+from tractor.process._host_id import pid_space
+from tractor.shm.ring._memory import PeerRecord, start_in_ms
 
 if sys.platform == "linux":
 
@@ -66,7 +67,7 @@ class Bell:
         """Watch a process; without effect where it is this one, or can't be named from here."""
         if sys.platform != "linux":
             raise NotImplementedError
-        if self._life >= 0 or peer.pid == os.getpid() or peer.space not in (0, own_pid_space()):
+        if self._life >= 0 or peer.pid == os.getpid() or peer.space not in (0, pid_space()):
             return
         try:
             pidfd = os.pidfd_open(peer.pid)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 import os
-import sys
 
 import msgspec
 
+from tractor.process._host_id import pid_space
 from tractor.process._stat import process_start_time
 
 HEADER_SIZE = 4096
@@ -116,7 +116,7 @@ class RingMemory:
             )
         start = process_start_time(os.getpid())
         words[side + _START] = 0 if start is None else round(start * 1000)
-        words[side + _SPACE] = own_pid_space()
+        words[side + _SPACE] = pid_space()
         words[side + _PID] = os.getpid()
         words[side + _STATE] = RingState.OPEN
 
@@ -135,16 +135,6 @@ class RingMemory:
         """Let go of the memory.  Idempotent."""
         self._words.release()
         self.data.release()
-
-
-def own_pid_space() -> int:
-    """The number of this process's pid namespace; 0: not known."""
-    if sys.platform != "linux":
-        return 0
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0
 
 
 def start_in_ms(pid: int) -> int:

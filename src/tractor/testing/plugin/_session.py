@@ -14,7 +14,7 @@ import pytest
 
 from tractor._util._task_tree import format_here
 from tractor.reaping._signals import reap
-from tractor.reaping._strays import ProcessId, find_descendants
+from tractor.reaping._strays import StrayId, find_descendants
 from tractor.reaping._table import read_process
 from tractor.testing.hangs._snapshot import default_dir, try_snapshot, written_snapshots
 from tractor.testing.plugin._config import forks
@@ -75,7 +75,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reaped.extend(f"socket file {path}" for path in removed)
 
 
-def _left_actors(config: pytest.Config) -> list[ProcessId]:
+def _left_actors(config: pytest.Config) -> list[StrayId]:
     me = os.getpid()
     left = find_descendants(me, only_actors=True)
     if forks(config.getoption("spawn_backend")):
