@@ -301,6 +301,7 @@ def _tree_vars(
         "_is_root": True,
         "_root_mailbox": own[0],
         "_root_addrs": own,
+        "_root_host": host_id(),
         "_enable_tpts": list(options.transports),
         "_registry_addrs": list(registry),
         "_debug_mode": options.debug_mode,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor._proto.registry import RegistryTable
+from tractor._proto.registry import Entry, RegistryTable
 
 A1, A2, B1 = ("a", "1"), ("a", "2"), ("b", "1")
 
@@ -239,11 +239,11 @@ def test_all_of_a_name_newest_first_with_their_ages() -> None:
     t.register(A2, "y", now=20)
     t.register(B1, "z", now=25)
     t.register(A1, "w", now=30)
-    assert t.find_all("a", now=31) == [(A2, 11, ["y"], 0.0), (A1, 21, ["x", "w"], 0.0)]
-    assert t.find_all("b", now=31) == [(B1, 6, ["z"], 0.0)]
+    assert t.find_all("a", now=31) == [Entry(A2, 11, ["y"]), Entry(A1, 21, ["x", "w"])]
+    assert t.find_all("b", now=31) == [Entry(B1, 6, ["z"])]
     assert t.find_all("a.1", now=31) == t.find_all("1", now=31) == []
     t.unregister(A1)
     t.register(A1, "x", now=40)
-    assert t.find_all("a", now=41) == [(A1, 1, ["x"], 0.0), (A2, 21, ["y"], 0.0)], (
+    assert t.find_all("a", now=41) == [Entry(A1, 1, ["x"]), Entry(A2, 21, ["y"])], (
         "its age starts anew"
     )

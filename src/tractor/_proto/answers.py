@@ -32,6 +32,7 @@ def merged(answers: Mapping[KeyT, Sequence[Entry[AddrT]]]) -> list[Entry[AddrT]]
                 max(known.age, entry.age),
                 list(dict.fromkeys([*known.addrs, *entry.addrs])),
                 max(known.started, entry.started),
+                known.host or entry.host,
             )
     return sorted(found.values(), key=lambda entry: entry.started, reverse=True)
 

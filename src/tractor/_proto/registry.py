@@ -41,12 +41,14 @@ class Entry(NamedTuple, Generic[AddrT]):
         age: seconds since it was registered.
         addrs: where it listens, oldest first.
         started: when it was started, in seconds since 1970 by its parent's clock.
+        host: of one that listens at addresses of its own host alone, as another one is told, the id of that host.
     """
 
     uid: Uid
     age: float
     addrs: list[AddrT]
     started: float = 0.0
+    host: str = ""
 
 
 class RegistryTable(Generic[AddrT, TokenT]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tractor.address._types import Addr, Address, TCPAddress
+from tractor.address._types import Addr, Address, TCPAddress, UDSAddress
 
 
 def one_or_several(several: Sequence[Addr] | None, one: Addr | None) -> Sequence[Addr] | None:
@@ -63,6 +63,20 @@ def is_local(addr: Address) -> bool:
     """
     own = getattr(addr, "is_local", None)
     return bool(getattr(addr, "is_loopback", False) if own is None else own)
+
+
+def is_within_host(addr: Address) -> bool:
+    """Whether ``addr`` leads to a listener of one host alone: on another one it is somebody else's, or nobody's.
+
+    That is a TCP loopback address, or one of a socket file; one of another package's transport if its ``is_loopback``
+    says so.
+    """
+    return bool(getattr(addr, "is_loopback", isinstance(addr, UDSAddress)))
+
+
+def reaches_further(addr: Address) -> bool:
+    """Whether an actor of another host can be given ``addr``, to connect to: one definite address of this host's."""
+    return not is_within_host(addr) and not getattr(addr, "is_wildcard", False)
 
 
 def maddr_of(addr: Address) -> str:

@@ -22,6 +22,7 @@ from tractor.discovery._portals import connect
 from tractor.discovery._registrars import Key
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.process._host_id import host_id
 from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.trionics._groups import collapse_eg
@@ -132,14 +133,16 @@ async def settled(
 
 def _registration(name: str, given: Any) -> Known | None:
     """What a registrar gave for one actor of a name; ``None``: it is not a registration."""
-    if not isinstance(given, list | tuple) or len(given) != 4:
+    if not isinstance(given, list | tuple) or len(given) not in (4, 5):
         return None
-    uuid, age, addrs, started = given
+    uuid, age, addrs, started, host = given if len(given) == 5 else (*given, "")
+    if not isinstance(host, str) or (host and not is_presentable(host, MAX_NAME)):
+        return None
     if not isinstance(uuid, str) or not is_presentable(uuid, MAX_NAME):
         return None
     if not _is_time(age) or not _is_time(started):
         return None
-    return Entry((name, uuid), float(age), addresses(addrs), float(started))
+    return Entry((name, uuid), float(age), addresses(addrs), float(started), host)
 
 
 def _is_time(given: Any) -> bool:
@@ -162,6 +165,8 @@ class Unanswered(NamedTuple):
     def error(self) -> RuntimeFailure:
         """What a look-up raises that leads to it."""
         name, age = self.entry.uid[0], self.entry.age
+        if not self.entry.addrs:
+            return on_another_host(self.entry)
         too_slow = [addr for addr, exc in self.tries.items() if _is_too_slow(exc)]
         which = ", ".join(map(str, self.tries or self.entry.addrs))
         text = f"the actor {name!r} is registered at {which} (since {age:.1f} s), but "
@@ -175,6 +180,14 @@ class Unanswered(NamedTuple):
         error = ActorTooSlowError(text) if too_slow or not self.tries else RuntimeFailure(text)
         error.__cause__ = next(iter(self.tries.values()), None)
         return error
+
+
+def on_another_host(entry: Known) -> RuntimeFailure:
+    """The error of a look-up of an actor to which no address leads from this host."""
+    return RuntimeFailure(
+        f"the actor {entry.uid[0]!r} is registered (since {entry.age:.1f} s) at addresses of its own host alone, which "
+        f"is {entry.host}, and this one is {host_id()}: have it listen at a TCP address of its network (`bind_addrs`)"
+    )
 
 
 def _is_too_slow(exc: Exception) -> bool:
@@ -284,7 +297,7 @@ class LookUp:
                 if (entry.uid, addr) not in self._dead
                 and (self._transports is None or wrap_address(addr).proto_key in self._transports)
             ]
-            if addrs:
+            if addrs or (entry.host and not entry.addrs):
                 found.append(entry._replace(addrs=addrs))
         return found
 
@@ -301,6 +314,9 @@ class LookUp:
         Raises as :meth:`newest`.
         """
         tries: dict[UnwrappedAddress, Exception] = {}
+        if not entry.addrs:
+            await trio.lowlevel.checkpoint()
+            return Unanswered(entry, tries, bound)
 
         async def attempt(addr: UnwrappedAddress) -> Channel | None:
             async with self._slots:

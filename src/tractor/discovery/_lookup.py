@@ -10,16 +10,24 @@ import trio
 from tractor import log as _log
 from tractor._errors import ActorTooSlowError, RemoteActorError, RuntimeFailure, TransportClosed
 from tractor._proto.retry import RetryPauses
-from tractor.address._policy import from_this_host, one_or_several
+from tractor.address._policy import from_this_host, one_or_several, reaches_further
 from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of
-from tractor.discovery._dead_addresses import Known, LookUp, Registered, Unanswered, settled
+from tractor.discovery._dead_addresses import (
+    Known,
+    LookUp,
+    Registered,
+    Unanswered,
+    on_another_host,
+    settled,
+)
 from tractor.discovery._panel import open_panel, sources_of
 from tractor.discovery._places import checked_name
 from tractor.discovery._portals import FoundChannels, lasting_peer, living_peer, portal_over
 from tractor.discovery._registrars import Key, Source, reached
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.process._host_id import is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor
@@ -65,8 +73,9 @@ async def find_actor(
     Raises:
         ActorTooSlowError: the actor is registered, but did not answer in time; names it, its addresses, and since
             when it is registered.  With ``only_first=False``: none of them did; else those that did not are logged.
-        RuntimeFailure: it is registered, but can't be reached, say because its host is away, or its key or
-            certificate is another; or no registrar answers in time; or nothing can be connected to from here.
+        RuntimeFailure: it is registered, but can't be reached, say because its host is away, its key or certificate is
+            another, or it is on another host and listens at addresses of that host alone; or no registrar answers in
+            time; or nothing can be connected to from here.
         RuntimeError: nobody of that name, with ``raise_on_none``.
         TypeError, ValueError: an address that is none, a name that is not a string, or a ``timeout`` that is not a
             number of seconds.
@@ -268,7 +277,7 @@ async def query_actor(
         listens there is not tried.
 
     Raises:
-        RuntimeFailure: no registrar answers in time.
+        RuntimeFailure: no registrar answers in time; or it listens at addresses of its own host alone, another one.
         TypeError, ValueError: no address, a name that is not a string, or a ``timeout`` that is not a number of
             seconds.
         NoRuntime: no runtime is open.
@@ -286,9 +295,11 @@ async def query_actor(
 
         def choose(known: Registered) -> list[Known]:
             told_by.update(known.told_by)
-            return [entry for entry in known.entries if entry.addrs]
+            return [entry for entry in known.entries if entry.addrs or entry.host]
 
         entries = await settled(panel, name, bound, choose)
+        if entries and not entries[0].addrs:
+            raise on_another_host(entries[0])
         addr = rank_addrs(entries[0].addrs)[0] if entries else None
         knows = (
             key for key, told in told_by.items() if addr is None or (entries[0].uid, addr) in told
@@ -303,8 +314,11 @@ def _peer_addr(actor: Actor, name: str) -> UnwrappedAddress | None:
         return None
     record = actor.children.get(peer.aid.uid)
     addrs = getattr(record, "accept_addrs", None)
-    if addrs:
-        # A child's addresses are as bound; it is on this host.
-        return rank_addrs([from_this_host(wrap_address(addr)) for addr in addrs])[0].unwrap()
+    host = peer.aid.host
+    bound = [wrap_address(addr) for addr in addrs or ()]
+    # A child's addresses are as bound.
+    leads = [from_this_host(a) for a in bound if is_here(host) or reaches_further(a)]
+    if leads:
+        return rank_addrs(leads)[0].unwrap()
     # What this actor has connected to is where the peer listens.
     return peer.raddr.unwrap() if peer.role == "connect" else None

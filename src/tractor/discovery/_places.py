@@ -6,10 +6,11 @@ import math
 from typing import Any, NamedTuple
 
 from tractor._util._names import plain_text
-from tractor.address._policy import is_local, require_connectable
+from tractor.address._policy import is_local, is_within_host, require_connectable
 from tractor.address._types import Address, TCPAddress, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.process._host_id import is_here
 from tractor.transport._addresses import wrap_address
 
 
@@ -17,8 +18,8 @@ class Place(NamedTuple):
     """Where something listens, told apart from the same on another host.
 
     Attributes:
-        host: of an address that means something within one host only that host; ``None``: the registrar's own, or
-            the address means the same everywhere.
+        host: of an address that means something within one host only the id of that host (of a peer that says none the
+            address from which it has come); ``None``: the registrar's own, or the address means the same everywhere.
         addr: the address, unwrapped.
     """
 
@@ -77,17 +78,29 @@ def addrs_of(places: list[Place]) -> list[UnwrappedAddress]:
     return [place.addr for place in places]
 
 
+def addrs_for(places: list[Place], host: str | None) -> list[UnwrappedAddress]:
+    """Those addresses that lead from a host to who listens there; ``None``: the registrar's own."""
+    return [place.addr for place in places if _leads_from(host, place)]
+
+
+def _leads_from(host: str | None, place: Place) -> bool:
+    if place.host == host:
+        return True
+    return place.host is None and not is_within_host(wrap_address(place.addr))
+
+
 def place_at(addr: Address, host: str | None) -> Place:
-    return Place(host if _within_host(addr) else None, addr.unwrap())
-
-
-def _within_host(addr: Address) -> bool:
-    """Whether an address means something on one host only."""
-    return addr.is_loopback if isinstance(addr, TCPAddress) else True
+    return Place(host if is_within_host(addr) else None, addr.unwrap())
 
 
 def host_of(chan: Channel) -> str | None:
-    """The host that a peer is on; ``None``: the registrar's own."""
+    """The host that a peer is on; ``None``: the registrar's own.
+
+    It says so itself.  Only that it is on the registrar's own is not believed where it has come from elsewhere.
+    """
+    said = None if chan.aid is None else chan.aid.host
+    if not is_here(said):
+        return said
     addr = chan.raddr
     return addr.host if isinstance(addr, TCPAddress) and not is_local(addr) else None
 

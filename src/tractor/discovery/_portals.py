@@ -10,10 +10,11 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.address._policy import from_this_host
-from tractor.address._types import Addr, UnwrappedAddress
+from tractor.address._policy import from_this_host, is_within_host
+from tractor.address._types import Addr, Address, UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.ipc._chan import Channel, transport_from_addr
+from tractor.process._host_id import host_id, is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime._reader import serve_channel
@@ -91,6 +92,11 @@ async def connect(
         return chan
     text = f"no actor answered at {addr} within {bound.seconds:g} s"
     raise TransportClosed(text, src_exc=trio.TooSlowError(text))
+
+
+def is_away(addr: Address) -> bool:
+    """Whether an address that the tree's root has given is one of that root's host alone, and this is another host."""
+    return is_within_host(addr) and not is_here(runtime_vars()._root_host)
 
 
 def get_peer_by_name(name: str) -> list[Channel] | None:
@@ -207,7 +213,7 @@ async def get_root(timeout: float | None = LOOKUP_TIMEOUT, **kwargs: Any) -> Asy
         kwargs: for :func:`open_portal`.
 
     Raises:
-        RuntimeFailure: the root does not answer, or this actor is it.
+        RuntimeFailure: the root does not answer, or this actor is it; or no address of it leads there from this host.
         TypeError, ValueError: ``timeout`` is not a number of seconds.
         NoRuntime: no runtime is open.
     """
@@ -215,7 +221,14 @@ async def get_root(timeout: float | None = LOOKUP_TIMEOUT, **kwargs: Any) -> Asy
     bound = bound_of(timeout)
     if actor.is_root:
         raise RuntimeFailure(f"{actor.aid.reprol()} is the root itself")
-    addrs = [from_this_host(wrap_address(a)).unwrap() for a in runtime_vars()._root_addrs]
+    listens = [from_this_host(wrap_address(a)) for a in runtime_vars()._root_addrs]
+    addrs = [a.unwrap() for a in listens if not is_away(a)]
+    if not addrs:
+        raise RuntimeFailure(
+            "the root of the tree listens at addresses of its own host alone, which is "
+            f"{runtime_vars()._root_host}, and this one is {host_id()}: have it listen at a TCP address of its "
+            "network (`tpt_bind_addrs`)"
+        )
     failures: dict[Any, Exception] = {}
     async with FoundChannels() as found:
 

@@ -15,8 +15,9 @@ from tractor._proto.registrars import ANSWER_TIME, Down
 from tractor.address._policy import require_connectable
 from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._bounds import Bound, bound_of, first_of
-from tractor.discovery._portals import FoundChannels, connect, open_portal
+from tractor.discovery._portals import FoundChannels, connect, is_away, open_portal
 from tractor.ipc._chan import Channel
+from tractor.process._host_id import host_id
 from tractor.process._proc import OUT_OF_RESOURCES
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
@@ -80,14 +81,26 @@ def own_registrars(actor: Actor) -> list[Source]:
 
     Several addresses of one registrar count once where that can be told.
     """
-    home = home_addrs(actor)
     sources: list[Source] = []
     parent = _parent_registrar(actor)
     if actor.is_registrar:
         sources.append(LocalPortal(actor))
     if parent is not None and not _parents_home(actor).isdisjoint(actor.reg_addrs):
         sources.append(Portal(parent, actor))
-    return sources + [_nearest(actor, a) for a in actor.reg_addrs if a not in home]
+    return sources + [_nearest(actor, addr) for addr in far_registrars(actor)]
+
+
+def far_registrars(actor: Actor) -> list[UnwrappedAddress]:
+    """The addresses of those registrars of this actor that are neither itself nor its parent, each once.
+
+    One that its tree has of the root, and that is one of the root's host alone, leads nowhere on another host.
+    """
+    home, given = home_addrs(actor), tree_registry_addrs()
+    return [
+        addr
+        for addr in dict.fromkeys(actor.reg_addrs)
+        if addr not in home and not (addr in given and is_away(wrap_address(addr)))
+    ]
 
 
 def _nearest(actor: Actor, addr: UnwrappedAddress) -> Source:
@@ -264,7 +277,13 @@ async def get_registry(
 
 def no_registrars(actor: Actor) -> RuntimeFailure:
     """The error of an actor that has no registrar to ask."""
-    return RuntimeFailure(f"{actor.aid.reprol()} knows no registrar; set `reg_addrs`")
+    text = f"{actor.aid.reprol()} knows no registrar; set `reg_addrs`"
+    if actor.reg_addrs:
+        text += (
+            f": those at {', '.join(map(str, actor.reg_addrs))} are on the root's host alone, which is "
+            f"{runtime_vars()._root_host}, and this one is {host_id()}"
+        )
+    return RuntimeFailure(text)
 
 
 @ki_protected_manager

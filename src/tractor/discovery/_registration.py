@@ -24,7 +24,7 @@ from tractor._proto.retry import RetryPauses
 from tractor.address._policy import from_this_host
 from tractor.address._types import TCPAddress, UnwrappedAddress
 from tractor.discovery._places import end_of
-from tractor.discovery._registrars import home_addrs, tree_registry_addrs
+from tractor.discovery._registrars import far_registrars, tree_registry_addrs
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal
@@ -146,8 +146,7 @@ class Registration:
     def _follow(self) -> None:
         """Have one link for each registrar that is neither this actor nor its parent."""
         actor = self._actor
-        home = home_addrs(actor)
-        wanted = dict.fromkeys(addr for addr in actor.reg_addrs if addr not in home)
+        wanted = far_registrars(actor)
         for addr in [a for a in self._links if a not in wanted]:
             self._links.pop(addr).drop()
         for addr in wanted:

@@ -24,12 +24,13 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ActorBusy, RuntimeFailure
-from tractor._proto.registry import SETTLING_TIME, STALL, RegistryTable
+from tractor._proto.registry import SETTLING_TIME, STALL, Entry, RegistryTable
 from tractor._util._names import is_presentable
 from tractor.address._types import Addr, Address, UDSAddress, UnwrappedAddress
 from tractor.discovery._listeners import Listeners
 from tractor.discovery._places import (
     Place,
+    addrs_for,
     addrs_of,
     checked_name,
     checked_uid,
@@ -47,6 +48,7 @@ from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Uid
 from tractor.process._file_mark import FileMark
+from tractor.process._host_id import host_id
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import ServedCall, put_error, put_return
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
@@ -119,7 +121,7 @@ class Registry:
                 f"{actor.aid.reprol()} is a registrar already, and can't be another one"
             )
         actor.registry = self
-        actor.add_request("get_registry", lambda chan: self._listed())
+        actor.add_request("get_registry", lambda chan: self._listed(host_of(chan)))
         actor.add_request("unregister_actor", self._request_unregister)
         actor.add_request("_vouch", self._request_vouch)
         actor.requests["find_actor"] = self._request_find
@@ -159,22 +161,23 @@ class Registry:
         Args:
             name: the actors'.
             every: give a pair instead, at once: the seconds until it is settled, and all registrations, newest first:
-                each one's uuid, age in seconds, addresses and start time.
+                each one's uuid, age in seconds, addresses and start time; of one to whom no address leads from here
+                the id of its host, too.
         """
         await trio.lowlevel.checkpoint()
         checked_name(name)
-        return self._known(name, None) if every else await self._find_in_time(name)
+        return self._known(name, None) if every else await self._find_in_time(name, None)
 
-    async def _find_in_time(self, name: str) -> list[UnwrappedAddress] | None:
+    async def _find_in_time(self, name: str, host: str | None) -> list[UnwrappedAddress] | None:
         with trio.move_on_after(self._settles_in(None)):
-            return await self.wait_for_actor(name)
+            return addrs_for(await self._arrival(name), host)
         places = self.table.find(name)
-        return None if places is None else addrs_of(places)
+        return None if places is None else addrs_for(places, host)
 
     def _known(self, name: str, chan: Channel | None) -> tuple[float, list[Any]]:
         found = self.table.find_all(name, trio.current_time())
-        entries = [(e.uid[1], e.age, addrs_of(e.addrs), e.started) for e in found]
-        return self._settles_in(chan), entries
+        host = None if chan is None else host_of(chan)
+        return self._settles_in(chan), [_told(entry, host) for entry in found]
 
     def _settles_in(self, chan: Channel | None) -> float:
         """Seconds until whoever asks over a channel, or this actor, may be told that nobody has a name.
@@ -199,13 +202,15 @@ class Registry:
         Raises:
             RuntimeFailure: this actor is a registrar no longer.
         """
-        checked_name(name)
+        return addrs_for(await self._arrival(checked_name(name)), None)
+
+    async def _arrival(self, name: str) -> list[Place]:
         while not self._closed:
             arrival = trio.Event()
             found = self.table.add_waiter(name, arrival)
             if found is not None:
                 await trio.lowlevel.checkpoint()
-                return addrs_of(found)
+                return found
             try:
                 await arrival.wait()
             finally:
@@ -213,12 +218,13 @@ class Registry:
         raise RuntimeFailure(f"{self._actor.aid.reprol()} is a registrar no longer")
 
     async def get_registry(self) -> dict[str, list[UnwrappedAddress]]:
-        """Every registration: addresses by ``'name.uuid'``."""
+        """Every registration: the addresses that lead there from this host, by ``'name.uuid'``."""
         await trio.lowlevel.checkpoint()
-        return self._listed()
+        return self._listed(None)
 
-    def _listed(self) -> dict[str, list[UnwrappedAddress]]:
-        return {key: addrs_of(places) for key, places in self.table.get_registry().items()}
+    def _listed(self, host: str | None) -> dict[str, list[UnwrappedAddress]]:
+        table = self.table.get_registry()
+        return {key: addrs_for(places, host) for key, places in table.items()}
 
     async def register_actor(self, uid: Uid, addr: Addr, started: float | None = None) -> None:
         """Note that the actor ``uid`` listens on ``addr``; a former owner of the address loses it.
@@ -291,10 +297,10 @@ class Registry:
         if every:
             put_return(chan, cid, self._known(name, chan))
         elif places is not None or not self._settles_in(chan):
-            put_return(chan, cid, None if places is None else addrs_of(places))
+            put_return(chan, cid, None if places is None else addrs_for(places, host_of(chan)))
         else:
             self._require_waiter(chan)
-            self._start(chan, cid, partial(self._find_in_time, name), self.waiting)
+            self._start(chan, cid, partial(self._find_in_time, name, host_of(chan)), self.waiting)
 
     def _request_vouch(self, chan: Channel, end: Any) -> None:
         """Another channel, which has this end, is the same peer's.
@@ -405,7 +411,10 @@ class Registry:
         if not is_presentable(name, limits.max_name):
             raise ValueError(f"no actor can have the name {name[:80]!r}, which is waited for")
         self._require_waiter(chan)
-        self._start(chan, cid, self.wait_for_actor, self.waiting, kwargs)
+        self._start(chan, cid, partial(self._wait_for, host_of(chan)), self.waiting, kwargs)
+
+    async def _wait_for(self, host: str | None, name: str) -> list[UnwrappedAddress]:
+        return addrs_for(await self._arrival(name), host)
 
     def _require_waiter(self, chan: Channel) -> None:
         most = wire_settings().limits.max_waiters
@@ -434,7 +443,7 @@ class Registry:
         kwargs: dict[str, Any] | None = None,
     ) -> None:
         """Serve a request in a task of its own, which is counted for its channel while it runs."""
-        name = f"self:{getattr(fn, '__name__', 'look')}"
+        name = f"self:{getattr(fn, 'func', fn).__name__}"
         if self._actor.cancel_called:
             self._actor.refuse(chan, cid, name)
             return
@@ -494,6 +503,13 @@ class Registry:
                     files[path] = mark
         if files:
             self._actor.io_nursery.start_soon(_remove_files, files)
+
+
+def _told(entry: Entry[Place], host: str | None) -> tuple[Any, ...]:
+    """One registration, as it is told to an actor of a host; ``None``: this one."""
+    addrs = addrs_for(entry.addrs, host)
+    told = (entry.uid[1], entry.age, addrs, entry.started)
+    return told if addrs else (*told, entry.addrs[0].host or host_id())
 
 
 class _CountedCall(ServedCall):

@@ -20,10 +20,11 @@ from tractor._proto.connection.auth import Handshake, Role
 from tractor._util._names import is_presentable
 from tractor._util._waiters import Waiters
 from tractor.address._policy import require_connectable
-from tractor.address._types import Addr, Address
+from tractor.address._types import Addr, Address, UDSAddress
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import Aid, MsgType, Uid
+from tractor.process._host_id import host_id, is_here
 from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport, MsgTransport
@@ -312,7 +313,8 @@ class Channel:
             The peer's identity, also kept as :attr:`aid`.
 
         Raises:
-            TransportClosed: the peer failed, sent something else first, or left.
+            TransportClosed: the peer failed, sent something else first, or left; or it is an actor of another host that
+                was reached over a socket file, and neither is the other one's child.
             RuntimeFailure: the own key can't be used.
         """
         self.local_uid = aid.uid
@@ -337,11 +339,24 @@ class Channel:
                 f"the peer at {self.raddr} gave a name that is refused: {first.name[:80]!r}; it must be 1 to {most}"
                 " bytes of printable text"
             )
+        if claim is None and first.claim is None:
+            # Between a process and its parent nobody has chosen the way but the parent.
+            self._require_same_host(first)
         self.claim = first.claim
         self.aid = first = msgspec.structs.replace(first, claim=None)
         if first.max_served is not None:
             self.set_room(first.max_served)
         return first
+
+    def _require_same_host(self, peer: Aid) -> None:
+        """Keep a socket file from leading to another host.  Raises TransportClosed."""
+        if isinstance(self.raddr, UDSAddress) and not is_here(peer.host):
+            self.transport.abort()
+            raise TransportClosed(
+                f"{peer.reprol()} at {self.raddr} is on host {peer.host}, and this actor on {host_id()}: Unix sockets, "
+                "rings and shared memory are for actors of one host and pid namespace. Connect over TCP, and give "
+                "each pid namespace a runtime directory of its own (XDG_RUNTIME_DIR)"
+            )
 
     # -- the end --------------------------------------------------------------------------------------
 

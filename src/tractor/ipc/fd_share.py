@@ -20,6 +20,7 @@ import trio
 
 from tractor._errors import TransportClosed
 from tractor.discovery._lookup import find_actor
+from tractor.process._host_id import host_id, is_here
 from tractor.process._state import of_process
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._context import Context
@@ -54,7 +55,8 @@ async def open_ringbuf(name: str, buf_size: int = DEFAULT_SIZE) -> AsyncIterator
 
     Raises:
         NotImplementedError: this is not Linux.
-        RuntimeError: there is no actor ``'ringd'``, or it does not answer within 3 s (RuntimeFailure).
+        RuntimeError: there is no actor ``'ringd'``, or it does not answer within 3 s (RuntimeFailure); or it is on
+            another host.
         RemoteActorError: it could not make the ring; boxes FileExistsError (shared memory of that name that is not a
             ring of its), ValueError (another ``buf_size``, or not possible), OSError.
         TransportClosed: it was lost, also while the block runs.
@@ -68,6 +70,12 @@ async def open_ringbuf(name: str, buf_size: int = DEFAULT_SIZE) -> AsyncIterator
             raise RuntimeError(
                 f"there is no actor {RINGD!r} that owns rings: start one with "
                 f"`an.start_actor({RINGD!r}, enable_modules=[{__name__!r}])`"
+            )
+        owner = portal.chan.aid
+        if owner is not None and not is_here(owner.host):
+            raise RuntimeError(
+                f"{owner.reprol()} is on host {owner.host}, and this actor on {host_id()}: descriptors are passed "
+                f"within one host and pid namespace; start an actor {RINGD!r} on this one"
             )
         async with portal.open_context(_share_ring, name=name, buf_size=buf_size) as (ctx, place):
             sock = await connect_socket(socket.AF_UNIX, f"\0{place}")

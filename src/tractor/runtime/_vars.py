@@ -18,6 +18,7 @@ class RuntimeVars(msgspec.Struct):
     _is_root: bool = False
     _root_mailbox: tuple[str | None, str | int | None] = (None, None)
     _root_addrs: list[tuple[str, str | int]] = []
+    _root_host: str | None = None
     _enable_tpts: list[str] = []
     _registry_addrs: list[tuple[str, str | int]] = []
     _debug_mode: bool = False

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tractor.process._host_id import host_id, is_here
 from tractor.shm._int import SharedInt
 from tractor.shm._segment import Segment, random_key
 from tractor.shm._token import NDToken, get_shm_token, note_token
@@ -326,8 +327,14 @@ def attach_shm_ndarray(token: NDToken | Mapping[str, Any], readonly: bool = True
         ValueError: what has that name is too small for it, or the token says no type of rows.
         msgspec.ValidationError: no token.
         OSError: it can't be opened.
+        RuntimeError: it is another host's.
     """
     token = NDToken.from_msg(token)
+    if not is_here(token.host):
+        raise RuntimeError(
+            f"the shared memory {token.shm_name!r} is of host {token.host}, and this one is {host_id()}: memory is "
+            "shared within one host and pid namespace; send the rows themselves"
+        )
     row = token.dtype
     for attempt in range(1, ATTACH_TRIES + 1):
         try:

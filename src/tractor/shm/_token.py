@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tractor.msg._arrays import dtype_from_wire, dtype_to_wire
+from tractor.process._host_id import host_id
 from tractor.process._state import of_process
 
 
@@ -19,6 +20,7 @@ class NDToken(msgspec.Struct, frozen=True):
         shm_first_index_name, shm_last_index_name: the keys of the two indices.
         dtype_descr: the type of a row, as plain data.
         size: rows that it has room for.
+        host: the id of the host whose memory it is; ``None``: it does not say.
     """
 
     shm_name: str
@@ -26,6 +28,7 @@ class NDToken(msgspec.Struct, frozen=True):
     shm_last_index_name: str
     dtype_descr: dict[str, Any]
     size: int
+    host: str | None = None
 
     def __hash__(self) -> int:
         return hash((self.shm_name, self.size))
@@ -33,7 +36,7 @@ class NDToken(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, key: str, size: int, dtype: Any) -> NDToken:
         """The token of an array of that key.  Raises TypeError: the type of its rows can't be shared."""
-        return cls(key, f"{key}_first", f"{key}_last", dtype_to_wire(dtype), size)
+        return cls(key, f"{key}_first", f"{key}_last", dtype_to_wire(dtype), size, host_id())
 
     @property
     def dtype(self) -> Any:

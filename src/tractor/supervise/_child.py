@@ -34,6 +34,7 @@ from tractor._errors import ActorFailure, TransportClosed, describe_exit
 from tractor._proto.children.child_life import ChildEvent, ChildLife, Phase
 from tractor._proto.children.ladder import Ladder, LadderEvent, Progress
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
+from tractor.address._policy import is_within_host
 from tractor.address._types import UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import user_sock_paths
@@ -272,7 +273,8 @@ class Child:
         addr = chan.raddr
         if isinstance(addr, UDSAddress) and addr.maybe_pid is not None:
             return self.process is not None and addr.maybe_pid == self.process.pid
-        return chan.role == "connect" and addr.unwrap() in self.accept_addrs
+        leads = self.is_here or not is_within_host(addr)
+        return chan.role == "connect" and leads and addr.unwrap() in self.accept_addrs
 
     def on_ready(self, accept_addrs: list[UnwrappedAddress]) -> None:
         """The child is configured and serves."""
