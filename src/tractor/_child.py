@@ -36,6 +36,7 @@ from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.process._ancestry import ancestry, set_ancestry
 from tractor.process._at_fork import note_handler, undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
+from tractor.process._clock import told
 from tractor.process._handed_down import set_limits_of_kernel, take_sockets
 from tractor.process._host_id import host_id
 from tractor.process._stdio import take_numbers
@@ -420,7 +421,7 @@ async def _on_signal(
     Args:
         actor: the actor.
         number: the signal.
-        at: when it came, on the clock that is the same in all processes.
+        at: when it came, on the monotonic clock.
         early: it may have come at any time before.
         insist: called instead, if the actor is being cancelled by the time that it is known to be its own.
     """
@@ -445,7 +446,9 @@ async def _is_debugged(actor: Actor, since: float, at: float) -> bool:
         return True
     if actor.parent_chan is not None:
         with contextlib.suppress(TransportClosed):
-            reply = await request(actor.parent_chan, "_debug_held", since=since, at=at).wait()
+            reply = await request(
+                actor.parent_chan, "_debug_held", since=told(since), at=told(at)
+            ).wait()
             return isinstance(reply, Return) and any_value(reply.pld) is True
     return False
 

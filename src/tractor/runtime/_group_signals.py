@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import trio
 
 from tractor._errors import TransportClosed
@@ -23,6 +24,7 @@ from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
 from tractor.process._at_fork import close_in_child
+from tractor.process._clock import ToldMoment, heard, told
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._caller import request
@@ -87,21 +89,27 @@ async def ancestor_got(actor: Actor, number: int, at: float) -> bool:
     Args:
         actor: a subactor; of a root the answer is no.
         number: the signal.
-        at: when it came here, on the monotonic clock, which is the same in all processes of a host.
+        at: when it came here, on the monotonic clock.
     """
     chan = actor.parent_chan
     if chan is None:
         return False
     with trio.move_on_after(WORD_TIMEOUT), contextlib.suppress(TransportClosed):
-        reply = await request(chan, "_signalled", number=number, at=at).wait()
+        reply = await request(chan, "_signalled", number=number, at=told(at)).wait()
         return isinstance(reply, Return) and any_value(reply.pld) is True
     return False
+
+
+def heard_from(chan: Channel, moment: Any) -> float:
+    """A moment that a peer has told, on the clock of this process.  Raises msgspec.ValidationError: it is none."""
+    host = None if chan.aid is None else chan.aid.host
+    return heard(msgspec.convert(moment, ToldMoment), host)
 
 
 def serve_signalled(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     """A child's question whether its signal came here, or further up, too."""
     child = actor.asking_child(chan)
-    number, at = int(kwargs["number"]), float(kwargs["at"])
+    number, at = int(kwargs["number"]), heard_from(chan, kwargs["at"])
     if child.asked_to_go:
         # Whoever has sent the signal, the child is to end.
         put_return(chan, cid, False)

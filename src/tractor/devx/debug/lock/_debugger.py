@@ -18,6 +18,7 @@ from tractor.devx.debug.lock._sigint import SigintShield
 from tractor.devx.debug.lock._status import Holder, LockStatistics, _ctlc_ignore_header
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.runtime._group_signals import heard_from
 from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime.dialog._callee import put_return
 
@@ -326,7 +327,7 @@ def serve_lock(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) ->
 
 def serve_held(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     """Whether the REPL is in use in the tree, or was between two times of the monotonic clock: the root knows."""
-    since, at = float(kwargs["since"]), float(kwargs["at"])
+    since, at = heard_from(chan, kwargs["since"]), heard_from(chan, kwargs["at"])
     if actor.parent_chan is not None:
         HeldRelay(actor.parent_chan, chan, cid, since, at)
         return

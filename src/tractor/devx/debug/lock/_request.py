@@ -19,6 +19,7 @@ from tractor.devx.debug.lock._status import LockRelease, LockStatus, decode_stat
 from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg.types import Error, MsgType, Return, Started, Uid, Yield
+from tractor.process._clock import told
 from tractor.runtime.dialog._callee import put_error, put_return, relay_error
 from tractor.runtime.dialog._caller import PendingCall, put_start
 
@@ -216,7 +217,7 @@ class HeldRelay(PendingCall):
         super().__init__(chan, f"self:{HELD_REQUEST}")
         self._from = asker
         self._from_cid = cid
-        put_start(chan, self.cid, "self", HELD_REQUEST, {"since": since, "at": at})
+        put_start(chan, self.cid, "self", HELD_REQUEST, {"since": told(since), "at": told(at)})
 
     def end(self, reply: MsgType | BaseException) -> None:
         super().end(reply)
