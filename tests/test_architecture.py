@@ -105,6 +105,7 @@ MAY_BE_IMPORTED_LATE = {
     "winreg",  # Windows
     "tractor.devx.debug.repl._repl",  # pdbp
     "tractor.devx.debug.attach._repl",  # pdbp
+    "tractor._util._version",  # importlib.metadata
     "tractor.shm._segment",  # multiprocessing.shared_memory
 }
 

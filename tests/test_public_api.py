@@ -92,7 +92,7 @@ def public_names(module: types.ModuleType) -> list[str]:
     listed = getattr(module, "__all__", None)
     if listed is None:
         listed = [name for name in vars(module) if not name.startswith("_")]
-    return sorted(set(listed))
+    return sorted({*listed, *(["__version__"] if module is tractor else [])})
 
 
 def lines() -> Iterator[str]:

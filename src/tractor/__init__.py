@@ -13,5 +13,6 @@ if TYPE_CHECKING:
     from tractor import _exceptions as _exceptions
     from tractor import _testing as _testing
     from tractor._exports import *
+    from tractor._util._version import __version__ as __version__
 else:
     __getattr__, __dir__ = lazy_exports(__name__)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import importlib.metadata
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from tractor._util._version import __version__
 
 EXIT_INTERRUPTED = 130
 
@@ -93,9 +94,7 @@ def _without_command(args: list[str]) -> int:
         + "\n\n`tractor COMMAND --help` tells more about one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--version", action="version", version=f"tractor {importlib.metadata.version('tractor')}"
-    )
+    parser.add_argument("--version", action="version", version=f"tractor {__version__}")
     parser.add_argument("command", metavar="COMMAND", choices=sorted(COMMANDS))
     parser.parse_args(args)
     raise AssertionError("not reached: a known command never comes here")

@@ -6,10 +6,10 @@ import os
 import socket
 import sys
 from functools import partial
-from importlib import metadata
 
 import trio
 
+from tractor._util._version import __version__
 from tractor.control._protocol import Who
 from tractor.control._serving import Serving
 from tractor.control._socket import ControlSocket
@@ -47,7 +47,7 @@ def _who(actor: Actor, serving: Serving) -> Who:
         root=actor.aid.uuid if chan is None else None,
         versions={
             "python": ".".join(map(str, sys.version_info[:3])),
-            "tractor": metadata.version("tractor"),
+            "tractor": __version__,
         },
         addrs=[list(addr) for addr in actor.accept_addrs],
         ops=serving.ops,
