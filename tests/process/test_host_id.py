@@ -20,7 +20,10 @@ PRINT = "from tractor.process._host_id import host_id; print(host_id())"
 
 can_unshare = pytest.mark.skipif(
     shutil.which("unshare") is None
-    or subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True).returncode != 0,
+    or subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True
+    ).returncode
+    != 0,
     reason="no pid namespace can be made here",
 )
 
