@@ -43,6 +43,7 @@ LAYERS: dict[str, int] = {
     "ipc.fd_share": 11,
     "runtime": 6,
     "spawn": 7,
+    "hosts": 7,
     "supervise": 8,
     "discovery": 9,
     "_root": 10,
