@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tractor.hosts._bundle import DIALS_BACK
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "tractor"
@@ -360,6 +363,20 @@ def test_private_state_is_left_to_its_owner(sources: dict[str, str]) -> None:
 
 def test_protocol_machines_are_pure(sources: dict[str, str]) -> None:
     report(impure(sources))
+
+
+def test_the_agent_needs_the_standard_library_alone(modules: list[Module]) -> None:
+    """And what is sent before: it runs on hosts that may have nothing else, or another version."""
+    by_name = {module.name: module for module in modules}
+    for place, name in enumerate(DIALS_BACK):
+        there = {*sys.stdlib_module_names, *DIALS_BACK[:place]}
+        report(
+            f"{name}:{edge.line}: imports {edge.target}"
+            for edge in by_name[name].edges
+            if edge.target not in there
+        )
+    agent = {name for name in by_name if ".hosts.agent._" in name}
+    assert {name for name in agent if not name.endswith("__init__")} <= {*DIALS_BACK}
 
 
 def test_the_table_is_the_one_in_architecture_md() -> None:

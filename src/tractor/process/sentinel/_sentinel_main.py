@@ -201,7 +201,7 @@ class Sentinel:
         self._rest = b""
         self._eof_at: float | None = None
         self._above_lost = False
-        self._lost_at: float | None = None
+        self.lost_at: float | None = None
         self._prune_at = 256
 
     # -- what comes in --------------------------------------------------------------------------------
@@ -212,16 +212,20 @@ class Sentinel:
         for line in lines:
             kind, _, rest = line.partition(b" ")
             try:
-                if kind == b"file":
-                    device, inode, ctime, path = rest.split(b" ", 3)
-                    self.files[path] = (int(device), int(inode), int(ctime))
-                elif kind in (b"self", b"above", b"below"):
-                    pid, start = rest.split()
-                    self._add(kind, int(pid), None if start == b"-" else float(start))
+                self.take(kind, rest)
             except (ValueError, OverflowError):
                 continue
         if len(self.files) + len(self.below) > self._prune_at:
             self._prune()
+
+    def take(self, kind: bytes, rest: bytes) -> None:
+        """Take one line.  Raises ValueError, OverflowError: it makes no sense."""
+        if kind == b"file":
+            device, inode, ctime, path = rest.split(b" ", 3)
+            self.files[path] = (int(device), int(inode), int(ctime))
+        elif kind in (b"self", b"above", b"below"):
+            pid, start = rest.split()
+            self._add(kind, int(pid), None if start == b"-" else float(start))
 
     def _add(self, kind: bytes, pid: int, start: float | None) -> None:
         # To a signal, 0 and what is below mean whole groups, and 1 is nobody's subactor.
@@ -252,18 +256,18 @@ class Sentinel:
         """Watch until the actor is gone and everything below it too."""
         while not self._is_over():
             timeout = None
-            if self._lost_at is not None:
-                left = self._lost_at + self._grace - time.monotonic()
+            if self.lost_at is not None:
+                left = self.lost_at + self._grace - time.monotonic()
                 if left < -LINGER:
                     break
                 if left <= 0:
                     self._kill_all()
                 timeout = left if left > TICK and self._all_can_be_waited_for() else TICK
-            self._wait(timeout)
+            self.wait(timeout)
         if self.actor is not None and self.actor.gone():
             self._remove_files()
 
-    def _wait(self, timeout: float | None) -> None:
+    def wait(self, timeout: float | None) -> None:
         """Sleep until something happens, at most ``timeout`` seconds, and take note of it."""
         poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
         if self._eof_at is None:
@@ -279,13 +283,13 @@ class Sentinel:
             self._read()
         self._above_lost = self._above_lost or any(watch.gone() for watch in self.above)
         actor_gone = self.actor is not None and self.actor.gone()
-        if self._lost_at is None and (self._eof_at or self._above_lost or actor_gone):
-            self._lost_at = time.monotonic()
+        if self.lost_at is None and (self._eof_at or self._above_lost or actor_gone):
+            self.lost_at = time.monotonic()
         self.below = {pid: watch for pid, watch in self.below.items() if not self._ended(watch)}
 
     def _ended(self, watch: ProcessWatch) -> bool:
         # What has a descriptor reports its end by it; the others are looked at when it matters.
-        return watch.gone() if watch.fd < 0 and self._lost_at is not None else watch.ended
+        return watch.gone() if watch.fd < 0 and self.lost_at is not None else watch.ended
 
     def _read(self) -> None:
         try:
@@ -306,7 +310,7 @@ class Sentinel:
         return all(watch.fd >= 0 or watch.ended for watch in self._all())
 
     def _is_over(self) -> bool:
-        if self._lost_at is None or self.below:
+        if self.lost_at is None or self.below:
             return False
         if self.actor is None or self.actor.gone():
             return True
