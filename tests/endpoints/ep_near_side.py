@@ -135,6 +135,13 @@ class Near:
         while (left := end - time.monotonic()) > 0 and not self.ended:
             self.read(left)
 
+    @property
+    def hello(self) -> Frame:
+        """What the agent has said first."""
+        self.until(lambda: self.frames, "hello")
+        assert self.frames[0]["t"] == "hello"
+        return self.frames[0]
+
     def output(self, ident: str | int) -> bytes:
         """What a child has printed, as far as it came."""
         return b"".join(to_bytes(f["data"]) for f in self.frames if is_of(f, "err", ident))

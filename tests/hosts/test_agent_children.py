@@ -320,7 +320,7 @@ def test_two_hundred_children() -> None:
 
 def test_it_says_what_its_host_is() -> None:
     with Near() as near:
-        hello = near.wait_for("hello")
+        hello = near.hello
         assert hello["python"] == ".".join(map(str, sys.version_info[:3]))
         assert hello["pid"] == near.popen.pid
         assert hello["start"] == process_start_time(near.popen.pid)

@@ -66,7 +66,7 @@ def test_asked_to_end_it_releases_waits_kills_and_says_so() -> None:
 
 def test_with_nothing_below_it_ends_at_once() -> None:
     with Near() as near:
-        near.wait_for("hello")
+        assert near.hello
         near.send("end")
         assert near.wait_until_ended() == 0
         assert near.kinds() == ["hello", "gone"]
@@ -120,7 +120,7 @@ def test_the_end_of_the_process_above_ends_all() -> None:
     program = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
     command = [sys.executable, "-c", program, *boot_command(sys.executable)]
     with Near(command=command) as near:
-        hello = near.wait_for("hello")
+        hello = near.hello
         assert hello["pid"] != near.popen.pid
         family = a_family(near)
         near.popen.kill()
@@ -153,7 +153,7 @@ def test_it_ends_by_itself_when_no_ping_is_answered() -> None:
 
 def test_nonsense_does_not_keep_it_alive() -> None:
     with Near(deadline=1.0) as near:
-        near.wait_for("hello")
+        assert near.hello
         near.answers = False
         while not near.ended:
             for number in (0, -1, 10**9):
@@ -259,8 +259,7 @@ def test_a_sentinel_holds_nothing_open_and_is_out_of_reach() -> None:
 
 def sentinel_of(near: Near) -> int:
     """The agent's child in a session of its own."""
-    agent = near.wait_for("hello")["pid"] if near.popen.poll() is None else near.popen.pid
-    near._taken.clear()
+    agent = near.hello["pid"]
     found: list[int] = []
 
     def look() -> bool:

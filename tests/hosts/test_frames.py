@@ -21,14 +21,14 @@ values = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
+    max_leaves=4,
 )
 objects = st.builds(
     lambda fields, kind: {**fields, "t": kind},
     st.dictionaries(st.text().filter(lambda key: key not in ("raw", "t")), values, max_size=4),
     st.text(),
 )
-frames = st.lists(st.tuples(objects, st.none() | st.binary(max_size=300)), max_size=6)
+frames = st.lists(st.tuples(objects, st.none() | st.binary(max_size=300)), max_size=4)
 
 
 def body(text: bytes) -> bytes:

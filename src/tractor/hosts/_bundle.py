@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import re
 import shlex
 import zlib
 from typing import Any
@@ -53,12 +54,13 @@ def install(name, source):
 # shell reads within single quotes: quotes, backslashes and exclamation marks.  What it reads it reads without a
 # buffer: behind the program come frames.
 _BOOT = (
-    "import sys,zlib;"
+    "import sys;"
     # What is in the working directory is not the standard library.
-    "sys.path[:]=[p for p in sys.path if p];"
+    'sys.path[:]=[p for p in sys.path if p[:1]=="/"];'
     "sys.version_info>=(3,11) or "
     'sys.exit("tractor agent: %s is Python %d.%d, which is too old: 3.11 or later is needed; '
     'name another one by python=" % ((sys.executable,)+sys.version_info[:2]));'
+    "import zlib;"
     'f=open(0,"rb",0,closefd=False);'
     "n=int(f.readline() or 0);"
     "b=bytearray();"
@@ -83,8 +85,12 @@ def boot_command(python: str = "python3") -> list[str]:
 
 
 def boot_text(python: str = "python3") -> str:
-    """:func:`boot_command` for a shell."""
-    return shlex.join(boot_command(python))
+    """:func:`boot_command` for a shell, which finds a home that ``python`` begins with, ``~/`` or ``~somebody/``."""
+    home, slash, rest = python.partition("/")
+    if not slash or not re.fullmatch("~[A-Za-z0-9._-]*", home):
+        home, rest = "", python
+    first, *others = boot_command(rest)
+    return f"{home}{slash if home else ''}{shlex.quote(first)} {shlex.join(others)}"
 
 
 def boot_input(dial: tuple[str, int, str] | None = None) -> bytes:

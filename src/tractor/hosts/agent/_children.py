@@ -218,7 +218,11 @@ def processes_below(root: int, but: int) -> dict[int, float]:
     if not ON_LINUX:
         return {}
     above: dict[int, tuple[int, float]] = {}
-    for pid in all_pids():
+    try:
+        pids = all_pids()
+    except OSError:
+        return {}
+    for pid in pids:
         # It may end while we look.
         with contextlib.suppress(OSError, ValueError, IndexError):
             stat = read_stat(pid)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeAlias
 
 from tractor.hosts._frames import FrameError, to_bytes
 from tractor.hosts.agent._children import Order
 from tractor.hosts.agent._store import CodeStore
+
+MAX_TIME = 1e9
+"""Seconds: what is longer was meant to be without end."""
 
 Ident: TypeAlias = str | int
 """What the other side calls a child: any string or whole number."""
@@ -40,10 +42,9 @@ def number(frame: dict[str, Any], key: str) -> int:
 def seconds(frame: dict[str, Any], key: str) -> float:
     """A time above 0."""
     found = frame.get(key)
-    good = isinstance(found, int | float) and not isinstance(found, bool) and found > 0
-    if not good or not math.isfinite(float(found or 0)):
-        raise _wrong(frame, key, "a number of seconds above 0")
-    return float(found or 0)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found <= MAX_TIME:
+        raise _wrong(frame, key, f"a number of seconds above 0, up to {MAX_TIME:g}")
+    return float(found)
 
 
 def items(frame: dict[str, Any], key: str) -> list[Any]:

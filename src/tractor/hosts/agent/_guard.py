@@ -171,6 +171,7 @@ def _be_sentinel(read_fd: int) -> None:
     try:
         # Away from the terminal and the engine's group, and with nothing open that others wait for the end of.
         os.setsid()  # type: ignore[attr-defined, unused-ignore]
+        signal.set_wakeup_fd(-1)
         os.chdir("/")
         os.dup2(read_fd, 0)
         null = os.open(os.devnull, os.O_RDWR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import time
 from collections import deque
 from typing import Any
 
@@ -103,12 +104,11 @@ class Link:
         """Write what is left, for at most ``patience`` seconds, and give the descriptors back as they were."""
         poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
         poll.register(self.write_fd, select.POLLOUT)  # type: ignore[attr-defined, unused-ignore]
+        give_up = time.monotonic() + patience
         self.flush()
-        while self._out and poll.poll(patience * 1000):
-            before = len(self._out)
+        while self._out and (left := give_up - time.monotonic()) > 0:
+            poll.poll(left * 1000)
             self.flush()
-            if len(self._out) == before:
-                break
         for fd, blocking in self._blocked.items():
             with contextlib.suppress(OSError):
                 os.set_blocking(fd, blocking)  # type: ignore[attr-defined, unused-ignore]

@@ -107,8 +107,10 @@ class CodeStore:
                 continue
             path = os.path.join(folder, item)
             with contextlib.suppress(OSError):
-                files = [path] if item != digest else _files_in(path)
-                if any(_digest_of(file) == digest for file in files):
+                # Beside it may be what Python has compiled.
+                names = os.listdir(path) if item == digest else [""]
+                files = [os.path.join(path, name) if name else path for name in names]
+                if any(os.path.isfile(file) and _digest_of(file) == digest for file in files):
                     # It is in use: whatever cleans caches goes by this.
                     os.utime(os.path.join(folder, digest))
                     return path
@@ -155,7 +157,9 @@ def _checked(item: object) -> str:
 
 def _is_name(name: str) -> bool:
     """Of a file, visible, and in no other folder."""
-    return bool(re.fullmatch(r"[^/\0.][^/\0]*", name)) and len(os.fsencode(name)) <= 255
+    return (
+        bool(re.fullmatch(r"[^/\x00-\x1f.][^/\x00-\x1f]*", name)) and len(os.fsencode(name)) <= 255
+    )
 
 
 def _is_ours_alone(folder: str) -> bool:
@@ -166,10 +170,6 @@ def _is_ours_alone(folder: str) -> bool:
     if info.st_mode & 0o077:
         os.chmod(folder, 0o700)
     return True
-
-
-def _files_in(folder: str) -> list[str]:
-    return [os.path.join(folder, name) for name in os.listdir(folder) if _is_name(name)]
 
 
 def _digest_of(path: str) -> str:
