@@ -25,6 +25,9 @@ DRAIN_TIME = 0.2
 
 _READ_SIZE = 64 * 1024
 
+_PIPE_SIZE = 1024 * 1024
+"""Bytes that a pipe holds at most, unless root has said otherwise."""
+
 
 class Order(NamedTuple):
     """What is to be started.
@@ -84,6 +87,13 @@ class Child:
         if not data:
             self.close_output()
         return bool(data)
+
+    def drain(self) -> None:
+        """Read what is there, a pipe's worth, and no more from then on: others may write to it for ever."""
+        for _ in range(_PIPE_SIZE // _READ_SIZE):
+            if self.output < 0 or not self.read():
+                break
+        self.close_output()
 
     def keep(self, size: int) -> None:
         """Keep no more than the last bytes of what it has printed."""

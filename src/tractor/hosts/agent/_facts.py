@@ -72,10 +72,14 @@ def found_version(package: str) -> str | None:
     for folder in sys.path:
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
-                if name.startswith(f"{package}-") and name.endswith(".dist-info"):
-                    version = _version_in(os.path.join(folder, name, "METADATA"))
-                    if version is not None:
-                        return version
+                if name.startswith(f"{package}-") and name.endswith((".dist-info", ".egg-info")):
+                    for file in ("METADATA", "PKG-INFO"):
+                        version = _version_in(os.path.join(folder, name, file))
+                        if version is not None:
+                            return version
+    if not any(map(os.path.isfile, sys.path)):
+        # No archives, where only that one looks.
+        return None
     try:
         version = importlib.import_module("importlib.metadata").version(package)
     except Exception:

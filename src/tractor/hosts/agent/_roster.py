@@ -78,9 +78,7 @@ class Roster:
     def flush(self) -> None:
         """Have all of it sent, whatever it takes: this is the end."""
         for child in self:
-            if child.output >= 0:
-                child.read()
-                child.close_output()
+            child.drain()
             if child.status is not None:
                 self._tell_end(child, child.ended_at + LATEST)
 
@@ -88,7 +86,7 @@ class Roster:
         if child.output >= 0:
             if now < child.ended_at + DRAIN_TIME:
                 return
-            child.close_output()
+            child.drain()
         if child.printed and now >= child.ended_at + LATEST:
             child.keep(LAST_WORDS)
             self._send_chunk(child, LAST_WORDS)
