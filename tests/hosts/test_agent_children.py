@@ -101,6 +101,7 @@ def test_what_pythonpath_had_stays_behind_what_is_added() -> None:
         ({"argv": ["/no/such/program"]}, errno.ENOENT, "/no/such/program"),
         ({"argv": ["/"]}, errno.EACCES, "/"),
         ({"argv": ["{python}"], "cwd": "/no/such/folder"}, errno.ENOENT, "/no/such/folder"),
+        ({"argv": ["x" * 1_000_000]}, errno.ENAMETOOLONG, "xxx"),
         ({"argv": []}, None, "'argv'"),
         ({}, None, "'argv'"),
         ({"argv": "ls"}, None, "'argv'"),

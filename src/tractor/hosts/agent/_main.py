@@ -48,6 +48,9 @@ GONE_BY = LOSS_TIMEOUT - 0.2
 LAST_WRITE = 0.1
 """Seconds in which the link has to take the last frames."""
 
+MAX_TEXT = 2000
+"""Characters of an error's text: what was wrong may be as long as a frame, and its echo would be no frame any more."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -147,10 +150,12 @@ class Agent:
         """Sleep until something happens, and take note of it."""
         poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
         ready: dict[int, Callable[[], object]] = {self._awake: self._on_wake}
-        if self._above_fd >= 0:
-            ready[self._above_fd] = self._on_above_gone
-        if self._left_at is None and self._link.waiting < STUCK:
-            ready[self._link.read_fd] = self._on_readable
+        if self._left_at is None:
+            # What has ended stays readable: from now on these would only keep the loop busy.
+            if self._above_fd >= 0:
+                ready[self._above_fd] = self._on_above_gone
+            if self._link.waiting < STUCK:
+                ready[self._link.read_fd] = self._on_readable
         for child in self._roster:
             if child.output >= 0 and not child.is_full:
                 ready[child.output] = child.read
@@ -236,7 +241,7 @@ class Agent:
                 raise ValueError(f"{name!r} was shipped without its content")
             size = self._store.take(digest, name, raw, bool(frame.get("more")))
         except (OSError, ValueError) as exc:
-            self._link.send({**answer, "error": str(exc)})
+            self._link.send({**answer, "error": str(exc)[:MAX_TEXT]})
         else:
             self._link.send(answer if size is None else {"t": "part", "hash": digest, "size": size})
 
@@ -256,7 +261,8 @@ class Agent:
             child = start_child(ident, fields.order(frame, self._store))
         except (OSError, ValueError) as exc:
             number = exc.errno if isinstance(exc, OSError) else None
-            self._link.send({"t": "failed", "id": ident, "error": str(exc), "errno": number})
+            error = str(exc)[:MAX_TEXT]
+            self._link.send({"t": "failed", "id": ident, "error": error, "errno": number})
             return
         self._guard.add(child.pid, child.start)
         self._roster.add(child)
@@ -304,7 +310,7 @@ class Agent:
     # -- around it ------------------------------------------------------------------------------------
 
     def _warn(self, text: str) -> None:
-        self._link.send({"t": "warn", "text": text[:2000]})
+        self._link.send({"t": "warn", "text": text[:MAX_TEXT]})
 
     def _take_signals(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])  # type: ignore[attr-defined, unused-ignore]
