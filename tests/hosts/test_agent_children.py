@@ -291,12 +291,14 @@ def _has_closed(pid: int, fd: int) -> bool:
 def test_one_that_prints_without_end_keeps_nobody_from_being_heard() -> None:
     program = "import os\nwhile True: os.write(1, b'x' * 65536)"
     with Near() as near:
-        near.spawn("loud", program)
-        near.spawn("quiet", "print('here')")
-        near.wait_for("exit", id="quiet", status=0)
-        assert near.output("quiet") == b"here\n"
-        near.send("kill", id="loud")
-        near.wait_for("exit", id="loud", status=-signal.SIGKILL)
+        for name in ("loud", "louder"):
+            near.spawn(name, program)
+            near.wait_for_output(name, b"x")
+        near.spawn("quiet", "print('here'); import time; time.sleep(600)")
+        near.wait_for_output("quiet", b"here\n")
+        for name in ("loud", "quiet", "louder"):
+            near.send("kill", id=name)
+            near.wait_for("exit", id=name, status=-signal.SIGKILL)
 
 
 def test_two_hundred_children() -> None:

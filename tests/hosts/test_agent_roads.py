@@ -99,11 +99,11 @@ if os.fork() == 0:
     if os.fork() == 0:
         fd = int(sys.argv[1])
         os.close(fd)
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())
         import time; time.sleep(600)
     os._exit(0)
 os.wait()
-print("up")
+os.write(1, b"up\\n")
 os.read(int(sys.argv[1]), 1)
 """
 
@@ -182,7 +182,10 @@ def test_whatever_runs_and_however_it_ends_nothing_is_left(
             kinds = rng.choices(sorted(PROGRAMS), k=rng.randrange(1, 6))
             for ident, kind in enumerate(kinds):
                 known.append(near.spawn(ident, PROGRAMS[kind], "{boot_fd}"))
-                if rng.random() < 0.7:
+                if kind == "daemon":
+                    # With the daemon's pid, by which the test can end it.
+                    near.until(lambda ident=ident: near.output(ident).count(b"\n") == 2)  # type: ignore[misc]
+                elif rng.random() < 0.7:
                     near.wait_for_output(ident, b"up")
                 if rng.random() < 0.2:
                     near.send(rng.choice(["kill", "term", "release"]), id=ident)

@@ -68,6 +68,8 @@ class Roster:
             for child in self:
                 if child.printed and self.window.room and self._link.waiting < BUSY:
                     self._send_chunk(child, min(CHUNK, self.window.room))
+                    # The next one's turn: where there is room for one chunk at a time, the first would take all.
+                    self._by_id[child.id] = self._by_id.pop(child.id)
                     progress = True
         for child in self:
             # Not while the next read might be too much for it.
