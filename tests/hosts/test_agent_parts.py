@@ -8,14 +8,17 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tractor.hosts._frames import Decoder, FrameError, encode
+from tractor.hosts._frames import Decoder, FrameError, encode, to_bytes
 from tractor.hosts.agent import _fields as fields
+from tractor.hosts.agent._children import RING_SIZE, Child
 from tractor.hosts.agent._link import MAGIC, Link, LinkLost, Window
+from tractor.hosts.agent._roster import LATEST, Roster
 from tractor.hosts.agent._store import CodeStore
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an agent needs POSIX")
@@ -147,6 +150,94 @@ def test_a_link_gives_its_descriptors_back_as_they_were() -> None:
     link.close(0)
     assert os.get_blocking(other), "a terminal that nobody can read any more is no good"
     os.close(other)
+
+
+# -- the children --
+
+
+def a_child(ident: str, printed: bytes) -> Child:
+    """One that has neither a lifeline nor a pipe any more."""
+    child = Child(ident, os.getpid(), lifeline=-1, output=-1)
+    child.printed += printed
+    return child
+
+
+def sent(link: Link, from_it: int) -> list[dict[str, Any]]:
+    """All that a link has had to send."""
+    link.flush()
+    return [obj for obj, _ in Decoder().feed(os.read(from_it, 1 << 20).removeprefix(MAGIC))]
+
+
+def test_where_the_link_is_narrow_each_child_has_its_turn(pipes: tuple[Link, int, int]) -> None:
+    link, _, from_it = pipes
+    roster = Roster(link)
+    for ident in ("a", "b", "c"):
+        roster.add(a_child(ident, bytes(100_000)))
+    for number in range(100):
+        roster.window.sent(Window.SIZE // 100 + 1)
+        roster.window.ping(number)
+    for number in range(9):
+        roster.window.pong(number)
+        roster.send(0.0, stalled=False)
+    got = [frame["id"] for frame in sent(link, from_it)]
+    assert len(got) == 9
+    assert {got.count(ident) for ident in ("a", "b", "c")} == {3}
+
+
+def test_an_end_comes_behind_all_that_was_printed(pipes: tuple[Link, int, int]) -> None:
+    link, _, from_it = pipes
+    roster = Roster(link)
+    child = a_child("a", b"x" * 40_000)
+    roster.add(child)
+    roster.ended(os.getpid(), 3, now=10.0)
+    assert child.status == 3
+    roster.send(10.0, stalled=False)
+    assert [frame["t"] for frame in sent(link, from_it)] == ["err", "err", "exit"]
+    assert "a" not in roster
+
+
+def test_the_news_of_an_end_do_not_wait_for_ever_behind_output(
+    pipes: tuple[Link, int, int],
+) -> None:
+    link, _, from_it = pipes
+    roster = Roster(link)
+    roster.add(a_child("a", b"x" * 50_000 + b"last words"))
+    roster.window.sent(Window.SIZE)
+    roster.ended(os.getpid(), 3, now=10.0)
+    roster.send(10.5, stalled=False)
+    assert sent(link, from_it) == []
+    assert roster.next_at() == 10.0 + LATEST
+    roster.send(10.0 + LATEST, stalled=False)
+    err, end = sent(link, from_it)
+    assert to_bytes(err["data"]).endswith(b"last words")
+    assert len(to_bytes(err["data"])) + err["dropped"] == 50_010
+    assert end == {"t": "exit", "id": "a", "status": 3}
+    assert roster.next_at() is None
+
+
+def test_output_is_held_up_while_the_link_works_and_dropped_where_it_does_not(
+    pipes: tuple[Link, int, int],
+) -> None:
+    roster = Roster(pipes[0])
+    child = a_child("a", bytes(RING_SIZE))
+    roster.add(child)
+    roster.window.sent(Window.SIZE)
+    roster.send(0.0, stalled=False)
+    assert child.is_full
+    roster.send(0.0, stalled=True)
+    assert not child.is_full
+    child.printed += b"new"
+    child.keep(RING_SIZE)
+    assert child.dropped == 3
+    assert child.take(RING_SIZE) == (bytes(RING_SIZE - 3) + b"new", 3)
+    assert child.take(10) == (b"", 0)
+
+
+def test_an_orphan_that_is_reaped_is_nobodys_end(pipes: tuple[Link, int, int]) -> None:
+    roster = Roster(pipes[0])
+    roster.add(a_child("a", b""))
+    roster.ended(1, 0, now=0.0)
+    assert len(roster.running()) == 1
 
 
 # -- the store --
