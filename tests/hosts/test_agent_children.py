@@ -24,6 +24,7 @@ from ep_near_side import (
 
 from tractor.hosts._frames import to_text
 from tractor.hosts.agent._children import RING_SIZE
+from tractor.process._host_id import host_id
 from tractor.process._stat import process_start_time
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an agent needs POSIX")
@@ -331,6 +332,7 @@ def test_it_says_what_its_host_is() -> None:
         assert hello["cores"] >= 1
         assert hello["memory"] > hello["free_memory"] > 0
         assert hello["clock"] > 1.7e9
+        assert hello["host"] == host_id()
         assert hello["hostname"] == os.uname().nodename
         assert hello["tractor"] == version("tractor")
         assert hello["msgspec"] == version("msgspec")

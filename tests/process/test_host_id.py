@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tractor.process import _host_id
+from tractor.process import _find_host_id, _host_id
 from tractor.process._host_id import SEAM, host_id, is_here, is_same_boot, pid_space
 from tractor.process._stat import ProcessId, process_start_time
 
@@ -95,13 +95,13 @@ def test_a_test_may_give_a_process_another_one() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_it_is_never_none(fresh: pytest.MonkeyPatch) -> None:
-    real = Path.read_text
+    real = _find_host_id._read
 
-    def nothing(path: Path, *args: object, **kwargs: object) -> str:
-        raise OSError(13, "no", str(path))
+    def nothing(path: str) -> str:
+        raise OSError(13, "no", path)
 
-    fresh.setattr(Path, "read_text", nothing)
-    fresh.setattr(_host_id, "_pid_space", lambda: 0)
+    fresh.setattr(_find_host_id, "_read", nothing)
+    fresh.setattr(_find_host_id, "_pid_space", lambda: 0)
     assert re.fullmatch(r"[0-9a-f]{16}\.0", host_id())
     fresh.setattr(_host_id._own, "value", None)
     first = host_id()
@@ -110,7 +110,7 @@ def test_it_is_never_none(fresh: pytest.MonkeyPatch) -> None:
     fresh.setattr(socket, "gethostname", lambda: "")
     fresh.setattr(_host_id._own, "value", None)
     assert host_id() != first
-    fresh.setattr(Path, "read_text", real)
+    fresh.setattr(_find_host_id, "_read", real)
 
 
 def test_a_process_of_another_host_is_not_here() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import os
 import sys
 import time
 from typing import Any
 
+from tractor.process._find_host_id import find_host_id
 from tractor.process._proc import ON_LINUX, read_stat
 
 
@@ -40,7 +40,7 @@ def facts() -> dict[str, Any]:
         "tractor": found_version("tractor"),
         "python": ".".join(map(str, sys.version_info[:3])),
         "msgspec": found_version("msgspec"),
-        "host": host_id(),
+        "host": find_host_id(),
         "pid": os.getpid(),
         "start": start_time(os.getpid()),
         "hostname": _node(),
@@ -50,18 +50,6 @@ def facts() -> dict[str, Any]:
         "clock": time.time(),
         "cwd": _cwd(),
     }
-
-
-def host_id() -> str:
-    """This host's id, as all actors on it have it."""
-    boot, space = "", 0
-    if ON_LINUX:
-        with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
-        with contextlib.suppress(OSError):
-            space = os.stat("/proc/self/ns/pid").st_ino
-    boot = boot or _node()
-    return f"{hashlib.blake2s(boot.encode(), digest_size=8).hexdigest()}.{space:x}"
 
 
 def found_version(package: str) -> str | None:
