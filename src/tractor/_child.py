@@ -36,11 +36,11 @@ from tractor.msg.types import Aid, Return, SpawnSpec
 from tractor.process._ancestry import ancestry, set_ancestry
 from tractor.process._at_fork import note_handler, undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, greenback_is_there, own_breakpoint
-from tractor.process._clock import told
 from tractor.process._handed_down import set_limits_of_kernel, take_sockets
-from tractor.process._host_id import host_id
 from tractor.process._stdio import take_numbers
 from tractor.process._title import actor_title, set_actor_proctitle, set_short_name
+from tractor.process.host._clock import told
+from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
 from tractor.runtime._group_signals import ancestor_got, note_signals
 from tractor.runtime._lifecycle import open_runtime

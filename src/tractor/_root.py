@@ -34,8 +34,8 @@ from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import Aid
 from tractor.process._at_fork import undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, own_breakpoint
-from tractor.process._host_id import host_id
 from tractor.process._stdio import numbers_taken
+from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
 from tractor.runtime._drain import checked_timeout
 from tractor.runtime._group_signals import note_signals

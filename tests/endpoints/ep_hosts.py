@@ -6,7 +6,7 @@ from typing import Any
 
 import tractor
 from tractor.process._ancestry import ancestry, lineage
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 from tractor.shm._array import attach_shm_ndarray
 
 RAISES = (RuntimeError, tractor.TransportClosed)

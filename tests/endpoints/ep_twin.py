@@ -13,8 +13,8 @@ from typing import Any
 import trio
 
 import tractor
-from tractor.process._host_id import host_id
 from tractor.process._stat import ProcessId
+from tractor.process.host._host_id import host_id
 from tractor.runtime.dialog._caller import request
 from tractor.shm._segment import Segment
 

@@ -24,8 +24,8 @@ from ep_near_side import (
 
 from tractor.hosts._frames import to_text
 from tractor.hosts.agent._children import RING_SIZE
-from tractor.process._host_id import host_id
 from tractor.process._stat import process_start_time
+from tractor.process.host._host_id import host_id
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an agent needs POSIX")
 

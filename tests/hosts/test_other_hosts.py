@@ -34,8 +34,8 @@ from tractor.discovery._places import Place, addrs_for, host_of, place_at
 from tractor.discovery._portals import connect
 from tractor.ipc import fd_share
 from tractor.msg.types import Aid
-from tractor.process._host_id import SEAM, host_id
 from tractor.process._stat import ProcessId
+from tractor.process.host._host_id import SEAM, host_id
 from tractor.supervise._arguments import StartOptions
 from tractor.testing import get_rando_addr
 

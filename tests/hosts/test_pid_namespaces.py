@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tractor.process._host_id import host_id, is_same_boot
+from tractor.process.host._host_id import host_id, is_same_boot
 
 ENTER = ["unshare", "--pid", "--fork", "--kill-child"]
 PROGRAM = Path(__file__).parents[1] / "endpoints" / "ep_twin.py"

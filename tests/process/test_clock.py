@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tractor.process import _clock
-from tractor.process._clock import heard, told
-from tractor.process._host_id import host_id
+from tractor.process.host import _clock
+from tractor.process.host._clock import heard, told
+from tractor.process.host._host_id import host_id
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tractor.process import _find_host_id, _host_id
-from tractor.process._host_id import SEAM, host_id, is_here, is_same_boot, pid_space
 from tractor.process._stat import ProcessId, process_start_time
+from tractor.process.host import _find_host_id, _host_id
+from tractor.process.host._host_id import SEAM, host_id, is_here, is_same_boot, pid_space
 
-PRINT = "from tractor.process._host_id import host_id; print(host_id())"
+PRINT = "from tractor.process.host._host_id import host_id; print(host_id())"
 
 can_unshare = pytest.mark.skipif(
     shutil.which("unshare") is None
@@ -77,7 +77,7 @@ def test_a_real_one_is() -> None:
 def test_who_unshares_stays_and_what_it_forks_does_not() -> None:
     program = """
 import os
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 before = host_id()
 os.unshare(os.CLONE_NEWPID)
 assert host_id() == before

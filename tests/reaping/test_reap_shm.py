@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from tractor.process import _dirs
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 from tractor.reaping import _segment
 from tractor.reaping._segment import SegmentHeldError, procstat_holders
 from tractor.shm._record import SegmentRecord, add_record, list_records, remove_record

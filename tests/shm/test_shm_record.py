@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 from tractor.shm._record import (
     SegmentRecord,
     add_record,

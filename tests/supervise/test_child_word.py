@@ -23,8 +23,8 @@ import tractor
 from tractor._proto.children import ladder
 from tractor.ipc import Channel
 from tractor.msg.types import Aid
-from tractor.process._host_id import host_id
 from tractor.process._stat import ProcessId, is_below, kill_process, process_start_time
+from tractor.process.host._host_id import host_id
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="who forked whom is Linux's to tell"

@@ -21,7 +21,7 @@ from tractor.ipc._debug_sock import CONTROL_DIR, DEBUG_DIR, debug_socks
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Start
 from tractor.process._dirs import runtime_dir_path
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 from tractor.reaping._table import read_process
 from tractor.transport._addresses import wrap_address
 from tractor.transport._authkey import load_authkey

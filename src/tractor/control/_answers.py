@@ -14,8 +14,8 @@ from tractor.control._protocol import Who
 from tractor.control._serving import Serving
 from tractor.control._socket import ControlSocket
 from tractor.control._stacks import stacks_of
-from tractor.process._host_id import host_id
 from tractor.process._stat import process_start_time
+from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
 
 

@@ -18,8 +18,8 @@ from tractor.address._types import HAS_UDS
 from tractor.control._protocol import MAX_ANSWER, VERSION, Code, Refusal, Who, read_answer
 from tractor.ipc._debug_sock import control_socks
 from tractor.process._dirs import runtime_dir_path
-from tractor.process._host_id import is_here
 from tractor.process._stat import process_start_time
+from tractor.process.host._host_id import is_here
 from tractor.transport._uds import check_peer_uid
 
 T = TypeVar("T")

@@ -27,9 +27,9 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._util._task_tree import append_dump, dump_file, format_threads, format_tree_of
 from tractor.ipc._chan import Channel
-from tractor.process._host_id import is_here
 from tractor.process._proc import expects_signal
 from tractor.process._state import ProcessVar, of_process
+from tractor.process.host._host_id import is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars

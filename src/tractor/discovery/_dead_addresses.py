@@ -22,8 +22,8 @@ from tractor.discovery._portals import connect
 from tractor.discovery._registrars import Key
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
-from tractor.process._host_id import host_id
 from tractor.process._proc import OUT_OF_RESOURCES
+from tractor.process.host._host_id import host_id
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.trionics._groups import collapse_eg
 

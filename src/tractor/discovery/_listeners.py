@@ -11,7 +11,7 @@ from tractor import log as _log
 from tractor.address._types import Address
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid, Uid
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 
 log = _log.get_logger()
 

@@ -27,7 +27,7 @@ from tractor.discovery._portals import FoundChannels, lasting_peer, living_peer,
 from tractor.discovery._registrars import Key, Source, reached
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
-from tractor.process._host_id import is_here
+from tractor.process.host._host_id import is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._state import current_actor

@@ -10,7 +10,7 @@ from tractor.address._policy import is_local, is_within_host, require_connectabl
 from tractor.address._types import Address, TCPAddress, UDSAddress, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
-from tractor.process._host_id import is_here
+from tractor.process.host._host_id import is_here
 from tractor.transport._addresses import wrap_address
 
 

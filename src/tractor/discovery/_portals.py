@@ -14,7 +14,7 @@ from tractor.address._policy import from_this_host, is_within_host
 from tractor.address._types import Addr, Address, UnwrappedAddress
 from tractor.discovery._bounds import LOOKUP_TIMEOUT, Bound, bound_of, first_of
 from tractor.ipc._chan import Channel, transport_from_addr
-from tractor.process._host_id import host_id, is_here
+from tractor.process.host._host_id import host_id, is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime._reader import serve_channel

@@ -13,7 +13,7 @@ from tractor._errors import TransportClosed
 from tractor.address._types import UnwrappedAddress
 from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.msg.types import Aid
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 from tractor.trionics._groups import collapse_eg
 
 log = _log.get_logger()

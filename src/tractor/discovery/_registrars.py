@@ -17,8 +17,8 @@ from tractor.address._types import Addr, UnwrappedAddress
 from tractor.discovery._bounds import Bound, bound_of, first_of
 from tractor.discovery._portals import FoundChannels, connect, is_away, open_portal
 from tractor.ipc._chan import Channel
-from tractor.process._host_id import host_id
 from tractor.process._proc import OUT_OF_RESOURCES
+from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._reader import serve_channel

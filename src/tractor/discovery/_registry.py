@@ -48,7 +48,7 @@ from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._boxing import pack_error
 from tractor.msg.types import Uid
 from tractor.process._file_mark import FileMark
-from tractor.process._host_id import host_id
+from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import ServedCall, put_error, put_return
 from tractor.runtime.dialog._endpoints import Endpoint, Kind

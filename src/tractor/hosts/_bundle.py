@@ -16,7 +16,7 @@ from typing import Any
 MODULES = (
     "tractor._proto.deadlines",
     "tractor._proto.lease",
-    "tractor.process._find_host_id",
+    "tractor.process.host._find_host_id",
     "tractor.process._proc",
     "tractor.process._stdio",
     "tractor.process.sentinel._sentinel_main",

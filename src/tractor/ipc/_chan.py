@@ -24,7 +24,7 @@ from tractor.address._types import Addr, Address, UDSAddress
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import Aid, MsgType, Uid
-from tractor.process._host_id import host_id, is_here
+from tractor.process.host._host_id import host_id, is_here
 from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 from tractor.transport._stream import MsgpackTransport, MsgTransport

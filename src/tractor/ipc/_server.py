@@ -27,8 +27,8 @@ from tractor.ipc._chan import Channel
 from tractor.ipc._doorstep import Doorstep
 from tractor.ipc._endpoint import Endpoint, bind_endpoints
 from tractor.msg.types import Aid, Uid
-from tractor.process._host_id import host_id
 from tractor.process._stat import pid_alive
+from tractor.process.host._host_id import host_id
 from tractor.transport._addresses import wrap_addresses
 from tractor.transport.tls._words import is_tls_mismatch
 from tractor.trionics._groups import collapse_eg

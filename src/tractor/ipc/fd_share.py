@@ -20,8 +20,8 @@ import trio
 
 from tractor._errors import TransportClosed
 from tractor.discovery._lookup import find_actor
-from tractor.process._host_id import host_id, is_here
 from tractor.process._state import of_process
+from tractor.process.host._host_id import host_id, is_here
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._endpoints import context

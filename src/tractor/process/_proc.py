@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 from typing import NamedTuple
-
-from tractor.process._at_fork import on_fork
-from tractor.process._state import ProcessVar
 
 ON_LINUX = sys.platform == "linux"
 
@@ -56,26 +54,26 @@ class ProcStat(NamedTuple):
         return (int(self.fields[11]) + int(self.fields[12])) / _TICKS
 
 
-_is_own: ProcessVar[bool | None] = ProcessVar(lambda: None)
-on_fork(_is_own.renew, always=True)
-
-
 def proc_is_own() -> bool:
     """Whether there is a ``/proc``, and its numbers are those of this process's pid namespace.
 
     In a new namespace that has none mounted yet they are another's: what is read there is of other processes than
     those that a signal would reach.
     """
-    own = _is_own.value
-    if own is None:
-        try:
-            own = os.readlink("/proc/self") == str(os.getpid())
-        except OSError as exc:
-            if exc.errno in OUT_OF_RESOURCES:
-                return True
-            own = False
-        _is_own.value = own
-    return own
+    try:
+        return _is_own()
+    except OSError as exc:
+        return exc.errno in OUT_OF_RESOURCES
+
+
+@functools.cache
+def _is_own() -> bool:
+    return os.readlink("/proc/self") == str(os.getpid())
+
+
+if hasattr(os, "register_at_fork"):
+    # What is forked off may be in another namespace. This module also runs where nothing but the standard library is.
+    os.register_at_fork(after_in_child=_is_own.cache_clear)
 
 
 def _require_own() -> None:

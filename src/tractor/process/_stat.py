@@ -7,8 +7,8 @@ import os
 import signal
 from typing import NamedTuple
 
-from tractor.process._host_id import HostId, host_id, is_same_boot
 from tractor.process._proc import ON_LINUX, ProcStat, look, proc_is_own, read_stat
+from tractor.process.host._host_id import HostId, host_id, is_same_boot
 
 
 class ProcessId(NamedTuple):

@@ -11,8 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from tractor.process._host_id import is_same_boot
 from tractor.process._proc import OUT_OF_RESOURCES, all_pids
+from tractor.process.host._host_id import is_same_boot
 from tractor.shm._record import SegmentRecord
 from tractor.shm._segment import SHM_DIR, stat_segment
 

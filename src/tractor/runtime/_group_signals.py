@@ -24,7 +24,7 @@ from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
 from tractor.process._at_fork import close_in_child
-from tractor.process._clock import ToldMoment, heard, told
+from tractor.process.host._clock import ToldMoment, heard, told
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._caller import request

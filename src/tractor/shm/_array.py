@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tractor.process._host_id import host_id, is_here
+from tractor.process.host._host_id import host_id, is_here
 from tractor.shm._int import SharedInt
 from tractor.shm._segment import Segment, random_key
 from tractor.shm._token import NDToken, get_shm_token, note_token

@@ -27,8 +27,8 @@ from tractor.process._dirs import (
     get_runtime_dir,
     runtime_dir_path,
 )
-from tractor.process._host_id import HostId, host_id
 from tractor.process._stat import ProcessId, process_start_time, still_runs
+from tractor.process.host._host_id import HostId, host_id
 
 SUBDIRECTORY = SHM_RECORDS
 MAX_SIZE = 4096

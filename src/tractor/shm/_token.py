@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from tractor.msg._arrays import dtype_from_wire, dtype_to_wire
-from tractor.process._host_id import host_id
 from tractor.process._state import of_process
+from tractor.process.host._host_id import host_id
 
 
 class NDToken(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from tractor.address._policy import from_this_host, reaches_further, require_bin
 from tractor.address._types import Addr, UnwrappedAddress
 from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import SpawnSpec
-from tractor.process._host_id import HostId, host_id, is_here
+from tractor.process.host._host_id import HostId, host_id, is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._drain import checked_timeout
 from tractor.runtime._life import Lifespan, require_lifespan

@@ -41,8 +41,8 @@ from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Aid, Error, Return, Uid
 from tractor.process._file_mark import FileMark
-from tractor.process._host_id import host_id, is_here
 from tractor.process._stat import ProcessId, is_below
+from tractor.process.host._host_id import host_id, is_here
 from tractor.process.sentinel._sentinel import forget, guard, guard_files
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal

@@ -23,8 +23,8 @@ from pathlib import Path
 from tractor.address._types import UDSAddress
 from tractor.process._dirs import get_runtime_dir, runtime_dir_path
 from tractor.process._file_mark import FileMark, file_mark
-from tractor.process._host_id import host_id
 from tractor.process._stat import ProcessId, pid_alive, process_start_time, still_runs
+from tractor.process.host._host_id import host_id
 
 if sys.platform != "win32":
     import fcntl

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from tractor.process import _ancestry
-from tractor.process._host_id import host_id
 from tractor.process._stat import ProcessId
 from tractor.process._wait_pids import pid_alive, process_start_time
+from tractor.process.host._host_id import host_id
 from tractor.process.sentinel import _sentinel, _sentinel_main
 from tractor.process.sentinel._sentinel_main import ProcessWatch, Sentinel
 

@@ -9,8 +9,8 @@ import sys
 import time
 from typing import Any
 
-from tractor.process._find_host_id import find_host_id
 from tractor.process._proc import ON_LINUX, read_stat
+from tractor.process.host._find_host_id import find_host_id
 
 
 def lease_clock() -> float:

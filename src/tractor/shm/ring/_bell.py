@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from tractor.process._host_id import pid_space
+from tractor.process.host._host_id import pid_space
 from tractor.shm.ring._memory import PeerRecord, start_in_ms
 
 if sys.platform == "linux":

@@ -12,8 +12,8 @@ import os
 
 import msgspec
 
-from tractor.process._host_id import pid_space
 from tractor.process._stat import process_start_time
+from tractor.process.host._host_id import pid_space
 
 HEADER_SIZE = 4096
 """Bytes before the ring's own: a page, so that these are aligned."""

@@ -19,7 +19,7 @@ from tractor.devx.debug.lock._status import LockRelease, LockStatus, decode_stat
 from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg.types import Error, MsgType, Return, Started, Uid, Yield
-from tractor.process._clock import told
+from tractor.process.host._clock import told
 from tractor.runtime.dialog._callee import put_error, put_return, relay_error
 from tractor.runtime.dialog._caller import PendingCall, put_start
 

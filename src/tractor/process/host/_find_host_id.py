@@ -1,4 +1,4 @@
-"""Finding out which host this process is on; see :mod:`tractor.process._host_id`.
+"""Finding out which host this process is on; see :mod:`tractor.process.host._host_id`.
 
 It is sent to other hosts with the agent, and so imports the standard library alone.
 """

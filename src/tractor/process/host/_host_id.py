@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from tractor.process._at_fork import on_fork
-from tractor.process._find_host_id import SEAM as SEAM
-from tractor.process._find_host_id import find_host_id
 from tractor.process._state import ProcessVar
+from tractor.process.host._find_host_id import SEAM as SEAM
+from tractor.process.host._find_host_id import find_host_id
 
 HostId: TypeAlias = str
 """``'<boot>.<space>'``, at most 25 characters: 16 hexadecimal digits, then the pid namespace's number, hexadecimal.

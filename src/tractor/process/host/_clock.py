@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TypeAlias
 
-from tractor.process._host_id import HostId, is_here, is_same_boot
+from tractor.process.host._host_id import HostId, is_here, is_same_boot
 
 ToldMoment: TypeAlias = tuple[float, float]
 """A moment on the sender's clock, and for how many seconds it was over when it was told."""

@@ -1,0 +1,1 @@
+"""Which host this is, by whose numbers and clock what is told by others counts."""
