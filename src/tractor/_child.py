@@ -211,7 +211,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         actor.lifetime_stack.enter_context(own_breakpoint(pause))
         no_actor = undone_in_child(partial(select_start_method_later, "trio"))
         actor.lifetime_stack.enter_context(no_actor)
-    lifeline = _open_lifeline(actor, args.boot_fd) if args.own_process else None
+    lifeline = _open_lifeline(actor, args.boot_fd, record.by_agent) if args.own_process else None
     code = 0
     async with _told_failure(actor), open_runtime(actor, registration.stop):
         await actor.io_nursery.start(serve_channel, actor, chan)
@@ -254,13 +254,25 @@ async def _told_failure(actor: Actor) -> AsyncIterator[None]:
             raise
 
 
-def _open_lifeline(actor: Actor, boot_fd: int) -> Lifeline:
-    """The lifeline of an actor in a process of its own."""
+def _open_lifeline(actor: Actor, boot_fd: int, by_agent: bool) -> Lifeline:
+    """The lifeline of an actor in a process of its own.
+
+    Args:
+        actor: it.
+        boot_fd: the boot pipe's read end.
+        by_agent: its parent is on another host.
+    """
     token = trio.lowlevel.current_trio_token()
+
+    def leave() -> None:
+        if by_agent and actor.parent_chan is not None:
+            # A parent that can still be reached would hear that this actor was cancelled, and by itself.
+            actor.parent_chan.abort()
+        actor.cancel_soon()
 
     def parent_lost() -> None:
         with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(actor.cancel_soon)
+            token.run_sync_soon(leave)
 
     def remove_files() -> None:
         for endpoint in actor.ipc_server.endpoints:

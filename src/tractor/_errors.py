@@ -75,6 +75,50 @@ class ActorFailure(RuntimeFailure):
         super().__init__(text)
 
 
+@public_error
+class HostUnavailable(RuntimeFailure):
+    """No actor can be started on another host; the text says why, with the engine's own last words.
+
+    Nothing of the start is left there, or is known to end within the place's ``deadline`` and 2 s.
+    """
+
+
+@public_error
+class HostLost(ActorFailure):
+    """A subactor's host can't be reached any more; it must have ended there by now, how is not known.
+
+    Args:
+        uid: the subactor's ``(name, uuid)``.
+        host: the host, as it was named in ``host=``.
+        silent: seconds since the last sign of life of that host, when it was given up.
+        why: what is known of the reason.
+        stderr_tail: the last that the actor wrote to stderr, as far as it came here.
+    """
+
+    host: str = ""
+    silent: float = 0.0
+
+    def __init__(
+        self,
+        uid: Uid | None = None,
+        *,
+        host: str = "",
+        silent: float = 0.0,
+        why: str = "",
+        stderr_tail: str = "",
+    ) -> None:
+        self.host = host
+        self.silent = silent
+        reason = f" ({why})" if why else ""
+        super().__init__(
+            uid,
+            None,
+            stderr_tail,
+            message=f"subactor {uid} is lost with host {host!r}, of which nothing was heard for {silent:.1f} s"
+            f"{reason}: it has ended by now, how is not known",
+        )
+
+
 def describe_exit(returncode: int | None) -> str:
     """A process's exit status in words: ``'exit code 1'``, ``'killed by SIGKILL (signal 9)'``."""
     if returncode is None:

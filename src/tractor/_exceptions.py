@@ -13,6 +13,8 @@ from tractor._errors import AsyncioTaskExited as AsyncioTaskExited
 from tractor._errors import ContextCancelled as ContextCancelled
 from tractor._errors import DebugRequestError as DebugRequestError
 from tractor._errors import DebugStateError as DebugStateError
+from tractor._errors import HostLost as HostLost
+from tractor._errors import HostUnavailable as HostUnavailable
 from tractor._errors import InternalError as InternalError
 from tractor._errors import MessagingError as MessagingError
 from tractor._errors import ModuleNotExposed as ModuleNotExposed

@@ -5,6 +5,7 @@ from tractor import _testing as _testing
 from tractor import devx as devx
 from tractor import discovery as discovery
 from tractor import experimental as experimental
+from tractor import hosts as hosts
 from tractor import ipc as ipc
 from tractor import log as log
 from tractor import msg as msg
@@ -23,6 +24,8 @@ from tractor._exceptions import AsyncioTaskExited as AsyncioTaskExited
 from tractor._exceptions import ContextCancelled as ContextCancelled
 from tractor._exceptions import DebugRequestError as DebugRequestError
 from tractor._exceptions import DebugStateError as DebugStateError
+from tractor._exceptions import HostLost as HostLost
+from tractor._exceptions import HostUnavailable as HostUnavailable
 from tractor._exceptions import InternalError as InternalError
 from tractor._exceptions import MessagingError as MessagingError
 from tractor._exceptions import ModuleNotExposed as ModuleNotExposed

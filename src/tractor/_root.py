@@ -109,6 +109,7 @@ async def open_root_actor(
     ensure_registry: bool = False,
     registrar: bool | None = None,
     limits: Limits | None = None,
+    hosts: str | os.PathLike[str] | None = None,
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     authkey: bytes | None = None,
     tls: TLSConfig | None = None,
@@ -139,6 +140,8 @@ async def open_root_actor(
             each as soon as it is, and leaves registrars to others, see :func:`tractor.registrar`.  ``True``: the same
             as ``ensure_registry``.
         limits: what peers can't make an actor hold or do, for the whole tree; see :class:`tractor.Limits`.
+        hosts: the hosts file (TOML), whose tables give names to places for ``start_actor(host=)``; default: that of the
+            variable ``TRACTOR_HOSTS``.  See :mod:`tractor.hosts`.
         max_frame_size: bytes; bound for one message, both ways, inherited by children: short for that field of
             ``limits``.
         authkey: at least 16 bytes that TCP peers must hold; default: ``TRACTOR_AUTHKEY_FILE``, else the user's key.
@@ -158,11 +161,11 @@ async def open_root_actor(
             ``ensure_registry``; the debugger on a backend that does not support it.
         ValueError: a limit that makes no sense, ``registrar=False`` with ``ensure_registry`` or with a registry address
             to listen on, an unknown backend, a bad address, or one of a transport that is not
-            enabled; a key that is too short; a file of ``tls`` that does not hold what it must; a ``name`` that no
-            message can carry.
+            enabled; a hosts file with a fault; a key that is too short; a file of ``tls`` that does not hold what it
+            must; a ``name`` that no message can carry.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty,
             ``enable_modules`` no list of strings, ``registrar`` neither a bool nor ``None``.
-        OSError: the key file, or a file of ``tls``, can't be read; nothing was bound.
+        OSError: the key file, the hosts file or a file of ``tls`` can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
         BaseException: what the block raised, as itself; of a group that holds one error, that error.
@@ -188,6 +191,7 @@ async def open_root_actor(
             ensure_registry=ensure_registry,
             registrar=registrar,
             limits=limits,
+            hosts=hosts,
             max_frame_size=max_frame_size,
             authkey=authkey,
             tls=tls,
@@ -309,6 +313,7 @@ def _tree_vars(
         "use_greenback": options.sync_pauses,
         "_max_frame_size": options.limits.max_frame_size,
         "_limits": options.limits.to_dict(),
+        "_hosts": options.hosts,
     }
 
 

@@ -14,6 +14,7 @@ from tractor._proto.limits import Limits
 from tractor._util._names import plain_text, require_name
 from tractor.address._policy import one_or_several, require_bindable, require_connectable
 from tractor.address._types import HAS_UDS, Addr, Address
+from tractor.hosts._table import Tables, load_hosts
 from tractor.process._breakpoint import greenback_is_there
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import get_backend, require_debug_support, selected_start_method
@@ -39,6 +40,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         elects: it may become the registrar.
         ensure_registry: it must become the registrar.
         limits: of the tree.
+        hosts: the tables of the hosts file, by name.
         authkey: that was given; ``None``: that of the environment or the user, if one is needed.
         tls: the certificates; ``None``: plain.
         debug_mode: arm the debugger.
@@ -59,6 +61,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
     elects: bool
     ensure_registry: bool
     limits: Limits
+    hosts: Tables
     authkey: bytes | None
     tls: TLSConfig | None
     debug_mode: bool
@@ -80,6 +83,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         ensure_registry: bool,
         registrar: bool | None,
         limits: Limits | None,
+        hosts: str | os.PathLike[str] | None,
         max_frame_size: int,
         authkey: bytes | None,
         tls: TLSConfig | None,
@@ -119,6 +123,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             elects=registrar is not False,
             ensure_registry=ensure_registry or registrar is True,
             limits=_limits(limits, max_frame_size),
+            hosts=load_hosts(hosts),
             authkey=authkey,
             tls=tls,
             debug_mode=debug_mode,

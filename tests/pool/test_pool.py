@@ -132,7 +132,7 @@ def local_function() -> Callable[[], None]:
 def test_what_can_not(fn: Any, error: type[Exception], text: str) -> None:
     async def main() -> None:
         async with trio.open_nursery() as tn:
-            pool = WorkerPool(_NoActor, tn, 1, "worker", {})  # type: ignore[arg-type]
+            pool = WorkerPool(_NoActor, tn, "worker", [{}])  # type: ignore[arg-type]
             with pytest.raises(error, match=text):
                 await pool.run(fn)
             with pytest.raises(error, match=text):
@@ -159,7 +159,7 @@ def test_a_pool_needs_a_worker(workers: int) -> None:
 def test_bad_arguments_of_a_map() -> None:
     async def main() -> None:
         async with trio.open_nursery() as tn:
-            pool = WorkerPool(_NoActor, tn, 1, "worker", {})  # type: ignore[arg-type]
+            pool = WorkerPool(_NoActor, tn, "worker", [{}])  # type: ignore[arg-type]
             with pytest.raises(ValueError, match="in_flight=0"):
                 pool.map(ep_pool.square, [1], in_flight=0)
             with pytest.raises(TypeError, match="not iterable"):

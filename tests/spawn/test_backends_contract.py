@@ -125,7 +125,7 @@ def test_an_unexpected_end_is_told_with_its_status(key: str, way: str, status: i
 
 def test_many_tasks_wait_and_a_wait_can_be_cancelled(key: str) -> None:
     async def main() -> None:
-        seen: list[int] = []
+        seen: list[int | None] = []
 
         async def wait(child: ChildProcess) -> None:
             seen.append(await child.wait())

@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "certs": Command("tractor.cli._certs", "make a test CA and certificates for TLS"),
     "debug": Command("tractor.cli._debug", "attach a REPL to a running actor in debug mode"),
     "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
+    "hosts": Command("tractor.cli._hosts", "show the hosts table, and try each host"),
     "keygen": Command("tractor.cli._keygen", "make a key file, which actors must hold to connect"),
     "reap": Command("tractor.cli._reap", "end stray actors and remove what they have left"),
     "reload": Command("tractor.cli._services", "have `tractor run` read its file anew"),

@@ -19,6 +19,8 @@ from tractor import log as _log
 from tractor._errors import (
     ActorFailure,
     ContextCancelled,
+    HostLost,
+    HostUnavailable,
     MessagingError,
     MsgTypeError,
     RemoteActorError,
@@ -99,6 +101,12 @@ class WorkerPlace:
                 error = await self._run_worker(task_status if not self.started else None)
                 if self.jobs.is_closing:
                     return
+                if isinstance(error, (HostLost, HostUnavailable)) and len(self.jobs.takers) > 1:
+                    log.warning("a worker is lost with its host, the others go on: %s", error)
+                    self.jobs.takers.remove(self)
+                    self._settle(error)
+                    self.jobs.wake()
+                    return
                 idle_deaths = 0 if self._took_any or self._doomed else idle_deaths + 1
                 if error is not None:
                     if idle_deaths >= IDLE_DEATHS:
@@ -112,7 +120,7 @@ class WorkerPlace:
 
     async def _run_worker(
         self, task_status: trio.TaskStatus[None] | None
-    ) -> ActorFailure | RemoteActorError | None:
+    ) -> ActorFailure | HostUnavailable | RemoteActorError | None:
         """One worker, from its start to its end; gives the reason of an end that the pool did not want."""
         lost: TransportClosed | ContextCancelled | None = None
         self._doomed = self._took_any = self.is_asked = False
@@ -132,7 +140,7 @@ class WorkerPlace:
                 except (TransportClosed, ContextCancelled) as exc:
                     lost = exc
                 await an.cancel(hard_kill=lost is not None)
-        except (ActorFailure, RemoteActorError) as exc:
+        except (ActorFailure, HostUnavailable, RemoteActorError) as exc:
             # Of the latter kind: its lifespan or a background task has failed.
             if not was_started and task_status is not None:
                 raise
@@ -190,7 +198,7 @@ class WorkerPlace:
         if self._an is not None:
             await self._an.cancel(hard_kill=True)
 
-    def _settle(self, error: ActorFailure | RemoteActorError | None) -> None:
+    def _settle(self, error: ActorFailure | HostUnavailable | RemoteActorError | None) -> None:
         """The worker is gone: tell those that wait for the jobs that it had."""
         had, self.had = list(self.had.values()), {}
         among = sum(not job.withdrawn for job in had)
@@ -208,7 +216,7 @@ class WorkerPlace:
                 if isinstance(error, ActorFailure):
                     code, tail = error.returncode, error.stderr_tail
                 death = WorkerDied(self._uid, code, tail, what=job.what(), among=among)
-                death.__cause__ = error if isinstance(error, RemoteActorError) else None
+                death.__cause__ = None if type(error) is ActorFailure else error
                 self.jobs.end(job, death)
         self.changed.unpark_all()
 

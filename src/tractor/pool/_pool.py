@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 import trio
 
-from tractor._clustering import usable_cpus
+from tractor._clustering import split_hosts, usable_cpus
 from tractor._errors import RemoteActorError
 from tractor._root import open_nursery
 from tractor._util._caller import calling_code, find_caller
+from tractor.hosts._handle import HostLike, open_spread
 from tractor.pool._jobs import Call, Job, JobState, Pace, call_of
 from tractor.pool._map import MapState, PoolMap
 from tractor.pool._place import WorkerPlace
@@ -32,6 +35,7 @@ OF_START_ACTOR = frozenset(
         "drain",
         "enable_modules",
         "enable_transports",
+        "host",
         "infect_asyncio",
         "inherit_parent_main",
         "lifespan",
@@ -95,15 +99,15 @@ class WorkerPool:
     """
 
     def __init__(
-        self, actor: Actor, nursery: trio.Nursery, size: int, name: str, options: dict[str, Any]
+        self, actor: Actor, nursery: trio.Nursery, name: str, options: Sequence[dict[str, Any]]
     ) -> None:
         self.actor = actor
         self.nursery = nursery
-        self.size = size
+        self.size = len(options)
         self._jobs = JobQueue(nursery)
         self._places = [
-            WorkerPlace(self._jobs, actor, f"{actor.name}.{name}_{number}", options)
-            for number in range(size)
+            WorkerPlace(self._jobs, actor, f"{actor.name}.{name}_{number}", given)
+            for number, given in enumerate(options)
         ]
         self._jobs.takers.extend(self._places)
         self._paces: dict[str, Pace] = {}
@@ -261,7 +265,12 @@ class WorkerPool:
 
 @ki_protected_manager
 async def open_worker_pool(
-    workers: int | None = None, *, name: str = "worker", **start_kwargs: Any
+    workers: int | None = None,
+    *,
+    name: str = "worker",
+    hosts: Sequence[HostLike] | str | os.PathLike[str] | None = None,
+    per_host: int | None = None,
+    **start_kwargs: Any,
 ) -> AsyncIterator[WorkerPool]:
     """A pool of worker processes for the length of the block; boots a root actor if there is none.
 
@@ -270,6 +279,10 @@ async def open_worker_pool(
     Args:
         workers: how many; default: the CPUs that this process may use.
         name: the workers are called ``'<own name>.<name>_0'`` and so on.
+        hosts: a list: on these, instead of this one, see :mod:`tractor.hosts`.  The workers of one that is lost are
+            not replaced, as long as there are others; the calls that they had fail with :class:`WorkerDied`.  A path:
+            the hosts file, for :func:`open_root_actor`.
+        per_host: how many on each of ``hosts``; default: as many as it has cores.
         start_kwargs: keywords of :meth:`ActorNursery.start_actor`, for each worker; others, such as ``start_method``,
             are for :func:`open_root_actor`, and without effect under a running runtime.
 
@@ -277,22 +290,31 @@ async def open_worker_pool(
         The pool, when all workers serve.
 
     Raises:
-        ValueError: ``workers`` is below 1.
+        ValueError: ``workers`` is below 1, or given beside a list of ``hosts``; or ``per_host`` without one.
+        HostUnavailable: one of ``hosts`` can't be used.
         ActorFailure and others: as :meth:`ActorNursery.start_actor`, also if a worker that died can't be replaced.
         RemoteActorError: a worker's lifespan has failed at its start.
         BaseException: what the block raised.
     """
+    spread, table = split_hosts(hosts, per_host, workers, "workers")
     size = usable_cpus() if workers is None else workers
     if size < 1:
         raise ValueError(f"workers={workers}: a pool needs at least one worker")
     options = {key: value for key, value in start_kwargs.items() if key in OF_START_ACTOR}
     root_kwargs = {key: value for key, value in start_kwargs.items() if key not in OF_START_ACTOR}
+    if table is not None:
+        root_kwargs["hosts"] = table
     async with (
         open_nursery(**root_kwargs),
+        AsyncExitStack() as stack,
         collapse_eg(add_notes=False),
         trio.open_nursery() as tn,
     ):
-        pool = WorkerPool(current_actor(), tn, size, name, options)
+        each = [options] * size
+        if spread is not None:
+            handles = await stack.enter_async_context(open_spread(spread, per_host))
+            each = [{**options, "host": handle} for handle in handles]
+        pool = WorkerPool(current_actor(), tn, name, each)
         await pool.start()
         try:
             yield pool

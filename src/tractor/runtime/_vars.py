@@ -28,6 +28,7 @@ class RuntimeVars(msgspec.Struct):
     _is_infected_aio: bool = False
     _max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
     _limits: dict[str, Any] = {}
+    _hosts: dict[str, dict[str, Any]] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

@@ -57,6 +57,8 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Descriptors of the child's that its program asks for by name."""
     start_method: str | None = None
     """The backend with which the child starts subactors of its own; ``None``: the default one."""
+    by_agent: bool = False
+    """The lifeline is an agent's, on the child's own host; the parent is on another one."""
     ancestry: list[ProcessId] = msgspec.field(default_factory=lineage)
     """The processes above the child, root first, parent last."""
 
@@ -115,6 +117,21 @@ def _tell_end(fd: int) -> None:
     _close(fd)
 
 
+def packed_record(record: BootRecord) -> bytes:
+    """A record as it is written to a boot pipe.
+
+    Raises:
+        ValueError: It is too large, as by an overlong key or certificate path, or hundreds of sockets.
+    """
+    data = msgspec.msgpack.encode(record)
+    if len(data) > MAX_RECORD:
+        raise ValueError(
+            f"boot record of {len(data)} bytes is over the limit of {MAX_RECORD};"
+            " use a shorter authkey, shorter paths in TLSConfig, and fewer sockets"
+        )
+    return _HEADER.pack(len(data)) + data
+
+
 def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
     """Make a pipe that holds ``record`` already.
 
@@ -126,17 +143,12 @@ def open_boot_pipe(record: BootRecord) -> tuple[int, LifelineEnd]:
         ValueError: The record is too large, as by an overlong key or certificate path, or hundreds of sockets.
         OSError: Out of descriptors.
     """
-    data = msgspec.msgpack.encode(record)
-    if len(data) > MAX_RECORD:
-        raise ValueError(
-            f"boot record of {len(data)} bytes is over the limit of {MAX_RECORD};"
-            " use a shorter authkey, shorter paths in TLSConfig, and fewer sockets"
-        )
+    data = packed_record(record)
     read_fd, write_fd = os.pipe()
     try:
         read_fd = move_above_stdio(read_fd)
         write_fd = move_above_stdio(write_fd)
-        os.write(write_fd, _HEADER.pack(len(data)) + data)
+        os.write(write_fd, data)
     except BaseException:
         _close(read_fd)
         _close(write_fd)

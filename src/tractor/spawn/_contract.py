@@ -51,11 +51,11 @@ class SpawnRequest(msgspec.Struct, frozen=True, kw_only=True):
     proc_kwargs: Mapping[str, Any] = {}
     """The user's own options for the backend; those of :class:`subprocess.Popen` for ``'trio'``."""
 
-    def argv(self, boot_fd: int) -> list[str]:
+    def argv(self, boot_fd: int | str) -> list[str]:
         """The arguments of ``python -m tractor._child``.
 
         Args:
-            boot_fd: The boot pipe's read end, as the child will see it.
+            boot_fd: The boot pipe's read end, as the child will see it, or what stands for it.
         """
         argv = ["--uid", repr((self.name, self.uuid))]
         argv += ["--parent_addr", repr(tuple(self.parent_addr))]
@@ -85,8 +85,11 @@ class ChildProcess(Protocol):
     def cmdline(self) -> str:
         """The command line, quoted for a shell, for messages."""
 
-    async def wait(self) -> int:
-        """Wait for the child's end, reap it, return ``returncode``.  Any number of tasks may."""
+    async def wait(self) -> int | None:
+        """Wait for the child's end, reap it, return ``returncode``.  Any number of tasks may.
+
+        ``None`` where it must have ended, and how can't be known: its host is lost.
+        """
 
     def terminate(self) -> None:
         """Send SIGTERM; does nothing when the child is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -17,6 +18,9 @@ from tractor.process._state import ProcessVar, of_process
 from tractor.spawn._import_path import import_path, pack, unpack
 from tractor.spawn._program import Program, find_program, way_out
 from tractor.spawn._sent_modules import install_sent_modules, known_modules
+
+SHIPPED_MAIN = "sha256:"
+"""Begins the path of a main module that was sent here: then come a folder of the import path, and the file in it."""
 
 _REPLAY_NAME = "__mp_main__"
 
@@ -99,8 +103,13 @@ def refuse_in_replay(any_thread: bool) -> None:
         )
 
 
+def program_origin() -> dict[str, Any] | None:
+    """Where another process finds our ``__main__``; ``None``: it finds none."""
+    return _program_as_known().origin
+
+
 def _program() -> Program:
-    program = _told.value or find_program()
+    program = _program_as_known()
     if program.origin is None:
         raise RuntimeFailure(
             f"functions of `__main__` can't be run in an actor: {program.why_not}, so that another process"
@@ -109,9 +118,17 @@ def _program() -> Program:
     return program
 
 
+def _program_as_known() -> Program:
+    return _told.value or find_program()
+
+
 def take_import_path(data: dict[str, Any]) -> None:
-    """Have the child find the modules that the parent finds; no code of the program's runs."""
-    sys.path[:] = [unpack(entry) for entry in data["sys_path"]]
+    """Have the child find the modules that the parent finds; no code of the program's runs.
+
+    A parent on another host says nothing of its path: what was sent is in this process's own one already.
+    """
+    if "sys_path" in data:
+        sys.path[:] = [unpack(entry) for entry in data["sys_path"]]
     install_sent_modules(data)
 
 
@@ -127,7 +144,9 @@ def apply_parent_main_data(data: dict[str, Any]) -> None:
     """
     take_import_path(data)
     load_main_later(None)
-    origin = {key: value for key, value in data.items() if key.startswith("init_main_")}
+    origin: dict[str, str | bytes | bool] = {
+        key: _where_it_is(value) for key, value in data.items() if key.startswith("init_main_")
+    }
     if not origin:
         _told.value = Program(None, why_not=_UNTOLD)
         return
@@ -136,6 +155,18 @@ def apply_parent_main_data(data: dict[str, Any]) -> None:
         _replay_main(origin, data["sys_argv"])
     else:
         load_main_later(partial(_replay_main, origin, data["sys_argv"]))
+
+
+def _where_it_is(path: Any) -> Any:
+    """The path of a main module, also of one that was sent here."""
+    text = unpack(path) if isinstance(path, (str, bytes)) else ""
+    if not text.startswith(SHIPPED_MAIN):
+        return path
+    folder, _, name = text.removeprefix(SHIPPED_MAIN).partition("/")
+    for entry in sys.path:
+        if os.path.basename(entry) == folder:
+            return pack(os.path.join(entry, name))
+    raise RuntimeFailure(f"the main module {name!r} was not sent here, or sys.path was replaced")
 
 
 def _replay_main(origin: dict[str, Any], argv: list[str | bytes]) -> None:

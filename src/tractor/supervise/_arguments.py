@@ -17,6 +17,10 @@ from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
 from tractor.address._policy import from_this_host, reaches_further, require_bindable
 from tractor.address._types import Addr, UnwrappedAddress
+from tractor.hosts._handle import HostHandle, HostLike
+from tractor.hosts._place import Place
+from tractor.hosts._ship import main_data_elsewhere
+from tractor.hosts._table import place_of
 from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import SpawnSpec
 from tractor.process.host._host_id import HostId, host_id, is_here
@@ -46,6 +50,8 @@ class Recipe(msgspec.Struct, frozen=True):
     request: SpawnRequest
     armed: bool
     """With the debugger."""
+    place: Place | None = None
+    """On another host; ``None``: here."""
 
 
 class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +71,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         logconfig: for ``logging.config.dictConfig()``.
         drain: seconds that a SIGTERM leaves to running requests.
         writes_stacks: it writes down its stacks when it is signalled, for its parent.
+        place: where it is started; ``None``: here.
     """
 
     name: str
@@ -80,6 +87,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     logconfig: dict[str, Any] | None
     drain: float
     writes_stacks: bool = False
+    place: Place | None = None
 
     @classmethod
     def checked(
@@ -98,9 +106,14 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         lifespan: Lifespan | str | None = None,
         logconfig: Mapping[str, Any] | None = None,
         drain: float = 0.0,
+        host: HostLike | None = None,
     ) -> StartOptions:
         """Those of a call of ``start_actor()`` or ``run_in_actor()``, which tell what is raised."""
         enable_modules = with_outdated_modules(enable_modules, rpc_module_paths, 4)
+        options = dict(proc_kwargs or {})
+        # `run_in_actor()` has the function's own keywords beside its own.
+        host = options.pop("host", None) if host is None else host
+        place = None if host is None else _place(host, options)
         if loglevel is not None:
             loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
         name = require_name(name)
@@ -109,12 +122,13 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             name=name,
             bind_addrs=_bindable(name, bind_addrs, keys),
             transports=keys,
-            modules=module_files(enable_modules or ()),
+            modules=module_files(enable_modules or (), elsewhere=place is not None),
             loglevel=loglevel,
             debug_mode=debug_mode,
             infect_asyncio=infect_asyncio,
             inherit_parent_main=inherit_parent_main,
-            proc_kwargs=dict(proc_kwargs or {}),
+            proc_kwargs=options,
+            place=place,
             lifespan="" if lifespan is None else _lifespan_path(lifespan),
             logconfig=None if logconfig is None else _plain_config(logconfig),
             drain=checked_timeout(drain),
@@ -132,8 +146,11 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         needed = [*self.modules]
         if self.lifespan:
             needed.append(self.lifespan.partition(":")[0])
-        main_data = get_parent_main_data(self.inherit_parent_main, needed)
-        main_data["sys_path"] = [*map(pack, self._own_path()), *main_data["sys_path"]]
+        if self.place is None:
+            main_data = get_parent_main_data(self.inherit_parent_main, needed)
+            main_data["sys_path"] = [*map(pack, self._own_path()), *main_data["sys_path"]]
+        else:
+            main_data = main_data_elsewhere(self.place, needed)
         spec = SpawnSpec(
             _parent_main_data=main_data,
             _runtime_vars=handed,
@@ -149,22 +166,30 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         request = SpawnRequest(
             name=self.name,
             uuid=uuid,
-            parent_addr=self._address_of(actor),
+            # Elsewhere it is known when there is a way to that host.
+            parent_addr=self._address_of(actor) if self.place is None else ("", 0),
             loglevel=self.loglevel or actor.loglevel,
             infect_asyncio=self.infect_asyncio,
-            authkey=settings.authkey,
+            # That of another user's file would be another one.
+            authkey=settings.authkey if self.place is None else settings.key(),
             key_is_explicit=settings.key_is_explicit,
             tls=settings.tls,
             proc_kwargs=self.proc_kwargs,
         )
-        return Recipe(spec, request, handed["_debug_mode"])
+        return Recipe(spec, request, handed["_debug_mode"], self.place)
 
     def runtime_vars(self) -> dict[str, Any]:
         """The tree's settings, as that child gets them.  Raises as :meth:`recipe`."""
         handed = runtime_vars().for_child()
         if self.transports is not None:
             handed["_enable_tpts"] = list(self.transports)
-        if self.debug_mode and not handed["_debug_mode"]:
+        if self.place is not None:
+            if self.debug_mode:
+                raise RuntimeError(
+                    f"`debug_mode` is not supported on host {self.place.name!r}: its terminal is another one"
+                )
+            handed["_debug_mode"] = handed["use_greenback"] = False
+        elif self.debug_mode and not handed["_debug_mode"]:
             # The first that is armed: what an armed root does.
             handed["_debug_mode"] = handed["use_greenback"] = True
         if handed["_debug_mode"]:
@@ -208,6 +233,20 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         usable = [a for a in wrapped if a.proto_key in wanted] or wrapped
         usable.sort(key=lambda a: a.proto_key != "uds")
         return usable[0].unwrap()
+
+
+def _place(host: HostLike, options: Mapping[str, Any]) -> Place:
+    """The place that ``host=`` means, where the other options fit it.
+
+    Raises:
+        TypeError, ValueError: it is none; or options that are for a process of this host.
+    """
+    unfit = sorted(set(options) - {"env", "cwd"})
+    if unfit:
+        raise TypeError(
+            f"proc_kwargs {unfit} are for a process of this host; on host {host!r} there are 'env' and 'cwd'"
+        )
+    return place_of(host.place if isinstance(host, HostHandle) else host, runtime_vars()._hosts)
 
 
 def _bindable(
@@ -299,8 +338,12 @@ def module_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def module_files(names: Sequence[str]) -> dict[str, str | None]:
+def module_files(names: Sequence[str], elsewhere: bool = False) -> dict[str, str | None]:
     """The modules to enable, by name, with the file that each was found in.
+
+    Args:
+        names: theirs.
+        elsewhere: for an actor of another host, which alone knows whether they are there.
 
     Raises:
         TypeError: as :func:`module_names`.
@@ -312,7 +355,7 @@ def module_files(names: Sequence[str]) -> dict[str, str | None]:
         if module is not None or canonical(name) == "__main__":
             found[canonical(name)] = getattr(module, "__file__", None)
             continue
-        if isinstance(name, Unlooked):
+        if elsewhere or isinstance(name, Unlooked):
             found[str(name)] = None
             continue
         spec = importlib.util.find_spec(name)

@@ -36,6 +36,7 @@ from tractor._proto.children.ladder import Ladder, LadderEvent, Progress
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
 from tractor.address._policy import is_within_host
 from tractor.address._types import UDSAddress, UnwrappedAddress
+from tractor.hosts._links import RemoteProcess
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._conversion import any_value
@@ -230,17 +231,19 @@ class Child:
     def info(self) -> ChildInfo:
         """A frozen record."""
         pid = self.process.pid if self.process is not None else None
-        return ChildInfo(self.aid, pid, self.portal, self.state, self.start_method, host_id())
+        host = self.process.id.host if isinstance(self.process, RemoteProcess) else host_id()
+        return ChildInfo(self.aid, pid, self.portal, self.state, self.start_method, host)
 
     @trio.lowlevel.enable_ki_protection
     def on_started(self) -> None:
         """It has a process: from now on that is watched over, and those above know of it."""
         assert self.process is not None
-        process, own = ProcessId.of(self.process.pid), self.actor.aid
+        process, own = _id_of(self.process), self.actor.aid
+        self.is_here = process.is_here
         self.aid = Aid(self.aid.name, self.aid.uuid, process.pid, host=process.host)
         up = [
             # An actor in this very process is not a process below it.
-            process if process.pid != os.getpid() else None,
+            process if process.is_here and process.pid != os.getpid() else None,
             guard(process),
             guard_files(
                 [*socket_files(self.actor.accept_addrs), *user_sock_paths(own.name, own.pid)]
@@ -442,7 +445,10 @@ class Child:
         assert process is not None
         try:
             with trio.CancelScope(shield=True):
-                self.life.handle(ChildEvent.DIED, await self._wait_ended(process))
+                status = await self._wait_ended(process)
+                if status is None:
+                    self.life.handle(ChildEvent.HOST_LOST)
+                self.life.handle(ChildEvent.DIED, status)
                 self.died.set()
                 stuck = self.chan is not None and not await end_channel(self.actor, self.chan)
                 if not self.ready:
@@ -450,8 +456,9 @@ class Child:
                 on_death()
                 # First, for looking at what is left may need the descriptors.
                 await process.aclose()
-                await self._clean_up(process.pid, stuck)
-            if process.pid != os.getpid():
+                if self.is_here:
+                    await self._clean_up(process.pid, stuck)
+            if self.is_here and process.pid != os.getpid():
                 self.actor.report_descendants(gone=[process.pid])
             self._log_end()
         finally:
@@ -481,7 +488,7 @@ class Child:
         except OSError as exc:
             log.error("what %s has left behind could not be removed: %r", self.aid.reprol(), exc)
 
-    async def _wait_ended(self, process: ChildProcess) -> int:
+    async def _wait_ended(self, process: ChildProcess) -> int | None:
         """Reap it; an error of this process, such as being out of descriptors, says nothing about it."""
         while True:
             try:
@@ -522,6 +529,12 @@ class Child:
             )
         await self.exited.wait()
 
+    def _end_in_words(self) -> str:
+        if isinstance(self.process, RemoteProcess) and self.process.lost is not None:
+            return f"its host {self.process.lost.host!r} is lost"
+        pid = self.process.pid if self.process is not None else None
+        return f"its process (pid {pid}) has ended: {describe_exit(self.returncode)}"
+
     def _name_end(self, exc: TransportClosed) -> None:
         """Its end is the cause of an error of a dialog with it: nobody else tells of that, as its nursery goes on."""
         if not isinstance(exc.__cause__, ActorFailure):
@@ -534,7 +547,7 @@ class Child:
             self.loss = exc
         pid = self.process.pid if self.process is not None else None
         if self.died.is_set():
-            note = f"its process (pid {pid}) has ended: {describe_exit(self.returncode)}"
+            note = self._end_in_words()
             if self.keeper is not None and self.failed:
                 self._name_end(exc)
         elif self._is_late:
@@ -543,3 +556,7 @@ class Child:
             return
         if note not in getattr(exc, "__notes__", ()):
             exc.add_note(note)
+
+
+def _id_of(process: ChildProcess) -> ProcessId:
+    return process.id if isinstance(process, RemoteProcess) else ProcessId.of(process.pid)

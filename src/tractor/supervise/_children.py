@@ -28,11 +28,13 @@ from tractor import log as _log
 from tractor._errors import ActorFailure, RuntimeFailure, TransportClosed
 from tractor._proto.deadlines import PROGRESS_INTERVAL
 from tractor.address._types import UnwrappedAddress, mk_uuid
+from tractor.hosts._backend import HostBackend, spec_there
+from tractor.hosts._links import RemoteProcess
 from tractor.msg.types import Aid, SpawnSpec, Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import boxed
-from tractor.spawn._contract import get_backend, selected_start_method
+from tractor.spawn._contract import SpawnBackend, get_backend, selected_start_method
 from tractor.spawn._shortage import named_shortage
 from tractor.supervise._arguments import Recipe, StartOptions
 from tractor.supervise._child import Child
@@ -155,7 +157,11 @@ class Children:
         self.living[child.uid] = child
         self.actor.children[child.uid] = child
         try:
-            backend = get_backend(selected_start_method())
+            backend: SpawnBackend = (
+                get_backend(selected_start_method())
+                if recipe.place is None
+                else HostBackend(self.actor, recipe.place)
+            )
             child.start_method = backend.key
             child.armed = recipe.armed
             child.claim = os.urandom(32)
@@ -186,6 +192,8 @@ class Children:
         try:
             child.on_started()
             spec = msgspec.structs.replace(recipe.spec, started=child.started)
+            if isinstance(child.process, RemoteProcess):
+                spec = spec_there(spec, child.process, self.actor)
             return await self._configure(child, spec)
         except BaseException:
             # Whatever kept it from being usable: it is not a child of this nursery's any more. One that was not told
@@ -281,6 +289,8 @@ class Children:
         if child.boot_error is not None and child.chan is not None:
             # Its runtime has failed, and it could still say so.
             return boxed(child.boot_error, child.chan, self.actor)
+        if isinstance(child.process, RemoteProcess) and child.process.lost is not None:
+            return child.process.lost
         tail = child.process.stderr_tail() if child.process is not None else ""
         return ActorFailure(uid=child.uid, returncode=child.returncode, stderr_tail=tail)
 

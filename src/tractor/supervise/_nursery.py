@@ -12,6 +12,7 @@ import trio
 
 from tractor import log as _log
 from tractor.address._types import Addr
+from tractor.hosts._handle import HostLike
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._life import Lifespan
@@ -112,6 +113,7 @@ class ActorNursery(OneShots):
         lifespan: Lifespan | str | None = None,
         logconfig: Mapping[str, Any] | None = None,
         drain: float = 0.0,
+        host: HostLike | None = None,
         rpc_module_paths: Sequence[str] | None = None,
     ) -> Portal:
         """Start a daemon: a subactor that serves until it is cancelled.
@@ -136,6 +138,8 @@ class ActorNursery(OneShots):
                 runtime's own loggers stay enabled.
             drain: seconds that it leaves to running requests when it gets a SIGTERM, alone; see :meth:`Actor.drain`.
                 A second one ends it at once.
+            host: another host, by a URL (``"ssh://bob@gpu1"``), a name of the hosts table, or a handle of
+                :func:`tractor.hosts.open_host`; see :mod:`tractor.hosts`.  ``None``: here.
 
         Returns:
             A portal, once the child is connected and configured.
@@ -148,6 +152,8 @@ class ActorNursery(OneShots):
             RuntimeFailure: this nursery was closed or cancelled; ``__main__`` is enabled, but is in no file that
                 another process could load; a frozen program has not called :func:`tractor.freeze_support`; no thread
                 can be started for the start, or the process that was to make it has ended.
+            HostUnavailable: the other host can't be reached, or can't run it, within its ``start_timeout``.
+            HostLost: that host was lost before it was ready.
             OSError: the process could not be started.
             TypeError, ValueError: an argument that can't be used.
         """
@@ -164,6 +170,7 @@ class ActorNursery(OneShots):
             lifespan=lifespan,
             logconfig=logconfig,
             drain=drain,
+            host=host,
             rpc_module_paths=rpc_module_paths,
         )
         _, portal = await self._children.start(options, nursery)

@@ -9,18 +9,19 @@ delivered, and what it left behind is cleaned up).
 **Why it ends** (`CAUSES`).  Nobody decides on that when the process is reaped: what is known by then is a state
 already.
 
-======================  ===========  ===============  =============  ============  =============
-cause \\ event           ASKED        GOODBYE          LOSS           CRASH         KILLED
-======================  ===========  ===============  =============  ============  =============
-BY_ITSELF               asked        goodbye          lost           crashed
-ASKED                                                                crashed, a.   killed
-KILLED                                                               crashed, a.
-GOODBYE                 asked                                        crashed
-LOST                    lost, asked  goodbye                         crashed
-LOST_ASKED                           asked                           crashed, a.
-CRASHED                 crashed, a.
+===============  ===========  =======  ====  ===========  ======  =========
+cause \\ event   ASKED        GOODBYE  LOSS  CRASH        KILLED  HOST_LOST
+===============  ===========  =======  ====  ===========  ======  =========
+BY_ITSELF        asked        goodbye  lost  crashed              host lost
+ASKED                                        crashed, a.  killed
+KILLED                                       crashed, a.
+GOODBYE          asked                       crashed              host lost
+LOST             lost, asked  goodbye        crashed              host lost
+LOST_ASKED                    asked          crashed, a.
+HOST_LOST        lost, asked                 crashed
+CRASHED          crashed, a.
 CRASHED_ASKED
-======================  ===========  ===============  =============  ============  =============
+===============  ===========  =======  ====  ===========  ======  =========
 
 Empty: nothing changes; a `KILLED` where nobody has asked can't happen.  Whether the end is a failure of the child's
 follows from the cause alone, but for one that said goodbye: that one fails, too, if its status says so
@@ -34,6 +35,8 @@ Why the races are safe.  Pipe, kernel and this actor's own tasks tell of one end
   the child is gone; the cause is looked at when all is delivered, and stays as it is from then on.
 - *Ready after the death.*  The same: it has run, if nobody saw it.
 - *A loss while it boots* is not a cause: its start fails, and says more.
+- *The host is lost*, whose agent alone sees the process: what the child says of its end, over a road that still leads
+  here, does not tell how it ended.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ class Cause(enum.Enum):
     GOODBYE = "cancelled by itself or another actor, as it said"
     LOST = "lost without a word"
     LOST_ASKED = "lost without a word, before it was asked to go"
+    HOST_LOST = "its host was lost, and with it all that is known of its end"
     CRASHED = "its runtime failed, as it said"
     CRASHED_ASKED = "its runtime failed, as it said, and it was asked to go"
 
@@ -78,6 +82,7 @@ class ChildEvent(enum.Enum):
     GOODBYE = "it says that it ends because it was cancelled"
     LOSS = "somebody has seen that it is gone"
     CRASH = "it says that its configuration or its runtime failed"
+    HOST_LOST = "its host is lost: it must have ended there"
 
 
 ASKED: Final = frozenset({Cause.ASKED, Cause.KILLED, Cause.LOST_ASKED, Cause.CRASHED_ASKED})
@@ -86,7 +91,13 @@ ASKED: Final = frozenset({Cause.ASKED, Cause.KILLED, Cause.LOST_ASKED, Cause.CRA
 FAILURES: Final = frozenset(Cause) - {Cause.ASKED, Cause.KILLED, Cause.GOODBYE}
 """Causes that are failures whatever the exit status."""
 
-_TOLD: Final = (ChildEvent.ASKED, ChildEvent.GOODBYE, ChildEvent.LOSS, ChildEvent.CRASH)
+_TOLD: Final = (
+    ChildEvent.ASKED,
+    ChildEvent.GOODBYE,
+    ChildEvent.LOSS,
+    ChildEvent.CRASH,
+    ChildEvent.HOST_LOST,
+)
 
 PHASES: Final[dict[tuple[Phase, ChildEvent], Phase]] = {
     (Phase.BOOTING, ChildEvent.READY): Phase.RUNNING,
@@ -115,6 +126,12 @@ CAUSES: Final[dict[tuple[Cause, ChildEvent], Cause]] = {
     (Cause.LOST, ChildEvent.GOODBYE): Cause.GOODBYE,
     (Cause.LOST_ASKED, ChildEvent.GOODBYE): Cause.ASKED,
     (Cause.CRASHED, ChildEvent.ASKED): Cause.CRASHED_ASKED,
+    # Whoever has lost its agent leaves, and may say goodbye on a road of its own.
+    **{
+        (cause, ChildEvent.HOST_LOST): Cause.HOST_LOST
+        for cause in (Cause.BY_ITSELF, Cause.GOODBYE, Cause.LOST)
+    },
+    (Cause.HOST_LOST, ChildEvent.ASKED): Cause.LOST_ASKED,
 }
 
 

@@ -82,3 +82,17 @@ def order(frame: dict[str, Any], store: CodeStore) -> Order:
 def _wrong(frame: dict[str, Any], key: str, wanted: str) -> FrameError:
     found = repr(frame.get(key))
     return FrameError(f"{key!r} of a frame {frame['t']!r} must be {wanted}, not {found[:120]}")
+
+
+def address(frame: dict[str, Any]) -> tuple[str, int]:
+    """The frame's ``addr``: a host and a port.  Raises ValueError."""
+    addr = frame.get("addr")
+    if (
+        isinstance(addr, list)
+        and len(addr) == 2
+        and isinstance(addr[0], str)
+        and type(addr[1]) is int
+        and 0 < addr[1] < 65536
+    ):
+        return addr[0], addr[1]
+    raise ValueError(f"'addr' is a host and a port, not {addr!r}")

@@ -12,6 +12,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -50,6 +51,8 @@ LAST_WRITE = 0.1
 
 MAX_TEXT = 2000
 """Characters of an error's text: what was wrong may be as long as a frame, and its echo would be no frame any more."""
+REACH_TIMEOUT = 1.0
+"""Seconds in which an address of the other side has to take a connection."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -84,6 +87,7 @@ class Agent:
             "hello": self._on_hello,
             "have": self._on_have,
             "ship": self._on_ship,
+            "reach": self._on_reach,
             "spawn": self._on_spawn,
             "term": self._on_signal,
             "kill": self._on_signal,
@@ -244,6 +248,17 @@ class Agent:
             self._link.send({**answer, "error": str(exc)[:MAX_TEXT]})
         else:
             self._link.send(answer if size is None else {"t": "part", "hash": digest, "size": size})
+
+    def _on_reach(self, frame: dict[str, Any], _raw: bytes | None) -> None:
+        host, port = fields.address(frame)
+        answer = {"t": "reached", "error": "", "own": ""}
+        try:
+            # The only wait of this loop: once, when the link is new, and short.
+            with socket.create_connection((host, port), REACH_TIMEOUT) as sock:
+                answer["own"] = sock.getsockname()[0]
+        except OSError as exc:
+            answer["error"] = str(exc)
+        self._link.send(answer)
 
     def _on_spawn(self, frame: dict[str, Any], _raw: bytes | None) -> None:
         ident = fields.ident(frame)

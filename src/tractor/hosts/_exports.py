@@ -1,0 +1,7 @@
+"""The public names of `tractor.hosts`; see `lazy_exports`."""
+
+from tractor.hosts._engine import HostEngine as HostEngine
+from tractor.hosts._handle import HostHandle as HostHandle
+from tractor.hosts._handle import HostStatistics as HostStatistics
+from tractor.hosts._handle import open_host as open_host
+from tractor.hosts._place import Place as Place

@@ -1,0 +1,435 @@
+"""The link process: it keeps the links of one actor to other hosts.
+
+A process of its own, because an actor may hold its GIL or be stopped, and must lose nobody by that; and because what it
+does for the dead it must do when the actor was killed: end what runs elsewhere, and withdraw what waits in a queue.
+
+Theory of operation.  Two kinds of streams, both of frames (:mod:`tractor.hosts._frames`).  From the actor come orders
+for a link, by its number; what this process does not handle itself goes on to the link's agent, and what the agent says
+goes back with the number added.  Here stay: the start of the engine's command, the greeting, and the answers to
+the agent's pings.
+
+How a link ends (each is told once):
+
+- `refused`: it could not be opened; nothing runs there.
+- `closed`: the agent has said that nothing runs there any more, and its command has ended.
+- `lost`: the lease says that nothing runs there any more.  That may come long after the command's end.
+
+Why the races are safe.
+
+- *An order for a link that ends* finds no agent and is dropped: the actor is told of the end, and counts everything
+  on it as ended.
+- *An order that is on its way when the actor dies* starts nothing: the frames before the end of file are handled in
+  their order, then every agent is told to end, and an agent that starts something and finds its link ended ends it.
+- *A ping is noted before its answer can leave*, so the lease that the agent sees renewed is never longer than the one
+  that is counted here.
+- *The actor's death is seen* by the end of file and by its process's end: what it forked off may hold the socket open.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import msgspec
+import trio
+
+from tractor._proto.deadlines import LOSS_TIMEOUT
+from tractor._proto.lease import Answered
+from tractor.hosts._bundle import boot_command, boot_input
+from tractor.hosts._engine import HostEngine, get_engine
+from tractor.hosts._frames import Decoder, FrameError, encode
+from tractor.hosts._place import Place
+from tractor.process._exit_watch import ExitWatch
+
+_CHUNK = 256 * 1024
+_WORDS = 16 * 1024
+"""Bytes of an engine's own words that are kept for an error."""
+_MAX_UNSENT = 64 * 1024 * 1024
+"""Bytes that wait for an agent which takes none; its link is cut then."""
+_CLOSING_TIME = 0.3
+_FIRST_LINE = b"TRACTOR-AGENT 1\n"
+"""Of an agent; what comes before it is of start-up files."""
+
+
+class Refusal(Exception):
+    """A link can't be opened; the text says why."""
+
+
+class Outbox:
+    """Frames on their way out, in their order; a ping's answer comes before what is large."""
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        self._stream = stream
+        self._urgent = bytearray()
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._there = trio.Event()
+
+    def put(self, data: bytes, urgent: bool = False) -> None:
+        """Have a frame sent."""
+        if urgent:
+            self._urgent += data
+        else:
+            self._waiting.append(data)
+            self._size += len(data)
+        self._there.set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether more waits than is reasonable."""
+        return self._size > _MAX_UNSENT
+
+    async def run(self) -> None:
+        """Send until the stream is broken."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                await self._there.wait()
+                self._there = trio.Event()
+                while self._urgent or self._waiting:
+                    data = bytes(self._urgent) if self._urgent else self._waiting.pop(0)
+                    if self._urgent:
+                        self._urgent.clear()
+                    else:
+                        self._size -= len(data)
+                    await self._stream.send_all(data)
+
+
+class Link:
+    """One link: an engine's command here, the agent there.
+
+    Args:
+        number: the actor's name for it.
+        place: where it leads.
+        back: the port here that the actors there connect to, for a tunnel; ``None``: there is none.
+        hello: what the agent is greeted with.
+        to_actor: sends a frame to the actor.
+    """
+
+    def __init__(
+        self, number: int, place: Place, back: int | None, hello: dict[str, Any], to_actor: Any
+    ) -> None:
+        self.number = number
+        self.place = place
+        self._back = back
+        self._hello = hello
+        self._to_actor = to_actor
+        self._words = bytearray()
+        self._port_there: int | None = None
+        self._port_known = trio.Event()
+        self._outbox: Outbox | None = None
+        self._lease: Answered | None = None
+        # The agent has said that nothing runs there.
+        self._gone = trio.Event()
+        # The command has closed its output.
+        self._ended = trio.Event()
+        # Nobody wants it any more.
+        self._dropped = trio.Event()
+        self._scope = trio.CancelScope()
+        self.finished = trio.Event()
+
+    # -- orders ---------------------------------------------------------------------------------------
+
+    def pass_on(self, frame: dict[str, Any], raw: bytes | None) -> None:
+        """Send a frame to the agent."""
+        if self._outbox is not None and not self._ended.is_set():
+            self._outbox.put(encode(frame, raw))
+            if self._outbox.is_stuck:
+                self._ended.set()
+
+    def drop(self) -> None:
+        """Have everything there end, or withdraw the start."""
+        self._dropped.set()
+        if self._lease is None:
+            self._scope.cancel()
+        else:
+            self.pass_on({"t": "end"}, None)
+
+    # -- its life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """From the start of the command to the end of all there."""
+        try:
+            engine = get_engine(self.place.engine)
+            process = await self._start(engine)
+        except (OSError, ValueError, ImportError) as exc:
+            self._tell("refused", error=str(exc))
+            self.finished.set()
+            return
+        try:
+            await self._run_over(process, engine)
+        finally:
+            with trio.CancelScope(shield=True):
+                await _end_command(process)
+            self.finished.set()
+
+    async def _start(self, engine: HostEngine) -> trio.Process:
+        engine.check(self.place)
+        command = engine.command(self.place, boot_command(self.place.python), self._back)
+        return await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # type: ignore[call-arg, unused-ignore]
+        )
+
+    async def _run_over(self, process: trio.Process, engine: HostEngine) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._outbox = Outbox(process.stdin)
+        async with trio.open_nursery() as tn:
+            tn.start_soon(self._read_words, process.stderr, engine)
+            tn.start_soon(self._outbox.run)
+            frames = Incoming(process.stdout)
+            try:
+                with self._scope, trio.fail_after(self.place.start_timeout):
+                    await self._open(frames, engine)
+            except trio.TooSlowError:
+                self._refuse(f"no answer within start_timeout={self.place.start_timeout} s")
+            except Refusal as exc:
+                with trio.move_on_after(_CLOSING_TIME):
+                    # For its last words.
+                    await process.wait()
+                    await trio.lowlevel.checkpoint()
+                self._refuse(str(exc))
+            if self._lease is not None and self._dropped.is_set():
+                self.pass_on({"t": "end"}, None)
+            if self._lease is None:
+                if self._scope.cancelled_caught:
+                    self._refuse("its start was withdrawn")
+            else:
+                tn.start_soon(self._read, frames)
+                await self._until_the_end()
+            tn.cancel_scope.cancel()
+
+    async def _open(self, frames: Incoming, engine: HostEngine) -> None:
+        """Send the agent, greet it, and wait for its greeting."""
+        assert self._outbox is not None
+        self._outbox.put(boot_input())
+        self._outbox.put(encode({"t": "hello", "deadline": self.place.deadline, **self._hello}))
+        await frames.skip_to(_FIRST_LINE)
+        while True:
+            frame, _ = await frames.next()
+            if frame["t"] == "ping":
+                self._outbox.put(encode({"t": "pong", "n": frame["n"]}), urgent=True)
+            if frame["t"] == "hello":
+                break
+        if self._back is not None:
+            with trio.move_on_after(_CLOSING_TIME * 10):
+                await self._port_known.wait()
+            if self._port_there is None:
+                raise Refusal("the engine opened no way back to this host")
+        self._lease = Answered(self.place.deadline, time.monotonic())
+        self._tell("opened", hello=frame, port_there=self._port_there)
+
+    async def _read(self, frames: Incoming) -> None:
+        """What the agent says, until the link breaks."""
+        assert self._lease is not None
+        assert self._outbox is not None
+        try:
+            while True:
+                frame, raw = await frames.next()
+                if frame["t"] == "ping":
+                    self._lease.ping(time.monotonic())
+                    self._outbox.put(encode({"t": "pong", "n": frame.get("n")}), urgent=True)
+                    continue
+                if frame["t"] == "gone":
+                    self._gone.set()
+                    return
+                frame.pop("raw", None)
+                self._to_actor({**frame, "link": self.number}, raw)
+        except Refusal as exc:
+            self._tell("broken", error=f"{exc}{self._last_words()}")
+        self._ended.set()
+
+    async def _until_the_end(self) -> None:
+        """Wait until nothing runs there any more, and tell which way that is known."""
+        assert self._lease is not None
+        while not self._gone.is_set():
+            left = self._lease.must_have_ended_at() - time.monotonic()
+            if left <= 0:
+                silent = time.monotonic() - self._lease.last_sign
+                self._tell("lost", silent=silent, error=self._last_words().strip())
+                return
+            with trio.move_on_after(left):
+                await self._gone.wait()
+        self._tell("closed")
+
+    async def _read_words(self, stderr: trio.abc.ReceiveStream, engine: HostEngine) -> None:
+        """What the engine's command says on stderr."""
+        line = bytearray()
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := await stderr.receive_some(_CHUNK):
+                line += data
+                self._words += data
+                del self._words[:-_WORDS]
+                *whole, rest = bytes(line).split(b"\n")
+                line = bytearray(rest[-_WORDS:])
+                for one in whole:
+                    self._note_line(one.decode(errors="replace").rstrip("\r"), engine)
+
+    def _note_line(self, line: str, engine: HostEngine) -> None:
+        port = engine.port_there(line)
+        if port is not None:
+            self._port_there = port
+            self._port_known.set()
+        elif self._lease is not None:
+            self._tell("words", text=line)
+
+    def _last_words(self) -> str:
+        text = self._words.decode(errors="replace").strip()
+        return f"; its last words:\n{text}" if text else ""
+
+    def _refuse(self, why: str) -> None:
+        self._tell("refused", error=f"{why}{self._last_words()}")
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        self._to_actor({"t": kind, "link": self.number, **fields}, None)
+
+
+class Incoming:
+    """Frames of a stream, behind what start-up files may have printed."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._decoder = Decoder()
+        self._frames: list[tuple[dict[str, Any], bytes | None]] = []
+
+    async def skip_to(self, line: bytes) -> None:
+        """Read up to the end of a line.  Raises Refusal."""
+        seen = bytearray()
+        while line not in seen:
+            data = await self._some()
+            seen += data
+            if len(seen) > _CHUNK:
+                raise Refusal(f"no agent answers there, but {bytes(seen[:200])!r}…")
+        self._feed(bytes(seen).partition(line)[2])
+
+    async def next(self) -> tuple[dict[str, Any], bytes | None]:
+        """The next frame.  Raises Refusal at the end, or where something else comes."""
+        while not self._frames:
+            self._feed(await self._some())
+        return self._frames.pop(0)
+
+    async def _some(self) -> bytes:
+        try:
+            data = await self._stream.receive_some(_CHUNK)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise Refusal(f"the link broke: {exc}") from exc
+        if not data:
+            raise Refusal("the link has ended")
+        return bytes(data)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._frames += self._decoder.feed(data)
+        except FrameError as exc:
+            raise Refusal(f"what came over the link is no frame: {exc}") from exc
+
+
+async def _end_command(process: trio.Process) -> None:
+    """Close the pipes of an engine's command, which ends by that; else kill it."""
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            await stream.aclose()
+    with trio.move_on_after(_CLOSING_TIME):
+        await process.wait()
+    if process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
+        await process.wait()
+
+
+class LinkProcess:
+    """All links of one actor.
+
+    Args:
+        sock: leads to the actor.
+        parent: the actor's process.
+    """
+
+    def __init__(self, sock: socket.socket, parent: int) -> None:
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        self._parent = parent
+        self._outbox = Outbox(self._stream)
+        self._links: dict[int, Link] = {}
+
+    async def run(self) -> None:
+        """Until the actor is gone, and everything that was started for it."""
+        async with trio.open_nursery() as tn:
+            tn.start_soon(self._outbox.run)
+            async with trio.open_nursery() as links:
+                async with trio.open_nursery() as watch:
+                    watch.start_soon(self._watch_parent, watch.cancel_scope)
+                    with suppress(Refusal):
+                        await self._take_orders(links)
+                    watch.cancel_scope.cancel()
+                for link in self._links.values():
+                    link.drop()
+                with trio.move_on_after(LOSS_TIMEOUT):
+                    for link in list(self._links.values()):
+                        await link.finished.wait()
+                links.cancel_scope.cancel()
+            tn.cancel_scope.cancel()
+
+    async def _watch_parent(self, scope: trio.CancelScope) -> None:
+        watch = ExitWatch(self._parent)
+        try:
+            await watch.wait()
+        finally:
+            watch.close()
+        scope.cancel()
+
+    async def _take_orders(self, links: trio.Nursery) -> None:
+        orders = Incoming(self._stream)
+        while True:
+            frame, raw = await orders.next()
+            self._carry_out(frame, raw, links)
+
+    def _carry_out(self, frame: dict[str, Any], raw: bytes | None, links: trio.Nursery) -> None:
+        number = frame.pop("link")
+        frame.pop("raw", None)
+        if frame["t"] == "open":
+            place = msgspec.convert(frame["place"], Place)
+            link = Link(number, place, frame["back"], frame["hello"], self._to_actor)
+            self._links[number] = link
+            links.start_soon(self._keep, link)
+        elif (known := self._links.get(number)) is not None:
+            if frame["t"] == "drop":
+                known.drop()
+            else:
+                known.pass_on(frame, raw)
+
+    async def _keep(self, link: Link) -> None:
+        try:
+            await link.run()
+        finally:
+            self._links.pop(link.number, None)
+
+    def _to_actor(self, frame: dict[str, Any], raw: bytes | None) -> None:
+        self._outbox.put(encode(frame, raw))
+
+
+def main(argv: Iterable[str]) -> NoReturn:
+    """Run this process as the link process of an actor; never returns.
+
+    Args:
+        argv: the descriptor of the socket that leads to it, and its pid.
+    """
+    fd, parent = (int(one) for one in argv)
+    # A signal to the whole group is the actor's business, whose end is the end of this process. Not ignored: what is
+    # would be ignored in the engines' commands, too.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # type: ignore[attr-defined, unused-ignore]
+        signal.signal(number, lambda *_: None)
+    sock = socket.socket(fileno=fd)
+    trio.run(LinkProcess(sock, parent).run)
+    sys.stderr.flush()
+    os._exit(0)

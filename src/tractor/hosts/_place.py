@@ -1,0 +1,127 @@
+"""A place for an actor on another host: which engine starts it there, where, and with what."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import PurePath
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Road: TypeAlias = Literal["tunnel", "direct"]
+"""How the actor there reaches its parent: over the engine's link, loopback at both ends, or by an address of ours."""
+
+MIN_DEADLINE = 2.0
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an actor is to live.
+
+    Attributes:
+        name: as the user has named it, for messages: the URL, or a name of the hosts table.
+        engine: key of what starts processes there.
+        target: what stands behind ``://`` in the URL.
+        python: the interpreter there, with tractor installed.
+        cwd: the working directory there; ``None``: the home directory.
+        env: further variables there.
+        ship: what is sent: ``"main"``, or names of packages.
+        road: ``None``: as the engine has it.
+        listen: the address there at which actors listen for their peers; empty: that of the interface towards this
+            host, by a direct road, else loopback.
+        deadline: seconds without a sign of life after which the actors there end; a cut of about half of it is
+            survived.
+        start_timeout: seconds until a start is given up.
+        options: for the engine, verbatim.
+    """
+
+    name: str
+    engine: str
+    target: str
+    python: str = "python3"
+    cwd: str | None = None
+    env: dict[str, str] = {}
+    ship: tuple[str, ...] = ()
+    road: Road | None = None
+    listen: str = ""
+    deadline: float = 10.0
+    start_timeout: float = 60.0
+    options: dict[str, Any] = {}
+
+
+OPTIONS = frozenset(Place.__struct_fields__) - {"name", "engine", "target"}
+"""What ``open_host()`` and a table of the hosts file may say beside the URL."""
+
+
+def place_at(url: str, name: str = "", **options: Any) -> Place:
+    """The place that a URL and options tell of.
+
+    Args:
+        url: ``engine://target``.
+        name: what messages call it; empty: the URL.
+        options: fields of :class:`Place`, see there.
+
+    Raises:
+        TypeError, ValueError: an unknown option, or a value that can't be used; says which, and what would be right.
+    """
+    engine, target = split_url(url)
+    where = f"host {name or url!r}"
+    unknown = [key for key in options if key not in OPTIONS]
+    if unknown:
+        raise TypeError(f"{where}: no option is named {unknown[0]!r}; there are {sorted(OPTIONS)}")
+    ship = options.get("ship")
+    if ship is None:
+        options["ship"] = ()
+    elif isinstance(ship, str):
+        options["ship"] = (ship,)
+    if isinstance(options.get("cwd"), PurePath):
+        options["cwd"] = os.fspath(options["cwd"])
+    fields = {"name": name or url, "engine": engine, "target": target, **options}
+    try:
+        place = msgspec.convert(fields, Place, strict=True, from_attributes=False)
+    except msgspec.ValidationError as exc:
+        raise TypeError(f"{where}: {exc}") from None
+    _require_seconds(where, "deadline", place.deadline, MIN_DEADLINE)
+    _require_seconds(where, "start_timeout", place.start_timeout, 0.0)
+    for text, value in (("python", place.python), ("target", place.target)):
+        if not value or "\0" in value:
+            raise ValueError(f"{where}: {text} {value!r} can't be used")
+    for key, value in place.env.items():
+        if not key or "=" in key or "\0" in key + value:
+            raise ValueError(f"{where}: env has {key!r}={value!r}, which is no variable")
+    return place
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The engine and the target of a URL.
+
+    Raises:
+        TypeError: not a string.
+        ValueError: not of the form ``engine://target``.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a host is a URL or a name, not {url!r}")
+    engine, found, target = url.partition("://")
+    if not found or not engine or not target:
+        raise ValueError(
+            f"{url!r} is no URL of a host: it reads 'ssh://user@name', 'command://name'"
+        )
+    user, _, _ = target.rpartition("@")
+    if ":" in user:
+        raise ValueError(
+            f"the URL of host {target.rpartition('@')[2]!r} has a password in it, which other processes would see; "
+            "use a key"
+        )
+    return engine, target.rstrip("/")
+
+
+def is_url(host: str) -> bool:
+    """Whether a text is a host's URL; else it is a name of the hosts table."""
+    return "://" in host
+
+
+def _require_seconds(where: str, name: str, value: float, least: float) -> None:
+    if not math.isfinite(value) or value < least or value == 0:
+        raise ValueError(
+            f"{where}: {name}={value!r} must be a number of seconds, {least or '> 0'} or more"
+        )
