@@ -282,7 +282,7 @@ class Host:
         self._next += 1
         number = self._next
         process = RemoteProcess(
-            self, number, uid, shlex.join([self.place.python, *frame["argv"][1:]])
+            self, number, uid, shlex.join([self.place.python, *frame["argv"][1:-2]])
         )
         self.processes[number] = process
         self.send({"t": "spawn", "id": number, **frame})
