@@ -76,6 +76,11 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
         "tractor",
         ["Portal", "LocalPortal", "context", "Context", "ContextState", "MsgStream", "stream"],
     ),
+    "hosts": (
+        "Other hosts",
+        "tractor.hosts",
+        ["open_host", "HostHandle", "HostStatistics", "Place", "HostEngine"],
+    ),
     "discovery": (
         "Discovery",
         "tractor",
@@ -129,6 +134,8 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
         [
             "RuntimeFailure",
             "ActorFailure",
+            "HostLost",
+            "HostUnavailable",
             "ActorBusy",
             "ActorTooSlowError",
             "InternalError",
