@@ -23,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-version check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
+.PHONY: help venv demo test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
 
 help:
-	@echo 'make demo | test | test-quick | test-version | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
+	@echo 'make demo | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +56,10 @@ test: $(VENV)/.stamp-dev
 
 test-quick: $(VENV)/.stamp-dev
 	$(PYTEST) --set quick $(ARGS)
+
+# Those over hosts, in their long form: on Linux, as root, with what the skip of a test names.
+test-hosts: $(VENV)/.stamp-dev
+	$(PYTEST) --soak -o timeout=120 tests/hosts $(ARGS)
 
 test-version: $(VENV)/.stamp-dev
 	$(PYTEST) --set quick,version $(ARGS)

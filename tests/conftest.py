@@ -104,7 +104,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak",
         action="store_true",
-        help="run tests that do the same many times in their long form; give them time: -o timeout=600",
+        help="run tests that do the same many times in their long form, and those with the marker `long`; "
+        "give them time: -o timeout=600",
     )
     parser.addoption(
         "--set",
@@ -117,6 +118,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("soak"):
+        _keep(config, items, lambda item: item.get_closest_marker("long") is None)
     names = [name for name in config.getoption("sets").split(",") if name]
     if not names:
         return
@@ -128,10 +131,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     unused = chosen.difference(*(beginnings for _, beginnings in of_items))
     if unused and config.args_source is config.ArgsSource.TESTPATHS:
         raise pytest.UsageError(f"tests/sets.toml: no test's name begins with {sorted(unused)}")
-    config.hook.pytest_deselected(
-        items=[item for item, beginnings in of_items if chosen.isdisjoint(beginnings)]
-    )
-    items[:] = [item for item, beginnings in of_items if not chosen.isdisjoint(beginnings)]
+    chosen_items = {item for item, beginnings in of_items if not chosen.isdisjoint(beginnings)}
+    _keep(config, items, chosen_items.__contains__)
+
+
+def _keep(
+    config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]
+) -> None:
+    """Deselect the others."""
+    config.hook.pytest_deselected(items=[item for item in items if not is_kept(item)])
+    items[:] = filter(is_kept, items)
 
 
 def _beginnings(nodeid: str) -> Iterator[str]:
