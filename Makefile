@@ -23,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
+.PHONY: help venv demo demo-hosts test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
 
 help:
-	@echo 'make demo | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
+	@echo 'make demo | demo-hosts | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +50,10 @@ venv: $(VENV)/.stamp-dev
 
 demo: $(VENV)/.stamp-run
 	$(BIN)/python -m tractor.demo $(ARGS)
+
+# The same work on three hosts, which are namespaces of this machine: Linux, root, `openssh-server iproute2`.
+demo-hosts: $(VENV)/.stamp-run
+	$(BIN)/python tests/hosts/demo.py
 
 test: $(VENV)/.stamp-dev
 	$(PYTEST) $(ARGS)

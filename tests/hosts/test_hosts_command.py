@@ -282,7 +282,7 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path, how: str, stopped: boo
         ({"options": {"command": ["/no/such/command"]}}, "/no/such/command"),
         (
             {"options": {"command": ["sh", "-c", "echo out of order >&2; exit 3"]}},
-            "its last words:\nout of order",
+            "the last words of its engine:\nout of order",
         ),
         (
             {"options": {"command": ["sh", "-c", "sleep 60"]}, "start_timeout": 0.5},

@@ -121,6 +121,7 @@ class Link:
         self._hello = hello
         self._to_actor = to_actor
         self._words = bytearray()
+        self._words_over = trio.Event()
         self._port_there: int | None = None
         self._port_known = trio.Event()
         self._outbox: Outbox | None = None
@@ -196,9 +197,7 @@ class Link:
                 self._refuse(f"no answer within start_timeout={self.place.start_timeout} s")
             except Refusal as exc:
                 with trio.move_on_after(_CLOSING_TIME):
-                    # For its last words.
-                    await process.wait()
-                    await trio.lowlevel.checkpoint()
+                    await self._words_over.wait()
                 self._refuse(str(exc))
             if self._lease is not None and self._dropped.is_set():
                 self.pass_on({"t": "end"}, None)
@@ -257,7 +256,7 @@ class Link:
             left = self._lease.must_have_ended_at() - time.monotonic()
             if left <= 0:
                 silent = time.monotonic() - self._lease.last_sign
-                self._tell("lost", silent=silent, error=self._last_words().strip())
+                self._tell("lost", silent=silent, error=self._last_words().removeprefix("; "))
                 return
             with trio.move_on_after(left):
                 await self._gone.wait()
@@ -269,24 +268,30 @@ class Link:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data := await stderr.receive_some(_CHUNK):
                 line += data
-                self._words += data
-                del self._words[:-_WORDS]
                 *whole, rest = bytes(line).split(b"\n")
                 line = bytearray(rest[-_WORDS:])
                 for one in whole:
-                    self._note_line(one.decode(errors="replace").rstrip("\r"), engine)
+                    self._note_line(bytes(one), engine)
+        if line:
+            self._note_line(bytes(line), engine)
+        self._words_over.set()
 
-    def _note_line(self, line: str, engine: HostEngine) -> None:
+    def _note_line(self, data: bytes, engine: HostEngine) -> None:
+        line = data.decode(errors="replace").rstrip("\r")
         port = engine.port_there(line)
         if port is not None:
             self._port_there = port
             self._port_known.set()
-        elif self._lease is not None:
+            return
+        self._words += line.encode() + b"\n"
+        del self._words[:-_WORDS]
+        if self._lease is not None:
             self._tell("words", text=line)
 
     def _last_words(self) -> str:
+        """What the engine's command has said, to be put behind another text."""
         text = self._words.decode(errors="replace").strip()
-        return f"; its last words:\n{text}" if text else ""
+        return f"; the last words of its engine:\n{text}" if text else ""
 
     def _refuse(self, why: str) -> None:
         self._tell("refused", error=f"{why}{self._last_words()}")
