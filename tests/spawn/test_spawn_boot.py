@@ -91,7 +91,7 @@ def test_a_forked_child_holds_no_lifeline() -> None:
 def test_key_that_cannot_fit_is_refused_before_any_process() -> None:
     with pytest.raises(ValueError, match="shorter authkey"):
         open_boot_pipe(BootRecord(authkey=b"k" * MAX_RECORD))
-    fd, end = open_boot_pipe(BootRecord(authkey=b"k" * (MAX_RECORD - 160)))
+    fd, end = open_boot_pipe(BootRecord(authkey=b"k" * (MAX_RECORD - 200)))
     read_boot_record(fd)
     end.release()
     os.close(fd)
