@@ -75,7 +75,7 @@ def _order(host: Host, request: SpawnRequest, path: list[str]) -> dict[str, obje
     return {
         "argv": ["{python}", "-m", "tractor._child", *request.argv("{boot_fd}")],
         "env": {**_own_variables(), **host.place.env, **options.get("env", {})},
-        "cwd": options.get("cwd", host.place.cwd),
+        "cwd": os.fspath(options.get("cwd") or host.place.cwd or "~"),
         "boot": to_text(packed_record(record)),
         "path": path,
     }
