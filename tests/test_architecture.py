@@ -110,6 +110,11 @@ MAY_BE_IMPORTED_LATE = {
     "tractor.devx.debug.repl._repl",  # pdbp
     "tractor.devx.debug.attach._repl",  # pdbp
     "tractor._util._version",  # importlib.metadata
+    # JSON, TOML, zip archives: only where actors are started on other hosts
+    "tractor.hosts._backend",
+    "tractor.hosts._handle",
+    "tractor.hosts._ship",
+    "tractor.hosts._table",
     "tractor.shm._segment",  # multiprocessing.shared_memory
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from tractor._root import open_nursery
-from tractor.hosts._handle import HostHandle, HostLike, open_spread
+from tractor.hosts._place import HostLike
 from tractor.runtime._portal import Portal
 from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
@@ -58,8 +58,10 @@ async def open_actor_cluster(
         root_kwargs["hosts"] = table
     portals: dict[str, Portal] = {}
     async with open_nursery(**root_kwargs) as an, AsyncExitStack() as stack:
-        places: list[HostHandle | None]
+        places: list[HostLike | None]
         if spread is not None:
+            from tractor.hosts._handle import open_spread
+
             places = [*await stack.enter_async_context(open_spread(spread, per_host))]
         else:
             places = [None] * (
@@ -69,7 +71,7 @@ async def open_actor_cluster(
         prefix = current_actor().name
         async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
 
-            async def start(name: str, host: HostHandle | None) -> None:
+            async def start(name: str, host: HostLike | None) -> None:
                 portals[name] = await an.start_actor(name, enable_modules=modules, host=host)
 
             for name, host in zip(own, places, strict=True):

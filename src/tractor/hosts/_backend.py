@@ -8,8 +8,9 @@ import msgspec
 import trio
 
 from tractor.hosts._frames import to_text
-from tractor.hosts._links import Host, RemoteProcess, links_of
+from tractor.hosts._links import Host, links_of
 from tractor.hosts._place import Place
+from tractor.hosts._process import RemoteProcess
 from tractor.hosts._table import VARIABLE
 from tractor.msg.types import SpawnSpec
 from tractor.process._stat import ProcessId

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import trio
 
 from tractor.hosts._links import Host, links_of
-from tractor.hosts._place import Place, is_url, place_at
+from tractor.hosts._place import HostLike, Place, is_url, place_at
 from tractor.hosts._table import place_of
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
@@ -87,10 +87,6 @@ class HostHandle:
         )
 
 
-HostLike: TypeAlias = "str | Place | HostHandle"
-"""What names a host: a URL, a name of the hosts table, a place, or an open handle."""
-
-
 @ki_protected_manager
 async def open_spread(
     hosts: Sequence[HostLike], per_host: int | None
@@ -112,10 +108,7 @@ async def open_spread(
         raise ValueError("`hosts` names no host")
     if per_host is not None and per_host < 1:
         raise ValueError(f"per_host={per_host}: a host gets at least one actor")
-    places = [
-        host.place if isinstance(host, HostHandle) else place_of(host, runtime_vars()._hosts)
-        for host in hosts
-    ]
+    places = [place_of(host, runtime_vars()._hosts) for host in hosts]
     links = links_of(current_actor())
     opened: dict[int, Host] = {}
     try:

@@ -2,8 +2,7 @@
 
 Theory of operation.  The first start on another host starts the link process (:mod:`tractor.hosts._link_main`), which
 an actor keeps to its end.  One task reads what it says.  A `Host` is one link; its agent over there is a process
-parent, and each `RemoteProcess` is one that it has started, with the face of every started subactor
-(:class:`~tractor.spawn._contract.ChildProcess`).
+parent, and each :class:`~tractor.hosts._process.RemoteProcess` is one that it has started.
 
 A process there has *ended* when its agent says so; when the agent says that nothing runs there any more; or when the
 lease says that nothing can.  In the last case its exit status is not known, and `lost` tells of it.
@@ -27,27 +26,26 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._errors import HostLost, HostUnavailable
+from tractor._errors import HostUnavailable
 from tractor._proto.deadlines import LOSS_TIMEOUT
 from tractor._util._version import __version__
 from tractor.hosts._engine import get_engine
 from tractor.hosts._frames import Decoder, FrameError, encode, to_bytes
 from tractor.hosts._place import Place
+from tractor.hosts._process import Lost, RemoteProcess
 from tractor.hosts._ship import shipments
 from tractor.msg.types import Uid
 from tractor.process._at_fork import close_in_child
-from tractor.process._stat import ProcessId
 from tractor.process._state import ProcessVar
 from tractor.runtime._actor import Actor
 from tractor.spawn._command import program_command
 from tractor.spawn._signal_help import held_off
-from tractor.spawn._stderr import TAIL_SIZE
 
 log = _log.get_logger()
 
@@ -55,133 +53,6 @@ _CHUNK = 256 * 1024
 _PART = 128 * 1024
 """Bytes of shipped code in one frame: between two of them a ping is answered."""
 _MAX_UNPRINTED = 1024 * 1024
-
-
-class Lost(NamedTuple):
-    """Why nothing is known of the end of what ran on a host."""
-
-    why: str
-    silent: float
-    """Seconds since the last sign of life, when it was given up."""
-
-
-class RemoteProcess:
-    """A subactor's process on another host; see :class:`~tractor.spawn._contract.ChildProcess`.
-
-    Attributes:
-        host: where it runs.
-        uid: the subactor's.
-        id: the process's, once it runs.
-        lost: set where it must have ended, and how is not known.
-    """
-
-    def __init__(self, host: Host, number: int, uid: Uid, cmdline: str) -> None:
-        self.host = host
-        self.uid = uid
-        self.id = ProcessId(host.host_id, 0, None)
-        self._number = number
-        self._cmdline = f"{host.place.name}: {cmdline}"
-        self._tail = bytearray()
-        self._status: int | None = None
-        self._ended = trio.Event()
-        self.lost: HostLost | None = None
-        self.started: trio.Event = trio.Event()
-        self.error: OSError | None = None
-        self._partial = bytearray()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} pid={self.pid} at {self.host.place.name} returncode={self.returncode}>"
-
-    @property
-    def pid(self) -> int:
-        """Its process id there."""
-        return self.id.pid
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit status (``-N``: killed by signal ``N``); ``None``: it runs, or its end is not known."""
-        return self._status
-
-    @property
-    def cmdline(self) -> str:
-        """Where it runs, and the command line there, quoted for a shell."""
-        return self._cmdline
-
-    async def wait(self) -> int | None:
-        """Wait until it has ended, or must have; its exit status, ``None``: not known."""
-        await self._ended.wait()
-        return self._status
-
-    def terminate(self) -> None:
-        """Have it get a SIGTERM; does nothing when it is gone, or can't be reached."""
-        self._order("term")
-
-    def kill(self) -> None:
-        """Have it get a SIGKILL; does nothing when it is gone, or can't be reached."""
-        self._order("kill")
-
-    def release_lifeline(self) -> None:
-        """Let it see its parent gone.  Idempotent."""
-        self._order("release")
-
-    def stderr_tail(self) -> str:
-        """Up to the last 16 KiB that it wrote to stderr or stdout."""
-        return self._tail.decode(errors="replace")
-
-    async def drain_stderr(self) -> None:
-        """Its end is told after all that it has written."""
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        """Forget it.  Idempotent."""
-        self.host.processes.pop(self._number, None)
-        self.host.note_use()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def _order(self, what: str) -> None:
-        if not self._ended.is_set():
-            self.host.send({"t": what, "id": self._number})
-
-    # -- told by the agent ----------------------------------------------------------------------------
-
-    def on_up(self, pid: int, start_time: float | None) -> None:
-        """It runs."""
-        self.id = ProcessId(self.host.host_id, pid, start_time)
-        self.started.set()
-
-    def on_failed(self, error: str, errno: int | None) -> None:
-        """It could not be started."""
-        text = f"{error} (on host {self.host.place.name!r})"
-        self.error = OSError(errno, text) if errno else OSError(text)
-        self.started.set()
-
-    def on_output(self, data: bytes) -> list[str]:
-        """It has written something; the whole lines so far."""
-        self._tail += data
-        del self._tail[:-TAIL_SIZE]
-        *lines, rest = bytes(self._partial + data).split(b"\n")
-        self._partial = bytearray(rest)
-        return [line.decode(errors="replace") for line in lines]
-
-    def on_exit(self, status: int | None, lost: Lost | None = None) -> None:
-        """It has ended, or must have."""
-        if self._ended.is_set():
-            return
-        self._status = status
-        if lost is not None:
-            self.lost = HostLost(
-                self.uid,
-                host=self.host.place.name,
-                silent=lost.silent,
-                why=lost.why,
-                stderr_tail=self.stderr_tail(),
-            )
-        if not self.started.is_set():
-            self.error = self.error or ConnectionError(
-                f"the link to {self.host.place.name!r} was lost"
-            )
-        self.started.set()
-        self._ended.set()
 
 
 class Host:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import PurePath
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -48,6 +48,20 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout: float = 60.0
     options: dict[str, Any] = {}
 
+
+class HasPlace(Protocol):
+    """A handle of ``open_host()``."""
+
+    @property
+    def place(self) -> Place:
+        """Where it leads."""
+
+
+HostLike: TypeAlias = str | Place | HasPlace
+"""What names a host: a URL, a name of the hosts table, a place, or an open handle."""
+
+Tables: TypeAlias = dict[str, dict[str, Any]]
+"""The hosts table."""
 
 OPTIONS = frozenset(Place.__struct_fields__) - {"name", "engine", "target"}
 """What ``open_host()`` and a table of the hosts file may say beside the URL."""

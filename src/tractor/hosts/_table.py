@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from tractor.hosts._place import Place, is_url, place_at
+from tractor.hosts._place import HostLike, Place, Tables, is_url, place_at
 
 VARIABLE = "TRACTOR_HOSTS"
 """Names the file where ``hosts=`` does not."""
-
-Tables: TypeAlias = dict[str, dict[str, Any]]
 
 
 def load_hosts(path: str | os.PathLike[str] | None) -> Tables:
@@ -51,11 +47,11 @@ def load_hosts(path: str | os.PathLike[str] | None) -> Tables:
     return tables
 
 
-def place_of(host: str | Place, tables: Mapping[str, dict[str, Any]]) -> Place:
+def place_of(host: HostLike, tables: Tables) -> Place:
     """The place that ``host=`` means.
 
     Args:
-        host: a URL, a name of the table, or a place.
+        host: a URL, a name of the table, a place, or a handle.
         tables: the hosts table.
 
     Raises:
@@ -64,6 +60,9 @@ def place_of(host: str | Place, tables: Mapping[str, dict[str, Any]]) -> Place:
     """
     if isinstance(host, Place):
         return host
+    place = getattr(host, "place", None)
+    if isinstance(place, Place):
+        return place
     if not isinstance(host, str):
         raise TypeError(
             f"`host` is a URL, a name of the hosts table or a handle of `open_host()`, not {host!r}"

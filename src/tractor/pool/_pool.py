@@ -14,7 +14,7 @@ from tractor._clustering import split_hosts, usable_cpus
 from tractor._errors import RemoteActorError
 from tractor._root import open_nursery
 from tractor._util._caller import calling_code, find_caller
-from tractor.hosts._handle import HostLike, open_spread
+from tractor.hosts._place import HostLike
 from tractor.pool._jobs import Call, Job, JobState, Pace, call_of
 from tractor.pool._map import MapState, PoolMap
 from tractor.pool._place import WorkerPlace
@@ -312,6 +312,8 @@ async def open_worker_pool(
     ):
         each = [options] * size
         if spread is not None:
+            from tractor.hosts._handle import open_spread
+
             handles = await stack.enter_async_context(open_spread(spread, per_host))
             each = [{**options, "host": handle} for handle in handles]
         pool = WorkerPool(current_actor(), tn, name, each)

@@ -17,10 +17,7 @@ from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
 from tractor.address._policy import from_this_host, reaches_further, require_bindable
 from tractor.address._types import Addr, UnwrappedAddress
-from tractor.hosts._handle import HostHandle, HostLike
-from tractor.hosts._place import Place
-from tractor.hosts._ship import main_data_elsewhere
-from tractor.hosts._table import place_of
+from tractor.hosts._place import HostLike, Place
 from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import SpawnSpec
 from tractor.process.host._host_id import HostId, host_id, is_here
@@ -32,6 +29,7 @@ from tractor.runtime.dialog._endpoints import canonical
 from tractor.spawn._contract import SpawnRequest, require_debug_support, selected_start_method
 from tractor.spawn._import_path import pack
 from tractor.spawn._parent_main import get_parent_main_data
+from tractor.supervise._elsewhere import main_data_of, place_of
 from tractor.transport._addresses import wrap_address, wrap_addresses
 from tractor.transport._settings import wire_settings
 from tractor.transport._table import known_transports
@@ -113,7 +111,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         options = dict(proc_kwargs or {})
         # `run_in_actor()` has the function's own keywords beside its own.
         host = options.pop("host", None) if host is None else host
-        place = None if host is None else _place(host, options)
+        place = None if host is None else place_of(host, options)
         if loglevel is not None:
             loglevel = plain_text(loglevel, "`loglevel` is the name of a level")
         name = require_name(name)
@@ -150,7 +148,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             main_data = get_parent_main_data(self.inherit_parent_main, needed)
             main_data["sys_path"] = [*map(pack, self._own_path()), *main_data["sys_path"]]
         else:
-            main_data = main_data_elsewhere(self.place, needed)
+            main_data = main_data_of(self.place, needed)
         spec = SpawnSpec(
             _parent_main_data=main_data,
             _runtime_vars=handed,
@@ -233,20 +231,6 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         usable = [a for a in wrapped if a.proto_key in wanted] or wrapped
         usable.sort(key=lambda a: a.proto_key != "uds")
         return usable[0].unwrap()
-
-
-def _place(host: HostLike, options: Mapping[str, Any]) -> Place:
-    """The place that ``host=`` means, where the other options fit it.
-
-    Raises:
-        TypeError, ValueError: it is none; or options that are for a process of this host.
-    """
-    unfit = sorted(set(options) - {"env", "cwd"})
-    if unfit:
-        raise TypeError(
-            f"proc_kwargs {unfit} are for a process of this host; on host {host!r} there are 'env' and 'cwd'"
-        )
-    return place_of(host.place if isinstance(host, HostHandle) else host, runtime_vars()._hosts)
 
 
 def _bindable(

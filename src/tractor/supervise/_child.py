@@ -36,7 +36,7 @@ from tractor._proto.children.ladder import Ladder, LadderEvent, Progress
 from tractor._proto.deadlines import ACK_TIMEOUT, END_TIMEOUT
 from tractor.address._policy import is_within_host
 from tractor.address._types import UDSAddress, UnwrappedAddress
-from tractor.hosts._links import RemoteProcess
+from tractor.hosts._process import RemoteProcess
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import user_sock_paths
 from tractor.msg._conversion import any_value

@@ -28,8 +28,7 @@ from tractor import log as _log
 from tractor._errors import ActorFailure, RuntimeFailure, TransportClosed
 from tractor._proto.deadlines import PROGRESS_INTERVAL
 from tractor.address._types import UnwrappedAddress, mk_uuid
-from tractor.hosts._backend import HostBackend, spec_there
-from tractor.hosts._links import RemoteProcess
+from tractor.hosts._process import RemoteProcess
 from tractor.msg.types import Aid, SpawnSpec, Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
@@ -38,6 +37,7 @@ from tractor.spawn._contract import SpawnBackend, get_backend, selected_start_me
 from tractor.spawn._shortage import named_shortage
 from tractor.supervise._arguments import Recipe, StartOptions
 from tractor.supervise._child import Child
+from tractor.supervise._elsewhere import backend_of, spec_of
 from tractor.supervise._outcome import note_losses
 from tractor.transport._settings import wire_settings
 from tractor.trionics._groups import collapse_eg
@@ -160,7 +160,7 @@ class Children:
             backend: SpawnBackend = (
                 get_backend(selected_start_method())
                 if recipe.place is None
-                else HostBackend(self.actor, recipe.place)
+                else backend_of(self.actor, recipe.place)
             )
             child.start_method = backend.key
             child.armed = recipe.armed
@@ -193,7 +193,7 @@ class Children:
             child.on_started()
             spec = msgspec.structs.replace(recipe.spec, started=child.started)
             if isinstance(child.process, RemoteProcess):
-                spec = spec_there(spec, child.process, self.actor)
+                spec = spec_of(spec, child.process, self.actor)
             return await self._configure(child, spec)
         except BaseException:
             # Whatever kept it from being usable: it is not a child of this nursery's any more. One that was not told

@@ -12,7 +12,7 @@ import trio
 
 from tractor import log as _log
 from tractor.address._types import Addr
-from tractor.hosts._handle import HostLike
+from tractor.hosts._place import HostLike
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._life import Lifespan
