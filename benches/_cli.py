@@ -11,7 +11,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benches import _backends, _messages, _pool, _processes, _security, _shared_memory, _typed
+from benches import (
+    _backends,
+    _hosts,
+    _messages,
+    _pool,
+    _processes,
+    _security,
+    _shared_memory,
+    _typed,
+)
 from benches._machine import byte_code, facts, load
 from benches._peers import PEERS, run_peers
 from benches._peers import table as peers_table
@@ -21,7 +30,7 @@ from benches._rows import Options, Row, Series, rows
 __all__ = ["main"]
 
 # Each of these fills the table of rows.
-_ = (_backends, _messages, _pool, _processes, _security, _typed)
+_ = (_backends, _hosts, _messages, _pool, _processes, _security, _typed)
 
 ORDER = (
     "call",
@@ -41,6 +50,8 @@ ORDER = (
     "start_30",
     *_backends.ROWS,
     "cancel_tree",
+    "host_start",
+    "host_call",
     "kill_report",
     "memory",
     "find_actor",

@@ -164,7 +164,10 @@ class Host:
                 raise process.error
         except BaseException as exc:
             if process.error is None:
+                # It may be started at this very moment: the agent has the orders in their order.
                 process.kill()
+                with trio.move_on_after(LOSS_TIMEOUT, shield=True):
+                    await process.wait()
             self.processes.pop(number, None)
             self.note_use()
             if isinstance(exc, trio.TooSlowError):

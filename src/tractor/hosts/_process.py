@@ -136,6 +136,7 @@ class RemoteProcess:
         text = f"{error} (on host {self.host.place.name!r})"
         self.error = OSError(errno, text) if errno else OSError(text)
         self.started.set()
+        self._ended.set()
 
     def on_output(self, data: bytes) -> list[str]:
         """It has written something; the whole lines so far."""
