@@ -326,6 +326,22 @@ def test_a_start_that_is_given_up_is_withdrawn(tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_link_that_is_being_closed_is_joined_by_nobody() -> None:
+    async def main() -> None:
+        async with tractor.open_nursery() as an:
+            for twentieths in range(8):
+                with trio.move_on_after(twentieths / 20):
+                    async with tractor.hosts.open_host(URL, **plain()) as host:
+                        await an.start_actor("early", host=host)
+            # Opened, closed, and opened again at once.
+            for _ in range(2):
+                async with tractor.hosts.open_host(URL, **plain()) as host:
+                    await host.ping()
+            await an.cancel()
+
+    run(main)
+
+
 def test_a_module_that_is_not_there() -> None:
     async def main() -> None:
         async with (

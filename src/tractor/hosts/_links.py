@@ -65,6 +65,7 @@ class Host:
         parent_addr: where an actor there reaches this one.
         opened_at: when that was, in seconds since 1970.
         own_host: the address there of the interface towards this host, for what listens there.
+        is_dropped: it is being closed, or its start withdrawn: nobody else may come to use it.
     """
 
     def __init__(self, links: Links, number: int, place: Place) -> None:
@@ -76,6 +77,7 @@ class Host:
         self.parent_addr: tuple[str, int] = ("", 0)
         self.own_host = ""
         self.holders = 0
+        self.is_dropped = False
         self.opened = trio.Event()
         self.ended = trio.Event()
         self.error: HostUnavailable | None = None
@@ -316,7 +318,7 @@ class Links:
             ValueError, ImportError: the place's engine, target or options can't be used.
         """
         for host in self._hosts.values():
-            if host.place == place and not host.ended.is_set():
+            if host.place == place and not host.is_dropped and not host.ended.is_set():
                 break
         else:
             host = await self._begin(place)
@@ -340,7 +342,8 @@ class Links:
         host.note_use()
 
     def drop(self, host: Host) -> None:
-        """Close a link."""
+        """Close a link; from now on nobody joins it."""
+        host.is_dropped = True
         self.send({"t": "drop", "link": host.number})
 
     def forget(self, host: Host) -> None:
