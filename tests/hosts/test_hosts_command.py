@@ -326,6 +326,28 @@ def test_a_start_that_is_given_up_is_withdrawn(tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_client_is_asked_to_withdraw_a_start_before_it_is_killed(tmp_path: Path) -> None:
+    runs, asked = tmp_path / "runs", tmp_path / "asked"
+    # It does not mind the end of its stdin.
+    script = f"trap 'touch {asked}; exit' TERM; touch {runs}; while :; do sleep 0.02; done"
+
+    async def main() -> None:
+        async with tractor.open_nursery(), trio.open_nursery() as tn:
+
+            async def start() -> None:
+                options = plain(options={"command": ["sh", "-c", script]})
+                async with tractor.hosts.open_host(URL, **options):
+                    raise AssertionError("it is no agent")
+
+            tn.start_soon(start)
+            while not runs.exists():
+                await trio.sleep(0.01)
+            tn.cancel_scope.cancel()
+
+    run(main)
+    assert asked.exists()
+
+
 def test_a_link_that_is_being_closed_is_joined_by_nobody() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:

@@ -54,6 +54,7 @@ _WORDS = 16 * 1024
 _MAX_UNSENT = 64 * 1024 * 1024
 """Bytes that wait for an agent which takes none; its link is cut then."""
 _CLOSING_TIME = 0.3
+_WITHDRAWAL_TIME = 1.0
 _FIRST_LINE = b"TRACTOR-AGENT 1\n"
 """Of an agent; what comes before it is of start-up files."""
 
@@ -341,16 +342,23 @@ class Incoming:
 
 
 async def _end_command(process: trio.Process) -> None:
-    """Close the pipes of an engine's command, which ends by that; else kill it."""
-    for stream in (process.stdin, process.stdout, process.stderr):
+    """Close the stdin of an engine's command, which ends by that; else ask it to end, else kill it.
+
+    Asked, a client of a queue withdraws what waits in it; killed, it would leave that there, to be started later.
+    """
+    assert process.stdin is not None
+    await process.stdin.aclose()
+    for number, patience in ((signal.SIGTERM, _CLOSING_TIME), (signal.SIGKILL, _WITHDRAWAL_TIME)):  # type: ignore[attr-defined, unused-ignore]
+        with trio.move_on_after(patience):
+            await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)  # type: ignore[attr-defined, unused-ignore]
+    await process.wait()
+    # Not before: it may have something to say meanwhile, and would die of a closed pipe in the middle of its own end.
+    for stream in (process.stdout, process.stderr):
         if stream is not None:
             await stream.aclose()
-    with trio.move_on_after(_CLOSING_TIME):
-        await process.wait()
-    if process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
-        await process.wait()
 
 
 class LinkProcess:
