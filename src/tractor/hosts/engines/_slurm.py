@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 
 from tractor.hosts._engine import Port, address_towards
@@ -40,8 +41,17 @@ class SlurmEngine:
         return None
 
     def address_here(self, place: Place) -> str:
-        """The address on the way to the node."""
-        return address_towards(place.target)
+        """The address on the way to the node, of which Slurm may know more than this host's list of names."""
+        shown = subprocess.run(
+            ["scontrol", "show", "node", place.target, "--oneliner"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=10,
+            check=False,
+        ).stdout
+        found = re.search(r" NodeAddr=(\S+)", shown)
+        return address_towards(found[1] if found else place.target)
 
 
 ENGINE = SlurmEngine()
