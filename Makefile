@@ -63,7 +63,7 @@ test-quick: $(VENV)/.stamp-dev
 
 # Those over hosts, in their long form: on Linux, as root, with what the skip of a test names.
 test-hosts: $(VENV)/.stamp-dev
-	$(PYTEST) --soak -o timeout=120 tests/hosts $(ARGS)
+	$(PYTEST) -m hosts --soak -o timeout=120 tests/hosts $(ARGS)
 
 test-version: $(VENV)/.stamp-dev
 	$(PYTEST) --set quick,version $(ARGS)

@@ -121,6 +121,11 @@ def start_slurm(claim: Claim, switch: Keeper, hosts: Mapping[str, Keeper]) -> di
     }
 
 
+def all_respond(config: Mapping[str, str]) -> bool:
+    """Whether the controller has heard from every node; one that was cut off for long it asks every few seconds."""
+    return "*" not in _client(["sinfo", "-h", "-N", "-o", "%T"], config).stdout
+
+
 def _config_file(claim: Claim) -> Path:
     return claim.share / "slurm.conf"
 

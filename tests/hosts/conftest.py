@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +17,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bed import Bed, missing, open_bed
 from bed_init import PROJECT
 from bed_keeper import wait_for
+from bed_slurm import all_respond
+from bed_ways import Way, is_of_engine
+
+WAYS = (
+    ("ssh", "tunnel"),
+    pytest.param(("ssh", "direct"), marks=pytest.mark.long),
+    pytest.param(("slurm", "direct"), marks=pytest.mark.long),
+)
 
 GONE_LIMIT = 10.0
 """Seconds after which what a test has left on a host is its fault; the test itself judges what is promised."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "require_bed" in getattr(item, "fixturenames", ()):
+        item.add_marker("hosts")
 
 
 @pytest.fixture(scope="session")
@@ -57,29 +73,42 @@ def slurm_bed(bed: Bed) -> Bed:
     return bed
 
 
+@pytest.fixture(params=WAYS, ids="-".join)
+def way(request: pytest.FixtureRequest, bed: Bed) -> Way:
+    """Each engine and road: the test runs once with each."""
+    engine, road = request.param
+    if engine == "slurm":
+        _skip_if(missing(slurm=True))
+    return Way(bed, engine, road)
+
+
 def _for_one_test(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     for name, value in bed.environ.items():
         monkeypatch.setenv(name, value)
     yield bed
     for name in bed.hosts:
         bed.heal(name)
+        for process in bed.processes(name):
+            # It waits for a client that it could not reach, and would do so for minutes.
+            if is_of_engine(process):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid_here, signal.SIGKILL)
     try:
         wait_for(lambda: not left_on(bed), "", GONE_LIMIT)
     except TimeoutError:
         left = left_on(bed)
         for _, pid, _ in left:
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
         pytest.fail("left on hosts:\n  " + "\n  ".join(map(str, left)), pytrace=False)
+    if "SLURM_CONF" in bed.environ:
+        wait_for(lambda: all_respond(bed.environ), "every node of slurm responds", 60.0)
 
 
 def left_on(bed: Bed) -> list[tuple[str, int, str]]:
-    """What runs on hosts: the host, the pid here, the arguments.
-
-    Without what an engine keeps for a client that it can't reach: that waits for the network, and is not ours.
-    """
+    """What runs on hosts: the host, the pid here, the arguments."""
     return [
         (name, process.pid_here, " ".join(process.argv) or process.state)
         for name in bed.hosts
         for process in bed.processes(name)
-        if not process.argv[:1] or not process.argv[0].startswith(("sshd: ", "slurmstepd"))
+        if not is_of_engine(process)
     ]

@@ -1,0 +1,117 @@
+"""Actors on other hosts, by each engine that starts them, with a look at what really runs there."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import ep_bed
+import pytest
+import trio
+from bed import Bed
+from bed_ways import LIMIT, MODULES, Way, open_tree, until
+
+import tractor
+
+# -- the same as here --
+
+
+def test_calls_streams_and_errors(way: Way) -> None:
+    async def main() -> None:
+        async with open_tree(way, "h1") as (an, [h1]):
+            far = await an.start_actor("far", host=h1, enable_modules=MODULES)
+            pid = await far.run(ep_bed.pid)
+            assert pid in {process.pid for process in way.there("h1")}
+            assert h1.statistics().hostname == "h1"
+            (info,) = [info for info in an.children.values() if info.aid.name == "far"]
+            assert (info.pid, info.host) == (pid, h1.statistics().host_id)
+            with pytest.raises(tractor.RemoteActorError, match="far away") as caught:
+                await far.run(ep_bed.boom, text="far away")
+            assert caught.value.boxed_type is ValueError
+            async with far.open_context(ep_bed.echo) as (ctx, first):
+                assert first == pid
+                async with ctx.open_stream() as stream:
+                    for item in (1, "two", b"3" * 300_000):
+                        await stream.send(item)
+                        assert await stream.receive() == item
+            assert await ctx.wait_for_result() == "done"
+            async with far.open_stream_from(ep_bed.count, upto=3) as counted:
+                assert [number async for number in counted] == [0, 1, 2]
+            await an.cancel()
+        assert not way.there("h1")
+
+    trio.run(main)
+
+
+def test_peers_find_each_other(way: Way) -> None:
+    async def main() -> None:
+        async with open_tree(way, "h1", "h2") as (an, [h1, h2]):
+            one = await an.start_actor("one", host=h1, enable_modules=MODULES)
+            two = await an.start_actor("two", host=h2, enable_modules=MODULES)
+            near = await an.start_actor(
+                "near", enable_modules=MODULES, bind_addrs=[(way.bed.address, 0)]
+            )
+            # It has chosen to be reachable by other hosts; they have not, on loopback.
+            assert await one.run(ep_bed.call_peer, name="near") == await near.run(ep_bed.pid)
+            for frm, to, name in ((one, two, "two"), (near, one, "one")):
+                if way.road == "direct":
+                    assert await frm.run(ep_bed.call_peer, name=name) == await to.run(ep_bed.pid)
+                else:
+                    with pytest.raises(tractor.RemoteActorError, match="from this host"):
+                        await frm.run(ep_bed.call_peer, name=name)
+            await an.cancel()
+
+    trio.run(main)
+
+
+def test_nothing_listens_beyond_loopback_with_a_tunnel(bed: Bed) -> None:
+    way = Way(bed, "ssh", "tunnel")
+
+    async def main() -> None:
+        async with open_tree(way, "h1") as (an, [h1]):
+            await an.start_actor("far", host=h1, enable_modules=MODULES)
+            pids = "|".join(f"pid={process.pid}," for process in way.there("h1"))
+            lines = bed.run("h1", ["ss", "-Hltnp"]).stdout.splitlines()
+            ours = {line.split()[3] for line in lines if re.search(pids, line)}
+            assert ours
+            assert all(addr.startswith("127.0.0.1:") for addr in ours)
+            await an.cancel()
+
+    trio.run(main)
+
+
+# -- the end of one --
+
+
+def test_one_that_does_not_go_is_killed(way: Way) -> None:
+    async def main() -> None:
+        async with open_tree(way, "h1") as (an, [h1]):
+            async with trio.open_nursery() as tn:
+                for name, what in (("shielded", ep_bed.shielded), ("stopped", ep_bed.stop)):
+                    far = await an.start_actor(name, host=h1, enable_modules=MODULES)
+                    tn.start_soon(far.run, what)
+                await until(lambda: "T" in {process.state for process in way.there("h1")}, LIMIT)
+                tn.cancel_scope.cancel()
+            await an.cancel()
+            assert not way.actors("h1")
+        assert not way.there("h1")
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("number", [0, signal.SIGKILL])
+def test_its_end_and_its_last_words_are_told(way: Way, number: int) -> None:
+    async def main() -> None:
+        async with open_tree(way, "h1") as (an, [h1]):
+            far = await an.start_actor("far", host=h1, enable_modules=MODULES)
+            if number:
+                way.bed.kill("h1", await far.run(ep_bed.pid), number)
+                await trio.sleep_forever()
+            await far.run(ep_bed.leave, status=3)
+
+    with pytest.raises(tractor.ActorFailure) as caught:
+        trio.run(main)
+    assert not isinstance(caught.value, tractor.HostLost)
+    assert caught.value.returncode == (-number if number else 3)
+    assert number or "these are my last words" in caught.value.stderr_tail
+    assert not way.there("h1")
