@@ -4,7 +4,7 @@ What to learn:
 
 - A host is a keyword: `host=` takes a URL such as `"ssh://bob@gpu1"`, a name of the hosts table, or an open handle.
 - `ship="main"` sends this script along, so that its functions can be run there.
-- Who works on a host that is lost gets `WorkerDied` with `HostLost` as its cause; nothing is run twice behind your back.
+- Who works on a host that is lost gets `WorkerDied` with `HostLost` as its cause; nothing is run twice by itself.
 
 As you have no second machine at hand while you read this, both "hosts" are this one: `command://` runs any command
 whose stdin and stdout are the link, here `env`. With a real one it reads `["docker", "exec", "-i", "{name}"]`, or the
@@ -17,7 +17,6 @@ import sys
 
 import trio
 
-import tractor
 from tractor.hosts import Place
 from tractor.trionics import WorkerDied, open_worker_pool
 

@@ -64,7 +64,9 @@ def test_it_is_an_actor_like_any_other() -> None:
             assert await ctx.wait_for_result() == "done"
             # Peers find each other both ways.
             assert await near.run(ep_elsewhere.call_peer, name="far") == far_pid
-            assert await far.run(ep_elsewhere.call_peer, name="near") == await near.run(ep_elsewhere.pid)
+            assert await far.run(ep_elsewhere.call_peer, name="near") == await near.run(
+                ep_elsewhere.pid
+            )
             await an.cancel()
         await gone([far_pid])
 
