@@ -54,6 +54,8 @@ _WORDS = 16 * 1024
 _MAX_UNSENT = 64 * 1024 * 1024
 """Bytes that wait for an agent which takes none; its link is cut then."""
 _CLOSING_TIME = 0.3
+_PORT_TIMEOUT = 3.0
+"""Seconds in which an engine that has started its program has told of the port that leads back."""
 _WITHDRAWAL_TIME = 1.0
 _FIRST_LINE = b"TRACTOR-AGENT 1\n"
 """Of an agent; what comes before it is of start-up files."""
@@ -214,19 +216,20 @@ class Link:
         """Send the agent, greet it, and wait for its greeting."""
         assert self._outbox is not None
         self._outbox.put(boot_input())
-        self._outbox.put(encode({"t": "hello", "deadline": self.place.deadline, **self._hello}))
         await frames.skip_to(_FIRST_LINE)
+        if self._back is not None:
+            # Before the greeting, from which the agent's lease runs.
+            with trio.move_on_after(_PORT_TIMEOUT):
+                await self._port_known.wait()
+            if self._port_there is None:
+                raise Refusal("the engine opened no way back to this host")
+        self._outbox.put(encode({"t": "hello", "deadline": self.place.deadline, **self._hello}))
         while True:
             frame, _ = await frames.next()
             if frame["t"] == "ping":
                 self._outbox.put(encode({"t": "pong", "n": frame["n"]}), urgent=True)
             if frame["t"] == "hello":
                 break
-        if self._back is not None:
-            with trio.move_on_after(_CLOSING_TIME * 10):
-                await self._port_known.wait()
-            if self._port_there is None:
-                raise Refusal("the engine opened no way back to this host")
         self._lease = Answered(self.place.deadline, time.monotonic())
         self._tell("opened", hello=frame, port_there=self._port_there)
 

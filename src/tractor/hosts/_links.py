@@ -25,6 +25,7 @@ import shlex
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,9 +51,18 @@ from tractor.spawn._signal_help import held_off
 log = _log.get_logger()
 
 _CHUNK = 256 * 1024
-_PART = 128 * 1024
+_PART = 256 * 1024
 """Bytes of shipped code in one frame: between two of them a ping is answered."""
 _MAX_UNPRINTED = 1024 * 1024
+
+
+class _Question:
+    """What the agent was asked, until it answers or the link is lost."""
+
+    def __init__(self, answers: tuple[str, ...]) -> None:
+        self.answers = answers
+        self.answer: dict[str, Any] | None = None
+        self.over = trio.Event()
 
 
 class Host:
@@ -85,7 +95,8 @@ class Host:
         self.opened_at = 0.0
         self._next = 0
         self._asking = trio.Lock()
-        self._answers: dict[str, tuple[dict[str, Any], trio.Event]] = {}
+        # In their order, which is that of the answers; who has given one up leaves it here.
+        self._questions: deque[_Question] = deque()
 
     @property
     def is_usable(self) -> bool:
@@ -102,26 +113,24 @@ class Host:
         self.links.send({**frame, "link": self.number}, raw)
 
     async def ask(
-        self, frame: dict[str, Any], answer: str, raw: bytes | None = None
+        self, frame: dict[str, Any], *answers: str, raw: bytes | None = None
     ) -> dict[str, Any]:
-        """Send a frame, and wait for the answer of that type.
+        """Send a frame, and wait for the answer, of one of these types.
 
         Raises:
             HostUnavailable: no answer within the place's ``start_timeout``; the link was lost meanwhile.
         """
-        reply: dict[str, Any] = {}
         async with self._asking:
-            event = trio.Event()
-            self._answers[answer] = reply, event
+            question = _Question(answers)
+            self._questions.append(question)
             self.send(frame, raw)
             with trio.move_on_after(self.place.start_timeout) as limit:
-                await event.wait()
-            self._answers.pop(answer, None)
+                await question.over.wait()
         if limit.cancelled_caught:
             raise self.unavailable(f"no answer within start_timeout={self.place.start_timeout} s")
-        if not reply:
+        if question.answer is None:
             raise self.unavailable("the link was lost")
-        return reply
+        return question.answer
 
     async def ship(self) -> list[str]:
         """Have the place's code there; what stands for it in the import path of an actor there.
@@ -139,8 +148,12 @@ class Host:
             parts = [file.data[at : at + _PART] for at in range(0, len(file.data), _PART)] or [b""]
             order = {"t": "ship", "hash": file.digest, "name": file.name}
             for part in parts[:-1]:
-                self.send({**order, "more": True}, part)
-            reply = await self.ask(order, "shipped", parts[-1])
+                # One after the other: a ping's answer would wait behind all that was sent.
+                reply = await self.ask({**order, "more": True}, "part", "shipped", raw=part)
+                if reply.get("error"):
+                    break
+            else:
+                reply = await self.ask(order, "shipped", raw=parts[-1])
             if reply.get("error"):
                 raise self.unavailable(f"{file.name!r} can't be kept there: {reply['error']}")
         return [file.entry for file in files]
@@ -216,13 +229,13 @@ class Host:
                 frame["error"],
                 self.place.deadline + LOSS_TIMEOUT,
             )
-            self._fail_answers()
+            self._fail_question()
         elif "id" in frame:
             self._handle_process(kind, frame)
-        elif kind in self._answers:
-            reply, event = self._answers.pop(kind)
-            reply.update(frame)
-            event.set()
+        elif self._questions and kind in self._questions[0].answers:
+            question = self._questions.popleft()
+            question.answer = frame
+            question.over.set()
 
     def _handle_process(self, kind: str, frame: dict[str, Any]) -> None:
         process = self.processes.get(frame["id"])
@@ -233,22 +246,25 @@ class Host:
         elif kind == "failed":
             process.on_failed(frame["error"], frame.get("errno"))
         elif kind == "err":
+            if dropped := frame.get("dropped"):
+                self.links.output.put(
+                    f"[{process.uid[0]} at {self.place.name}] [{dropped} bytes were left out]\n"
+                )
             for line in process.on_output(to_bytes(frame["data"])):
                 self.links.output.put(f"[{process.uid[0]} at {self.place.name}] {line}\n")
         elif kind == "exit":
             process.on_exit(frame["status"])
 
-    def _fail_answers(self) -> None:
-        for _, event in self._answers.values():
-            event.set()
-        self._answers.clear()
+    def _fail_question(self) -> None:
+        while self._questions:
+            self._questions.popleft().over.set()
 
     def _end(self, lost: Lost | None) -> None:
         self.ended.set()
         self.opened.set()
         for process in list(self.processes.values()):
             process.on_exit(None, lost)
-        self._fail_answers()
+        self._fail_question()
         self.links.forget(self)
 
 
@@ -306,7 +322,6 @@ class Links:
         self._unsent: list[bytes] = []
         self._to_send = trio.Event()
         self._lock = trio.Lock()
-        self._ready = trio.Event()
 
     # -- hosts ----------------------------------------------------------------------------------------
 
