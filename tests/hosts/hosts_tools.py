@@ -17,6 +17,9 @@ from tractor.process._stat import pid_alive
 
 HERE = Path(__file__).parent
 ENDPOINTS = str(HERE.parent / "endpoints")
+MARK = os.environ.setdefault("TRACTOR_TEST_RELAYS", f"of-{os.getpid()}")
+"""Tells this process's relays, and those of the programs that it starts, from those of tests beside it."""
+
 LIMIT = 40.0
 """Seconds for whatever is waited for; a machine may be busy."""
 
@@ -33,13 +36,13 @@ def plain(**options: Any) -> dict[str, Any]:
 
 def relayed(**options: Any) -> dict[str, Any]:
     """The same with a process between them, which a test can stop: a link that is cut."""
-    return plain(options={"command": [sys.executable, str(HERE / "relay.py")]}) | options
+    return plain(options={"command": [sys.executable, str(HERE / "relay.py"), MARK]}) | options
 
 
 def relays() -> list[int]:
     """The pids of the processes between, of this test."""
     found = subprocess.run(
-        ["pgrep", "-f", str(HERE / "relay.py")], capture_output=True, text=True, check=False
+        ["pgrep", "-f", f"{HERE / 'relay.py'} {MARK}"], capture_output=True, text=True, check=False
     )
     return [int(pid) for pid in found.stdout.split()]
 

@@ -1,4 +1,7 @@
-"""Stands for an engine's command: runs a program, and passes on its stdin and stdout.  Stopped, it is a cut."""
+"""Stands for an engine's command: runs a program, and passes on its stdin and stdout.  Stopped, it is a cut.
+
+Its first argument says whose it is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def copy(source: int, target: int, at_end: Callable[[], object]) -> None:
 
 
 def main() -> int:
-    program = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    program = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert program.stdin is not None
     assert program.stdout is not None
     args = (0, program.stdin.fileno(), program.stdin.close)
