@@ -29,11 +29,13 @@ from tractor.address._policy import from_this_host
 from tractor.address._types import Addr, UnwrappedAddress, mk_uuid
 from tractor.discovery._election import elect, listen_beside
 from tractor.discovery._registrar import Registrar
+from tractor.ipc._debug_sock import CONTROL_DIR
 from tractor.ipc._endpoint import Endpoint
 from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import Aid
 from tractor.process._at_fork import undone_in_child
 from tractor.process._breakpoint import SYNC_PAUSE, own_breakpoint
+from tractor.process._dirs import runtime_dir_path
 from tractor.process._stdio import numbers_taken
 from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
@@ -222,7 +224,8 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
     else:
         endpoints = await listen_beside(known, options.bind, options.transports, aid(False))
     undo.callback(_close_all, endpoints)
-    for space in {e.addr.bindspace for e in endpoints if e.addr.proto_key == "uds"}:
+    spaces = {e.addr.bindspace for e in endpoints if e.addr.proto_key == "uds"}
+    for space in spaces | {str(runtime_dir_path() / CONTROL_DIR)}:
         sweep(space)
     for module in options.modules:
         importlib.import_module(module)

@@ -23,6 +23,7 @@ from tractor.control._client import Asked, find_actors, runtime_dirs
 from tractor.control._protocol import MAX_PEERS, MAX_REQUEST, Code, Refusal
 from tractor.control._serving import Serving
 from tractor.control._socket import ControlSocket, control_socket
+from tractor.testing import get_rando_addr
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
@@ -346,6 +347,27 @@ def test_a_thread_that_nobody_asks_does_not_run() -> None:
             # On a busy machine it may not have come to its wait yet.
             while before != (now := await _later(switches)):
                 before = now
+
+    _run(main)
+
+
+def test_the_next_root_removes_what_a_killed_one_has_left() -> None:
+    async def main() -> None:
+        control = runtime_dirs()[0] / "control"
+        async with tractor.open_root_actor(
+            enable_transports=["tcp"], registry_addrs=[get_rando_addr("tcp")]
+        ):
+            assert len(list(control.iterdir())) == 1
+            killed = control / "killed@999999999.sock"
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind(str(killed))
+            assert len(list(control.iterdir())) == 2
+        assert list(control.iterdir()) == [killed]
+        async with tractor.open_root_actor(
+            enable_transports=["tcp"], registry_addrs=[get_rando_addr("tcp")]
+        ):
+            assert not killed.exists()
+        assert list(control.iterdir()) == []
 
     _run(main)
 

@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tractor.ipc._debug_sock import CONTROL_DIR
 from tractor.process._dirs import runtime_dir_path
 from tractor.process._proc import ON_LINUX, all_pids, read_proc, read_stat
+from tractor.process._stat import pid_alive
 from tractor.reaping._table import read_process
 from tractor.testing._addrs import reservations
 from tractor.testing._adopter import Adopter, private_mark
+from tractor.transport._uds_leftovers import SOCKET_NAME
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,17 @@ def _socket_files() -> Iterator[Path]:
                     if entry.is_dir(follow_symlinks=False):
                         unseen.append(entry.path)
                     elif stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
-                        yield Path(entry.path)
+                        path = Path(entry.path)
+                        if not _is_of_a_killed_root(path):
+                            yield path
+
+
+def _is_of_a_killed_root(path: Path) -> bool:
+    """Whether only the next root removes a file: one for users, of a process that nobody was there to tidy up after."""
+    named = SOCKET_NAME.fullmatch(path.name)
+    return (
+        named is not None and path.parent.name == CONTROL_DIR and not pid_alive(int(named["pid"]))
+    )
 
 
 def leaks_since(before: Resources, grace: float = 1.0) -> list[str]:
