@@ -12,7 +12,7 @@ import pytest
 import trio
 from ep_manager_tools import ask
 from ep_marks import gets_signals
-from ep_services_tools import start_all, supervised
+from ep_services_tools import start_all, supervised, told
 from ep_supervise_tools import run
 
 from tractor.control._protocol import Code, Refusal
@@ -73,6 +73,26 @@ def test_a_supervisor_in_a_program_is_listed_and_obeys() -> None:
             assert status == 1
             assert "are being stopped" in text
         assert (await command("services"))[0] == 1
+
+    run(main)
+
+
+def test_what_is_blocked_is_said_to_be() -> None:
+    """A command does not wait for it, and the list says why what it waits for is down."""
+
+    async def main() -> None:
+        async with supervised(max_restarts=0) as (sup, events):
+            bad = sup.start_soon("bad", ep_services.do, what="raise ValueError", escalate=False)
+            await told(events, "failed bad")
+            sup.start_soon("behind", ep_services.obey, after=["bad"])
+            assert bad.state == "failed"
+            status, text = await command("restart", "behind")
+            assert status == 1
+            assert "behind is waiting, as one that it comes after is down" in text
+            status, text = await command("services")
+            assert status == 0
+            assert "waiting, blocked" in text
+            assert "ValueError: as ordered" in text
 
     run(main)
 

@@ -150,7 +150,7 @@ def _print_table(who: Who, told: dict[str, Any]) -> None:
         rows.append(
             (
                 service["name"],
-                service["state"],
+                service["state"] + (", blocked" if service["blocked"] else ""),
                 _text(pid) if single else "",
                 _span(service["uptime"]),
                 str(service["restarts"]),
@@ -220,7 +220,12 @@ def _act(
         _tell(command, told, options)
     if done:
         return 0
-    states = ", ".join(f"{s['name']} is {s['state']}" for s in after if s["name"] in names)
+    states = ", ".join(
+        f"{s['name']} is {s['state']}"
+        + (", as one that it comes after is down" if s["blocked"] else "")
+        for s in after
+        if s["name"] in names
+    )
     return fail(f"{prog}: not done: {states or 'no service is left'}")
 
 
@@ -251,7 +256,7 @@ def _until(
             if listed["reloading"]:
                 return None
             is_done = all(one["state"] == "ready" or one["state"] == "ended" for one in found)
-            failed = any(one["state"] in ("failed", "backoff") for one in found)
+            failed = any(map(_has_failed, found))
             if any(name in states for name in gone):
                 return None
             return True if is_done else False if failed or listed["closing"] else None
@@ -262,9 +267,14 @@ def _until(
         over = all(one["state"] in ("ready", "ended") for one in found)
         if all(again) and over:
             return True
-        return False if any(one["state"] in ("failed", "backoff") for one in found) else None
+        return False if any(map(_has_failed, found)) else None
 
     return look
+
+
+def _has_failed(service: dict[str, Any]) -> bool:
+    """Whether what it was to become does not come by itself, or not soon."""
+    return service["state"] in ("failed", "backoff") or service["blocked"]
 
 
 def _wait(

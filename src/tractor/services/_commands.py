@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tractor import log as _log
+from tractor._errors import RemoteActorError
 from tractor._proto.services.service_life import DOWN
 from tractor.control._protocol import Code, Refusal
 from tractor.control._socket import control_socket
@@ -42,7 +43,10 @@ class Commands:
             "file": None,
             "closing": self._carrier.is_closing,
             "reloading": False,
-            "services": [_shown(Service(self._carrier, e)) for e in self._carrier.in_order],
+            "services": [
+                _shown(Service(self._carrier, entry), self._carrier.rules.waits_in_vain(entry.unit))
+                for entry in self._carrier.in_order
+            ],
             **self.about(),
         }
 
@@ -146,11 +150,12 @@ def _goal(service: Service, whole: bool) -> int:
     return total + len(again)
 
 
-def _shown(service: Service) -> dict[str, Any]:
+def _shown(service: Service, blocked: bool) -> dict[str, Any]:
     error = service.last_error
     return {
         "name": service.name,
         "state": service.state,
+        "blocked": blocked,
         "restarts": service.restarts,
         "uptime": service.uptime,
         "last_error": None if error is None else _first_line(error),
@@ -168,5 +173,9 @@ def _shown(service: Service) -> dict[str, Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+    """What has happened in one line; of an error from the service's own code, what that was."""
+    name, text = type(error).__name__, str(error)
+    if type(error) is RemoteActorError:
+        name, text = error.boxed_type_str, error.message
+    lines = text.strip().splitlines()
+    return f"{name}: {lines[0] if lines else ''}"[:200].rstrip(": ")
