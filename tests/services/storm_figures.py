@@ -95,7 +95,7 @@ def table(samples: int, pools: int = 3) -> str:
     lines.append(line("multiprocessing.Pool: a worker is replaced", found))
     lines[-1] += f"; {answers} of {pools} pools answered again within {ANSWER:g} s"
     if importlib.util.find_spec("ray") is None:
-        lines.append("                   Ray: not installed")
+        lines.append("                   Ray: left out, as it is not installed")
     else:
         lines.append(line("Ray: from death to answer", times_of_ray(samples)))
     return "\n".join(lines)

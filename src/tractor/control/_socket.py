@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -160,6 +161,9 @@ class ControlSocket:
     # -- in the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # Signals are the main thread's: one taken here would not interrupt its system calls.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # type: ignore[attr-defined, unused-ignore]
         try:
             if self._serving is None:
                 self._wait_for_somebody()
