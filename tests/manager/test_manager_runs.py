@@ -82,7 +82,8 @@ def test_a_reload_touches_only_what_differs(shop: Path) -> None:
         # What changes nothing, by signal.
         run.send(signal.SIGHUP)
         told = ask(["reload", "--manager", str(run.process.pid), "--json"])
-        assert json.loads(told.stdout)["asked"] == {"new": [], "gone": [], "changed": []}
+        asked = json.loads(told.stdout)["asked"]
+        assert asked == {"new": [], "gone": [], "changed": [], "settings": []}
         after = run.services()
         assert {n: s["pid"] for n, s in after.items()} == {n: s["pid"] for n, s in services.items()}
         assert run.end() == 0

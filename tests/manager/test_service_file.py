@@ -247,11 +247,14 @@ def test_what_differs_between_two_files(tmp_path: Path) -> None:
 
     old = _load(tmp_path, table("a") + table("b") + table("c"))
     new = _load(tmp_path, table("d", 'after = ["b"]') + table("b", "drain = 1") + table("a"))
-    assert old.changes_to(new) == (["d"], ["c"], ["b"])
+    assert old.changes_to(new) == (["d"], ["c"], ["b"], [])
     assert old.changes_to(new)
     # Comments, order and how it is written make no difference.
     again = _load(tmp_path, "# hello\n" + table("c", "drain = 0") + table("b") + table("a"))
     assert not old.changes_to(again)
+    text = "[supervisor]\nmax_restarts = 3\nstrategy = 'one_for_all'\n"
+    stricter = _load(tmp_path, text + table("a") + table("b") + table("c"))
+    assert old.changes_to(stricter) == ([], [], [], ["strategy", "max_restarts"])
 
 
 def test_what_a_reload_cannot_change_is_refused(tmp_path: Path) -> None:

@@ -291,9 +291,7 @@ def _wait(
 
 def _tell(command: str, told: dict[str, Any], options: argparse.Namespace) -> None:
     if command == "reload":
-        parts = [
-            f"{what}: {', '.join(told[what])}" for what in ("new", "gone", "changed") if told[what]
-        ]
+        parts = [f"{what}: {', '.join(names)}" for what, names in told.items() if names]
         print("; ".join(parts) or "nothing has changed")
         return
     others = [name for name in told["taken"] if name != options.service]

@@ -143,7 +143,7 @@ class FileServices:
         old = self.file
         if old is not None:
             old.require_reloadable(file)
-        changes = Changes(list(file.services), [], []) if old is None else old.changes_to(file)
+        changes = Changes(list(file.services), [], [], []) if old is None else old.changes_to(file)
         for name in changes.new:
             if name in self._sup.services:
                 raise ValueError(f"service {name!r} is there already, and not from a file")

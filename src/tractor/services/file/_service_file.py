@@ -42,14 +42,20 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 class Changes(NamedTuple):
-    """What has to be done to come from one file to another; names in the order of starts."""
+    """What has to be done to come from one file to another; names in the order of starts.
+
+    Attributes:
+        new, gone, changed: services.
+        settings: keys of the table `[supervisor]`, whose values hold for what follows.
+    """
 
     new: list[str]
     gone: list[str]
     changed: list[str]
+    settings: list[str]
 
     def __bool__(self) -> bool:
-        return any((self.new, self.gone, self.changed))
+        return any(self)
 
 
 class ServiceFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +80,11 @@ class ServiceFile(msgspec.Struct, frozen=True, kw_only=True):
                 name
                 for name, table in other.services.items()
                 if name in self.services and self.services[name] != table
+            ],
+            settings=[
+                key
+                for key in SupervisorTable.__struct_fields__
+                if getattr(self.supervisor, key) != getattr(other.supervisor, key)
             ],
         )
 
