@@ -15,7 +15,7 @@ from tractor.testing import get_rando_addr
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
-LIMIT = 0.4
+LIMIT = 0.8
 
 
 def _supervised(**options: Any) -> Any:
@@ -38,7 +38,7 @@ def test_a_service_at_its_prompt_is_not_stuck(user: User) -> None:
                 "looked_at", ep_repl.pause, restart="transient", watchdog=LIMIT
             )
             prompt = await user.wait_for(1)
-            await trio.sleep(6 * LIMIT)
+            await trio.sleep(3 * LIMIT)
             os.kill(prompt["pid"], 0)
             assert (service.state, service.incarnation) == ("ready", 1)
             let_go()
@@ -58,7 +58,7 @@ def test_a_crash_counts_when_the_prompt_is_left(user: User) -> None:
                     "crashes", ep_repl.crash, text="look", watchdog=LIMIT
                 )
                 await user.wait_for(1)
-                await trio.sleep(4 * LIMIT)
+                await trio.sleep(3 * LIMIT)
                 assert (service.state, service.incarnation) == ("ready", 1)
                 let_go()
                 async for event in events:
@@ -76,7 +76,7 @@ def test_a_prompt_of_a_start_has_no_limit(user: User) -> None:
         async with _supervised() as sup:
             service = sup.start_soon("slow", ep_repl.pause_then_start, ready_timeout=LIMIT)
             await user.wait_for(1)
-            await trio.sleep(4 * LIMIT)
+            await trio.sleep(3 * LIMIT)
             assert (service.state, service.incarnation) == ("starting", 1)
             let_go()
             await service.portal()
