@@ -320,6 +320,10 @@ async def _connect_unless_ended(connect: Connect, early: EarlySignals) -> tuple[
             limit()
         try:
             return await connect()
+        except TransportClosed:
+            # A parent that has given it up hangs up, and has sent the signal before.
+            if not early.came():
+                raise
         finally:
             early.on_note = lambda: None
     early.end_by_it()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -435,6 +436,29 @@ def test_a_start_that_is_broken_off_early_has_nothing_to_wait_for(
         assert isinstance(child, Child)
         assert child.ladder is not None
         assert child.ladder.history[0] is LadderEvent.HARD_KILL
+
+    run(main)
+
+
+@gets_signals
+def test_a_child_that_connects_after_it_was_given_up_ends_by_the_signal() -> None:
+    """Quietly: it is hung up on, so that it does not wait for its parent's word."""
+
+    async def main() -> None:
+        async with tractor.open_nursery() as an, trio.open_nursery() as tn:
+            tn.start_soon(an.start_actor, "late")
+            while not (children := list(tractor.current_actor().children.values())):
+                await trio.sleep(0)
+            (child,) = children
+            assert isinstance(child, Child)
+            while child.process is None:
+                await trio.sleep(0)
+            tn.cancel_scope.cancel()
+        assert child.ladder is not None
+        # On a busy machine its interpreter may need longer than it has.
+        if not child.ladder.escalations:
+            assert child.returncode == -signal.SIGTERM
+            assert child.process.stderr_tail() == ""
 
     run(main)
 

@@ -169,6 +169,8 @@ class Child:
         self.boot_error: Error | None = None
         # Its configuration was sent, or is about to be.
         self.is_told = False
+        # Nobody wants it any more, before that: if it still connects, it is hung up on.
+        self.given_up = False
         # The first error that a dialog with it ended with because it was gone.
         self.loss: TransportClosed | None = None
 
@@ -267,6 +269,8 @@ class Child:
             pid, host = chan.aid.pid, chan.aid.host
             self.aid = msgspec.structs.replace(self.aid, pid=pid, host=host)
         self.connected.set()
+        if self.given_up:
+            chan.abort()
         return True
 
     def owns(self, chan: Channel) -> bool:

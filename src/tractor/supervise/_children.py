@@ -198,8 +198,8 @@ class Children:
         except BaseException:
             # Whatever kept it from being usable: it is not a child of this nursery's any more. One that was not told
             # what to run has nothing that it could tidy up, and nothing to be waited for.
-            in_vain = child.boot_error is not None or not child.is_told
-            await self.take_down(child, hard_kill=in_vain)
+            child.given_up = not child.is_told
+            await self.take_down(child, hard_kill=child.given_up or child.boot_error is not None)
             raise
 
     async def take_down(self, child: Child, hard_kill: bool) -> None:
