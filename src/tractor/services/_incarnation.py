@@ -353,7 +353,8 @@ class Incarnation:
         if process is None or self._is_going(child):
             return
         stacks = "(it does not write down its stacks)"
-        if hasattr(signal, "SIGUSR1") and expects_signal(process.pid, signal.SIGUSR1):
+        listens = hasattr(signal, "SIGUSR1") and expects_signal(process.pid, signal.SIGUSR1)
+        if child.is_here and listens:
             with contextlib.suppress(ProcessLookupError):
                 stacks = await stacks_of_stuck(process.pid)
         if self._is_going(child):
