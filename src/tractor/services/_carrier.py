@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import trio
@@ -35,6 +34,7 @@ from tractor._proto.services.supervision import Supervision
 from tractor.services._events import Events, ServiceEvent
 from tractor.services._incarnation import End, Incarnation
 from tractor.services._specification import ServiceSpec
+from tractor.services._starts import Starts, hosts_of
 from tractor.services._work import Work
 from tractor.supervise._arguments import StartOptions
 from tractor.supervise._children import Children
@@ -95,7 +95,7 @@ class Entry:
         self,
         unit: Unit,
         spec: ServiceSpec,
-        options: dict[Member, Callable[[], StartOptions]],
+        options: dict[Member, Starts],
         work: Work,
     ) -> None:
         self.unit = unit
@@ -216,7 +216,7 @@ class Carrier:
         return self.rules.phase in (SupervisorPhase.CLOSING, SupervisorPhase.CLOSED)
 
     def add(
-        self, spec: ServiceSpec, work: Work, options: Callable[[str], StartOptions], first: bool
+        self, spec: ServiceSpec, work: Work, options: Callable[..., StartOptions], first: bool
     ) -> Entry:
         """A service more, last in the order.
 
@@ -242,7 +242,7 @@ class Carrier:
                 raise ValueError(
                     f"service {spec.name!r}: after={name!r}: that one waits for {spec.name!r} itself"
                 )
-        made = [_prepared(options, name) for name in spec.member_names]
+        made = [_prepared(options, name, spec) for name in spec.member_names]
         for old in self._namesakes(spec):
             self.feed(self.rules.forget(old))
         todo = self.rules.add(spec.rules(), trio.current_time(), first=first)
@@ -255,7 +255,7 @@ class Carrier:
         return entry
 
     def respecify(
-        self, entry: Entry, spec: ServiceSpec, work: Work, options: Callable[[str], StartOptions]
+        self, entry: Entry, spec: ServiceSpec, work: Work, options: Callable[..., StartOptions]
     ) -> None:
         """The next incarnations of a service are others; those that are up stay as they are.
 
@@ -264,7 +264,7 @@ class Carrier:
             spec: of the same name, with as many replicas.
             work, options: as of :meth:`add`.
         """
-        made = {member: _prepared(options, member.name) for member in entry.unit.members}
+        made = {member: _prepared(options, member.name, spec) for member in entry.unit.members}
         if entry.restarting is not None:
             # Whoever restarts it next wants one of these.
             entry.restarting.fail(ServiceEnded(f"service {spec.name!r} was changed meanwhile"))
@@ -449,18 +449,9 @@ class Carrier:
     """What carries out each instruction."""
 
 
-def _prepared(options: Callable[[str], StartOptions], name: str) -> Callable[[], StartOptions]:
-    """What gives the options of each start; they are checked now.
-
-    A module that can't be found is a start that fails; by the next one it may be there.
-    """
-    try:
-        made = options(name)
-    except (TypeError, ValueError, RuntimeFailure):
-        raise
-    except Exception:
-        return partial(options, name)
-    return lambda: made
+def _prepared(options: Callable[..., StartOptions], name: str, spec: ServiceSpec) -> Starts:
+    """The starts of a member of that name.  Raises as :class:`Starts`."""
+    return Starts(lambda host: options(name, host=host), hosts_of(spec))
 
 
 def _names_of(unit: Unit) -> set[str]:

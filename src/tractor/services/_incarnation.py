@@ -31,6 +31,8 @@ from tractor import log as _log
 from tractor._errors import (
     ActorFailure,
     ContextCancelled,
+    HostLost,
+    HostUnavailable,
     RuntimeFailure,
     ServiceNotReady,
     ServiceStuck,
@@ -46,8 +48,8 @@ from tractor.process._proc import expects_signal, resident_bytes
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import request
 from tractor.services._specification import ServiceSpec
+from tractor.services._starts import Starts
 from tractor.services._work import Work
-from tractor.supervise._arguments import StartOptions
 from tractor.supervise._child import Child
 from tractor.supervise._children import Children
 from tractor.supervise._outcome import part_of
@@ -102,7 +104,7 @@ class Incarnation:
         owner: who has it.
         member: whose life it is.
         spec: the service's specification.
-        options: gives what its actor is started with.
+        options: what its actor is started with.
         work: what it does.
     """
 
@@ -111,7 +113,7 @@ class Incarnation:
         owner: Owner,
         member: Member,
         spec: ServiceSpec,
-        options: Callable[[], StartOptions],
+        options: Starts,
         work: Work,
     ) -> None:
         self.member = member
@@ -200,15 +202,29 @@ class Incarnation:
             if self._failure.__cause__ is None and error.__cause__ is None:
                 self._failure.__cause__ = error
             error = self._failure
+        if isinstance(error, HostLost):
+            self._options.move_on()
         return value, error
 
     async def _start_and_serve(self, tn: trio.Nursery) -> Any:
-        child = self._prepare()
-        portal = await self._children.start_process(child, self._children.tn)
+        child, portal = await self._start()
         return await self._work.serve(portal, child, partial(self._on_ready, portal, tn))
 
+    async def _start(self) -> tuple[Child, Portal]:
+        """Start its actor, at the first of its hosts that takes it."""
+        for left in reversed(range(len(self._options))):
+            child = self._prepare()
+            try:
+                return child, await self._children.start_process(child, self._children.tn)
+            except HostUnavailable as exc:
+                self._options.move_on()
+                if not left:
+                    raise
+                log.warning("service %r goes to another host: %s", self.label, exc)
+        raise AssertionError("not reached: there is at least one host")
+
     def _prepare(self) -> Child:
-        options = self._options()
+        options = self._options.next()
         if self._spec.watchdog is not None:
             options = msgspec.structs.replace(options, writes_stacks=True)
         child = self.child = self._children.prepare(options)

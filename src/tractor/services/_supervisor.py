@@ -391,9 +391,11 @@ class Supervisor:
         return self._carrier.subscribe(lambda _event: True)
 
 
-def _options_of(spec: ServiceSpec, work: Work) -> Callable[[str], StartOptions]:
+def _options_of(spec: ServiceSpec, work: Work) -> Callable[..., StartOptions]:
+    """What checks the options of an actor, given its name and ``host``."""
     modules = list(dict.fromkeys([*spec.enable_modules, *work.modules]))
-    return partial(StartOptions.checked, enable_modules=modules, **spec.actor)
+    actor = {key: value for key, value in spec.actor.items() if key != "host"}
+    return partial(StartOptions.checked, enable_modules=modules, **actor)
 
 
 @ki_protected_manager
