@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import math
 import os
 import shutil
@@ -143,6 +144,12 @@ def _keep(
     items[:] = filter(is_kept, items)
 
 
+def pytest_collection_finish() -> None:
+    """What was collected stays: no later look for garbage has to go through it, and no fork to copy what that marks."""
+    gc.collect()
+    gc.freeze()
+
+
 def _beginnings(nodeid: str) -> Iterator[str]:
     """The id of a test, and what contains it: parametrization, class, file and directories."""
     yield nodeid
@@ -241,6 +248,17 @@ def forked_actors(pytestconfig: pytest.Config) -> Iterator[None]:
     spawn.try_set_start_method("main_thread_forkserver")
     yield
     spawn.try_set_start_method(usual)
+
+
+@pytest.fixture
+def either_backend(request: pytest.FixtureRequest) -> None:
+    """As `forked_actors`, but for what a test does on Unix sockets, where actors are interpreters of their own.
+
+    So a test that runs on each transport runs with each of the two kinds of actors, and not four times.
+    """
+    uds = "tpt_proto" in request.fixturenames and request.getfixturevalue("tpt_proto") == "uds"
+    if not uds:
+        request.getfixturevalue("forked_actors")
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from ep_supervise_tools import alive, run, until_exists
 import tractor
 from tractor import open_actor_cluster
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 def test_default_names_and_keys() -> None:
     async def main() -> None:

@@ -159,6 +159,7 @@ def test_a_dump_on_demand(caplog: pytest.LogCaptureFixture) -> None:
         path.unlink(missing_ok=True)
 
 
+@pytest.mark.usefixtures("either_backend")
 def test_in_a_tree(reg_addr: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The records of a tree name its backend, both spellings of a registrar lead to it, and streams give messages."""
 
@@ -218,6 +219,7 @@ def test_a_root_listens_somewhere(tmp_path: Path) -> None:
     trio.run(main)
 
 
+@pytest.mark.usefixtures("forked_actors")
 @pytest.mark.parametrize("start", [False, True])
 def test_a_cancelled_context_names_the_scope(
     reg_addr: Any, caplog: pytest.LogCaptureFixture, start: bool

@@ -19,6 +19,8 @@ from ep_supervise_tools import run
 import tractor
 from tractor.ipc import HAS_UDS
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 REMOTE = "MsgpackTLSStream"
 
 
@@ -175,7 +177,7 @@ def test_relative_paths_hold_in_a_child_elsewhere(
     relative = tractor.TLSConfig(certfile, keyfile, cafile)
 
     async def main() -> None:
-        async with encrypted(tls=relative) as an:
+        async with encrypted(tls=relative, start_method="trio") as an:
             portal = await an.start_actor(
                 "away", enable_modules=["ep_tls"], proc_kwargs={"cwd": str(tmp_path)}
             )

@@ -325,6 +325,7 @@ def test_without_debug_mode_nobody_listens() -> None:
     trio.run(main)
 
 
+@pytest.mark.usefixtures("forked_actors")
 @pytest.mark.parametrize(
     "junk", [b"\xff\xfe\n", b"[]\n", b"{}\n", b'{"op": "line"}\n', b"x" * 2**21]
 )

@@ -20,7 +20,7 @@ from tractor.testing import get_rando_addr
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="rings are Linux's"),
-    pytest.mark.usefixtures("no_segment_is_left"),
+    pytest.mark.usefixtures("no_segment_is_left", "forked_actors"),
 ]
 
 NAME = f"{ep_shm.PREFIX}-shared-ring"

@@ -13,6 +13,8 @@ from ep_travel import HOOKED, NATIVE, RELAYS, SAMPLES, same
 
 import tractor
 
+pytestmark = pytest.mark.usefixtures("either_backend")
+
 
 def test_typed_and_hooked_payloads_arrive_as_what_they_were(reg_addr: Any) -> None:
     async def main() -> None:

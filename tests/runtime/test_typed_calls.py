@@ -22,6 +22,8 @@ import tractor
 
 HERE = Path(__file__).name
 
+pytestmark = pytest.mark.usefixtures("either_backend")
+
 NOT_ENCODABLE = object()
 
 

@@ -45,7 +45,7 @@ from tractor.shm.ring._transport import (
 )
 from tractor.transport._uds import bind_uds
 
-pytestmark = pytest.mark.usefixtures("no_segment_is_left")
+pytestmark = pytest.mark.usefixtures("no_segment_is_left", "forked_actors")
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

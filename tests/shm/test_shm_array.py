@@ -28,7 +28,7 @@ from tractor.shm._segment import Segment
 np = pytest.importorskip("numpy")
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="no named shared memory"),
-    pytest.mark.usefixtures("no_segment_is_left"),
+    pytest.mark.usefixtures("no_segment_is_left", "forked_actors"),
 ]
 
 KEY = f"{ep_shm.PREFIX}-array"

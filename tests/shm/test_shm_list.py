@@ -19,7 +19,7 @@ from tractor.ipc import ShmList, attach_shm_list, get_shm_token, open_shm_list
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="no named shared memory"),
-    pytest.mark.usefixtures("no_segment_is_left"),
+    pytest.mark.usefixtures("no_segment_is_left", "forked_actors"),
 ]
 
 KEY = f"{ep_shm.PREFIX}-list"

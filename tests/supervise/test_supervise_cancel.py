@@ -20,6 +20,8 @@ import tractor
 
 HERE = ["ep_supervise"]
 
+pytestmark = pytest.mark.usefixtures("either_backend")
+
 
 def child_aid(portal: tractor.Portal) -> tuple[tuple[str, str], int]:
     """Uid and place of the actor at the other end."""

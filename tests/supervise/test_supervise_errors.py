@@ -20,6 +20,8 @@ import tractor
 
 HERE = ["ep_supervise"]
 
+pytestmark = pytest.mark.usefixtures("either_backend")
+
 
 async def start_bystanders(an: tractor.ActorNursery, pids: list[int], number: int = 2) -> None:
     """Daemons that have to go with the one that fails."""

@@ -37,6 +37,7 @@ starts_a_program = pytest.mark.skipon_spawn_backend(
 # -- what a started actor is --
 
 
+@pytest.mark.usefixtures("either_backend")
 def test_a_daemon_serves_until_it_is_cancelled(tpt_proto: str, reg_addr: Any) -> None:
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
@@ -149,6 +150,7 @@ def test_strange_names_work(name: str) -> None:
     run(main)
 
 
+@pytest.mark.usefixtures("either_backend")
 def test_names_need_not_be_unique() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -161,6 +163,7 @@ def test_names_need_not_be_unique() -> None:
     run(main)
 
 
+@pytest.mark.usefixtures("either_backend")
 def test_own_bind_addresses(reg_addr: Any, tpt_proto: str) -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -174,6 +177,7 @@ def test_own_bind_addresses(reg_addr: Any, tpt_proto: str) -> None:
     run(main)
 
 
+@pytest.mark.usefixtures("either_backend")
 def test_bind_addresses_that_are_in_use(reg_addr: Any, tpt_proto: str) -> None:
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
@@ -210,6 +214,7 @@ def test_a_transport_that_does_not_exist() -> None:
     run(main)
 
 
+@pytest.mark.usefixtures("either_backend")
 def test_the_log_level_is_inherited_unless_overridden() -> None:
     async def main() -> None:
         async with tractor.open_nursery(loglevel="critical") as an:
