@@ -46,7 +46,7 @@ def test_many_starts_and_cancels_leave_nothing(
     take_stock: Callable[[], Any], spawn_backend: str, repeats: Callable[[int, int], int]
 ) -> None:
     # Sub-interpreters share one GIL, and each imports all it needs anew.
-    cycles, at_once = (repeats(12, 40), 1) if spawn_backend == "subint" else (repeats(24, 200), 4)
+    cycles, at_once = (repeats(12, 40), 1) if spawn_backend == "subint" else (repeats(16, 200), 4)
 
     async def main() -> None:
         async with tractor.open_nursery() as an:
@@ -78,9 +78,11 @@ def test_many_starts_and_cancels_leave_nothing(
     run(main, limit=repeats(58, 300))
 
 
-def test_thirty_actors_started_at_once(spawn_backend: str) -> None:
+def test_many_actors_started_at_once(
+    spawn_backend: str, repeats: Callable[[int, int], int]
+) -> None:
     # The ends of sub-interpreters wait for one another's GIL, and the ladder's limits for none.
-    number = 6 if spawn_backend == "subint" else 30
+    number = 6 if spawn_backend == "subint" else repeats(12, 30)
 
     async def main() -> None:
         uids: list[Any] = []
@@ -253,7 +255,7 @@ def test_sigterm_of_the_root_cancels_the_tree_and_ends_it_by_that_signal() -> No
 LOSS_LIMIT = 2.0
 """Seconds after an ancestor's SIGKILL in which every process below it ends (G2)."""
 
-LOAD_ALLOWANCE = 3.0
+LOAD_ALLOWANCE = 18.0
 """Seconds that a loaded machine may add before the test fails; without a lifeline nothing ends at all."""
 
 

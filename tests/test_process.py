@@ -195,13 +195,13 @@ def test_no_stream_loses_a_signal(shell: str) -> None:
 @EVERY_METHOD
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_all_is_the_roots_to_handle(
-    method: str, number: signal.Signals, programs: list[Program]
+    method: str, number: signal.Signals, programs: list[Program], tmp_path: Path
 ) -> None:
     if method == "subint":
         pytest.skip("one process")
     if number == signal.SIGINT and method != "trio":
         pytest.skip("the same code as with SIGTERM")
-    program = Program("drain", method)
+    program = Program("drain", method, str(tmp_path / "over"))
     programs.append(program)
     assert program.read_line() == "ready"
     os.killpg(program.process.pid, number)

@@ -146,8 +146,8 @@ def test_the_time_of_a_wait_is_not_that_of_its_block(reg_addr: Any) -> None:
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
             await an.start_actor("kid", enable_modules=HERE)
-            async with tractor.wait_for_actor("kid", reg_addr, timeout=0.3) as portal:
-                await trio.sleep(0.4)
+            async with tractor.wait_for_actor("kid", reg_addr, timeout=1.0) as portal:
+                await trio.sleep(1.1)
                 assert await portal.run(ep_discovery.uid)
             await an.cancel()
 

@@ -301,34 +301,38 @@ async def streams(method: str, path: str, number: str) -> None:
         log.write(f"{data} {os.read(data, 100)!r}")
 
 
-async def work() -> str:
-    await trio.sleep(0.8)
+async def work(until: str) -> str:
+    while not os.path.exists(until):
+        await trio.sleep(0.02)
     return "worked"
 
 
-async def work_below() -> str:
+async def work_below(until: str) -> str:
     async with tractor.open_nursery() as an:
         leaf = await an.start_actor("leaf", enable_modules=[__name__])
         print("ready", flush=True)
-        result = await leaf.run(work)
+        result = await leaf.run(work, until=until)
         await an.cancel()
         return result
 
 
-async def drain(method: str) -> None:
-    """A root with a receiver of its own: what it got, the others leave to it."""
+async def drain(method: str, over: str) -> None:
+    """A root with a receiver of its own: what it got, the others leave to it; the work ends after that."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with tractor.open_nursery(start_method=method) as an:
             actor = await an.start_actor("worker", enable_modules=[__name__])
             async with trio.open_nursery() as tn:
 
                 async def call() -> None:
-                    print("result", await actor.run(work_below), flush=True)
+                    print("result", await actor.run(work_below, until=over), flush=True)
 
                 tn.start_soon(call)
                 async for number in signals:
                     print("root got", signal.Signals(number).name, flush=True)
                     break
+                # So long others could end of the signal.
+                await trio.sleep(0.2)
+                Path(over).touch()
             await an.cancel()
 
 

@@ -17,7 +17,10 @@ from typing import Any
 
 PROGRAM = Path(__file__).with_name("ep_sentinel.py")
 PROMISE = 2.0
-"""Seconds after SIGKILL of an ancestor in which every descendant is gone."""
+"""Seconds after SIGKILL of an ancestor in which every descendant is gone, on a machine that is free for it."""
+
+BUSY = 15.0
+"""The same on one that is busy: only what would stay for good is still there after this."""
 
 STATES = ("idle", "shielded", "blocked", "busy", "stopped", "gil")
 
@@ -144,7 +147,7 @@ class Tree:
         helpers = {pid for place in places for pid in self._helpers(place)}
         return {self.pids[place] for place in places} | helpers
 
-    def wait_gone(self, pids: Iterable[int], limit: float = 10.0) -> set[int]:
+    def wait_gone(self, pids: Iterable[int], limit: float = BUSY + 5) -> set[int]:
         """Wait for the end of processes; those that are left."""
         deadline = time.monotonic() + limit
         left = {self._fds[pid]: pid for pid in pids}

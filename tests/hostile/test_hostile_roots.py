@@ -159,8 +159,11 @@ def test_a_one_way_stream_ends_beyond_its_credit(
                 async with tractor.discovery.open_portal(chan) as portal:
                     with pytest.raises(tractor.MessagingError, match="beyond its credit"):  # noqa: PT012
                         async with portal.open_stream_from(ep_victim.sends_on) as stream:
-                            # All has come before the first is read.
-                            await trio.sleep(0.3)
+                            # It is beyond before the first is read, which would give new credit.
+                            with trio.fail_after(20):
+                                # Its identity and the START_ACK came before them.
+                                while portal.chan.statistics().received < 2 + count:
+                                    await trio.sleep(0.005)
                             async for _ in stream:
                                 pass
                     assert portal.chan.connected()
@@ -190,7 +193,7 @@ def test_a_context_ends_beyond_its_credit(proto: str, private_dir: Path) -> None
                             portal.open_context(ep_victim.stays) as (ctx, _),
                             ctx.open_stream(),
                         ):
-                            await trio.sleep(5)
+                            await trio.sleep(20)
                     assert portal.chan.connected()
 
     run(main)

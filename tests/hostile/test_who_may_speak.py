@@ -111,7 +111,7 @@ async def _say_and_kill(reg_addr: Any, request: str, **kwargs: Any) -> None:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         # Whoever believes that it ended well would wait here for ever.
-        await trio.sleep(5)
+        await trio.sleep(20)
         await an.cancel()
 
 
@@ -168,7 +168,7 @@ def test_a_nursery_is_not_held_by_the_word_of_another(reg_addr: Any, request_: s
         async with tractor.open_root_actor(registry_addrs=[reg_addr], loglevel="critical") as actor:
             root = tuple(actor.accept_addr)
             async with trio.open_nursery() as tn:
-                with trio.fail_after(12):
+                with trio.fail_after(30):
                     try:
                         async with tractor.open_nursery() as an:
                             portal = await an.start_actor("child")

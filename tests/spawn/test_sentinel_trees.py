@@ -32,7 +32,7 @@ def test_root_is_killed(state: str) -> None:
         with_children = {place for place in tree.pids if tools.below(place, tree.pids)}
         assert tree.sentinels.keys() == with_children == {"", "1", "2", "20"}
         tree.enter_states()
-        assert tree.kill([""]) <= tools.PROMISE
+        assert tree.kill([""]) <= tools.BUSY
     assert left_files() == []
 
 
@@ -40,7 +40,7 @@ def test_root_is_killed(state: str) -> None:
 def test_root_in_a_bad_state_is_killed(state: str) -> None:
     with tools.Tree(chain(state, state, "idle", state)) as tree:
         tree.enter_states()
-        assert tree.kill([""]) <= tools.PROMISE
+        assert tree.kill([""]) <= tools.BUSY
     assert left_files() == []
 
 
@@ -49,7 +49,7 @@ def test_root_in_a_bad_state_is_killed(state: str) -> None:
 def test_middle_actor_is_killed(root: str, states: tuple[str, str]) -> None:
     with tools.Tree(chain(root, "idle", *states)) as tree:
         tree.enter_states()
-        assert tree.kill(["0"]) <= tools.PROMISE
+        assert tree.kill(["0"]) <= tools.BUSY
         if root == "stopped":
             os.kill(tree.process.pid, signal.SIGCONT)
         # The root hears of it, and when it has ended all is gone, those that watched too.
@@ -66,7 +66,7 @@ def test_several_are_killed_at_once() -> None:
     )
     with tools.Tree(spec) as tree:
         tree.enter_states()
-        assert tree.kill(["0", "", "1"]) <= tools.PROMISE
+        assert tree.kill(["0", "", "1"]) <= tools.BUSY
     assert left_files() == []
 
 
@@ -125,7 +125,7 @@ def test_exit_without_a_word(tmp_path: Path) -> None:
     with tools.Tree(chain("idle", "gil", "idle")) as tree:
         tree.enter_states()
         # As `os._exit()`: no ladder, no farewell.
-        assert tree.kill([""]) <= tools.PROMISE
+        assert tree.kill([""]) <= tools.BUSY
         assert tree.process.wait(10) == -signal.SIGKILL
 
 
