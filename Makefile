@@ -10,9 +10,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# Processes that share the tests of the whole suite or of a set. Many tests wait, so it is one more than there are CPUs, up
-# to 8. With 0 pytest runs them itself, which is quicker for the few that ARGS may choose.
-JOBS ?= $(if $(ARGS),0,$(shell cpus=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((cpus < 7 ? cpus + 1 : 8))))
+# Processes that share the tests of the whole suite or of a set. Each waits for half of its time, so there are two for a
+# CPU, up to 8. With 0 pytest runs them itself, which is quicker for the few that ARGS may choose.
+JOBS ?= $(if $(ARGS),0,$(shell cpus=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((cpus < 4 ? 2 * cpus : 8))))
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
