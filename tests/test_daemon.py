@@ -143,7 +143,7 @@ def test_the_entries_of_a_killed_program_vanish(reg_addr: Any) -> None:
                 assert key in await actor.get_registry()
                 other.process.kill()
                 other.process.wait()
-                with trio.fail_after(5):
+                with trio.fail_after(20):
                     while key in await actor.get_registry():
                         await trio.sleep(0.01)
                 async with tractor.find_actor(told["uid"][0]) as portal:

@@ -202,6 +202,7 @@ class Actors(RuleBasedStateMachine):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 @pytest.mark.skipon_spawn_backend("subint", reason="its actors have no process to kill")
+@pytest.mark.usefixtures("forked_actors")
 def test_any_order_of_start_call_stream_cancel_and_kill() -> None:
     run_state_machine_as_test(
         Actors,

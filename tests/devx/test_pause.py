@@ -198,7 +198,7 @@ def test_a_task_that_ends_gives_the_repl_back() -> None:
                 async with trio.open_nursery() as tn:
                     tn.start_soon(forgets)
             assert Lock.statistics().holder is None
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 (await acquire(Holder("next", "next"))).release()
 
     trio.run(main)

@@ -328,7 +328,7 @@ def test_a_registrar_that_does_not_answer_holds_nobody_up(how: str, reg_addr: An
                         await trio.to_thread.run_sync(stop, there)
                         stack.enter_context(half_open(reg_addr))
                     registration = _registration.Registration(actor)
-                    with trio.fail_after(5):
+                    with trio.fail_after(20):
                         await registration.start()
                         assert registration.link(reg_addr) is None
                         await registration.stop()

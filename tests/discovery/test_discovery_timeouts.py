@@ -134,7 +134,7 @@ def test_nobody_comes_in_time(reg_addr: Any) -> None:
             with pytest.raises(tractor.RemoteActorError, match=text):
                 await kid.run(ep_discovery.wait_for, name="never", timeout=BRIEF)
             registrar: Any = tractor.current_actor()
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 while registrar.registry.table._waiters:
                     await trio.sleep(0.005)
             await an.cancel()
@@ -268,14 +268,14 @@ def test_all_of_a_name_but_those_that_do_not_answer(
             assert pid is not None
             os.kill(pid, signal.SIGSTOP)
             try:
-                async with tractor.find_actor("twin", only_first=False, timeout=1) as found:
+                async with tractor.find_actor("twin", only_first=False, timeout=3) as found:
                     assert isinstance(found, list)
                     assert [await p.run(ep_discovery.uid) for p in found] == [uids[2], uids[0]]
             finally:
                 os.kill(pid, signal.SIGCONT)
             (warning,) = [r.message for r in caplog.records if "is registered at" in r.message]
             assert "'twin'" in warning
-            assert "did not answer within 1 s" in warning
+            assert "did not answer within 3 s" in warning
             # What is dead is deleted, what is silent is not.
             assert (await names(reg_addr)).count("twin") == 3
             async with tractor.find_actor("twin", only_first=False) as found:

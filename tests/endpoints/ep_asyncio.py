@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -163,15 +164,16 @@ async def stop_the_loop(ctx: tractor.Context) -> None:
 
 
 @tractor.context
-async def block_the_loop(ctx: tractor.Context) -> None:
+async def block_the_loop(ctx: tractor.Context, marker: str) -> None:
     await ctx.started(os.getpid())
     async with ctx.open_stream() as stream:
         # It has all been sent.
         await stream.receive()
-    await to_asyncio.run_task(block)
+    await to_asyncio.run_task(block, marker=marker)
 
 
-async def block() -> None:
+async def block(marker: str) -> None:
+    Path(marker).touch()
     time.sleep(60)
 
 

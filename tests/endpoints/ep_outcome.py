@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import trio
 
@@ -112,12 +113,14 @@ async def fails_twice() -> None:
 # -- what keeps an actor --
 
 
-async def compute() -> None:
+async def compute(marker: str) -> None:
+    Path(marker).touch()
     while True:
         pass
 
 
-async def block() -> None:
+async def block(marker: str) -> None:
+    Path(marker).touch()
     time.sleep(3600)
 
 

@@ -257,7 +257,7 @@ def test_the_opener_leaves_while_the_endpoint_still_sends(reg_addr: Any, opens: 
                     assert await stream.receive() == 0
         assert ctx.outcome == MANY
 
-    run(main, limit=5)
+    run(main)
 
 
 def test_closing_the_stream_lets_a_waiting_sender_go(reg_addr: Any) -> None:
@@ -272,7 +272,7 @@ def test_closing_the_stream_lets_a_waiting_sender_go(reg_addr: Any) -> None:
                 await portal.run(ep_streams.go, key="unused")
             assert await ctx.wait_for_result() == MANY
 
-    run(main, limit=5)
+    run(main)
 
 
 def test_two_way_with_small_buffers(reg_addr: Any) -> None:

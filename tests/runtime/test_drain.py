@@ -111,7 +111,7 @@ def test_new_requests_are_refused_and_running_ones_end(start: str, reg_addr: Any
                 await until_it_refuses(portal)
                 actor = tractor.current_actor()
                 assert isinstance(actor, tractor.Registrar)
-                with trio.fail_after(5):
+                with trio.fail_after(20):
                     while await actor.find_actor("it"):
                         await trio.sleep(0.005)
                 with pytest.raises(tractor.ActorBusy, match="drains"):
@@ -230,7 +230,7 @@ def test_a_parent_asks_a_child_to_drain() -> None:
                     assert await ctx.wait_for_result() == "done"
                 assert ended == [True]
             os.kill(place_of(portal), signal.SIGSTOP)
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert await child.drain(0.1) is False
             await an.cancel(hard_kill=True)
             assert await child.drain(30) is False

@@ -96,7 +96,7 @@ def test_a_service_that_is_never_ready_and_does_not_go(tmp_path: Path) -> None:
                 await sup.start_service(
                     "feed",
                     functools.partial(ep_services.hang_before_started, path=str(path)),
-                    ready_timeout=1.0,
+                    ready_timeout=3.0,
                     shutdown="kill",
                 )
             assert not alive(int(path.read_text()))
@@ -111,7 +111,7 @@ def test_what_is_too_slow_has_failed_to_start(tmp_path: Path) -> None:
             sup.start_soon(
                 "feed",
                 functools.partial(ep_services.wait_for_gate, gate=str(gate), path=str(path)),
-                ready_timeout=1.0,
+                ready_timeout=3.0,
             )
             crashed = (await heard(events, "crashed feed"))[-1]
             assert isinstance(crashed.error, tractor.ServiceNotReady)
@@ -131,7 +131,7 @@ def test_a_service_that_is_stopped_while_it_starts(tmp_path: Path) -> None:
                 shutdown="kill",
             )
             await until_counted(path, 1)
-            with trio.fail_after(8):
+            with trio.fail_after(20):
                 await feed.stop()
             assert not alive(int(path.read_text()))
             assert feed.state == "stopped"
@@ -332,7 +332,7 @@ def test_what_was_dropped_after_it_failed_blocks_until_there_is_another() -> Non
             await order(api, "return 0")
             await told(events, "ended api")
             assert api.state == "waiting"
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 await sup.wait()
             await start_all(sup, events, "job")
             await api.portal()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import ep_outcome
@@ -13,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 from ep_marks import gets_signals, gets_stuck
-from ep_supervise_tools import alive, run
+from ep_supervise_tools import alive, run, until_exists
 
 import tractor
 
@@ -22,26 +24,25 @@ pytestmark = pytest.mark.usefixtures("forked_actors")
 HERE = ["ep_outcome"]
 
 
-async def ask(portal: tractor.Portal, busy: Any) -> None:
+async def ask(portal: tractor.Portal, busy: Any, marker: Path) -> None:
     """Have the actor do what keeps it, and go on when it does."""
-    if busy in (ep_outcome.compute, ep_outcome.block):
-        with trio.move_on_after(0.2):
-            await portal.run(busy)
-    else:
-        await portal.run(busy)
+    async with trio.open_nursery() as tn:
+        tn.start_soon(functools.partial(portal.run, busy, marker=str(marker)))
+        await until_exists(marker)
+        tn.cancel_scope.cancel()
 
 
 @gets_stuck
 @pytest.mark.parametrize("found", ["started", "looked up"])
 @pytest.mark.parametrize("busy", [ep_outcome.compute, ep_outcome.block])
 def test_a_computation_does_not_hold_the_block(
-    busy: Any, found: str, reg_addr: Any, caplog: pytest.LogCaptureFixture
+    busy: Any, found: str, reg_addr: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with tractor.open_nursery(registry_addrs=[reg_addr]) as an:
             portal = await an.start_actor("busy", enable_modules=HERE)
             pid = await portal.run(ep_outcome.pid)
-            await ask(portal, busy)
+            await ask(portal, busy, tmp_path / "busy")
             if found == "started":
                 assert not await portal.cancel_actor()
             else:

@@ -65,7 +65,7 @@ def test_a_test_that_hangs_is_ended_with_a_snapshot(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     ended = []
 
-    @tractor_test(timeout=0.3)
+    @tractor_test(timeout=1.5)
     async def hang(reg_addr: Any) -> None:
         try:
             await trio.sleep_forever()

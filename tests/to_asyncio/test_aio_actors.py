@@ -297,15 +297,18 @@ def test_a_loop_that_is_stopped_fails_its_actor(reg_addr: UnwrappedAddress) -> N
 
 @POSIX
 def test_a_loop_that_is_blocked_is_killed_by_the_ladder(
-    reg_addr: UnwrappedAddress, caplog: pytest.LogCaptureFixture
+    reg_addr: UnwrappedAddress, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    marker = tmp_path / "blocked"
+
     async def body(portal: tractor.Portal) -> None:
         async with (
-            portal.open_context(ep_asyncio.block_the_loop) as (ctx, _),
+            portal.open_context(ep_asyncio.block_the_loop, marker=str(marker)) as (ctx, _),
             ctx.open_stream() as stream,
         ):
             await stream.send("block")
-            await trio.sleep(0.1)
+            while not marker.exists():
+                await trio.sleep(0.01)
             raise KeyError("the block's")
 
     with pytest.raises(KeyError, match="the block's"):

@@ -320,7 +320,7 @@ def test_a_sender_whose_rest_another_one_writes_goes_on(open_pair: OpenPair) -> 
             await tn.start(a.run_flusher)
             await trio.testing.wait_all_tasks_blocked()
             # Both have their turn in one pass of trio's loop: the first one's rest wakes the flusher for the next pass.
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 async with trio.open_nursery() as senders:
                     for each in range(2):
                         senders.start_soon(a.send, Yield(1, each))
