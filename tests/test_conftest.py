@@ -183,7 +183,7 @@ def test_who_is_alone_is_alone(tmp_path: Path) -> None:
         (tmp_path / f"test_{name}.py").write_text(
             f"{begin}@pytest.mark.parametrize('n', range(20))\n"
             f"def test_it(n):\n"
-            f"    with open(HERE / '{name}.here', 'w'): time.sleep(0.02)\n"
+            f"    with open(HERE / '{name}.here', 'w'): time.sleep(0.05)\n"
             f"    if len([*HERE.glob('*.here')]) > 1: (HERE / 'both').touch()\n"
             f"    (HERE / '{name}.here').unlink()\n"
         )
@@ -212,7 +212,7 @@ def test_a_test_that_hangs_fails_with_its_task_tree(tmp_path: Path) -> None:
 def test_a_test_that_is_stuck_for_good_ends_the_session(tmp_path: Path) -> None:
     own = Path(__file__).with_name("conftest.py").read_text()
     (tmp_path / "conftest.py").write_text(own.replace("WATCH_AGAIN = 30.0", "WATCH_AGAIN = 0.1"))
-    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 0.3\ntimeout_method = signal\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 1.5\ntimeout_method = signal\n")
     (tmp_path / "test_stuck.py").write_text(
         "import signal, time\n"
         "def test_ends(): time.sleep(0.2)\n"

@@ -17,7 +17,7 @@ import tractor
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.rst"))]
-PROGRAM_LIMIT = 30
+PROGRAM_LIMIT = 55
 """Seconds that a program may take."""
 
 MARKDOWN_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -234,7 +234,7 @@ def test_snapshots_are_listed_at_the_end(pytester: pytest.Pytester) -> None:
             trio.run(main)
         """
     )
-    result = run(pytester, "-p", "pytest_timeout", "-o", "timeout=1", "-o", "timeout_method=signal")
+    result = run(pytester, "-p", "pytest_timeout", "-o", "timeout=3", "-o", "timeout_method=signal")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
