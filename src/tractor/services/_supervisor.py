@@ -144,8 +144,8 @@ class Supervisor:
             watchdog: seconds within which its event loop must answer; it is killed else.  ``None``: not asked.
             recycle: when it is restarted by plan.
             enable_modules: names of the modules that peers may call into.
-            actor: further keywords of :meth:`ActorNursery.start_actor`.  ``host`` may be a list: the first that takes it;
-                when that is lost, the next, round and round.
+            actor: further keywords of :meth:`ActorNursery.start_actor`.  ``host`` may be a list: the first that takes
+                it; when that is lost, the next, round and round.
             kwargs: ``fn``'s, encoded now: every incarnation gets the same.
 
         Returns:
