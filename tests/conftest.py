@@ -149,6 +149,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_collection_finish() -> None:
+    """What was collected stays: no later look for garbage has to go through it, and no fork to copy what that marks."""
+    gc.collect()
+    gc.freeze()
+
+
 def _beginnings(nodeid: str) -> Iterator[str]:
     """The id of a test, and what contains it: parametrization, class, file and directories."""
     yield nodeid
