@@ -146,11 +146,6 @@ def _keep(
 
 def pytest_collection_finish() -> None:
     """What was collected stays: no later look for garbage has to go through it, and no fork to copy what that marks."""
-    gc.freeze()
-
-
-def pytest_collection_finish() -> None:
-    """What was collected stays: no later look for garbage has to go through it, and no fork to copy what that marks."""
     gc.collect()
     gc.freeze()
 
