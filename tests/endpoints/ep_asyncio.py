@@ -46,8 +46,12 @@ async def blocked_signals() -> dict[str, list[int]]:
     }
     if tractor.current_actor().is_infected_aio():
         found["asyncio"] = await to_asyncio.run_task(functools.partial(asyncio.to_thread, _blocked))
-    # A thread of ours that only waits for the parent's end, and runs nobody else's code.
-    ours = {thread.native_id for thread in threading.enumerate() if "lifeline" in thread.name}
+    # Threads of ours that wait for the parent's end and for users who ask, and run nobody else's code.
+    ours = {
+        thread.native_id
+        for thread in threading.enumerate()
+        if any(word in thread.name for word in ("lifeline", "control"))
+    }
     # A sub-interpreter's process is the test's, whose threads are not ours to judge.
     parent = tractor.current_actor().get_parent().chan.aid
     readable = sys.platform == "linux" and parent is not None and parent.pid != os.getpid()

@@ -41,6 +41,9 @@ LEAST = 512
 STEP = 64
 """Keys between two looks at the clock."""
 
+SLOWER = 10
+"""How many times longer than those of the first keys the hashes of all may take."""
+
 
 class KeyTypes:
     """What a type takes as keys of dicts and items of sets.
@@ -248,7 +251,7 @@ class _Tables:
     def fill(self, keys: list[Any], is_map: bool) -> None:
         """Put keys into a table.  Raises ValidationError."""
         began = thread_time_ns()
-        keys = _hashable(keys)
+        keys = _hashable(keys, is_map, self._may_take)
         hashed = thread_time_ns()
         self._may_take += len(keys) * EACH + 3 * (hashed - began)
         until = hashed + self._may_take
@@ -267,22 +270,41 @@ class _Tables:
                 # Its own `__eq__()` fails, as it will for whoever decodes it.
                 break
             if thread_time_ns() > until:
-                raise ValidationError(
-                    f"it holds a {'dict' if is_map else 'set'} of {len(keys)} keys that meet in one place of its"
-                    " table, as chosen numbers do: send a list of pairs, or text as keys"
-                )
+                raise _met(keys, is_map)
         self._may_take = until - thread_time_ns()
 
 
-def _hashable(keys: list[Any]) -> list[Any]:
-    """The keys that have a hash.  One without must not hide the others."""
+def _met(keys: list[Any], is_map: bool) -> ValidationError:
+    return ValidationError(
+        f"it holds a {'dict' if is_map else 'set'} of {len(keys)} keys that meet in one place of its"
+        " table, as chosen numbers do: send a list of pairs, or text as keys"
+    )
+
+
+def _hashable(keys: list[Any], is_map: bool, grace: int) -> list[Any]:
+    """The keys that have a hash.  One without must not hide the others.
+
+    A type may keep its hashes in a table of its own, as ``Fraction`` does since Python 3.12: keys that meet there take
+    longer, the more there are.  None may take much longer than the first ones.
+
+    Raises:
+        ValidationError: they do.
+    """
     found = []
-    for key in keys:
-        try:
-            hash(key)
-        except Exception:
-            continue
-        found.append(key)
+    began = thread_time_ns()
+    until = None
+    for at in range(0, len(keys), STEP):
+        for key in keys[at : at + STEP]:
+            try:
+                hash(key)
+            except Exception:
+                continue
+            found.append(key)
+        now = thread_time_ns()
+        if until is None:
+            until = began + grace + len(keys) * (EACH + SLOWER * (now - began) // STEP)
+        elif now > until:
+            raise _met(keys, is_map)
     return found
 
 
