@@ -170,7 +170,7 @@ class Link:
             await self._run_over(process, engine)
         finally:
             with trio.CancelScope(shield=True):
-                await _end_command(process)
+                await _end_command(process, may_wait=self._lease is None)
             self.finished.set()
 
     async def _start(self, engine: HostEngine) -> trio.Process:
@@ -344,14 +344,20 @@ class Incoming:
             raise Refusal(f"what came over the link is no frame: {exc}") from exc
 
 
-async def _end_command(process: trio.Process) -> None:
-    """Close the stdin of an engine's command, which ends by that; else ask it to end, else kill it.
+async def _end_command(process: trio.Process, may_wait: bool) -> None:
+    """Close the stdin of an engine's command, which ends by that; else kill it.
 
-    Asked, a client of a queue withdraws what waits in it; killed, it would leave that there, to be started later.
+    Args:
+        process: the command's.
+        may_wait: in a queue, nothing having been started yet: then it is asked first. So it withdraws what waits;
+            killed, it would leave that there, to be started later.
     """
     assert process.stdin is not None
     await process.stdin.aclose()
-    for number, patience in ((signal.SIGTERM, _CLOSING_TIME), (signal.SIGKILL, _WITHDRAWAL_TIME)):  # type: ignore[attr-defined, unused-ignore]
+    steps = [(_CLOSING_TIME, signal.SIGKILL)]  # type: ignore[attr-defined, unused-ignore]
+    if may_wait:
+        steps = [(_CLOSING_TIME, signal.SIGTERM), (_WITHDRAWAL_TIME, signal.SIGKILL)]  # type: ignore[attr-defined, unused-ignore]
+    for patience, number in steps:
         with trio.move_on_after(patience):
             await process.wait()
         if process.returncode is None:
