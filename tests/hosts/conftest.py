@@ -26,6 +26,9 @@ WAYS = (
     pytest.param(("slurm", "direct"), marks=pytest.mark.long),
 )
 
+ENGINE_LIMIT = 1.0
+"""Seconds in which an engine's processes on a host end, where they have seen their client's end."""
+
 GONE_LIMIT = 10.0
 """Seconds after which what a test has left on a host is its fault; the test itself judges what is promised."""
 
@@ -76,7 +79,16 @@ def slurm_bed(bed: Bed) -> Bed:
 @pytest.fixture(params=WAYS, ids="-".join)
 def way(request: pytest.FixtureRequest, bed: Bed) -> Way:
     """Each engine and road: the test runs once with each."""
-    engine, road = request.param
+    return _way(bed, *request.param)
+
+
+@pytest.fixture(params=[WAYS[0], WAYS[2]], ids="-".join)
+def usual_way(request: pytest.FixtureRequest, bed: Bed) -> Way:
+    """Each engine with its usual road, for what has nothing to do with roads."""
+    return _way(bed, *request.param)
+
+
+def _way(bed: Bed, engine: str, road: str) -> Way:
     if engine == "slurm":
         _skip_if(missing(slurm=True))
     return Way(bed, engine, road)
@@ -88,11 +100,6 @@ def _for_one_test(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     yield bed
     for name in bed.hosts:
         bed.heal(name)
-        for process in bed.processes(name):
-            # It waits for a client that it could not reach, and would do so for minutes.
-            if is_of_engine(process):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid_here, signal.SIGKILL)
     try:
         wait_for(lambda: not left_on(bed), "", GONE_LIMIT)
     except TimeoutError:
@@ -100,6 +107,12 @@ def _for_one_test(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
         for _, pid, _ in left:
             os.kill(pid, signal.SIGKILL)
         pytest.fail("left on hosts:\n  " + "\n  ".join(map(str, left)), pytrace=False)
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: not any(map(bed.processes, bed.hosts)), "", ENGINE_LIMIT)
+    for process in [process for name in bed.hosts for process in bed.processes(name)]:
+        # It waits for a client that it could not reach, and would do so for minutes.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid_here, signal.SIGKILL)
     if "SLURM_CONF" in bed.environ:
         wait_for(lambda: all_respond(bed.environ), "every node of slurm responds", 60.0)
 

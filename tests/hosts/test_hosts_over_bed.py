@@ -57,7 +57,7 @@ def test_peers_find_each_other(way: Way) -> None:
                 if way.road == "direct":
                     assert await frm.run(ep_bed.call_peer, name=name) == await to.run(ep_bed.pid)
                 else:
-                    with pytest.raises(tractor.RemoteActorError, match="from this host"):
+                    with pytest.raises(tractor.RemoteActorError, match="of its own host alone"):
                         await frm.run(ep_bed.call_peer, name=name)
             await an.cancel()
 
@@ -100,12 +100,12 @@ def test_one_that_does_not_go_is_killed(way: Way) -> None:
 
 
 @pytest.mark.parametrize("number", [0, signal.SIGKILL])
-def test_its_end_and_its_last_words_are_told(way: Way, number: int) -> None:
+def test_its_end_and_its_last_words_are_told(usual_way: Way, number: int) -> None:
     async def main() -> None:
-        async with open_tree(way, "h1") as (an, [h1]):
+        async with open_tree(usual_way, "h1") as (an, [h1]):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
             if number:
-                way.bed.kill("h1", await far.run(ep_bed.pid), number)
+                usual_way.bed.kill("h1", await far.run(ep_bed.pid), number)
                 await trio.sleep_forever()
             await far.run(ep_bed.leave, status=3)
 
@@ -114,4 +114,4 @@ def test_its_end_and_its_last_words_are_told(way: Way, number: int) -> None:
     assert not isinstance(caught.value, tractor.HostLost)
     assert caught.value.returncode == (-number if number else 3)
     assert number or "these are my last words" in caught.value.stderr_tail
-    assert not way.there("h1")
+    assert not usual_way.there("h1")

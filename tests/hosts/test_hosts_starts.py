@@ -33,16 +33,16 @@ import tractor
 
 
 @pytest.mark.long
-def test_one_link_process_and_one_client_a_host(way: Way) -> None:
+def test_one_link_process_and_one_client_a_host(usual_way: Way) -> None:
     async def main() -> None:
-        async with open_tree(way, "h1", "h2") as (an, hosts):
+        async with open_tree(usual_way, "h1", "h2") as (an, hosts):
             before = clients()
             assert len(before) == 2
             for number in range(3):
                 for host in hosts:
                     await an.start_actor(f"far{number}", host=host, enable_modules=MODULES)
             assert clients() == before
-            assert [len(way.actors(name)) for name in ("h1", "h2")] == [3, 3]
+            assert [len(usual_way.actors(name)) for name in ("h1", "h2")] == [3, 3]
             await an.cancel()
         assert not clients()
 
@@ -59,7 +59,7 @@ def test_one_link_process_and_one_client_a_host(way: Way) -> None:
                 pid = parents[pid]
             return pid == os.getpid()
 
-        name = {"ssh": "ssh", "slurm": "srun"}[way.engine]
+        name = {"ssh": "ssh", "slurm": "srun"}[usual_way.engine]
         pids = {int(pid) for pid, _, comm in rows if comm == name and is_ours(int(pid))}
         return {pid for pid in pids if parents[pid] not in pids}
 
@@ -106,42 +106,44 @@ def test_equal_pids_and_paths_on_two_hosts(way: Way) -> None:
 
 
 @pytest.mark.long
-def test_a_start_that_is_cancelled_at_any_time(way: Way) -> None:
+def test_a_start_that_is_cancelled_at_any_time(usual_way: Way) -> None:
     """By opening a link as well as on an open one; nothing runs there afterwards, and the next start works."""
 
     async def main() -> None:
-        async with open_tree(way) as (an, _):
+        async with open_tree(usual_way) as (an, _):
             for tenths in range(8):
                 with trio.move_on_after(tenths / 10):
-                    async with tractor.hosts.open_host(way.url("h1"), **way.options()) as h1:
+                    async with tractor.hosts.open_host(
+                        usual_way.url("h1"), **usual_way.options()
+                    ) as h1:
                         await an.start_actor("early", host=h1)
                         await an.start_actor("late", host=h1)
             await an.cancel()
-        assert not way.there("h1")
+        assert not usual_way.there("h1")
 
     trio.run(main)
 
 
 @pytest.mark.long
-def test_a_host_that_does_not_answer(way: Way) -> None:
-    way.bed.drop("h1")
+def test_a_host_that_does_not_answer(usual_way: Way) -> None:
+    usual_way.bed.drop("h1")
 
     async def main() -> None:
         with pytest.raises(
             tractor.HostUnavailable, match=r"start_timeout=1\.5 s|timed out"
         ) as caught:
-            async with open_tree(way, "h1", start_timeout=1.5):
+            async with open_tree(usual_way, "h1", start_timeout=1.5):
                 raise AssertionError("it can't be reached")
-        assert way.url("h1") in str(caught.value)
+        assert usual_way.url("h1") in str(caught.value)
 
     trio.run(main)
-    way.bed.heal("h1")
+    usual_way.bed.heal("h1")
 
 
-def test_a_python_that_is_not_there(way: Way) -> None:
+def test_a_python_that_is_not_there(usual_way: Way) -> None:
     async def main() -> None:
         with pytest.raises(tractor.HostUnavailable, match="/no/such/python") as caught:
-            async with open_tree(way, "h1", python="/no/such/python"):
+            async with open_tree(usual_way, "h1", python="/no/such/python"):
                 raise AssertionError("it can't run")
         # The engine's own last words.
         assert "No such file" in str(caught.value)
@@ -194,9 +196,9 @@ def test_a_start_that_waits_in_a_queue_is_withdrawn_when_the_parent_was_killed(q
 # -- code --
 
 
-def test_a_module_that_is_not_there(way: Way) -> None:
+def test_a_module_that_is_not_there(usual_way: Way) -> None:
     async def main() -> None:
-        async with open_tree(way, "h1", env={}) as (an, [h1]):
+        async with open_tree(usual_way, "h1", env={}) as (an, [h1]):
             with pytest.raises(tractor.RemoteActorError, match="ep_bed") as caught:
                 await an.start_actor("far", host=h1, enable_modules=MODULES)
             assert caught.value.boxed_type is ModuleNotFoundError
@@ -226,7 +228,7 @@ if __name__ == "__main__":
 """
 
 
-def test_code_that_is_shipped(way: Way, tmp_path: Path) -> None:
+def test_code_that_is_shipped(usual_way: Way, tmp_path: Path) -> None:
     package = tmp_path / "own_package"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -236,8 +238,8 @@ def test_code_that_is_shipped(way: Way, tmp_path: Path) -> None:
     script = tmp_path / "own_program.py"
     script.write_text(SHIPPED)
     order = {
-        "url": way.url("h1"),
-        "options": way.options(env={}, ship=["main", "own_package"]),
+        "url": usual_way.url("h1"),
+        "options": usual_way.options(env={}, ship=["main", "own_package"]),
         "root": root_options() | {"authkey": "of this test and of no other"},
     }
     for _ in range(2):
@@ -254,20 +256,23 @@ def test_code_that_is_shipped(way: Way, tmp_path: Path) -> None:
         assert str(tmp_path) not in first
         assert second == "10"
     # By content: the second run has sent nothing.
-    kept = way.bed.run("h1", ["sh", "-c", "ls ~/.cache/tractor/code"]).stdout.split()
+    kept = usual_way.bed.run("h1", ["sh", "-c", "ls ~/.cache/tractor/code"]).stdout.split()
     assert len(kept) >= 2
-    assert not way.there("h1")
+    assert not usual_way.there("h1")
 
 
 @pytest.mark.long
-def test_another_python(way: Way) -> None:
-    python = way.bed.other_python
+def test_another_python(usual_way: Way) -> None:
+    python = usual_way.bed.other_python
     if python is None:
         pytest.skip(f"no other Python with the project's packages: name one by {OTHER_PYTHON}")
     path = os.pathsep.join([str(ENDPOINTS), str(PROJECT / "src")])
 
     async def main() -> None:
-        async with open_tree(way, "h1", python=python, env={"PYTHONPATH": path}) as (an, [h1]):
+        async with open_tree(usual_way, "h1", python=python, env={"PYTHONPATH": path}) as (
+            an,
+            [h1],
+        ):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
             there = tuple(await far.run(ep_bed.python))
             assert there != sys.version_info[:2]
