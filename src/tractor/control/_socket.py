@@ -25,11 +25,14 @@ import trio
 from tractor import log as _log
 from tractor.address._types import HAS_UDS
 from tractor.ipc._debug_sock import UserSocket, control_addr
-from tractor.process._at_fork import close_in_child
+from tractor.process._at_fork import close_in_child, on_fork
 from tractor.process._state import ProcessVar
 from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
+
+_WAKE_INTERVAL = 0.05
+"""Seconds after which a thread that is to end is woken once more."""
 
 SETTING = "TRACTOR_CONTROL"
 """The variable: `on` (default), `read` (nothing that acts), `off` (neither socket nor thread)."""
@@ -85,8 +88,12 @@ class ControlSocket:
             sock.setblocking(False)
             close_in_child(sock)
         self.is_closed = False
-        # For the time of a fork there is no thread.
+        # From a fork on there is no thread, until the loop's next turn.
         self._paused = False
+        # Whoever has it begins and ends threads. It is held through a fork, and may be had again by the same thread: a
+        # signal handler may fork at any moment.
+        self._lock = threading.RLock()
+        self._pid = pid
         try:
             self._thread = self._started()
         except RuntimeError:
@@ -100,13 +107,14 @@ class ControlSocket:
 
     def close(self) -> None:
         """End the thread, and leave nothing behind.  Idempotent."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        self._end_thread()
-        if self._serving is not None:
-            self._serving.close()
-        self._free()
+        with self._lock:
+            if self.is_closed:
+                return
+            self.is_closed = True
+            self._end_thread()
+            if self._serving is not None:
+                self._serving.close()
+            self._free()
 
     def wake_up(self) -> None:
         """Have the thread look around; from any thread."""
@@ -122,27 +130,36 @@ class ControlSocket:
         # As a whole, since the thread looks at it.
         self.acts = others if act is None else {**others, op: act}
 
-    def pause(self) -> None:
-        """A fork is to come: end the thread, and begin another at the loop's next turn; connections stay.
+    def before_fork(self) -> None:
+        """Whatever thread forks: end the socket's own, and begin no other before :meth:`after_fork`.
 
-        Called by whatever thread forks.
+        Connections stay.
         """
+        self._lock.acquire()
         if self.is_ending:
             return
         self._paused = True
         self._end_thread()
         _wait_gone(self._thread.native_id)
+
+    def after_fork(self) -> None:
+        """The same thread has forked: another one of the socket's may begin, at the loop's next turn."""
+        self._lock.release()
         with contextlib.suppress(trio.RunFinishedError):
             self.token.run_sync_soon(self._resume, idempotent=True)
 
     def _resume(self) -> None:
-        if self.is_closed or not self._paused:
+        if os.getpid() != self._pid:
+            # In what was forked off, whose loop may still turn.
             return
-        self._paused = False
-        try:
-            self._thread = self._started()
-        except RuntimeError as exc:
-            log.error("nobody can ask at %s any more: %s", self.path, exc)
+        with self._lock:
+            if self.is_closed or not self._paused:
+                return
+            self._paused = False
+            try:
+                self._thread = self._started()
+            except RuntimeError as exc:
+                log.error("nobody can ask at %s any more: %s", self.path, exc)
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, name="tractor control", daemon=True)
@@ -150,8 +167,9 @@ class ControlSocket:
         return thread
 
     def _end_thread(self) -> None:
-        self.wake_up()
-        self._thread.join()
+        while self._thread.is_alive():
+            self.wake_up()
+            self._thread.join(_WAKE_INTERVAL)
 
     def _free(self) -> None:
         self._sock.unlink()
@@ -200,15 +218,35 @@ _socket: ProcessVar[ControlSocket | None] = ProcessVar(lambda: None)
 """That of this process's actor."""
 
 
+class _Forking(threading.local):
+    """The sockets that this thread has stopped, one for each fork that it is in: a signal handler may fork, too."""
+
+    def __init__(self) -> None:
+        self.stopped: list[ControlSocket | None] = []
+
+
+_forking = _Forking()
+
+
 def _before_fork() -> None:
     control = _socket.value
+    _forking.stopped.append(control)
     if control is not None:
-        control.pause()
+        control.before_fork()
 
+
+def _after_fork() -> None:
+    control = _forking.stopped.pop()
+    if control is not None:
+        control.after_fork()
+
+
+# They are the parent's.
+on_fork(lambda: _forking.stopped.clear(), always=True)
 
 # `os.fork()` warns of further threads, whose locks the child may find held for ever.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
 
 
 def serve_control(actor: Actor, load: Callable[[ControlSocket], Serves]) -> ControlSocket | None:
