@@ -151,7 +151,7 @@ EXITS: dict[str, Callable[..., Awaitable[None]]] = {
     **{how: by_itself(how) for how in SIGNALS},
 }
 
-WITHOUT_A_WORD = {"hard kill", "SIGKILL", "SIGSEGV", "os._exit", "cancelled boot"}
+WITHOUT_A_WORD = {"hard kill", "SIGKILL", "SIGSEGV", "os._exit", "cancelled boot", "failing boot"}
 """The process has had no time to unregister: the registrars learn it from the end of a channel."""
 
 

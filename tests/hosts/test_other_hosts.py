@@ -26,7 +26,6 @@ from ep_marks import gets_signals
 from ep_supervise_tools import run
 
 import tractor
-from tractor._errors import RuntimeFailure
 from tractor.address._policy import is_within_host, reaches_further
 from tractor.address._types import TCPAddress, UDSAddress
 from tractor.discovery._bounds import bound_of
@@ -36,7 +35,6 @@ from tractor.ipc import fd_share
 from tractor.msg.types import Aid
 from tractor.process._stat import ProcessId
 from tractor.process.host._host_id import SEAM, host_id
-from tractor.supervise._arguments import StartOptions
 from tractor.testing import get_rando_addr
 
 pytestmark = pytest.mark.skipif(
@@ -118,19 +116,6 @@ def test_addresses_are_told_to_those_whom_they_lead() -> None:
     assert addrs_for(ours, None) == everything
     assert addrs_for(theirs, None) == addrs_for(theirs, "beef.1") == [lan.unwrap()]
     assert addrs_for(ours, THERE) == [lan.unwrap()]
-
-
-@pytest.mark.parametrize("listens", [("127.0.0.1", 1), ("0.0.0.0", 1), ("/run/x", "a.sock")])
-def test_a_child_elsewhere_is_given_no_address_of_this_host(listens: Any) -> None:
-    options = StartOptions.checked("kid", enable_modules=[], enable_transports=["tcp"])
-    actor: Any = SimpleNamespace(aid=Aid("a", "1", 1), accept_addrs=[listens])
-    options._address_of(actor)
-    with pytest.raises(RuntimeFailure, match="tpt_bind_addrs") as info:
-        options._address_of(actor, THERE)
-    assert both_named(str(info.value))
-    actor.accept_addrs.append(("10.0.0.1", 1))
-    assert options._address_of(actor, THERE) == ("10.0.0.1", 1)
-    assert options._address_of(actor, host_id()) == options._address_of(actor)
 
 
 # -- processes and files --

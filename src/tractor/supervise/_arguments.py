@@ -15,12 +15,11 @@ import msgspec
 from tractor._errors import RuntimeFailure
 from tractor._util._names import plain_text, require_name
 from tractor._util._plain import printable
-from tractor.address._policy import from_this_host, reaches_further, require_bindable
+from tractor.address._policy import from_this_host, require_bindable
 from tractor.address._types import Addr, UnwrappedAddress
 from tractor.hosts._place import HostLike, Place
 from tractor.msg._nspath import NamespacePath
 from tractor.msg.types import SpawnSpec
-from tractor.process.host._host_id import HostId, host_id, is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._drain import checked_timeout
 from tractor.runtime._life import Lifespan, require_lifespan
@@ -206,26 +205,16 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             os.path.abspath(os.path.join(directory, entry)) for entry in given.split(os.pathsep)
         ]
 
-    def _address_of(self, actor: Actor, host: HostId | None = None) -> UnwrappedAddress:
+    def _address_of(self, actor: Actor) -> UnwrappedAddress:
         """One of the actor's addresses, of a transport that the child uses where there is one.
 
-        Args:
-            actor: the parent.
-            host: that of the child; ``None``: this one.
-
         Raises:
-            RuntimeFailure: it listens nowhere, or at no address that leads there from the child's host.
+            RuntimeFailure: it listens nowhere.
         """
-        listens = [wrap_address(a) for a in actor.accept_addrs]
-        if not listens:
+        wrapped = [from_this_host(wrap_address(a)) for a in actor.accept_addrs]
+        if not wrapped:
             raise RuntimeFailure(
                 f"{actor.aid.reprol()} listens nowhere; a child could not connect to it"
-            )
-        wrapped = [*map(from_this_host, listens)]
-        if not is_here(host) and not (wrapped := [*filter(reaches_further, listens)]):
-            raise RuntimeFailure(
-                f"{actor.aid.reprol()} listens at {', '.join(map(str, listens))}, of which none leads from host {host} "
-                f"to this one, {host_id()}: have it listen at a TCP address of its network (`tpt_bind_addrs`)"
             )
         wanted = self.transports or known_transports(enabled_transports())
         usable = [a for a in wrapped if a.proto_key in wanted] or wrapped
