@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 from collections import deque
 
 import trio
 
 from tractor import log as _log
 from tractor.manager._lines import LineBuffer
-from tractor.process._stdio import has_stream, move_above_stdio
+from tractor.process._stdio import has_stream, move_above_stdio, write_and_close
 from tractor.trionics._ki import ki_protected
 
 log = _log.get_logger()
@@ -156,30 +155,8 @@ class Outputs:
     async def _write(self, data: bytes) -> None:
         # With a descriptor of its own, because the thread may outlive this manager's end.
         fd = os.dup(self._out)
-        gone = await trio.to_thread.run_sync(_write_and_close, fd, data, abandon_on_cancel=True)
+        gone = await trio.to_thread.run_sync(write_and_close, fd, data, abandon_on_cancel=True)
         if gone is not None and self._out >= 0:
             log.error("nobody reads what the services print any more: %s", gone)
             os.close(self._out)
             self._out = -1
-
-
-def _write_and_close(fd: int, data: bytes) -> OSError | None:
-    try:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(fd, view) :]
-            except BlockingIOError:
-                # Somebody else has made our stdout non-blocking, as ssh does.
-                _wait_writable(fd)
-    except OSError as exc:
-        return exc
-    finally:
-        os.close(fd)
-    return None
-
-
-def _wait_writable(fd: int) -> None:
-    poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
-    poll.register(fd, select.POLLOUT)  # type: ignore[attr-defined, unused-ignore]
-    poll.poll()

@@ -1,13 +1,14 @@
 """The numbers 0, 1 and 2 where a program was started without standard streams.
 
 Whatever is opened then gets these numbers, be it the user's data file or a socket of the runtime's; and whoever is
-handed standard streams down would write into it.
+handed standard streams down would write into it.  And writing to what may block.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -92,3 +93,30 @@ def move_above_stdio(fd: int) -> int:
     moved = dup_above_stdio(fd)
     os.close(fd)
     return moved
+
+
+def write_and_close(fd: int, data: bytes) -> OSError | None:
+    """Write it all, and close the descriptor, a duplicate; blocks, so it is for a thread.
+
+    Returns:
+        Why nobody reads it any more; ``None``: all is written.
+    """
+    try:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                # Somebody else has made it non-blocking, as ssh does.
+                _wait_writable(fd)
+    except OSError as exc:
+        return exc
+    finally:
+        os.close(fd)
+    return None
+
+
+def _wait_writable(fd: int) -> None:
+    poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+    poll.register(fd, select.POLLOUT)  # type: ignore[attr-defined, unused-ignore]
+    poll.poll()

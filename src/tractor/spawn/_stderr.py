@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 import trio
 
 from tractor.process._at_fork import close_in_child
 from tractor.process._proc import OUT_OF_RESOURCES
-from tractor.process._stdio import dup_above_stdio, has_stream
+from tractor.process._stdio import dup_above_stdio, has_stream, write_and_close
 
 TAIL_SIZE = 16 * 1024
 """Bytes of stderr kept for the error that reports a child's early death."""
@@ -111,9 +110,9 @@ class StderrCapture:
         while True:
             fd = await self._duplicate()
             try:
-                return await trio.to_thread.run_sync(
-                    _write_and_close, fd, data, abandon_on_cancel=True
-                )
+                # A reader of our stderr that is gone is not the child's fault.
+                await trio.to_thread.run_sync(write_and_close, fd, data, abandon_on_cancel=True)
+                return
             except RuntimeError:
                 # No thread can be started, so nothing has used the descriptor.
                 os.close(fd)
@@ -141,12 +140,3 @@ class StderrCapture:
         self._tail += data
         del self._tail[:-TAIL_SIZE]
         return data
-
-
-def _write_and_close(fd: int, data: bytes) -> None:
-    # A reader of our stderr that is gone is not the child's fault.
-    with contextlib.suppress(OSError):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-    os.close(fd)
