@@ -6,7 +6,7 @@ search through the installed packages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -97,3 +97,27 @@ def _named(points: list[EntryPoint]) -> str:
         f"{p.name} = {p.value}" + (f" of {p.dist.name} {p.dist.version}" if p.dist else "")
         for p in points
     )
+
+
+def part_or_made(loaded: object) -> object:
+    """What an entry point gives that names an object, or a class that makes one without arguments."""
+    return loaded() if isinstance(loaded, type) else loaded
+
+
+def faults_of(protocol: str, names: Sequence[str]) -> Callable[[str, object], str | None]:
+    """What looks for faults of a part that has these attributes, ``key`` among them.
+
+    Args:
+        protocol: what such a part is called.
+        names: of the attributes.
+    """
+
+    def fault_of(key: str, part: object) -> str | None:
+        missing = [name for name in names if not hasattr(part, name)]
+        if missing:
+            listed = ", ".join(map(repr, missing))
+            return f"a {type(part).__name__!r} without {listed} is not a {protocol}"
+        named = part.key  # type: ignore[attr-defined]
+        return None if named == key else f"its key is {named!r}"
+
+    return fault_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 import msgspec
 
-from tractor._util._entry_points import EntryPointTable
+from tractor._util._entry_points import EntryPointTable, faults_of, part_or_made
 from tractor.process._state import ProcessVar
 from tractor.spawn._boot import release_all_lifelines as release_all_lifelines
 from tractor.transport.tls._config import TLSConfig
@@ -277,17 +277,9 @@ def _listed(keys: list[str]) -> str:
     return ", ".join(map(repr, keys))
 
 
-def _fault_of(key: str, backend: object) -> str | None:
-    missing = [name for name in ("key", "is_available", "start") if not hasattr(backend, name)]
-    if missing:
-        return f"a {type(backend).__name__!r} without {_listed(missing)} is not a SpawnBackend"
-    named = backend.key  # type: ignore[attr-defined]
-    return None if named == key else f"its key is {named!r}"
-
-
 _plugins: EntryPointTable[SpawnBackend] = EntryPointTable(
     ENTRY_POINT_GROUP,
     "spawn backend",
-    _fault_of,
-    make=lambda loaded: loaded() if isinstance(loaded, type) else loaded,
+    faults_of("SpawnBackend", ("key", "is_available", "start")),
+    make=part_or_made,
 )
