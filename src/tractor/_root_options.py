@@ -14,7 +14,7 @@ from tractor._proto.limits import Limits
 from tractor._util._names import plain_text, require_name
 from tractor.address._policy import one_or_several, require_bindable, require_connectable
 from tractor.address._types import HAS_UDS, Addr, Address
-from tractor.hosts._place import Tables
+from tractor.hosts._place import VARIABLE, Tables
 from tractor.process._breakpoint import greenback_is_there
 from tractor.runtime._vars import runtime_vars
 from tractor.spawn._contract import get_backend, require_debug_support, selected_start_method
@@ -135,7 +135,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 def _hosts(path: str | os.PathLike[str] | None) -> Tables:
     """The tables of the hosts file, if there is one.  Raises OSError, ValueError."""
-    if path is None and not os.environ.get("TRACTOR_HOSTS"):
+    if path is None and not os.environ.get(VARIABLE):
         return {}
     from tractor.hosts._table import load_hosts
 

@@ -13,8 +13,8 @@ from tractor._root import open_root_actor
 from tractor._util._version import __version__
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.hosts._handle import HostStatistics, open_host
-from tractor.hosts._place import Place
-from tractor.hosts._table import VARIABLE, load_hosts, place_of
+from tractor.hosts._place import VARIABLE, Place
+from tractor.hosts._table import load_hosts, place_of
 
 PINGS = 5
 
@@ -99,13 +99,12 @@ async def _look_at(place: Place, timeout: float) -> Looked:
 
 def _print(found: list[Looked], places: list[Place], checked: bool) -> None:
     width = max(len(one.host) for one in found)
-    own = __version__
     for one, place in zip(found, places, strict=True):
         line = f"{one.host:<{width}}  {place.engine}://{place.target}"
         if one.error:
             line += f"  FAILED: {one.error}"
         elif (seen := one.statistics) is not None and one.round_trip is not None:
-            same = "" if seen.tractor == own else f" (here {own})"
+            same = "" if seen.tractor == __version__ else f" (here {__version__})"
             free = "?" if seen.free_memory is None else f"{seen.free_memory / 2**30:.1f}"
             line += (
                 f"  ok: tractor {seen.tractor}{same}, Python {seen.python}, {one.round_trip * 1000:.1f} ms, "

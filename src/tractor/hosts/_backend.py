@@ -9,15 +9,15 @@ import trio
 
 from tractor.hosts._frames import to_text
 from tractor.hosts._links import Host, links_of
-from tractor.hosts._place import Place
+from tractor.hosts._place import VARIABLE, Place
 from tractor.hosts._process import RemoteProcess
-from tractor.hosts._table import VARIABLE
 from tractor.msg.types import SpawnSpec
 from tractor.process._stat import ProcessId
 from tractor.runtime._actor import Actor
 from tractor.spawn._boot import BootRecord, packed_record
 from tractor.spawn._contract import SpawnRequest, selected_start_method
 from tractor.transport._addresses import wrap_address
+from tractor.transport._authkey import KEY_FILE_VARIABLE
 
 
 class HostBackend:
@@ -87,7 +87,7 @@ def _own_variables() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("TRACTOR_") and name not in (VARIABLE, "TRACTOR_AUTHKEY_FILE")
+        if name.startswith("TRACTOR_") and name not in (VARIABLE, KEY_FILE_VARIABLE)
     }
 
 

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from tractor._util._entry_points import EntryPointTable
+from tractor._util._entry_points import EntryPointTable, faults_of, part_or_made
 from tractor.hosts._place import Place
 
 ENTRY_POINT_GROUP = "tractor.host_engines"
@@ -62,6 +62,19 @@ class HostEngine(Protocol):
         """
 
 
+def require_options(place: Place, program: str, kinds: tuple[type, ...]) -> None:
+    """Return where a place's options can be arguments of a program.
+
+    Raises:
+        ValueError: a value is of none of these types.
+    """
+    for name, value in place.options.items():
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ValueError(
+                f"host {place.name!r}: option {name}={value!r} of {program} must be a text"
+            )
+
+
 _BUILT_IN: dict[str, str] = {
     "ssh": "tractor.hosts.engines._ssh",
     "command": "tractor.hosts.engines._command",
@@ -99,19 +112,9 @@ def address_towards(host: str) -> str:
     return str(ipaddress.ip_address(found.partition("%")[0]))
 
 
-def _fault_of(key: str, engine: object) -> str | None:
-    missing = [
-        name for name in ("key", "can_tunnel", "check", "command") if not hasattr(engine, name)
-    ]
-    if missing:
-        return f"a {type(engine).__name__!r} without {', '.join(missing)} is not a HostEngine"
-    named = engine.key  # type: ignore[attr-defined]
-    return None if named == key else f"its key is {named!r}"
-
-
 _plugins: EntryPointTable[HostEngine] = EntryPointTable(
     ENTRY_POINT_GROUP,
     "host engine",
-    _fault_of,
-    make=lambda loaded: loaded() if isinstance(loaded, type) else loaded,
+    faults_of("HostEngine", ("key", "can_tunnel", "check", "command")),
+    make=part_or_made,
 )

@@ -44,11 +44,11 @@ from tractor._proto.deadlines import LOSS_TIMEOUT
 from tractor._proto.lease import Answered
 from tractor.hosts._bundle import boot_command, boot_input
 from tractor.hosts._engine import HostEngine, get_engine
-from tractor.hosts._frames import Decoder, FrameError, encode
+from tractor.hosts._frames import encode
 from tractor.hosts._place import Place
+from tractor.hosts._streams import CHUNK, Incoming, LinkError, Outbox
 from tractor.process._exit_watch import ExitWatch
 
-_CHUNK = 256 * 1024
 _WORDS = 16 * 1024
 """Bytes of an engine's own words that are kept for an error."""
 _MAX_UNSENT = 64 * 1024 * 1024
@@ -59,49 +59,6 @@ _PORT_TIMEOUT = 3.0
 _WITHDRAWAL_TIME = 1.0
 _FIRST_LINE = b"TRACTOR-AGENT 1\n"
 """Of an agent; what comes before it is of start-up files."""
-
-
-class Refusal(Exception):
-    """A link can't be opened; the text says why."""
-
-
-class Outbox:
-    """Frames on their way out, in their order; a ping's answer comes before what is large."""
-
-    def __init__(self, stream: trio.abc.SendStream) -> None:
-        self._stream = stream
-        self._urgent = bytearray()
-        self._waiting: list[bytes] = []
-        self._size = 0
-        self._there = trio.Event()
-
-    def put(self, data: bytes, urgent: bool = False) -> None:
-        """Have a frame sent."""
-        if urgent:
-            self._urgent += data
-        else:
-            self._waiting.append(data)
-            self._size += len(data)
-        self._there.set()
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether more waits than is reasonable."""
-        return self._size > _MAX_UNSENT
-
-    async def run(self) -> None:
-        """Send until the stream is broken."""
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while True:
-                await self._there.wait()
-                self._there = trio.Event()
-                while self._urgent or self._waiting:
-                    data = bytes(self._urgent) if self._urgent else self._waiting.pop(0)
-                    if self._urgent:
-                        self._urgent.clear()
-                    else:
-                        self._size -= len(data)
-                    await self._stream.send_all(data)
 
 
 class Link:
@@ -144,7 +101,7 @@ class Link:
         """Send a frame to the agent."""
         if self._outbox is not None and not self._ended.is_set():
             self._outbox.put(encode(frame, raw))
-            if self._outbox.is_stuck:
+            if self._outbox.size > _MAX_UNSENT:
                 self._ended.set()
 
     def drop(self) -> None:
@@ -198,7 +155,7 @@ class Link:
                     await self._open(frames, engine)
             except trio.TooSlowError:
                 self._refuse(f"no answer within start_timeout={self.place.start_timeout} s")
-            except Refusal as exc:
+            except LinkError as exc:
                 with trio.move_on_after(_CLOSING_TIME):
                     await self._words_over.wait()
                 self._refuse(str(exc))
@@ -222,14 +179,12 @@ class Link:
             with trio.move_on_after(_PORT_TIMEOUT):
                 await self._port_known.wait()
             if self._port_there is None:
-                raise Refusal("the engine opened no way back to this host")
+                raise LinkError("the engine opened no way back to this host")
         self._outbox.put(encode({"t": "hello", "deadline": self.place.deadline, **self._hello}))
-        while True:
-            frame, _ = await frames.next()
-            if frame["t"] == "ping":
-                self._outbox.put(encode({"t": "pong", "n": frame["n"]}), urgent=True)
-            if frame["t"] == "hello":
-                break
+        # The first that it says; pings come once it is greeted.
+        frame, _ = await frames.next()
+        if frame["t"] != "hello":
+            raise LinkError(f"the agent began with a frame {frame['t']!r}")
         self._lease = Answered(self.place.deadline, time.monotonic())
         self._tell("opened", hello=frame, port_there=self._port_there)
 
@@ -249,7 +204,7 @@ class Link:
                     return
                 frame.pop("raw", None)
                 self._to_actor({**frame, "link": self.number}, raw)
-        except Refusal as exc:
+        except LinkError as exc:
             self._tell("broken", error=f"{exc}{self._last_words()}")
         self._ended.set()
 
@@ -270,7 +225,7 @@ class Link:
         """What the engine's command says on stderr."""
         line = bytearray()
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while data := await stderr.receive_some(_CHUNK):
+            while data := await stderr.receive_some(CHUNK):
                 line += data
                 *whole, rest = bytes(line).split(b"\n")
                 line = bytearray(rest[-_WORDS:])
@@ -302,46 +257,6 @@ class Link:
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self._to_actor({"t": kind, "link": self.number, **fields}, None)
-
-
-class Incoming:
-    """Frames of a stream, behind what start-up files may have printed."""
-
-    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
-        self._stream = stream
-        self._decoder = Decoder()
-        self._frames: list[tuple[dict[str, Any], bytes | None]] = []
-
-    async def skip_to(self, line: bytes) -> None:
-        """Read up to the end of a line.  Raises Refusal."""
-        seen = bytearray()
-        while line not in seen:
-            data = await self._some()
-            seen += data
-            if len(seen) > _CHUNK:
-                raise Refusal(f"no agent answers there, but {bytes(seen[:200])!r}…")
-        self._feed(bytes(seen).partition(line)[2])
-
-    async def next(self) -> tuple[dict[str, Any], bytes | None]:
-        """The next frame.  Raises Refusal at the end, or where something else comes."""
-        while not self._frames:
-            self._feed(await self._some())
-        return self._frames.pop(0)
-
-    async def _some(self) -> bytes:
-        try:
-            data = await self._stream.receive_some(_CHUNK)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            raise Refusal(f"the link broke: {exc}") from exc
-        if not data:
-            raise Refusal("the link has ended")
-        return bytes(data)
-
-    def _feed(self, data: bytes) -> None:
-        try:
-            self._frames += self._decoder.feed(data)
-        except FrameError as exc:
-            raise Refusal(f"what came over the link is no frame: {exc}") from exc
 
 
 async def _end_command(process: trio.Process, may_wait: bool) -> None:
@@ -391,7 +306,7 @@ class LinkProcess:
             async with trio.open_nursery() as links:
                 async with trio.open_nursery() as watch:
                     watch.start_soon(self._watch_parent, watch.cancel_scope)
-                    with suppress(Refusal):
+                    with suppress(LinkError):
                         await self._take_orders(links)
                     watch.cancel_scope.cancel()
                 for link in self._links.values():

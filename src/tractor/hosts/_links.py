@@ -19,7 +19,6 @@ Why the races are safe.  All of this runs in the actor's loop; what waits for an
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import socket
@@ -27,7 +26,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import trio
@@ -37,20 +36,22 @@ from tractor._errors import HostUnavailable
 from tractor._proto.deadlines import LOSS_TIMEOUT
 from tractor._util._version import __version__
 from tractor.hosts._engine import get_engine
-from tractor.hosts._frames import Decoder, FrameError, encode, to_bytes
+from tractor.hosts._frames import encode, to_bytes
 from tractor.hosts._place import Place
 from tractor.hosts._process import Lost, RemoteProcess
 from tractor.hosts._ship import shipments
+from tractor.hosts._streams import Incoming, LinkError, Outbox
 from tractor.msg.types import Uid
 from tractor.process._at_fork import close_in_child
 from tractor.process._state import ProcessVar
+from tractor.process._stdio import dup_above_stdio, has_stream, write_and_close
 from tractor.runtime._actor import Actor
 from tractor.spawn._command import program_command
+from tractor.spawn._exec import PopenChild
 from tractor.spawn._signal_help import held_off
 
 log = _log.get_logger()
 
-_CHUNK = 256 * 1024
 _PART = 256 * 1024
 """Bytes of shipped code in one frame: between two of them a ping is answered."""
 _MAX_UNPRINTED = 1024 * 1024
@@ -295,14 +296,11 @@ class Output:
             if self._dropped:
                 lines.append(f"[{self._dropped} lines were left out]\n")
                 self._dropped = 0
-            await trio.to_thread.run_sync(_print, "".join(lines), abandon_on_cancel=True)
-
-
-def _print(text: str) -> None:
-    data = memoryview(text.encode(errors="replace"))
-    with contextlib.suppress(OSError):
-        while data:
-            data = data[os.write(2, data) :]
+            if has_stream(2):
+                data = "".join(lines).encode(errors="replace")
+                await trio.to_thread.run_sync(
+                    write_and_close, dup_above_stdio(2), data, abandon_on_cancel=True
+                )
 
 
 class Links:
@@ -319,8 +317,7 @@ class Links:
         self._next = 0
         self._popen: subprocess.Popen[bytes] | None = None
         self._stream: trio.SocketStream | None = None
-        self._unsent: list[bytes] = []
-        self._to_send = trio.Event()
+        self._outbox: Outbox | None = None
         self._lock = trio.Lock()
 
     # -- hosts ----------------------------------------------------------------------------------------
@@ -447,8 +444,8 @@ class Links:
 
     def send(self, frame: dict[str, Any], raw: bytes | None = None) -> None:
         """Send a frame to the link process; nothing after its end."""
-        self._unsent.append(encode(frame, raw))
-        self._to_send.set()
+        if self._outbox is not None:
+            self._outbox.put(encode(frame, raw))
 
     async def _start(self) -> None:
         """Start the link process, if there is none."""
@@ -472,6 +469,7 @@ class Links:
         close_in_child(ours)
         ours.setblocking(False)
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        self._outbox = Outbox(self._stream)
         self.actor.io_nursery.start_soon(self._run, name="links to other hosts")
 
     @trio.lowlevel.enable_ki_protection
@@ -479,44 +477,36 @@ class Links:
         """What the link process says, until the actor ends."""
         assert self._popen is not None
         assert self._stream is not None
+        assert self._outbox is not None
         try:
             async with trio.open_nursery() as tn:
-                tn.start_soon(self._send)
+                tn.start_soon(self._outbox.run)
                 tn.start_soon(self.output.run)
-                await self._read(self._stream)
+                try:
+                    await self._read(Incoming(self._stream))
+                except LinkError as exc:
+                    lost = exc
                 tn.cancel_scope.cancel()
-            await self._lose_all()
+            await self._lose_all(lost)
         finally:
             with trio.CancelScope(shield=True):
                 await self._stream.aclose()
-                await self._end_process(self._popen)
-                self._popen = None
+                await _end_process(self._popen)
+                self._popen = self._outbox = None
 
-    async def _read(self, stream: trio.SocketStream) -> None:
-        decoder = Decoder()
-        try:
-            while data := await stream.receive_some(_CHUNK):
-                for frame, _ in decoder.feed(data):
-                    host = self._hosts.get(frame["link"])
-                    if host is not None:
-                        host.handle(frame)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, FrameError) as exc:
-            log.error("the link process can't be heard: %r", exc)
+    async def _read(self, frames: Incoming) -> NoReturn:
+        """Take what the link process says.  Raises LinkError at its end."""
+        while True:
+            frame, _ = await frames.next()
+            host = self._hosts.get(frame["link"])
+            if host is not None:
+                host.handle(frame)
 
-    async def _send(self) -> None:
-        assert self._stream is not None
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while True:
-                await self._to_send.wait()
-                self._to_send = trio.Event()
-                while self._unsent:
-                    await self._stream.send_all(self._unsent.pop(0))
-
-    async def _lose_all(self) -> None:
+    async def _lose_all(self, why: LinkError) -> None:
         """The link process has ended, unasked: what runs elsewhere ends by its leases."""
         began = time.monotonic()
         hosts = list(self._hosts.values())
-        log.error("the link process has ended; %s links are lost", len(hosts))
+        log.error("the link process has ended (%s); %s links are lost", why, len(hosts))
         for host in sorted(hosts, key=lambda host: host.place.deadline):
             left = began + host.place.deadline + LOSS_TIMEOUT - time.monotonic()
             if host.facts:
@@ -529,13 +519,16 @@ class Links:
                 }
             )
 
-    async def _end_process(self, popen: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + LOSS_TIMEOUT + 0.5
-        while popen.poll() is None and time.monotonic() < deadline:
-            await trio.sleep(0.005)
-        if popen.poll() is None:
-            popen.kill()
-            popen.wait()
+
+async def _end_process(popen: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of the link process, which has lost its actor, and reap it."""
+    process = PopenChild(popen)
+    with trio.move_on_after(LOSS_TIMEOUT + 0.5):
+        await process.wait()
+    if popen.poll() is None:
+        popen.kill()
+        popen.wait()
+    process.close()
 
 
 def _require_versions(host: Host) -> None:

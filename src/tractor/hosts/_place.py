@@ -14,6 +14,9 @@ Road: TypeAlias = Literal["tunnel", "direct"]
 
 MIN_DEADLINE = 2.0
 
+VARIABLE = "TRACTOR_HOSTS"
+"""Names the hosts file where ``hosts=`` does not."""
+
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where an actor is to live.

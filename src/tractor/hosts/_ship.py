@@ -6,6 +6,7 @@ opened by their path, don't travel.  The same source gives the same archive, who
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import io
@@ -72,11 +73,9 @@ def main_data_elsewhere(place: Place, needed: Iterable[str]) -> dict[str, Any]:
                 "not: send it by ship='main', or move them to a module that is installed there"
             )
         return data
-    origin = program_origin()
-    if origin is None:
-        raise RuntimeFailure(f"ship='main': the main module is in no file; {way_out()}")
     data["replay_main"] = True
     data["sys_argv"] = [pack(arg) for arg in sys.argv]
+    origin = program_origin() or {}
     if "init_main_from_name" in origin:
         data["init_main_from_name"] = origin["init_main_from_name"]
     else:
@@ -87,10 +86,10 @@ def main_data_elsewhere(place: Place, needed: Iterable[str]) -> dict[str, Any]:
 
 def _main() -> Shipment:
     """The program's own script; where it is a module, its top-level package."""
-    origin = program_origin()
-    if origin is not None and "init_main_from_name" in origin:
+    origin = program_origin() or {}
+    if "init_main_from_name" in origin:
         return _package(unpack(origin["init_main_from_name"]).partition(".")[0])
-    if origin is None or "init_main_from_path" not in origin:
+    if "init_main_from_path" not in origin:
         raise RuntimeFailure(
             f"ship='main': the main module is in no file that could be sent; {way_out()}"
         )
@@ -105,9 +104,24 @@ def _package(name: str) -> Shipment:
         raise ModuleNotFoundError(
             f"ship: there is no top-level package or module {name!r} here", name=name
         )
+    found = []
+    for inside, file in sorted(_files(name, spec)):
+        info = file.stat()
+        found.append((inside, file, info.st_mtime_ns, info.st_size))
+    return _packed(name, tuple(found))
+
+
+@functools.lru_cache(maxsize=4)
+def _packed(name: str, files: tuple[tuple[str, Path, int, int], ...]) -> Shipment:
+    """The archive of a package, made anew when a file has changed: every start asks for it.
+
+    Args:
+        name: the package's.
+        files: where each stands in the archive, where it is, when it was changed, its size.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for inside, file in sorted(_files(name, spec)):
+        for inside, file, _, _ in files:
             info = zipfile.ZipInfo(inside, _DATE)
             info.external_attr = 0o644 << 16
             archive.writestr(info, file.read_bytes(), zipfile.ZIP_DEFLATED)

@@ -6,10 +6,7 @@ import os
 import tomllib
 from pathlib import Path
 
-from tractor.hosts._place import HostLike, Place, Tables, is_url, place_at
-
-VARIABLE = "TRACTOR_HOSTS"
-"""Names the file where ``hosts=`` does not."""
+from tractor.hosts._place import VARIABLE, HostLike, Place, Tables, is_url, place_at
 
 
 def load_hosts(path: str | os.PathLike[str] | None) -> Tables:

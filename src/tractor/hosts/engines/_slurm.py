@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 
-from tractor.hosts._engine import Port, address_towards
+from tractor.hosts._engine import Port, address_towards, require_options
 from tractor.hosts._place import Place
 
 _NODE = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -22,11 +22,7 @@ class SlurmEngine:
         """Raises ValueError: no node's name, or options that are no flags."""
         if _NODE.fullmatch(place.target) is None:
             raise ValueError(f"host {place.name!r}: {place.target!r} is no name of a node")
-        for name, value in place.options.items():
-            if not isinstance(value, (str, int, bool)):
-                raise ValueError(
-                    f"host {place.name!r}: option {name}={value!r} of srun must be a text"
-                )
+        require_options(place, "srun", (str, int, bool))
 
     def command(self, place: Place, program: Sequence[str], back: Port | None) -> list[str]:
         """The ``srun`` command: one task, beside others of the allocation, its output not held back."""

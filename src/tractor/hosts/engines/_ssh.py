@@ -8,7 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 
-from tractor.hosts._engine import Port, address_towards
+from tractor.hosts._engine import Port, address_towards, require_options
 from tractor.hosts._place import Place
 
 _TARGET = re.compile(
@@ -29,11 +29,7 @@ class SshEngine:
             raise ValueError(
                 f"host {place.name!r}: {place.target!r} is no target of ssh: it reads '[user@]host[:port]'"
             )
-        for name, value in place.options.items():
-            if not isinstance(value, (str, int)) or isinstance(value, bool):
-                raise ValueError(
-                    f"host {place.name!r}: option {name}={value!r} of ssh must be a text, as for `ssh -o`"
-                )
+        require_options(place, "ssh", (str, int))
 
     def command(self, place: Place, program: Sequence[str], back: Port | None) -> list[str]:
         """The ``ssh`` command."""
