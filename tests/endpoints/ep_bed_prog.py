@@ -16,7 +16,7 @@ import tractor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import ep_bed
+import ep_elsewhere
 
 
 async def main(urls: list[str], options: dict[str, Any], root: dict[str, Any], what: str) -> None:
@@ -26,11 +26,11 @@ async def main(urls: list[str], options: dict[str, Any], root: dict[str, Any], w
         an = await stack.enter_async_context(tractor.open_nursery(**root))
         for url in urls:
             host = await stack.enter_async_context(tractor.hosts.open_host(url, **options))
-            far = await an.start_actor("far", host=host, enable_modules=["ep_bed"])
-            await stack.enter_async_context(far.open_context(ep_bed.below))
+            far = await an.start_actor("far", host=host, enable_modules=["ep_elsewhere"])
+            await stack.enter_async_context(far.open_context(ep_elsewhere.below))
             if what == "stopped":
                 tn = await stack.enter_async_context(trio.open_nursery())
-                tn.start_soon(far.run, ep_bed.stop)
+                tn.start_soon(far.run, ep_elsewhere.stop)
         print("ready", flush=True)
         if what == "stop itself":
             os.kill(os.getpid(), signal.SIGSTOP)

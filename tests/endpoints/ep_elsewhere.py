@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import trio
 
@@ -44,6 +46,17 @@ async def call_peer(name: str) -> int:
         return int(await portal.run(pid))
 
 
+async def wait_for_peer(name: str) -> None:
+    """A call to a peer that never ends by itself."""
+    async with tractor.find_actor(name) as portal:
+        assert isinstance(portal, tractor.Portal)
+        await portal.run(sleep)
+
+
+async def sleep() -> None:
+    await trio.sleep_forever()
+
+
 @tractor.context
 async def echo(ctx: tractor.Context) -> str:
     await ctx.started(os.getpid())
@@ -71,3 +84,20 @@ async def shielded() -> None:
 async def count(upto: int) -> AsyncIterator[int]:
     for number in range(upto):
         yield number
+
+
+@tractor.context
+async def chain(ctx: tractor.Context, urls: list[str], options: dict[str, Any]) -> None:
+    """Have an actor on the first of these hosts, which has one on the next, and so on."""
+    here = socket.gethostname()
+    if not urls:
+        await ctx.started([here])
+        await trio.sleep_forever()
+    async with (
+        tractor.open_nursery() as an,
+        tractor.hosts.open_host(urls[0], **options) as host,
+    ):
+        next_one = await an.start_actor("next", host=host, enable_modules=[__name__])
+        async with next_one.open_context(chain, urls=urls[1:], options=options) as (_, names):
+            await ctx.started([here, *names])
+            await trio.sleep_forever()

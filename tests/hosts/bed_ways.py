@@ -22,7 +22,7 @@ from tractor.testing import get_rando_addr
 
 ENDPOINTS = Path(__file__).resolve().parents[1] / "endpoints"
 PROGRAM = ENDPOINTS / "ep_bed_prog.py"
-MODULES = ["ep_bed"]
+MODULES = ["ep_elsewhere"]
 
 KEY = b"of the tests over hosts, and of no other"
 

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +55,6 @@ async def gone(pids: list[int], within: float = LIMIT) -> None:
     with trio.fail_after(within):
         while any(pid_alive(pid) for pid in pids):
             await trio.sleep(0.01)
-
-
-def wait_for(look: Callable[[], Any], what: str) -> Any:
-    """Wait until it gives something true."""
-    deadline = time.monotonic() + LIMIT
-    while not (found := look()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-    return found
 
 
 STOP, CONT = signal.SIGSTOP, signal.SIGCONT

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ep_elsewhere
 import pytest
 import trio
+from ep_run import run
 
 import tractor
 from tractor.hosts._links import links_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hosts_tools import CONT, LIMIT, STOP, gone, plain, relayed, relays, signal_relays, wait_for
+from bed_keeper import wait_for
+from hosts_tools import CONT, LIMIT, STOP, gone, plain, relayed, relays, signal_relays
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
 
@@ -28,12 +31,21 @@ URL = "command://here"
 TREE: dict[str, Any] = {"enable_modules": ["ep_elsewhere"]}
 
 
-def run(main: Any, limit: float = LIMIT) -> None:
-    async def limited() -> None:
-        with trio.fail_after(limit):
-            await main()
+@contextlib.asynccontextmanager
+async def far_away(options: dict[str, Any]) -> AsyncIterator[Far]:
+    """An actor behind a command; a block that is left without an error ends it."""
+    async with tractor.open_nursery() as an, tractor.hosts.open_host(URL, **options) as host:
+        portal = await an.start_actor("far", host=host, **TREE)
+        yield Far(host, portal, await portal.run(ep_elsewhere.pid))
+        await an.cancel()
 
-    trio.run(limited, strict_exception_groups=True)
+
+class Far(NamedTuple):
+    """What a test has of it."""
+
+    host: tractor.hosts.HostHandle
+    portal: tractor.Portal
+    pid: int
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +82,7 @@ def test_it_is_an_actor_like_any_other() -> None:
             await an.cancel()
         await gone([far_pid])
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_a_one_shot_there() -> None:
@@ -79,7 +91,7 @@ def test_a_one_shot_there() -> None:
             portal = await an.run_in_actor(ep_elsewhere.pid, proc_kwargs={"host": host})
             assert await portal.wait_for_result() != os.getpid()
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_an_own_subactor_of_one_there() -> None:
@@ -94,7 +106,7 @@ def test_an_own_subactor_of_one_there() -> None:
             await an.cancel()
         await gone(pids)
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 @pytest.mark.parametrize("number", [0, signal.SIGKILL])
@@ -108,7 +120,7 @@ def test_its_end_is_told_as_it_was(number: int) -> None:
             await far.run(ep_elsewhere.leave, status=3)
 
     with pytest.raises(tractor.ActorFailure) as caught:
-        run(main)
+        run(main, limit=LIMIT)
     assert not isinstance(caught.value, tractor.HostLost)
     assert caught.value.returncode == (-number if number else 3)
     if not number:
@@ -127,27 +139,22 @@ def test_one_that_does_not_go_is_killed() -> None:
             await an.cancel()
         await gone(pids, 0.5)
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_the_agent_is_killed() -> None:
     seen: dict[str, Any] = {}
 
     async def main() -> None:
-        async with (
-            tractor.open_nursery() as an,
-            tractor.hosts.open_host(URL, **plain(deadline=2.0)) as host,
-        ):
-            far = await an.start_actor("far", host=host, **TREE)
-            seen["pid"] = await far.run(ep_elsewhere.pid)
+        async with far_away(plain(deadline=2.0)) as far:
             (link,) = links_of(tractor.current_actor())._hosts.values()
             os.kill(link.facts["pid"], signal.SIGKILL)
             seen["killed"] = time.monotonic()
-            await gone([seen["pid"]], 2.0)
+            await gone([far.pid], 2.0)
             await trio.sleep_forever()
 
     with pytest.raises(tractor.HostLost) as caught:
-        run(main)
+        run(main, limit=LIMIT)
     assert caught.value.uid is not None
     assert caught.value.uid[0] == "far"
     assert caught.value.host == URL
@@ -158,81 +165,60 @@ def test_the_agent_is_killed() -> None:
 
 def test_the_link_process_is_killed() -> None:
     async def main() -> None:
-        async with (
-            tractor.open_nursery() as an,
-            tractor.hosts.open_host(URL, **plain(deadline=2.0)) as host,
-        ):
-            far = await an.start_actor("far", host=host, **TREE)
-            pid = await far.run(ep_elsewhere.pid)
+        async with far_away(plain(deadline=2.0)) as far:
             popen = links_of(tractor.current_actor())._popen
             assert popen is not None
             popen.kill()
-            await gone([pid], 2.0)
+            await gone([far.pid], 2.0)
             await trio.sleep_forever()
 
     with pytest.raises(tractor.HostLost, match="the link process has ended"):
-        run(main)
+        run(main, limit=LIMIT)
 
 
 def test_a_cut_is_the_end_of_what_runs_there() -> None:
     seen: dict[str, Any] = {}
 
     async def main() -> None:
-        async with (
-            tractor.open_nursery() as an,
-            tractor.hosts.open_host(URL, **relayed(deadline=2.0)) as host,
-        ):
-            far = await an.start_actor("far", host=host, **TREE)
-            seen["pid"] = await far.run(ep_elsewhere.pid)
+        async with far_away(relayed(deadline=2.0)) as far:
             seen["cut"] = time.monotonic()
             signal_relays(STOP)
-            await gone([seen["pid"]], 4.0)
+            await gone([far.pid], 4.0)
             await trio.sleep_forever()
 
     with pytest.raises(tractor.HostLost):
-        run(main)
+        run(main, limit=LIMIT)
     assert time.monotonic() - seen["cut"] >= 2.0
 
 
 def test_a_short_cut_is_survived() -> None:
     async def main() -> None:
-        async with (
-            tractor.open_nursery() as an,
-            tractor.hosts.open_host(URL, **relayed(deadline=4.0)) as host,
-        ):
-            far = await an.start_actor("far", host=host, **TREE)
-            pid = await far.run(ep_elsewhere.pid)
+        async with far_away(relayed(deadline=4.0)) as far:
             for _ in range(2):
                 signal_relays(STOP)
                 await trio.sleep(1.8)
                 signal_relays(CONT)
-                await host.ping()
+                await far.host.ping()
                 await trio.sleep(1.0)
-            assert await far.run(ep_elsewhere.pid) == pid
-            await an.cancel()
+            assert await far.portal.run(ep_elsewhere.pid) == far.pid
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_a_parent_that_holds_its_gil_loses_nobody() -> None:
     async def main() -> None:
-        async with (
-            tractor.open_nursery() as an,
-            tractor.hosts.open_host(URL, **plain(deadline=2.0)) as host,
-        ):
-            far = await an.start_actor("far", host=host, **TREE)
-            pid = await far.run(ep_elsewhere.pid)
+        async with far_away(plain(deadline=2.0)) as far:
             time.sleep(5.0)
-            assert await far.run(ep_elsewhere.pid) == pid
-            await an.cancel()
+            assert await far.portal.run(ep_elsewhere.pid) == far.pid
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 PROGRAM = """\
 import os, sys, trio, tractor
 sys.path[:0] = {path!r}
 import ep_elsewhere
+from bed_keeper import wait_for
 from hosts_tools import plain, relayed
 
 async def main():
@@ -262,7 +248,9 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path, how: str, stopped: boo
         pids = [int(pid) for pid in program.stdout.readline().split()]
         if stopped:
             status = Path(f"/proc/{pids[0]}/stat")
-            wait_for(lambda: status.read_text().rpartition(")")[2].split()[0] == "T", "stopped")
+            wait_for(
+                lambda: status.read_text().rpartition(")")[2].split()[0] == "T", "stopped", LIMIT
+            )
         program.kill()
         killed = time.monotonic()
 
@@ -299,7 +287,7 @@ def test_a_host_that_can_not_be_used(options: dict[str, Any], says: str) -> None
             await an.start_actor("never")
 
     with pytest.raises(tractor.HostUnavailable, match=says) as caught:
-        run(main)
+        run(main, limit=LIMIT)
     assert URL in str(caught.value)
 
 
@@ -325,7 +313,7 @@ def test_a_start_that_is_given_up_is_withdrawn(tmp_path: Path) -> None:
             assert not scope.cancelled_caught
             await gone([int(mark.read_text())], 2.0)
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_a_client_is_asked_to_withdraw_a_start_before_it_is_killed(tmp_path: Path) -> None:
@@ -346,7 +334,7 @@ def test_a_client_is_asked_to_withdraw_a_start_before_it_is_killed(tmp_path: Pat
                 await trio.sleep(0.01)
             tn.cancel_scope.cancel()
 
-    run(main)
+    run(main, limit=LIMIT)
     assert asked.exists()
 
 
@@ -363,7 +351,7 @@ def test_a_link_that_is_being_closed_is_joined_by_nobody() -> None:
                     await host.ping()
             await an.cancel()
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_a_module_that_is_not_there() -> None:
@@ -376,7 +364,7 @@ def test_a_module_that_is_not_there() -> None:
                 await an.start_actor("far", host=host, **TREE)
             assert caught.value.boxed_type is ModuleNotFoundError
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_options_for_a_process_of_this_host() -> None:
@@ -385,13 +373,14 @@ def test_options_for_a_process_of_this_host() -> None:
             with pytest.raises(TypeError, match=r"\['pass_fds'\] are for a process of this host"):
                 await an.start_actor("far", host=host, proc_kwargs={"pass_fds": (1,)})
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 # -- code ---------------------------------------------------------------------------------------------
 
 SHIPPED = """\
 import os, trio, tractor
+from bed_keeper import wait_for
 from hosts_tools import plain
 
 async def own(x: int) -> int:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-import ep_bed
+import ep_elsewhere
 import pytest
 import trio
 from bed_ways import (
@@ -85,7 +85,7 @@ class Loss:
         async with tractor.open_nursery() as an:
             far = await an.start_actor("far", host=hosts[0], enable_modules=MODULES)
             await an.start_actor("other", host=hosts[1], enable_modules=MODULES)
-            async with far.open_context(ep_bed.below):
+            async with far.open_context(ep_elsewhere.below):
                 self.began_at = time.monotonic()
                 lose()
                 await trio.sleep_forever()
@@ -207,7 +207,7 @@ def test_a_call_over_a_cut(way: Way) -> None:
 
     async def call(two: tractor.Portal) -> None:
         with pytest.raises(tractor.RemoteActorError) as caught:
-            await two.run(ep_bed.wait_for_peer, name="one")
+            await two.run(ep_elsewhere.wait_for_peer, name="one")
         assert caught.value.boxed_type is tractor.TransportClosed
         seen["told"] = time.monotonic()
 

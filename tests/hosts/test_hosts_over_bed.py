@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-import ep_bed
+import ep_elsewhere
 import pytest
 import trio
 from bed import Bed
@@ -20,22 +20,22 @@ def test_calls_streams_and_errors(way: Way) -> None:
     async def main() -> None:
         async with open_tree(way, "h1") as (an, [h1]):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
-            pid = await far.run(ep_bed.pid)
+            pid = await far.run(ep_elsewhere.pid)
             assert pid in {process.pid for process in way.there("h1")}
             assert h1.statistics().hostname == "h1"
             (info,) = [info for info in an.children.values() if info.aid.name == "far"]
             assert (info.pid, info.host) == (pid, h1.statistics().host_id)
             with pytest.raises(tractor.RemoteActorError, match="far away") as caught:
-                await far.run(ep_bed.boom, text="far away")
+                await far.run(ep_elsewhere.boom, text="far away")
             assert caught.value.boxed_type is ValueError
-            async with far.open_context(ep_bed.echo) as (ctx, first):
+            async with far.open_context(ep_elsewhere.echo) as (ctx, first):
                 assert first == pid
                 async with ctx.open_stream() as stream:
                     for item in (1, "two", b"3" * 300_000):
                         await stream.send(item)
                         assert await stream.receive() == item
             assert await ctx.wait_for_result() == "done"
-            async with far.open_stream_from(ep_bed.count, upto=3) as counted:
+            async with far.open_stream_from(ep_elsewhere.count, upto=3) as counted:
                 assert [number async for number in counted] == [0, 1, 2]
             await an.cancel()
         assert not way.there("h1")
@@ -52,13 +52,17 @@ def test_peers_find_each_other(way: Way) -> None:
                 "near", enable_modules=MODULES, bind_addrs=[(way.bed.address, 0)]
             )
             # It has chosen to be reachable by other hosts; they have not, on loopback.
-            assert await one.run(ep_bed.call_peer, name="near") == await near.run(ep_bed.pid)
+            assert await one.run(ep_elsewhere.call_peer, name="near") == await near.run(
+                ep_elsewhere.pid
+            )
             for frm, to, name in ((one, two, "two"), (near, one, "one")):
                 if way.road == "direct":
-                    assert await frm.run(ep_bed.call_peer, name=name) == await to.run(ep_bed.pid)
+                    assert await frm.run(ep_elsewhere.call_peer, name=name) == await to.run(
+                        ep_elsewhere.pid
+                    )
                 else:
                     with pytest.raises(tractor.RemoteActorError, match="of its own host alone"):
-                        await frm.run(ep_bed.call_peer, name=name)
+                        await frm.run(ep_elsewhere.call_peer, name=name)
             await an.cancel()
 
     trio.run(main)
@@ -87,7 +91,10 @@ def test_one_that_does_not_go_is_killed(way: Way) -> None:
     async def main() -> None:
         async with open_tree(way, "h1") as (an, [h1]):
             async with trio.open_nursery() as tn:
-                for name, what in (("shielded", ep_bed.shielded), ("stopped", ep_bed.stop)):
+                for name, what in (
+                    ("shielded", ep_elsewhere.shielded),
+                    ("stopped", ep_elsewhere.stop),
+                ):
                     far = await an.start_actor(name, host=h1, enable_modules=MODULES)
                     tn.start_soon(far.run, what)
                 await until(lambda: "T" in {process.state for process in way.there("h1")}, LIMIT)
@@ -105,9 +112,9 @@ def test_its_end_and_its_last_words_are_told(usual_way: Way, number: int) -> Non
         async with open_tree(usual_way, "h1") as (an, [h1]):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
             if number:
-                usual_way.bed.kill("h1", await far.run(ep_bed.pid), number)
+                usual_way.bed.kill("h1", await far.run(ep_elsewhere.pid), number)
                 await trio.sleep_forever()
-            await far.run(ep_bed.leave, status=3)
+            await far.run(ep_elsewhere.leave, status=3)
 
     with pytest.raises(tractor.ActorFailure) as caught:
         trio.run(main)

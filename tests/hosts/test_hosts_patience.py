@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-import ep_bed
+import ep_elsewhere
 import pytest
 import trio
 from bed_ways import MODULES, Way, is_ready, open_tree, skip_a_drop_by_other_ways, start_program
@@ -32,9 +32,9 @@ def test_a_parent_that_holds_its_gil_loses_nobody(usual_way: Way) -> None:
     async def main() -> None:
         async with open_tree(usual_way, "h1", deadline=DEADLINE) as (an, [h1]):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
-            pid = await far.run(ep_bed.pid)
+            pid = await far.run(ep_elsewhere.pid)
             time.sleep(2 * DEADLINE)
-            assert await far.run(ep_bed.pid) == pid
+            assert await far.run(ep_elsewhere.pid) == pid
             await an.cancel()
 
     trio.run(main)
@@ -49,12 +49,12 @@ def test_a_short_cut_is_survived(way: Way, how: str) -> None:
     async def main() -> None:
         async with open_tree(way, "h1", deadline=deadline) as (an, [h1]):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
-            pid = await far.run(ep_bed.pid)
+            pid = await far.run(ep_elsewhere.pid)
             getattr(way.bed, how)("h1")
             await trio.sleep(deadline / 2)
             way.bed.heal("h1")
             await h1.ping()
-            assert await far.run(ep_bed.pid) == pid
+            assert await far.run(ep_elsewhere.pid) == pid
             await an.cancel()
 
     trio.run(main)

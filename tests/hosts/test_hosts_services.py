@@ -10,7 +10,7 @@ from typing import Any
 
 import ep_elsewhere
 import pytest
-import trio
+from ep_run import run
 
 import tractor
 from tractor.hosts import Place
@@ -26,14 +26,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="agents need /pr
 def place(name: str, **options: Any) -> Place:
     given = plain(deadline=2.0, start_timeout=20.0) | options
     return Place(name=name, engine="command", target=name, **given)
-
-
-def run(main: Any) -> None:
-    async def limited() -> None:
-        with trio.fail_after(LIMIT):
-            await main()
-
-    trio.run(limited, strict_exception_groups=True)
 
 
 async def on(service: tractor.Service) -> str:
@@ -63,7 +55,7 @@ def test_it_goes_round_and_round() -> None:
             assert service.restarts == 2
             await sup.cancel()
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 def test_a_crash_stays_where_it_is() -> None:
@@ -80,7 +72,7 @@ def test_a_crash_stays_where_it_is() -> None:
             assert await on(service) == "a"
             await sup.cancel()
 
-    run(main)
+    run(main, limit=LIMIT)
 
 
 async def lose_host() -> None:
@@ -98,4 +90,4 @@ def test_no_host_at_all() -> None:
                 await sup.start_service("far", actor={"host": "nowhere"})
             await sup.cancel()
 
-    run(main)
+    run(main, limit=LIMIT)

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import ep_bed
 import ep_certs
+import ep_elsewhere
 import pytest
 import trio
 from bed import OTHER_PYTHON, Bed
@@ -80,11 +80,14 @@ def test_equal_pids_and_paths_on_two_hosts(way: Way) -> None:
             two = await start_with_pid(an, h2, pid)
             with pytest.raises(tractor.ActorFailure, match="SIGKILL"):
                 await lose_one(h1, two)
-            assert await two.run(ep_bed.pid) == pid
+            assert await two.run(ep_elsewhere.pid) == pid
             await an.cancel()
 
     async def lose_one(h1: Any, two: tractor.Portal) -> None:
-        async with tractor.open_nursery() as inner, two.open_context(ep_bed.below) as (ctx, _):
+        async with (
+            tractor.open_nursery() as inner,
+            two.open_context(ep_elsewhere.below) as (ctx, _),
+        ):
             await start_with_pid(inner, h1, pid)
             before = [process.pid for process in way.there("h2")]
             bed.kill("h1", pid, signal.SIGKILL)
@@ -96,7 +99,7 @@ def test_equal_pids_and_paths_on_two_hosts(way: Way) -> None:
     async def start_with_pid(an: Any, host: Any, pid: int) -> tractor.Portal:
         bed.next_pid(host.statistics().hostname, pid)
         portal: tractor.Portal = await an.start_actor("same", host=host, enable_modules=MODULES)
-        assert await portal.run(ep_bed.pid) == pid
+        assert await portal.run(ep_elsewhere.pid) == pid
         return portal
 
     trio.run(main)
@@ -199,7 +202,7 @@ def test_a_start_that_waits_in_a_queue_is_withdrawn_when_the_parent_was_killed(q
 def test_a_module_that_is_not_there(usual_way: Way) -> None:
     async def main() -> None:
         async with open_tree(usual_way, "h1", env={}) as (an, [h1]):
-            with pytest.raises(tractor.RemoteActorError, match="ep_bed") as caught:
+            with pytest.raises(tractor.RemoteActorError, match="ep_elsewhere") as caught:
                 await an.start_actor("far", host=h1, enable_modules=MODULES)
             assert caught.value.boxed_type is ModuleNotFoundError
             await an.cancel()
@@ -274,10 +277,10 @@ def test_another_python(usual_way: Way) -> None:
             [h1],
         ):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
-            there = tuple(await far.run(ep_bed.python))
+            there = tuple(await far.run(ep_elsewhere.python))
             assert there != sys.version_info[:2]
             assert h1.statistics().python.startswith("{}.{}.".format(*there))
-            async with far.open_context(ep_bed.below) as (ctx, _):
+            async with far.open_context(ep_elsewhere.below) as (ctx, _):
                 await ctx.cancel()
             await an.cancel()
 
@@ -307,7 +310,9 @@ def test_tls(way: Way) -> None:
                 tractor.hosts.open_host(way.url("h1"), **way.options()) as h1,
             ):
                 far = await an.start_actor("far", host=h1, enable_modules=MODULES)
-                assert await far.run(ep_bed.pid) in {process.pid for process in way.there("h1")}
+                assert await far.run(ep_elsewhere.pid) in {
+                    process.pid for process in way.there("h1")
+                }
                 await an.cancel()
 
     trio.run(main)
@@ -324,7 +329,7 @@ def test_three_levels_on_three_hosts(bed: Bed) -> None:
         async with open_tree(way, "h1") as (an, [h1]):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
             urls = [way.url("h2"), way.url("h3")]
-            async with far.open_context(ep_bed.chain, urls=urls, options=way.options()) as (
+            async with far.open_context(ep_elsewhere.chain, urls=urls, options=way.options()) as (
                 ctx,
                 names,
             ):
@@ -346,7 +351,7 @@ def test_nothing_of_a_tree_outlives_one_above_it(bed: Bed, killed: str) -> None:
         async with open_tree(way, "h1") as (an, [h1]):
             far = await an.start_actor("far", host=h1, enable_modules=MODULES)
             urls = [way.url("h2"), way.url("h3")]
-            async with far.open_context(ep_bed.chain, urls=urls, options=way.options()):
+            async with far.open_context(ep_elsewhere.chain, urls=urls, options=way.options()):
                 (victim,) = way.actors(killed)
                 bed.kill(killed, victim.pid, 9)
                 names = ["h1", "h2", "h3"]
