@@ -369,8 +369,13 @@ class Incarnation:
         if process is None or self._is_going(child):
             return
         stacks = "(it does not write down its stacks)"
-        listens = hasattr(signal, "SIGUSR1") and expects_signal(process.pid, signal.SIGUSR1)
-        if child.is_here and listens:
+        # A pid of another host means another process here.
+        listens = (
+            child.is_here
+            and hasattr(signal, "SIGUSR1")
+            and expects_signal(process.pid, signal.SIGUSR1)
+        )
+        if listens:
             with contextlib.suppress(ProcessLookupError):
                 stacks = await stacks_of_stuck(process.pid)
         if self._is_going(child):
