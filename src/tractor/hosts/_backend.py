@@ -8,7 +8,8 @@ import msgspec
 import trio
 
 from tractor.hosts._frames import to_text
-from tractor.hosts._links import Host, links_of
+from tractor.hosts._host import Host
+from tractor.hosts._links import links_of
 from tractor.hosts._place import VARIABLE, Place
 from tractor.hosts._process import RemoteProcess
 from tractor.msg.types import SpawnSpec

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import trio
 
-from tractor.hosts._links import Host, links_of
+from tractor.hosts._host import Host
+from tractor.hosts._links import links_of
 from tractor.hosts._place import HostLike, Place, is_url, place_at
 from tractor.hosts._table import place_of
 from tractor.runtime._state import current_actor
