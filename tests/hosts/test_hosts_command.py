@@ -258,8 +258,8 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path, how: str, stopped: boo
             await gone([*pids, *relays()], 10.0)
 
         trio.run(all_gone)
-    # Two seconds are the promise, and the test's own look takes some time, too.
-    assert time.monotonic() - killed < 2.5
+    # Two seconds are the promise, and a second for the look of the test on a busy machine.
+    assert time.monotonic() - killed < 2.0 + 1.0
 
 
 # -- starts that fail ---------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from time import thread_time
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +17,9 @@ import msgspec
 import pytest
 
 from tractor.msg import mk_dec
+from tractor.msg.bounded import _keys
 from tractor.msg.bounded._bounded import Bounded
-from tractor.msg.bounded._keys import GRACE, MANY, KeyTypes
+from tractor.msg.bounded._keys import MANY, KeyTypes
 from tractor.msg.types import Error, decode_large
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "hostile"))
@@ -74,10 +74,8 @@ RAW = msgspec.Raw
 def test_integers_that_meet_are_refused(spec: Any, around: Any, bomb: bytes) -> None:
     data = encode(around(RAW(bomb)))
     decode = mk_dec(spec).decode
-    began = thread_time()
     with pytest.raises(msgspec.ValidationError, match="meet in one place"):
         decode(data)
-    assert thread_time() - began < 1.5
 
 
 def test_a_key_that_is_none_hides_no_others(bomb: bytes) -> None:
@@ -85,10 +83,8 @@ def test_a_key_that_is_none_hides_no_others(bomb: bytes) -> None:
     for bad in (b"\x93\1\2\3\0", b"\xc4\1x\0", b"\x80\0"):
         both = b"\xdf" + (keys + 1).to_bytes(4, "big") + bomb[5:] + bad
         for spec in (Any, dict[int, int]):
-            began = thread_time()
             with pytest.raises(msgspec.ValidationError, match="meet in one place"):
                 mk_dec(spec).decode(both)
-            assert thread_time() - began < 1.5
 
 
 def test_a_message_that_is_no_payload_is_looked_at(bomb: bytes) -> None:
@@ -142,10 +138,8 @@ def of_one_hash(kind: Any, count: int = 12_000) -> list[Any]:
 @pytest.mark.parametrize("last", [[], ["no such key"]])
 def test_keys_of_one_hash_are_refused(spec: Any, kind: Any, last: list[Any]) -> None:
     data = as_dict([*of_one_hash(kind), *last])
-    began = thread_time()
     with pytest.raises(msgspec.ValidationError, match="meet in one place"):
         mk_dec(spec).decode(data)
-    assert thread_time() - began < 1.5
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -202,12 +196,25 @@ def test_a_small_table_is_quick_whatever_is_in_it() -> None:
 
 
 def test_many_small_tables_share_their_time() -> None:
-    table = RAW(as_dict(of_one_hash(UUID, 1000)))
+    # One takes a tenth of the time that all may take, so that one fits on a slow machine and all do not on a fast one.
+    table = RAW(as_dict(of_one_hash(UUID, 300)))
     assert len(mk_dec(list[dict[UUID, int]]).decode(encode([table]))) == 1
-    began = thread_time()
     with pytest.raises(msgspec.ValidationError, match="meet in one place"):
-        mk_dec(list[dict[UUID, int]]).decode(encode([table] * 100))
-    assert thread_time() - began < 20 * GRACE / 1e9
+        mk_dec(list[dict[UUID, int]]).decode(encode([table] * 1000))
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_one_slow_moment_refuses_nothing(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    looks = 0
+
+    def clock() -> int:
+        nonlocal looks
+        looks += 1
+        return looks * 1000 + (10**10 if looks >= at else 0)
+
+    monkeypatch.setattr(_keys, "thread_time_ns", clock)
+    honest = {UUID(int=n): n for n in range(4 * MANY)}
+    assert mk_dec(dict[UUID, int]).decode(encode(honest)) == honest
 
 
 @pytest.mark.parametrize(
