@@ -25,10 +25,11 @@ BESIDE = {
     "mp_spawn": "spawn",
     "mp_forkserver": "forkserver",
     "main_thread_forkserver": "forkserver",
+    "zygote": "forkserver",
 }
 """The start method of multiprocessing that is nearest to each backend; none for a sub-interpreter."""
 
-READY = {"main_thread_forkserver": Target(15)}
+READY = {"main_thread_forkserver": Target(15), "zygote": Target(0.3, times_floor=True)}
 
 
 async def _serving(an: tractor.ActorNursery, n: int, in_a_row: bool) -> float:

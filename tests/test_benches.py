@@ -29,6 +29,7 @@ JUDGED = {
     "start",
     "start_8",
     "start_main_thread_forkserver",
+    "start_zygote",
     "cancel_tree",
     "memory",
     "find_actor",

@@ -54,6 +54,7 @@ from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data, take_import_path
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
 from tractor.spawn.mp._tracker import use_tracker
+from tractor.spawn.zygote._tie import take_tie
 from tractor.transport._addresses import random_addrs
 from tractor.transport._settings import WireSettings, set_limits, set_wire_settings, wire_settings
 from tractor.trionics._groups import collapse_eg
@@ -148,6 +149,8 @@ def run_child(args: ChildArgs) -> int:
     take_sockets(record.sockets)
     if record.tracker_fd is not None:
         use_tracker(record.tracker_fd)
+    if record.zygote is not None:
+        take_tie(record.zygote)
     set_ancestry(record.ancestry, args.server_pid)
     select_start_method_later(
         os.environ.get("TRACTOR_SPAWN_METHOD") or record.start_method or "trio"

@@ -35,8 +35,11 @@ FACTS = {
 }
 
 OF_THE_BACKEND = {
-    # With which it starts actors of its own; whether its thread is the one that the program began with; a fork server.
+    # With which it starts actors of its own; whether its thread is the one that the program began with; a fork server;
+    # what leads to the zygote.
     "tractor.process._ancestry._above",
+    "tractor.process._stat._orders",
+    "tractor.spawn.zygote._tie._tie",
     "tractor.spawn._contract._selected",
     "tractor.spawn._signal_help._forked_off_thread",
 }

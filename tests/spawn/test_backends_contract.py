@@ -24,12 +24,15 @@ from tractor.spawn._contract import (
     get_backend,
     usable_start_methods,
 )
+from tractor.spawn.zygote._tie import current_tie
 from tractor.testing import get_rando_addr
 from tractor.transport._settings import wire_settings
 
 HERE = ["ep_backends"]
 USABLE = usable_start_methods()
 OF_PROCESSES = [key for key in USABLE if key != "subint"]
+EXECS = ("trio", "mp_spawn", "zygote")
+"""Those that can start a program: with options for one the last does."""
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -242,7 +245,7 @@ def test_a_nursery_that_takes_no_more_tasks_leaves_no_process(key: str) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("key", [k for k in OF_PROCESSES if k in ("trio", "mp_spawn")])
+@pytest.mark.parametrize("key", [k for k in OF_PROCESSES if k in EXECS])
 def test_options_of_popen_reach_the_process(key: str) -> None:
     async def main() -> None:
         async with tractor.open_nursery(start_method=key) as an:
@@ -260,7 +263,7 @@ def test_options_of_popen_reach_the_process(key: str) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("key", [k for k in OF_PROCESSES if k not in ("trio", "mp_spawn")])
+@pytest.mark.parametrize("key", [k for k in OF_PROCESSES if k not in EXECS])
 def test_options_that_a_backend_has_not_are_refused(key: str) -> None:
     async def main() -> None:
         async with tractor.open_nursery(start_method=key) as an:
@@ -322,6 +325,7 @@ def test_a_child_has_no_descriptor_of_ours(key: str) -> None:
             portal = await an.start_actor("bare", enable_modules=HERE)
             theirs = await portal.run(ep_backends.descriptors)
             mine = await ep_backends.descriptors()
+            tie = set(known.fds()) if (known := current_tie()) else set[int]()
             await sibling.cancel_actor()
             await portal.cancel_actor()
         os.close(read_fd)
@@ -329,11 +333,12 @@ def test_a_child_has_no_descriptor_of_ours(key: str) -> None:
         os.close(leak)
         assert not ours & set(theirs.values())
         # Pipes and sockets have names of their own; the child's boot pipe, that of multiprocessing's resource tracker,
-        # and what the fork server holds, are both ends' business.
+        # and what the fork server holds, are both ends' business; what leads to the zygote is that of all actors.
         shared = {
             name
             for fd, name in theirs.items()
             if int(fd) > 2 and name in mine.values() and name.startswith(("pipe", "socket"))
+            if int(fd) not in tie
         }
         assert all(name.startswith("pipe") for name in shared)
         assert len(shared) <= (4 if key.startswith("mp_") else 2), shared

@@ -8,12 +8,13 @@ from tractor import spawn
 from tractor.spawn import _contract
 
 
-def test_all_seven_keys_are_listed() -> None:
+def test_all_keys_are_listed() -> None:
     assert get_args(spawn.SpawnMethodKey) == (
         "trio",
         "mp_spawn",
         "mp_forkserver",
         "main_thread_forkserver",
+        "zygote",
         "subint",
         "subint_fork",
         "subint_forkserver",

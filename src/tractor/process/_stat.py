@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tractor.process._proc import ON_LINUX, ProcStat, look, proc_is_own, read_stat
+from tractor.process._state import ProcessVar
 from tractor.process.host._host_id import HostId, host_id, is_same_boot
 
 
@@ -87,8 +89,22 @@ def still_runs(process: ProcessId) -> bool | None:
     return None if not process.host or is_same_boot(process.host) else False
 
 
+_orders: ProcessVar[Callable[[int, float], int | None] | None] = ProcessVar(lambda: None)
+
+
+def note_orders(orderer_of: Callable[[int, float], int | None] | None) -> None:
+    """Say who ordered a process, by its pid and start time, where another one forks for all; ``None``: nobody does."""
+    _orders.value = orderer_of
+
+
+def _above(pid: int, stat: ProcStat) -> int:
+    """The process that has forked this one, or has ordered that."""
+    by = None if _orders.value is None else _orders.value(pid, stat.start_time)
+    return stat.ppid if by is None else by
+
+
 def is_below(process: ProcessId, ancestor: int) -> bool:
-    """Whether a process that runs was forked by another one, or by one that was, as the kernel says.
+    """Whether a process that runs was forked by another one, or by one that was, as the kernel and the zygote say.
 
     ``False`` also where that can't be told: no Linux, another host, a parent between them that is dead.
 
@@ -104,10 +120,10 @@ def is_below(process: ProcessId, ancestor: int) -> bool:
         return False
     # As deep as a tree of processes can reasonably be.
     for _ in range(1024):
-        above = stat.ppid
+        above = _above(pid, stat)
         if above == ancestor and above > 1:
             return True
-        stat = _stat_or_none(above) if above > 1 else None
+        pid, stat = above, _stat_or_none(above) if above > 1 else None
         if not stat:
             return False
     return False

@@ -50,6 +50,8 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The child's duplicate of the real stderr; ``None`` where fd 2 is the real one already."""
     tracker_fd: int | None = None
     """Where multiprocessing's resource tracker is told; ``None``: there is none, or its number is another one."""
+    zygote: tuple[int, int] | None = None
+    """The descriptors that lead to the tree's zygote; ``None``: there is none."""
     parent_pid: int = 0
     limits: dict[str, int] = {}
     """Of the kernel, by their names in :mod:`resource` without ``RLIMIT_``, in lower case."""

@@ -24,6 +24,7 @@ SpawnMethodKey: TypeAlias = Literal[
     "mp_spawn",
     "mp_forkserver",
     "main_thread_forkserver",
+    "zygote",
     "subint",
     "subint_fork",
     "subint_forkserver",
@@ -148,6 +149,7 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
     "mp_spawn": ("tractor.spawn.mp._backends", "SPAWN"),
     "mp_forkserver": ("tractor.spawn.mp._backends", "FORKSERVER"),
     "main_thread_forkserver": ("tractor.spawn.fork._backend", "BACKEND"),
+    "zygote": ("tractor.spawn.zygote._backend", "BACKEND"),
     "subint": ("tractor.spawn.subint._backend", "BACKEND"),
 }
 
@@ -202,7 +204,7 @@ def usable_start_methods() -> list[str]:
     return [key for key in known_start_methods() if key not in _RESERVED and _is_usable(key)]
 
 
-DEBUG_BACKENDS = ("trio", "main_thread_forkserver")
+DEBUG_BACKENDS = ("trio", "main_thread_forkserver", "zygote")
 
 
 def require_debug_support(key: str) -> None:

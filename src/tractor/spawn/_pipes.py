@@ -14,6 +14,7 @@ from tractor.spawn._contract import SpawnRequest, selected_start_method
 from tractor.spawn._own_child import ExitSource
 from tractor.spawn._stderr import StderrCapture
 from tractor.spawn.mp._tracker import tracker_fd
+from tractor.spawn.zygote._tie import current_tie
 
 
 class ChildPipes:
@@ -53,6 +54,8 @@ class ChildPipes:
         self.capture = StderrCapture() if capture else None
         stderr_fd = self.capture.real_fd if self.capture is not None and keeps_numbers else None
         tracker = tracker_fd() if keeps_numbers else None
+        tie = current_tie() if keeps_numbers and own_process else None
+        self._zygote = None if tie is None else tie.fds()
         self._tracker_fd: int | None = None
         try:
             if tracker is not None and own_process:
@@ -66,6 +69,7 @@ class ChildPipes:
                     tls=request.tls,
                     stderr_fd=stderr_fd,
                     tracker_fd=tracker,
+                    zygote=self._zygote,
                     parent_pid=os.getpid(),
                     limits=dict(limits or {}),
                     sockets=dict(sockets or {}),
@@ -81,7 +85,8 @@ class ChildPipes:
     def inherited_fds(self) -> tuple[int, ...]:
         """The descriptors that the child keeps under their numbers, besides 0, 1 and 2."""
         real_fd = None if self.capture is None else self.capture.real_fd
-        return tuple(fd for fd in (self.boot_fd, real_fd, self._tracker_fd) if fd is not None)
+        own = (self.boot_fd, real_fd, self._tracker_fd)
+        return (*(fd for fd in own if fd is not None), *(self._zygote or ()))
 
     def __enter__(self) -> ChildPipes:
         return self

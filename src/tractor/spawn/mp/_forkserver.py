@@ -22,12 +22,12 @@ from tractor._proto.deadlines import SENTINEL_GRACE
 from tractor.process._at_fork import on_fork
 from tractor.process._exit_watch import ExitWatch
 from tractor.process._frozen import is_frozen
-from tractor.process._stat import ProcessId, pid_alive, process_start_time
+from tractor.process._stat import pid_alive, process_start_time
 from tractor.process._state import ProcessVar
 from tractor.process._stdio import to_hand_down
-from tractor.process.sentinel._sentinel import forget, guard, stand_down
 from tractor.runtime._state import current_actor
 from tractor.spawn._command import with_path
+from tractor.spawn._helper import forget_helper, note_helper
 from tractor.spawn._signal_help import held_off
 from tractor.spawn.fork._forked import UNKNOWN_STATUS
 from tractor.spawn.mp._tracker import tracker_fd
@@ -256,17 +256,10 @@ def fork_server() -> ForkServerClient:
 
 
 def note_started(server: ForkServerClient) -> None:
-    """Tell those who look after this actor's processes of its fork server; at each start of a process.
-
-    The sentinel stands down when the last subactor is gone, which the fork server survives.
-    """
+    """Tell those who look after this actor's processes of its fork server; at each start of a process."""
     pid = server.pid
     assert pid is not None
-    own = ProcessId.of(pid)
-    sentinel = guard(own)
-    actor = current_actor(err_on_no_runtime=False)
-    if actor is not None:
-        actor.report_descendants(up=[own] if sentinel is None else [own, sentinel])
+    note_helper(pid)
 
 
 def stop_fork_server() -> None:
@@ -277,11 +270,7 @@ def stop_fork_server() -> None:
     pid = current[1].pid
     current[1].stop()
     if pid is not None:
-        forget(pid)
-        gone = [pid, stand_down()]
-        actor = current_actor(err_on_no_runtime=False)
-        if actor is not None:
-            actor.report_descendants(gone=[one for one in gone if one is not None])
+        forget_helper(pid)
 
 
 def _unshared_server(no_tracker: int) -> Any:
