@@ -16,7 +16,7 @@ JOBS ?= $(if $(ARGS),0,$(shell cpus=$$(nproc 2>/dev/null || getconf _NPROCESSORS
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 SOURCES := $(wildcard src tests examples benches docs)
 
 # A starting actor imports the package. Where byte code may not be written it would be compiled anew in each.

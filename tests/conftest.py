@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # -- parts of the suite --
 
+LONG_FILES = (
+    "spawn/test_finding_code.py",
+    "manager/test_manager_runs.py",
+    "test_examples.py",
+    "spawn/test_backends_contract.py",
+    "test_docs.py",
+    "test_benches.py",
+    "supervise/test_supervise_ladder.py",
+    "testing/plugin/test_plugin_session.py",
+    "faults/test_fault_table.py",
+    "services/test_services_storm.py",
+    "test_picture.py",
+    "test_fuzz.py",
+    "hosts/test_bed.py",
+    "chaos/test_chaos.py",
+)
+"""Those that take longest, for few tests. Files are shared among processes whole; the last ones must be short."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -119,6 +138,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _put_long_files_first(items)
     if not config.getoption("soak"):
         _keep(config, items, lambda item: item.get_closest_marker("long") is None)
     names = [name for name in config.getoption("sets").split(",") if name]
@@ -134,6 +154,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"tests/sets.toml: no test's name begins with {sorted(unused)}")
     chosen_items = {item for item, beginnings in of_items if not chosen.isdisjoint(beginnings)}
     _keep(config, items, chosen_items.__contains__)
+
+
+def _put_long_files_first(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    rank = {here / name: number for number, name in enumerate(LONG_FILES)}
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (rank.get(item.path, len(rank)), -sizes[item.path]))
 
 
 def _keep(

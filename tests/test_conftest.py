@@ -132,6 +132,16 @@ def session(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_long_files_are_there() -> None:
+    found = re.search(
+        r"LONG_FILES = \((.*?)\)", Path(__file__).with_name("conftest.py").read_text(), re.S
+    )
+    assert found is not None
+    names = re.findall(r'"(.*?)"', found[1])
+    assert len(names) > 5
+    assert [name for name in names if not (Path(__file__).parent / name).exists()] == []
+
+
 def test_a_set_has_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = tests\n")
     tests = tmp_path / "tests"
