@@ -458,7 +458,9 @@ def test_debug_mode_needs_a_backend_that_can(method: str) -> None:
         async with root(start_method=method):
             pass
 
-    with pytest.raises(RuntimeError, match=r"supported: \['trio', 'main_thread_forkserver'\]"):
+    with pytest.raises(
+        RuntimeError, match=r"supported: \['trio', 'main_thread_forkserver', 'zygote', 'auto'\]"
+    ):
         trio.run(main)
 
 

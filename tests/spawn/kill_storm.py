@@ -28,7 +28,7 @@ MOST_ACTORS = 8
 RUN_LOOPS = ("idle", "shielded")
 """States in which an actor's own nurseries still act."""
 
-BACKENDS = ("trio", "mp_spawn", "mp_forkserver", "main_thread_forkserver")
+BACKENDS = ("trio", "mp_spawn", "mp_forkserver", "main_thread_forkserver", "zygote")
 
 
 def random_tree(rng: random.Random, depth: int) -> tools.Node:

@@ -15,6 +15,7 @@ def test_all_keys_are_listed() -> None:
         "mp_forkserver",
         "main_thread_forkserver",
         "zygote",
+        "auto",
         "subint",
         "subint_fork",
         "subint_forkserver",
@@ -37,7 +38,7 @@ def test_reserved_keys_say_why(key: str) -> None:
 def test_every_key_is_either_usable_or_an_error() -> None:
     usable = spawn.usable_start_methods()
     for key in get_args(spawn.SpawnMethodKey):
-        if key in usable:
+        if key in (*usable, "auto"):
             assert _contract.get_backend(key).key == key
         else:
             with pytest.raises((NotImplementedError, RuntimeError), match=key):

@@ -17,6 +17,7 @@ from ep_run import run
 import tractor
 from tractor.process._stat import ProcessId, is_below, pid_alive
 from tractor.spawn import usable_start_methods
+from tractor.spawn.zygote._backend import BACKEND
 
 pytestmark = [
     pytest.mark.skipif("zygote" not in usable_start_methods(), reason="needs Linux with pidfds"),
@@ -45,6 +46,23 @@ def test_one_forks_for_the_whole_tree_and_ends_with_it() -> None:
         return zygote
 
     assert not pid_alive(run(main))
+
+
+def test_auto_is_the_zygote_where_there_can_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with tractor.open_nursery(start_method="auto") as an:
+            portal = await an.start_actor("one", enable_modules=HERE)
+            assert (await portal.run(ep_zygote.pids))[1] != os.getpid()
+
+            def is_none() -> None:
+                raise RuntimeError("no zygote here")
+
+            monkeypatch.setattr(BACKEND, "is_available", is_none)
+            other = await an.start_actor("other", enable_modules=HERE)
+            assert (await other.run(ep_zygote.pids))[1] == os.getpid()
+            await an.cancel()
+
+    run(main)
 
 
 def test_who_ordered_a_process_is_above_it() -> None:

@@ -25,6 +25,7 @@ SpawnMethodKey: TypeAlias = Literal[
     "mp_forkserver",
     "main_thread_forkserver",
     "zygote",
+    "auto",
     "subint",
     "subint_fork",
     "subint_forkserver",
@@ -150,6 +151,7 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
     "mp_forkserver": ("tractor.spawn.mp._backends", "FORKSERVER"),
     "main_thread_forkserver": ("tractor.spawn.fork._backend", "BACKEND"),
     "zygote": ("tractor.spawn.zygote._backend", "BACKEND"),
+    "auto": ("tractor.spawn.zygote._backend", "AUTO"),
     "subint": ("tractor.spawn.subint._backend", "BACKEND"),
 }
 
@@ -200,11 +202,15 @@ def known_start_methods() -> list[str]:
 
 
 def usable_start_methods() -> list[str]:
-    """The keys of the backends that this Python and platform can run."""
-    return [key for key in known_start_methods() if key not in _RESERVED and _is_usable(key)]
+    """The keys of the backends that this Python and platform can run; ``'auto'`` is a choice among them, and none."""
+    return [
+        key
+        for key in known_start_methods()
+        if key not in _RESERVED and key != "auto" and _is_usable(key)
+    ]
 
 
-DEBUG_BACKENDS = ("trio", "main_thread_forkserver", "zygote")
+DEBUG_BACKENDS = ("trio", "main_thread_forkserver", "zygote", "auto")
 
 
 def require_debug_support(key: str) -> None:

@@ -85,4 +85,23 @@ def _adopt(
         raise
 
 
+class AutoBackend:
+    """The zygote where there can be one, a fresh interpreter else."""
+
+    key = "auto"
+
+    def is_available(self) -> None:
+        """Return when children can be started here, else RuntimeError."""
+        EXEC.is_available()
+
+    async def start(self, request: SpawnRequest, nursery: trio.Nursery) -> BootedChild:
+        """Start a child; see :meth:`tractor.spawn._contract.SpawnBackend.start`."""
+        try:
+            BACKEND.is_available()
+        except RuntimeError:
+            return await EXEC.start(request, nursery)
+        return await BACKEND.start(request, nursery)
+
+
 BACKEND = ZygoteBackend()
+AUTO = AutoBackend()

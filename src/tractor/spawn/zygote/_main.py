@@ -33,7 +33,7 @@ from tractor.process._title import set_short_name, set_title
 from tractor.spawn._boot import read_boot_record
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.fork._reset import forget_program, reset_process
-from tractor.spawn.zygote._order import Order, Place, take_over
+from tractor.spawn.zygote._order import Order, Place, out_of_reach, take_over
 from tractor.spawn.zygote._preload import CHILD_MODULE, preload
 from tractor.spawn.zygote._tie import SLOT
 from tractor.spawn.zygote._words import MAX_FDS, Answer, encode_answer, read_file
@@ -144,9 +144,9 @@ class _Zygote:
                     os.close(fd)
 
     def _carry_out(self, order: Order, fds: list[int], answers: socket.socket, by: int) -> None:
-        other = self._place.difference(order.place)
+        other = self._place.difference(order.place) or out_of_reach(order)
         if other is not None or len(fds) != len(order.numbers) + 1:
-            _tell(answers, Answer(refused=f"another {other}"))
+            _tell(answers, Answer(refused=f"the subactor is to have another {other}"))
             return
         if _hung_up(answers):
             return
@@ -219,12 +219,10 @@ def _give_numbers(fds: list[int], numbers: list[int]) -> None:
 
 def _close_all_but(numbers: list[int]) -> None:
     """Close every other descriptor; no object of this program's owns one."""
-    _, end = resource.getrlimit(resource.RLIMIT_NOFILE)
-    above = 3
-    for number in sorted({*numbers, end if end > 0 else 2**20}):
-        if number >= above:
-            os.closerange(above, number)
-            above = number + 1
+    for fd in {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, *numbers}:
+        # Among them that of the list itself, which is closed by now.
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def _hung_up(sock: socket.socket) -> bool:

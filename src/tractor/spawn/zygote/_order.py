@@ -32,6 +32,9 @@ class Place(msgspec.Struct, frozen=True):
         namespaces: those of the kernel, by their inodes.
         variables: those of the environment that :data:`AT_START` names.
         program: the interpreter.
+        rights: what the kernel lets it do and have: capabilities, filters of system calls, nodes of memory.
+        control_groups: those that it is in.
+        scheduling: policy, and what it is to the killer of a machine that is out of memory.
     """
 
     ids: tuple[int, ...]
@@ -41,6 +44,9 @@ class Place(msgspec.Struct, frozen=True):
     namespaces: tuple[int, ...]
     variables: tuple[tuple[str, str], ...]
     program: str
+    rights: tuple[str, ...]
+    control_groups: str
+    scheduling: tuple[int, str]
 
     @classmethod
     def here(cls) -> Place:
@@ -54,6 +60,9 @@ class Place(msgspec.Struct, frozen=True):
             tuple(map(_namespace, ("mnt", "net", "pid_for_children", "ipc", "uts", "user"))),
             tuple(sorted((n, v) for n, v in os.environ.items() if n.startswith(AT_START))),
             sys.executable,
+            tuple(line for line in _read("status").splitlines() if line.startswith(_RIGHTS)),
+            _read("cgroup"),
+            (os.sched_getscheduler(0), _read("oom_score_adj")),
         )
 
     def difference(self, other: Place) -> str | None:
@@ -62,6 +71,15 @@ class Place(msgspec.Struct, frozen=True):
             if getattr(self, name) != getattr(other, name):
                 return name
         return None
+
+
+_RIGHTS = ("Cap", "NoNewPrivs:", "Seccomp:", "Mems_allowed_list:")
+
+
+def _read(name: str) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/self/{name}") as file:
+        return file.read()
+    return ""
 
 
 def _namespace(name: str) -> int:
@@ -128,18 +146,32 @@ _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.star
 
 
 def _umask() -> int:
-    with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/self/status") as file:
-        return int(next(line for line in file if line.startswith("Umask:")).split()[1], 8)
+    for line in _read("status").splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
     before = os.umask(0o077)
     os.umask(before)
     return before
+
+
+def out_of_reach(order: Order) -> str | None:
+    """What a process that this one forks could not take over; ``None``: nothing."""
+    if os.geteuid() == 0:
+        return None
+    if order.nice < os.getpriority(os.PRIO_PROCESS, 0):
+        return f"a niceness of {order.nice}"
+    for number, (_, hard) in order.limits.items():
+        own = resource.getrlimit(number)[1]
+        if own != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or hard > own):
+            return f"the kernel's limit {number} at {hard}"
+    return None
 
 
 def take_over(order: Order) -> None:
     """In the process that was forked for an order, whose streams and other descriptors are there.
 
     Raises:
-        OSError: A limit can't be set, as where the orderer has raised its own hard one since.
+        OSError: The kernel refuses what :func:`out_of_reach` has let pass.
     """
     os.umask(order.umask)
     if (more := order.nice - os.getpriority(os.PRIO_PROCESS, 0)) != 0:
