@@ -31,18 +31,24 @@ help:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+# What a venv has from when the package was still installed as `tractor`: it would take the commands with it.
+FORMER = $(BIN)/python -m pip --disable-pip-version-check uninstall --quiet --yes tractor 2>/dev/null
+
 # The three stamps: what running, developing and the documentation need.
 $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
+	@$(FORMER)
 	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
+	@$(FORMER)
 	$(PIP) --editable '.[dev]'
 	@# A dependency of multiaddr that it does not import; its stubs, years old, would replace trio's own types.
 	$(BIN)/python -m pip --disable-pip-version-check uninstall --quiet --yes trio-typing
 	@touch $(VENV)/.stamp-run $@
 
 $(VENV)/.stamp-docs: pyproject.toml | $(BIN)/python
+	@$(FORMER)
 	$(PIP) --editable '.[docs]'
 	@touch $(VENV)/.stamp-run $@
 

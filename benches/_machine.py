@@ -7,8 +7,10 @@ import importlib.util
 import os
 import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
+
+import msgspec
+import trio
 
 import tractor
 
@@ -21,7 +23,7 @@ def facts() -> dict[str, str]:
         "machine": f"{_cpu_model()}, {os.cpu_count()} CPUs ({_usable_cpus()} usable)",
         "system": platform.platform(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": ", ".join(f"{name} {version(name)}" for name in ("tractor", "trio", "msgspec")),
+        "versions": f"tractor {tractor.__version__}, trio {trio.__version__}, msgspec {msgspec.__version__}",
         "gc": f"{'on' if gc.isenabled() else 'off'}, thresholds {gc.get_threshold()}, in every process",
         "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", "unset"),
         "byte code": byte_code(),

@@ -14,7 +14,8 @@ import reference  # noqa: E402  (found through the line above)
 
 _project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
 
-project = _project["name"]
+# As it is imported; the name that it is installed by is another one.
+project = "tractor"
 version = release = _project["version"]
 author = "the tractor contributors"
 copyright = "the tractor contributors, MIT OR Apache-2.0"

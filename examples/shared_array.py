@@ -6,7 +6,7 @@ What to learn:
 - Its `token` is a small payload like any other. Whoever has it attaches, and sees the same memory.
 - One actor writes. Rows are published after they were written, so readers see whole rows and need no lock.
 
-Needs numpy: `pip install 'tractor[shm]'`.
+Needs numpy: `pip install 'trio-tractor[shm]'`.
 """
 
 from typing import Any

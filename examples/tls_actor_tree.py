@@ -2,7 +2,7 @@
 
 What to learn:
 
-- `tractor certs DIR` makes the certificates; it needs the extra `tractor[certs]`. A tree that is not a
+- `tractor certs DIR` makes the certificates; it needs the extra `trio-tractor[certs]`. A tree that is not a
   test uses those of an authority of your own.
 - `tls=` encrypts every TCP connection of the tree. Children get the paths, and read the files themselves.
 - Both sides show a certificate, and then prove the tree's key as on plain TCP: a program without

@@ -109,7 +109,7 @@ MAY_BE_IMPORTED_LATE = {
     "winreg",  # Windows
     "tractor.devx.debug.repl._repl",  # pdbp
     "tractor.devx.debug.attach._repl",  # pdbp
-    "tractor._util._version",  # importlib.metadata
+    "tractor._util.dist._version",  # importlib.metadata
     # JSON, TOML, zip archives: only where actors are started on other hosts
     "tractor.hosts._backend",
     "tractor.hosts._handle",

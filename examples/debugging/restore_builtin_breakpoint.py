@@ -3,7 +3,7 @@
 What to learn:
 
 - Inside the runtime `breakpoint()` waits for the tree's terminal; its prompt is `(Pdb+)`. It needs
-  debug mode and the package `greenback` (`tractor[sync-pause]`).
+  debug mode and the package `greenback` (`trio-tractor[sync-pause]`).
 - When the root has closed, hook and environment are what they were before: the same line opens
   Python's own debugger, whose prompt is `(Pdb)`.
 """

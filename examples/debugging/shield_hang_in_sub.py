@@ -4,7 +4,7 @@ What to learn:
 
 - SIGUSR1 to the root's process makes each actor print its tree of tasks, parent before child, and
   append it to `/tmp/tractor-stackscope-<pid>.log`. Nothing stops. It needs the package `stackscope`
-  (`tractor[dumps]`).
+  (`trio-tractor[dumps]`).
 - ctrl-c cancels the tree. The child ignores that, since its scope is shielded; so after a moment it
   is killed, which the log says: "#T-800 deployed to collect zombie B0".
 

@@ -3,7 +3,7 @@
 What to learn:
 
 - `tractor.pause_from_sync()`, and the builtin `breakpoint()` while a runtime is open in debug mode,
-  work in a function that is not async. They need the package `greenback` (`tractor[sync-pause]`).
+  work in a function that is not async. They need the package `greenback` (`trio-tractor[sync-pause]`).
 - A thread waits for the terminal as a task does, and gets it only when it is its turn. Which task or
   thread of which actor you are in is said above the prompt.
 """

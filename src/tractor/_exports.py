@@ -53,7 +53,7 @@ from tractor._proto.services.restarts import Backoff as Backoff
 from tractor._root import open_nursery as open_nursery
 from tractor._root import open_root_actor as open_root_actor
 from tractor._root import run_daemon as run_daemon
-from tractor._util._version import __version__ as __version__
+from tractor._util.dist._version import __version__ as __version__
 from tractor.devx._stack_dump import dump_task_tree as dump_task_tree
 from tractor.devx.debug._pause import breakpoint as breakpoint
 from tractor.devx.debug._pause import pause as pause

@@ -169,7 +169,7 @@ def test_without_trustme_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)
     assert main(["certs", str(tmp_path / "c")]) == 1
-    assert "pip install 'tractor[certs]'" in capsys.readouterr().err
+    assert "pip install 'trio-tractor[certs]'" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
 
 

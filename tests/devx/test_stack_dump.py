@@ -206,7 +206,7 @@ def test_without_stackscope_there_is_a_warning(
     assert signal.getsignal(signal.SIGUSR1) is before
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "tractor[dumps]" in record.getMessage()
+    assert "trio-tractor[dumps]" in record.getMessage()
 
 
 @pytest.mark.parametrize("sig", [None, getattr(signal, "SIGKILL", 9)])

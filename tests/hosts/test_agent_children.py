@@ -22,6 +22,7 @@ from ep_near_side import (
     wait_until,
 )
 
+from tractor._util.dist._name import NAME
 from tractor.hosts._frames import to_text
 from tractor.hosts.agent._children import RING_SIZE
 from tractor.process._stat import process_start_time
@@ -334,7 +335,7 @@ def test_it_says_what_its_host_is() -> None:
         assert hello["clock"] > 1.7e9
         assert hello["host"] == host_id()
         assert hello["hostname"] == os.uname().nodename
-        assert hello["tractor"] == version("tractor")
+        assert hello["tractor"] == version(NAME)
         assert hello["msgspec"] == version("msgspec")
         near.send("end")
         assert near.wait_until_ended() == 0

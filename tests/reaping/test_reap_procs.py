@@ -262,5 +262,5 @@ def test_the_table_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_neither_proc_nor_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tractor.reaping._table.ON_LINUX", False)
     monkeypatch.setitem(sys.modules, "psutil", None)
-    with pytest.raises(RuntimeError, match=r"psutil: pip install 'tractor\[testing\]'"):
+    with pytest.raises(RuntimeError, match=r"psutil: pip install 'trio-tractor\[testing\]'"):
         find_orphans()

@@ -106,7 +106,7 @@ def test_a_key_that_is_taken_is_left_alone(make: Make) -> None:
 
 def test_without_numpy_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(ImportError, match=r"pip install 'tractor\[shm\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'trio-tractor\[shm\]'"):
         open_shm_ndarray(5)
 
 

@@ -144,7 +144,7 @@ def test_loops_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
         run_as_asyncio_guest(never)
     monkeypatch.setenv("TRACTOR_ASYNCIO_LOOP", "uvloop")
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    with pytest.raises(ImportError, match=r"pip install 'tractor\[uvloop\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'trio-tractor\[uvloop\]'"):
         run_as_asyncio_guest(never)
 
 

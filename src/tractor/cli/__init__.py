@@ -6,5 +6,12 @@ it is used, so that ``tractor --help`` stays quick.
 
 from __future__ import annotations
 
-from tractor.cli._main import COMMANDS as COMMANDS
-from tractor.cli._main import main as main
+from pathlib import Path
+
+from tractor._util.dist._name import refuse_neighbour
+
+# Another distribution may have put its `tractor/__init__.py` in the place of ours, which would have said so.
+refuse_neighbour(str(Path(__file__).parent.parent))
+
+from tractor.cli._main import COMMANDS as COMMANDS  # noqa: E402
+from tractor.cli._main import main as main  # noqa: E402

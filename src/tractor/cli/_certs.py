@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from tractor._util.dist._name import pip_install
 from tractor.cli._exit import fail
 from tractor.cli._paths import absolute_path
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     try:
         files = _make(names, [*LOCAL, *options.host], options.days)
     except ImportError as exc:
-        return fail(f"{prog}: needs trustme: run `pip install 'tractor[certs]'` ({exc})")
+        return fail(f"{prog}: needs trustme: run `{pip_install('certs')}` ({exc})")
     except ValueError as exc:
         parser.error(
             f"argument --host: not every one of {options.host} is a name or address: {exc}"

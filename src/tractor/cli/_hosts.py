@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from tractor._root import open_root_actor
-from tractor._util._version import __version__
+from tractor._util.dist._version import __version__
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.hosts._handle import HostStatistics, open_host
 from tractor.hosts._place import VARIABLE, Place

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tractor._util._version import __version__
+from tractor._util.dist._version import __version__
 
 EXIT_INTERRUPTED = 130
 

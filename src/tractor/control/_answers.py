@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from tractor._util._version import __version__
+from tractor._util.dist._version import __version__
 from tractor.control._protocol import Who
 from tractor.control._serving import Serving
 from tractor.control._socket import ControlSocket

@@ -26,6 +26,7 @@ import trio
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor._util._task_tree import append_dump, dump_file, format_threads, format_tree_of
+from tractor._util.dist._name import pip_install
 from tractor.ipc._chan import Channel
 from tractor.process._proc import expects_signal
 from tractor.process._state import ProcessVar, of_process
@@ -68,7 +69,8 @@ def enable_stack_on_sig(sig: int | None = SIGUSR1) -> ModuleType | None:
     """
     if importlib.util.find_spec("stackscope") is None:
         log.warning(
-            "No trace-trees on a signal: `stackscope` is not installed; run `pip install 'tractor[dumps]'`"
+            "No trace-trees on a signal: `stackscope` is not installed; run `%s`",
+            pip_install("dumps"),
         )
         return None
     if not arm(sig):

@@ -16,6 +16,7 @@ from typing import Any
 MODULES = (
     "tractor._proto.deadlines",
     "tractor._proto.lease",
+    "tractor._util.dist._name",
     "tractor.process.host._find_host_id",
     "tractor.process._proc",
     "tractor.process._stdio",

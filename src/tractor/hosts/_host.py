@@ -22,7 +22,8 @@ import trio
 from tractor import log as _log
 from tractor._errors import HostUnavailable
 from tractor._proto.deadlines import LOSS_TIMEOUT
-from tractor._util._version import __version__
+from tractor._util.dist._name import pip_install
+from tractor._util.dist._version import __version__
 from tractor.hosts._frames import to_bytes
 from tractor.hosts._place import Place
 from tractor.hosts._process import Lost, RemoteProcess
@@ -311,7 +312,9 @@ def require_versions(host: Host) -> None:
     own, there = __version__, host.facts.get("tractor")
     where = f"of {host.place.python!r} there (Python {host.facts.get('python')})"
     if there is None:
-        raise host.unavailable(f"tractor is not installed with the packages {where}; install {own}")
+        raise host.unavailable(
+            f"tractor is not installed with the packages {where}; run `{pip_install()}=={own}`"
+        )
     if _series(there) != _series(own):
         raise host.unavailable(
             f"tractor {there} is among the packages {where}, this is {own}: major and minor version must be equal"

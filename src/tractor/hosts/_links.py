@@ -26,7 +26,7 @@ import trio
 
 from tractor import log as _log
 from tractor._proto.deadlines import LOSS_TIMEOUT
-from tractor._util._version import __version__
+from tractor._util.dist._version import __version__
 from tractor.hosts._engine import get_engine
 from tractor.hosts._frames import encode
 from tractor.hosts._host import Host, Output, require_versions

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from tractor._util.dist._name import pip_install
 from tractor.process._proc import ON_LINUX, OUT_OF_RESOURCES, all_pids, read_proc, read_stat
 
 _INTERPRETER = re.compile(r"(python|pypy|libpython)[^/]*", re.IGNORECASE)
@@ -98,7 +99,7 @@ def _psutil() -> Any:
         import psutil
     except ImportError:
         raise RuntimeError(
-            f"looking at processes on {sys.platform} needs psutil: pip install 'tractor[testing]'"
+            f"looking at processes on {sys.platform} needs psutil: {pip_install('testing')}"
         ) from None
     return psutil
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tractor._util.dist._name import pip_install
 from tractor.process.host._host_id import host_id, is_here
 from tractor.shm._int import SharedInt
 from tractor.shm._segment import Segment, random_key
@@ -27,7 +28,7 @@ def _numpy() -> Any:
         import numpy
     except ImportError as exc:
         raise ImportError(
-            "shared arrays need numpy, which is not installed: pip install 'tractor[shm]'"
+            f"shared arrays need numpy, which is not installed: {pip_install('shm')}"
         ) from exc
     return numpy
 

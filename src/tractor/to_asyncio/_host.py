@@ -14,6 +14,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import AsyncioRuntimeTranslationError, TransportClosed
+from tractor._util.dist._name import pip_install
 from tractor.msg._boxing import pack_error
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import asyncio_host, current_actor
@@ -84,7 +85,7 @@ def chosen_loop_factory() -> LoopFactory:
         import uvloop
     except ImportError as exc:
         raise ImportError(
-            f"{LOOP_VARIABLE}='uvloop' needs the package uvloop: pip install 'tractor[uvloop]'"
+            f"{LOOP_VARIABLE}='uvloop' needs the package uvloop: {pip_install('uvloop')}"
         ) from exc
     factory: LoopFactory = uvloop.new_event_loop
     return factory

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+from tractor._util.dist._name import RECORD
 from tractor.process._proc import ON_LINUX, read_stat
 from tractor.process.host._find_host_id import find_host_id
 
@@ -37,7 +38,7 @@ def start_time(pid: int) -> float | None:
 def facts() -> dict[str, Any]:
     """The fields of an agent's ``hello``."""
     return {
-        "tractor": found_version("tractor"),
+        "tractor": found_version(RECORD),
         "python": ".".join(map(str, sys.version_info[:3])),
         "msgspec": found_version("msgspec"),
         "host": find_host_id(),
@@ -53,7 +54,7 @@ def facts() -> dict[str, Any]:
 
 
 def found_version(package: str) -> str | None:
-    """The version of an installed package, which is not imported; ``None``: not found.
+    """The version of an installed distribution, which is not imported; ``None``: not found.
 
     :mod:`importlib.metadata` takes as long to import as all else here together, so the usual place is looked at first.
     """

@@ -13,6 +13,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import InternalError
+from tractor._util.dist._name import pip_install
 from tractor.process._breakpoint import greenback_is_there
 from tractor.process._state import ProcessVar
 from tractor.runtime._state import process_actor
@@ -68,7 +69,7 @@ def sync_pauses() -> SyncPauses:
         if not greenback_is_there(say=False):
             raise RuntimeError(
                 "pausing in sync code needs `greenback`, which is not installed: "
-                "`pip install greenback`, or use `await tractor.pause()`"
+                f"`{pip_install('sync-pause')}`, or use `await tractor.pause()`"
             )
         raise InternalError(
             "greenback has not been initialised in this actor: open the root actor with `debug_mode=True` "

@@ -1,0 +1,1 @@
+"""The distribution that the package was installed by."""
