@@ -99,6 +99,7 @@ MAY_BE_IMPORTED_LATE = {
     "psutil",
     "pytest",
     "readline",
+    "rich",
     "runpy",
     "setproctitle",
     "stackscope",

@@ -188,11 +188,10 @@ def test_remote_error_of_one_hop() -> None:
 
 
 def test_remote_error_text() -> None:
-    exc = boxed()
-    first, second, *box = str(exc).splitlines()
-    assert first == "remote task raised a 'ValueError'"
-    assert second == "it is bad"
-    assert box[0] == f"+-- {CHILD}"
+    exc = boxed(trail=[(4711, "deep.py:6 in parse()")])
+    first, *box = str(exc).splitlines()
+    assert first == "ValueError in child@4711: it is bad  deep.py:6 in parse()"
+    assert box[0] == "+-- child@4711 (uuid-c): remote task raised a 'ValueError'"
     assert box[1:-1] == ["| Traceback ...", "| ValueError: it is bad"]
     begin, *body, end = exc.pformat().splitlines()
     assert (begin, end) == ("<RemoteActorError(", ")>")
@@ -203,12 +202,79 @@ def test_remote_error_text() -> None:
     assert "+--" not in str(boxed(tb_str=""))
 
 
-def test_box_is_headed_by_the_relaying_actor() -> None:
-    exc = boxed(relay_path=[CHILD, PARENT], boxed_type_str="RemoteActorError")
-    assert f"+-- {PARENT}" in str(exc)
-    assert f"relayed: {CHILD} -> {PARENT}" in str(exc)
+def test_text_of_an_error_whose_way_is_not_known() -> None:
+    first, *_ = str(boxed()).splitlines()
+    assert first == "ValueError in child (uuid-c): it is bad"
+    unnamed = RemoteActorError("it is bad", boxed_type=ValueError)
+    assert str(unnamed) == "ValueError: it is bad"
+    assert str(boxed(relay_path=[], src_uid=("", ""), tb_str="")) == "ValueError: it is bad"
+    assert str(boxed(message="", tb_str="")) == "ValueError in child (uuid-c)"
+    # More steps than actors, which nobody but a broken peer sends.
+    assert (
+        str(boxed(trail=[(1, "a"), (2, "b")], tb_str="")) == "ValueError in child@1: it is bad  a"
+    )
+
+
+def test_each_hop_is_a_line_with_the_place_of_its_call() -> None:
+    exc = boxed(
+        relay_path=[CHILD, PARENT, ("old", "uuid-o")],
+        boxed_type_str="RemoteActorError",
+        trail=[(1, "deep.py:6 in parse()"), (2, "mid() at /x/y.py:9")],
+        message="it is bad\nvery bad",
+    )
+    exc.note_caller("main() at /x/z.py:3", "root@4")
+    exc.note_caller("another() at /x/z.py:4", "root@5")
+    assert str(exc).splitlines()[:6] == [
+        "ValueError in child@1: it is bad  deep.py:6 in parse()",
+        "very bad",
+        "  called by mid() at /x/y.py:9 in parent@2",
+        "  relayed by old (uuid-o)",
+        "  called by main() at /x/z.py:3 in root@4",
+        "+-- old (uuid-o): remote task raised a 'ValueError'",
+    ]
     assert exc.is_inception()
-    assert exc.relay_uid == PARENT
+    assert exc.relay_uid == ("old", "uuid-o")
+
+
+def test_of_very_many_hops_the_middle_is_counted() -> None:
+    lines = str(boxed(relay_path=[(f"a{n}", "") for n in range(300)], tb_str="")).splitlines()
+    assert len(lines) == 14
+    assert [lines[6], lines[7], lines[8]] == [
+        "  relayed by a6 ()",
+        "  ... 287 more ...",
+        "  relayed by a294 ()",
+    ]
+
+
+def test_text_in_colour_is_the_same_text() -> None:
+    rich_text = pytest.importorskip("rich.text", reason="rich is not installed")
+    exc = boxed(trail=[(4711, "deep.py:6 in parse()")], canceller=PARENT)
+    exc.note_caller("main() at /x/z.py:3", "root@4")
+    shown = exc.__rich__()
+    assert isinstance(shown, rich_text.Text)
+    assert shown.plain == str(exc)
+    assert "bold red" in {span.style for span in shown.spans}
+
+
+def test_an_error_matches_what_it_boxes() -> None:
+    exc = boxed()
+    assert exc.matches(ValueError)
+    assert exc.matches(KeyError, Exception)
+    assert exc.matches(RemoteActorError)
+    assert not exc.matches(KeyError, errors.ContextCancelled)
+    assert not exc.matches()
+    assert not RemoteActorError("own").matches(ValueError)
+
+
+def test_an_error_matches_what_its_type_derives_from_though_it_is_not_known_here() -> None:
+    exc = boxed("Nobody", "no_such:Nobody", kinds=["no_such:Nobody", "builtins:LookupError"])
+    assert exc.src_type is None
+    assert exc.matches(LookupError)
+    assert not exc.matches(KeyError)
+    of_main = boxed("Nobody", "__mp_main__:Local", kinds=["__mp_main__:Local"])
+    assert of_main.matches(
+        type("Local", (Exception,), {"__module__": "__main__", "__qualname__": "Local"})
+    )
 
 
 def test_remote_error_without_a_message() -> None:

@@ -123,7 +123,7 @@ def reg_err_types(exc_types: Iterable[ErrType]) -> None:
             raise TypeError(f"reg_err_types() takes exception types, got {_safe_repr(cls)}")
     for cls in types:
         _by_name[cls.__name__] = cls
-        _by_path[_one_main(type_path(cls))] = cls
+        _by_path[one_main(type_path(cls))] = cls
 
 
 def get_err_type(type_name: str) -> ErrType | None:
@@ -156,14 +156,14 @@ def find_err_type(
     if not path:
         return get_err_type(name)
     return (
-        _by_path.get(_one_main(path))
+        _by_path.get(one_main(path))
         or _find_enabled(path, enabled_modules)
         or _find_known(path)
         or _by_name.get(name)
     )
 
 
-def _one_main(path: str) -> str:
+def one_main(path: str) -> str:
     """``path`` with one name for the main module, which goes by another in a child."""
     module, _, qualname = path.partition(":")
     return f"__main__:{qualname}" if module in _MAIN_NAMES else path

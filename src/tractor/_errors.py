@@ -9,13 +9,23 @@ from __future__ import annotations
 import logging
 import signal
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 import trio
 
-from tractor._error_registry import ErrType, find_err_type, public_error
+from tractor._error_registry import ErrType, find_err_type, one_main, public_error, type_path
+from tractor._util._crash_text import (
+    Line,
+    actor_of,
+    as_spans,
+    as_text,
+    box,
+    fault,
+    hops,
+    short_uid,
+)
 from tractor._util._plain import safe_repr, safe_str
 
 Uid = tuple[str, str]
@@ -307,6 +317,8 @@ class ErrorMsg(Protocol):
     src_type_path: str
     boxed_type_path: str
     relay_path: list[Uid]
+    trail: list[tuple[int, str]]
+    kinds: list[str]
     message: str
     tb_str: str
     canceller: Uid | None
@@ -334,6 +346,7 @@ class RemoteActorError(Exception):
 
     ipc_msg: ErrorMsg | None = None
     _caller: str = ""
+    _caller_actor: str = ""
     _given: Mapping[str, Any] = {}
     _fields: ClassVar[frozenset[str]] = frozenset(
         ("src_type", "src_uid", "relay_path", "sender", "canceller", "tb_str", "cid")
@@ -444,10 +457,15 @@ class RemoteActorError(Exception):
         message: Any = self.ipc_msg
         return msgspec.structs.asdict(message) if isinstance(message, msgspec.Struct) else {}
 
-    def note_caller(self, caller: object) -> None:
-        """Remember the code of this actor that the failed call was made by; the first that is noted stays."""
+    def note_caller(self, caller: object, actor: str = "") -> None:
+        """Remember the code of this actor that the failed call was made by; the first that is noted stays.
+
+        Args:
+            caller: it; ``None``: not known.
+            actor: this actor, as texts name it.
+        """
         if caller is not None and not self._caller:
-            self._caller = str(caller)
+            self._caller, self._caller_actor = str(caller), actor
 
     @property
     def caller(self) -> str:
@@ -461,6 +479,24 @@ class RemoteActorError(Exception):
         source = (self.ipc_msg.src_type_path, self.ipc_msg.src_type_str)
         boxed = (self.ipc_msg.boxed_type_path, self.ipc_msg.boxed_type_str)
         return source != boxed or len(self.relay_path) > 1
+
+    def matches(self, *types: type[BaseException]) -> bool:
+        """Is this error, what it boxes, or a member of the group that it boxes, of one of these types?
+
+        Also where the source's own type is not known here: its actor has told which types that is a subtype of.  Types
+        are the same when their modules and names are.
+
+        Args:
+            types: exception types, as for :func:`isinstance`.
+        """
+        if isinstance(self, types):
+            return True
+        kinds = set(map(one_main, self._field("kinds", ())))
+        known = [cls for cls in (self.src_type, self.boxed_type) if cls is not None]
+        return any(
+            one_main(type_path(wanted)) in kinds or any(issubclass(cls, wanted) for cls in known)
+            for wanted in types
+        )
 
     def unwrap(self) -> BaseException:
         """An instance of the source's type, caused by this error.
@@ -502,28 +538,48 @@ class RemoteActorError(Exception):
         Args:
             with_type_header: put that between ``<``, the error's own type, ``(`` and ``)>``.
         """
-        lines: list[str] = []
-        if self.ipc_msg is None and not self._given.get("boxed_type"):
-            name = _type_name(self.src_type or type(self))
-            lines.append(f"{self.message} ({name})" if self.message else name)
-        else:
-            lines.append(f"remote task raised a {self.src_type_str!r}")
-            lines += [self.message] if self.message else []
-        if len(self.relay_path) > 1:
-            lines.append("relayed: " + " -> ".join(map(str, self.relay_path)))
-        canceller = self._field("canceller")
-        if canceller is not None:
-            what = "canceller" if self.src_type_str == "Cancelled" else "the end of the actor"
-            lines.append(f"{what}: {_as_uid(canceller)}")
-        if self._caller:
-            lines.append(f"called by {self._caller}")
-        lines += [f"{name}={safe_repr(value)}" for name, value in self.extra_body_fields.items()]
-        if self.tb_str and self.tb_str != self.message:
-            lines.append(_box(f"{self.relay_uid}", self.tb_str))
-        text = "\n".join(lines)
+        text = as_text(self._lines())
         if not with_type_header:
             return text
         return f"<{type(self).__name__}(\n{textwrap.indent(text, '  ')}\n)>"
+
+    def _lines(self) -> Iterator[Line]:
+        """What :meth:`pformat` shows, with colours."""
+        path = self.relay_path
+        trail = [*self._field("trail", ())][: len(path)]
+        trail += [(0, "")] * (len(path) - len(trail))
+        steps = [(actor_of(uid, pid), place) for uid, (pid, place) in zip(path, trail, strict=True)]
+        if self.ipc_msg is None and not self._given.get("boxed_type"):
+            name = _type_name(self.src_type or type(self))
+            yield [(f"{self.message} ({name})" if self.message else name, "")]
+        else:
+            source, place = steps[0] if steps else ("", "")
+            yield from fault(self.src_type_str or UNKNOWN_TYPE, source, self.message, place)
+        here = [(self._caller_actor, self._caller)] if self._caller else []
+        yield from hops([*steps[1:], *here])
+        canceller = _as_uid(self._field("canceller"))
+        if canceller is not None:
+            what = "canceller" if self.src_type_str == "Cancelled" else "the end of the actor"
+            yield [(f"{what}: {short_uid(canceller)}", "")]
+        for name, value in self.extra_body_fields.items():
+            yield [(f"{name}={safe_repr(value)}", "")]
+        if self.tb_str and self.tb_str != self.message:
+            pid = trail[-1][0] if trail else 0
+            yield from box(self._title(path[-1] if path else None, pid), self.tb_str)
+
+    def _title(self, relay: Uid | None, pid: int) -> str:
+        """Of the box: who has sent what is in it, and what that is about."""
+        raised = f"remote task raised a {self.src_type_str!r}"
+        if relay is None:
+            return raised
+        ident = f" ({relay[1][:8]})" if pid else ""
+        return f"{actor_of(relay, pid)}{ident}: {raised}"
+
+    def __rich__(self) -> Any:
+        """The same text in colour, where ``rich`` prints it."""
+        from rich.text import Text
+
+        return Text.assemble(*as_spans(self._lines()))
 
     def __str__(self) -> str:
         return self.pformat(with_type_header=False)
@@ -662,9 +718,3 @@ def _type_name(cls: type | None) -> str:
 
 def _as_uid(value: Any) -> Uid | None:
     return None if value is None else (value[0], value[1])
-
-
-def _box(title: str, text: str) -> str:
-    """``text`` in a box that is open to the right, so that it can be of any width."""
-    lines = text.rstrip().splitlines()
-    return "\n".join((f"+-- {title}", *(f"| {line}".rstrip() for line in lines), "+--"))

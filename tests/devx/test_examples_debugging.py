@@ -238,7 +238,7 @@ def test_multi_subactors(play: Play) -> None:
     t.leave("q")
     last = t.stop("crashed", "root", "all children failed")
     for name in ("name_error", "name_error_1", "spawn_error", "breakpoint_forever"):
-        last.shows(f"'{name}'")
+        last.shows(f"{name}@")
     t.leave("c")
     t.end(1, "ExceptionGroup")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from tractor.msg.types import Aid, Error, Started, Stop, Yield
 
 A, B, C = ("a", "uuid-a"), ("b", "uuid-b"), ("c", "uuid-c")
 codec = mk_codec()
+
+
+class Kept(Exception):
+    """Unknown where no module of it is enabled."""
 
 
 def raised(exc: BaseException) -> BaseException:
@@ -45,7 +50,9 @@ def test_plain_error() -> None:
     assert exc.relay_path == [A]
     assert exc.sender == A
     assert "in raised" in exc.tb_str
-    assert str(exc).startswith("remote task raised a 'ValueError'\n")
+    begin, _, place = str(exc).splitlines()[0].partition("  ")
+    assert begin == f"ValueError in a@{os.getpid()}: it is bad"
+    assert re.fullmatch(r"test_boxing\.py:\d+ in raised\(\)", place)
     assert exc.ipc_msg is not None
     assert exc.ipc_msg.cid == 3
 
@@ -119,6 +126,43 @@ def test_inception_keeps_the_source() -> None:
         assert exc.relay_path == path
         assert (exc.message, exc.tb_str) == (first.message, first.tb_str)
         assert type(exc.unwrap()) is ValueError
+
+
+def test_each_actor_adds_its_step_to_the_trail() -> None:
+    first = send(raised(ValueError("deep")), A)
+    first.note_caller("mid() at /x/y.py:9")
+    second = send(first, B)
+    assert second.ipc_msg is not None
+    (_, raised_at), step = second.ipc_msg.trail
+    assert "in raised()" in raised_at
+    assert step == (os.getpid(), "mid() at /x/y.py:9")
+    # One that has told of no step is left its place.
+    second.ipc_msg.trail.pop()
+    third = send(second, C)
+    assert third.ipc_msg is not None
+    assert [pid for pid, _ in third.ipc_msg.trail] == [os.getpid(), 0, os.getpid()]
+
+
+def test_the_place_is_the_users_own() -> None:
+    library: dict[str, Any] = {"__name__": "trio._x", "trio": trio}
+    exec("def closed(): raise trio.ClosedResourceError", library)
+    with pytest.raises(trio.ClosedResourceError) as caught:
+        library["closed"]()
+    assert "test_boxing.py" in str(send(caught.value, A)).splitlines()[0]
+    assert str(send(ValueError("never raised"), A)).splitlines()[0].endswith("never raised")
+
+
+def test_a_group_matches_its_members() -> None:
+    """Also those that came from further actors, and what they derive from."""
+    far = send(raised(ExceptionGroup("far", [Kept("x")])), B)
+    exc = send(raised(ExceptionGroup("many", [ExceptionGroup("in", [KeyError("one")]), far])), A)
+    assert exc.matches(KeyError)
+    assert exc.matches(LookupError)
+    assert exc.matches(Kept)
+    assert exc.matches(ExceptionGroup)
+    assert not exc.matches(OSError)
+    relayed = send(exc, C)
+    assert relayed.matches(KeyError)
 
 
 def test_very_deep_inception() -> None:
@@ -348,7 +392,7 @@ def test_any_error_can_be_boxed(name: str) -> None:
     exc = send(raised(HOSTILE[name]), A)
     assert exc.tb_str
     assert exc.src_type_str
-    assert str(exc).startswith("remote task raised a ")
+    assert f"remote task raised a {exc.src_type_str!r}" in str(exc)
     assert isinstance(exc.unwrap(), BaseException)
     twin = pickle.loads(pickle.dumps(send(exc, B)))
     assert twin.tb_str == exc.tb_str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Collection
 from types import TracebackType
@@ -36,6 +37,15 @@ MAX_TEXT = 64 * 1024
 """Bytes of an error's message, and of its traceback's text, that travel; it is cut in the middle."""
 
 ROOM_FOR_COUNT = 128
+
+MAX_KINDS = 64
+"""Types of an error, and of a group's members, that travel."""
+
+_NO_PLACES = RUNTIME_PACKAGES | {"bdb"}
+"""What has raised an error on behalf of somebody else's code; the debugger when it is left."""
+
+MAX_PLACE = 400
+"""Characters of a place, or of a type's path, that travel."""
 
 _as_dict = Bounded(dict[str, Any] | None)
 _msg_types = {cls.__name__: cls for cls in __msg_types__}
@@ -127,6 +137,8 @@ def _box(
         canceller=canceller,
         sender=own_uid,
         cid=cid,
+        trail=[(os.getpid(), "" if shown else _place_of(tb or exc.__traceback__))],
+        kinds=_kinds_of(exc, boxed),
     )
 
 
@@ -154,20 +166,57 @@ def _relay(
         boxed_type_path=type_path(RemoteActorError),
         relay_path=[*exc.relay_path, own_uid],
         message=_cut(source.message),
-        tb_str=_cut(_with_caller(source.tb_str, exc.caller, own_uid)),
+        tb_str=_cut(source.tb_str),
         canceller=source.canceller or canceller,
         sender=source.sender if source.src_type_path == type_path(StreamOverrun) else own_uid,
         cid=cid,
         _bad_msg=getattr(source, "_bad_msg", None),
         _bad_msg_as_dict=getattr(source, "_bad_msg_as_dict", None),
+        trail=[
+            *_trail_of(source, len(exc.relay_path)),
+            (os.getpid(), _encodable(exc.caller)[:MAX_PLACE]),
+        ],
+        kinds=source.kinds,
     )
 
 
-def _with_caller(tb_str: str, caller: str, own_uid: Uid) -> str:
-    """A traceback's text that also says which code of this actor has made the call that failed."""
-    if not caller:
-        return tb_str
-    return f"{tb_str.rstrip()}\ncalled by {_encodable(caller)}, in actor {own_uid}\n"
+def _trail_of(source: ErrorMsg, length: int) -> list[tuple[int, str]]:
+    """One step for each actor that an error came through, also where some have told of none."""
+    return [*source.trail[:length], *[(0, "")] * (length - len(source.trail))]
+
+
+def _place_of(tb: TracebackType | None) -> str:
+    """Where an error was raised: the innermost frame that is not the runtime's, if there is one."""
+    steps = []
+    while tb is not None:
+        steps.append(tb)
+        tb = tb.tb_next
+    users = [step for step in steps if not is_of(module_of(step.tb_frame), _NO_PLACES)]
+    for step in (users or steps)[-1:]:
+        code = step.tb_frame.f_code
+        text = f"{os.path.basename(code.co_filename)}:{step.tb_lineno} in {code.co_qualname}()"
+        return _encodable(text)[:MAX_PLACE]
+    return ""
+
+
+def _kinds_of(exc: BaseException, boxed: type[BaseException]) -> list[str]:
+    """The paths of all types that an error is of, and that a group's members are of, each once."""
+    kinds = dict.fromkeys(_paths_of(boxed))
+    rest = [exc]
+    while rest and len(kinds) < MAX_KINDS:
+        one = rest.pop()
+        if isinstance(one, RemoteActorError) and one.ipc_msg is not None:
+            kinds |= dict.fromkeys(one.ipc_msg.kinds)
+        elif one is not exc:
+            kinds |= dict.fromkeys(_paths_of(type(one)))
+        if isinstance(one, BaseExceptionGroup):
+            rest += reversed(one.exceptions)
+    return list(kinds)[:MAX_KINDS]
+
+
+def _paths_of(cls: type[BaseException]) -> list[str]:
+    paths = (_names(base)[1] for base in type.mro(cls) if base is not object)
+    return [path for path in paths if 0 < len(path) <= MAX_PLACE]
 
 
 def unpack_error(
@@ -294,6 +343,10 @@ def shorten(error: Error, size: int) -> None:
         error.src_type_path = error.src_type_path if len(error.src_type_path) <= 200 else ""
         error.boxed_type_path = error.boxed_type_path if len(error.boxed_type_path) <= 200 else ""
         error.relay_path = [*error.relay_path[:1], *error.relay_path[1:][-1:]]
+        error.trail = [
+            (pid, place[:size]) for pid, place in (*error.trail[:1], *error.trail[1:][-1:])
+        ]
+        error.kinds = []
 
 
 def _plain(value: object) -> object:

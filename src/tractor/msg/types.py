@@ -176,7 +176,13 @@ class Credit(msgspec.Struct, array_like=True, tag=10):
 
 
 class Error(msgspec.Struct, array_like=True, tag=11, kw_only=True):
-    """An exception as data, boxed by the actor ``sender``."""
+    """An exception as data, boxed by the actor ``sender``.
+
+    Attributes:
+        trail: of each actor in ``relay_path`` its pid, and where the error was raised in the first one, where the
+            failed call was made in others; 0 and an empty text: not known.
+        kinds: the paths of all types that the source is an instance of; of a group's members, too.
+    """
 
     src_uid: Uid
     src_type_str: str
@@ -191,6 +197,8 @@ class Error(msgspec.Struct, array_like=True, tag=11, kw_only=True):
     cid: int | None = None
     _bad_msg: bytes | None = None
     _bad_msg_as_dict: dict[str, Any] | None = None
+    trail: list[tuple[int, str]] = []
+    kinds: list[str] = []
 
 
 Msg = PayloadMsg

@@ -22,6 +22,7 @@ from tractor._errors import (
 from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor._proto.dialog.flow import Admission
 from tractor._util._caller import Caller, calling_code
+from tractor._util._crash_text import actor_of
 from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._boxing import unpack_error
@@ -366,7 +367,7 @@ def boxed(
         return ActorBusy(msg.message)
     exc = unpack_error(msg, chan, enabled_modules=actor.enabled)
     assert exc is not None
-    exc.note_caller(caller)
+    exc.note_caller(caller, actor_of(actor.aid.uid, actor.aid.pid or 0))
     _origins[exc] = chan
     return exc
 
