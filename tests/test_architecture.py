@@ -86,6 +86,7 @@ MAY_BE_IMPORTED_LATE = {
     "asyncio",
     "bdb",
     "colorlog",
+    "difflib",  # only where a name is wrong
     "ctypes",  # the boot's id, neither on Linux nor on Windows
     "resource",  # POSIX; only where limits are set
     "greenback",

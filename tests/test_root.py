@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +24,7 @@ import trio
 from ep_supervise_tools import one_daemon, program, run, spoken
 
 import tractor
+from tractor._root_options import RootKwargs
 from tractor.discovery import TCPAddress, UDSAddress, wrap_address
 from tractor.spawn import SpawnMethodKey
 
@@ -366,6 +369,37 @@ def test_a_short_key_is_refused() -> None:
 
 def test_max_frame_size_that_makes_no_sense() -> None:
     assert "max_frame_size" in boot_error(ValueError, max_frame_size=-1)
+
+
+@pytest.mark.parametrize("under_a_root", [False, True])
+def test_an_unknown_option_is_refused_always(under_a_root: bool) -> None:
+    told = {
+        "debug_mod": "'debug_mod' is no option of a root actor; did you mean 'debug_mode'?",
+        "registry": "did you mean 'registr",
+        "zzz": "there are arbiter_addr, authkey, ",
+    }
+
+    async def opens(name: str) -> None:
+        async with tractor.open_nursery(**{name: True}):  # type: ignore[arg-type]
+            raise AssertionError("not reached")
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            if under_a_root:
+                await stack.enter_async_context(tractor.open_root_actor())
+            for name, text in told.items():
+                with pytest.raises(TypeError, match=re.escape(text)):
+                    await opens(name)
+
+    trio.run(main)
+    with pytest.raises(TypeError, match="did you mean 'debug_mode'"):
+        tractor.run_daemon([], debug_mod=True)
+
+
+def test_the_options_that_are_handed_on_are_those_of_a_root() -> None:
+    own = inspect.signature(tractor.open_root_actor).parameters
+    handed_on = {n: hint.__forward_arg__ for n, hint in RootKwargs.__annotations__.items()}
+    assert handed_on == {name: parameter.annotation for name, parameter in own.items()}
 
 
 # -- the environment --

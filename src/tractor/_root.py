@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 import trio
@@ -23,7 +23,14 @@ from tractor import log as _log
 from tractor._boot_actor import begin_service, make_actor
 from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
-from tractor._root_options import RootOptions, log_level, with_outdated_registry
+from tractor._root_options import (
+    RootKwargs,
+    RootOptions,
+    TreeKwargs,
+    log_level,
+    require_root_kwargs,
+    with_outdated_registry,
+)
 from tractor._util._exit import end_by_signal
 from tractor.address._policy import from_this_host
 from tractor.address._types import Addr, UnwrappedAddress, mk_uuid
@@ -379,7 +386,9 @@ def _signals_cancel(actor: Actor) -> Iterator[None]:
 
 
 @ki_protected_manager
-async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[ActorNursery]:
+async def open_nursery(
+    *, hide_tb: bool = True, **root_kwargs: Unpack[TreeKwargs]
+) -> AsyncIterator[ActorNursery]:
     """A nursery whose tasks are processes.  Boots a root actor if this process is not an actor yet.
 
     When the block has been left, by whatever route, every process started below it has exited.
@@ -394,6 +403,7 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
     Raises:
         BaseException: the body's error or the one failed child's, bare, also where groups of one were around it; a
             ``BaseExceptionGroup`` of several, one entry for each actor.
+        TypeError: an unknown argument, also under a running runtime; says which was probably meant.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
     """
     async with (
@@ -404,17 +414,18 @@ async def open_nursery(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIter
 
 
 @ki_protected_manager
-async def open_tree(*, hide_tb: bool = True, **root_kwargs: Any) -> AsyncIterator[Actor]:
+async def open_tree(**root_kwargs: Unpack[RootKwargs]) -> AsyncIterator[Actor]:
     """This process's actor, for the length of the block: the one that runs, or a root that is booted for it.
 
     Args and what is raised are those of :func:`open_nursery`.
     """
+    require_root_kwargs(root_kwargs)
     actor = current_actor(err_on_no_runtime=False)
     if actor is not None:
-        _warn_of_ignored(actor, root_kwargs)
+        _warn_of_ignored(actor, {**root_kwargs})
         yield actor
         return
-    async with open_root_actor(hide_tb=hide_tb, **root_kwargs) as actor:
+    async with open_root_actor(**root_kwargs) as actor:
         yield actor
     with _console(*log_level(root_kwargs.get("loglevel"))):
         log.info("Actor-runtime-shutdown")
@@ -472,11 +483,13 @@ def run_daemon(
 
     Raises:
         ImportError, AttributeError: a module can't be imported, or ``lifespan`` not be found; nothing was booted.
-        TypeError: ``enable_modules`` is not a list of strings; ``main`` or ``lifespan`` not such a function.
+        TypeError: ``enable_modules`` is not a list of strings; ``main`` or ``lifespan`` not such a function; an unknown
+            argument.
         BaseException: what ``main``, the lifespan or a background task has raised; a group of several.
         RuntimeError, ValueError, NotImplementedError: as :func:`open_root_actor`.
         KeyboardInterrupt: ctrl-c.
     """
+    require_root_kwargs(root_kwargs)
     for module in module_names(enable_modules):
         importlib.import_module(module)
     if main is not None and not inspect.iscoroutinefunction(main):

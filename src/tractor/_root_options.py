@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypedDict
 
 import msgspec
 
 from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor._proto.limits import Limits
-from tractor._util._names import plain_text, require_name
+from tractor._util._names import plain_text, refuse_unknown, require_name
 from tractor.address._policy import one_or_several, require_bindable, require_connectable
 from tractor.address._types import HAS_UDS, Addr, Address
 from tractor.hosts._place import VARIABLE, Tables
@@ -22,6 +23,47 @@ from tractor.supervise._arguments import module_names
 from tractor.transport._addresses import wrap_addresses
 from tractor.transport._table import known_transports
 from tractor.transport.tls._config import TLSConfig
+
+
+class TreeKwargs(TypedDict, total=False):
+    """The arguments of :func:`tractor.open_root_actor`, where :func:`tractor.open_nursery` hands them on."""
+
+    tpt_bind_addrs: Sequence[Addr] | None
+    registry_addrs: Sequence[Addr] | None
+    enable_transports: Sequence[str] | None
+    name: str
+    start_method: str | None
+    debug_mode: bool
+    maybe_enable_greenback: bool
+    enable_stack_on_sig: bool
+    loglevel: str | None
+    enable_modules: Sequence[str] | None
+    ensure_registry: bool
+    registrar: bool | None
+    limits: Limits | None
+    hosts: str | os.PathLike[str] | None
+    max_frame_size: int
+    authkey: bytes | None
+    tls: TLSConfig | None
+    debug_filter: Callable[[BaseException], bool]
+    registry_addr: Addr | None
+    arbiter_addr: Addr | None
+    rpc_module_paths: Sequence[str] | None
+
+
+class RootKwargs(TreeKwargs, total=False):
+    """The same where another function hands them on."""
+
+    hide_tb: bool
+
+
+def require_root_kwargs(kwargs: Mapping[str, object]) -> None:
+    """Return where all of these are arguments of :func:`tractor.open_root_actor`.
+
+    Raises:
+        TypeError: one is not; says which was probably meant.
+    """
+    refuse_unknown(kwargs, RootKwargs.__annotations__, "option of a root actor")
 
 
 class RootOptions(msgspec.Struct, frozen=True, kw_only=True):

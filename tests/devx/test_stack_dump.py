@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import ep_devx
 import pytest
@@ -242,7 +243,7 @@ class TestTree:
     def test_every_actor_is_armed_and_restored(
         self, how: str, reg_addr: tuple[str, int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        kwargs: dict[str, bool] = {}
+        kwargs: dict[str, Any] = {}
         if how == "argument":
             kwargs["enable_stack_on_sig"] = True
         elif how == "variable":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 import tractor
 
 
@@ -12,6 +14,12 @@ async def fails_at_length(size: int) -> None:
 
 async def pong() -> str:
     """Answer."""
+    return "pong"
+
+
+async def pong_later(seconds: float) -> str:
+    """Answer after a while."""
+    await trio.sleep(seconds)
     return "pong"
 
 

@@ -133,6 +133,13 @@ def test_each_kind_is_refused_for_the_others(kind: Kind) -> None:
             target_of(other, kind)
 
 
+def test_of_a_plain_function_and_of_a_call_the_way_out_is_told() -> None:
+    with pytest.raises(TypeError, match=r"`async def sync_points\(...\)`.*run_sync\(sync_points, "):
+        target_of(ep_typed.sync_points, Kind.CALL)
+    with pytest.raises(TypeError, match="pass the function, and its arguments after it"):
+        target_of(ep_typed.fails(7), Kind.CALL)
+
+
 def test_the_place_of_an_error_is_a_type_error_that_names_the_function() -> None:
     for fn in (ep_typed.alias, ep_typed.nameless, ep_typed.Holder().method, local()):
         with pytest.raises(TypeError, match=r"function|method"):

@@ -10,6 +10,7 @@ import trio
 from ep_peer import open_peer, run
 
 import tractor
+from tractor.supervise import _nursery
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -92,3 +93,46 @@ def test_waiting_for_the_result_loses_no_message(reg_addr: Any, result_first: bo
                 assert [n async for n in stream] == list(range(10))
 
     run(main)
+
+
+# -- a block that waits for ever --
+
+
+def test_a_block_says_that_it_waits_for_daemons_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and not as long as a one-shot works, whose end is waited for on purpose."""
+    monkeypatch.setattr(_nursery, "FORGOTTEN_AFTER", 0.02)
+
+    def told() -> list[str]:
+        return [
+            r.getMessage() for r in caplog.records if "is over, and has waited" in r.getMessage()
+        ]
+
+    async def main() -> None:
+        waits: list[bool] = []
+
+        async def cancel_when_told(portal: tractor.Portal) -> None:
+            while not told():
+                await trio.sleep(0.01)
+            waits.append(one_shot_over.is_set())
+            await trio.sleep(0.1)
+            await portal.cancel_actor()
+
+        one_shot_over = trio.Event()
+        async with trio.open_nursery() as tn, tractor.open_nursery() as an:
+            portal = await an.start_actor("w", enable_modules=["ep_edges"])
+            one_shot = await an.run_in_actor(ep_edges.pong_later, seconds=0.3)
+            tn.start_soon(cancel_when_told, portal)
+
+            async def note_end() -> None:
+                await one_shot.wait_for_result()
+                one_shot_over.set()
+
+            tn.start_soon(note_end)
+        assert waits == [True]
+
+    run(main)
+    (text,) = told()
+    assert "for daemon 'w': a daemon serves until it is cancelled" in text
+    assert "cancel_actor()" in text

@@ -1,8 +1,9 @@
-"""Text that users give: names of actors, modules, functions and levels."""
+"""Text that users give: names of actors, modules, functions and levels; and which name they may have meant."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 MAX_NAME = 255
 """Bytes of a name; more is refused, here as at a peer's handshake."""
@@ -60,3 +61,32 @@ def is_presentable(name: str, most: int) -> bool:
         return 0 < len(name.encode()) <= most and name.isprintable()
     except UnicodeEncodeError:
         return False
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """The known name that is most like the wrong one; empty: none is."""
+    import difflib
+
+    found = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Return where each name that was given is a known one.
+
+    Args:
+        given: names.
+        known: all that there are.
+        what: it is that they should be names of, for the error.
+
+    Raises:
+        TypeError: one is not; says which was probably meant, or which there are.
+    """
+    names = {*known}
+    for name in given:
+        if name not in names:
+            meant = nearest(name, names)
+            raise TypeError(
+                f"{name!r} is no {what}; "
+                + (f"did you mean {meant!r}?" if meant else f"there are {', '.join(sorted(names))}")
+            )

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 import trio
@@ -21,6 +21,7 @@ from tractor._proto.services.service_life import (
 )
 from tractor._proto.services.supervision import Supervision
 from tractor._root import open_tree
+from tractor._root_options import RootKwargs
 from tractor._util._caller import calling_code
 from tractor.services._carrier import Carrier, Entry
 from tractor.services._commands import Commands, open_to_users
@@ -407,7 +408,7 @@ async def open_supervisor(
     within: float = 60.0,
     backoff: Backoff | None = Backoff(),  # noqa: B008
     auto_shutdown: str = "never",
-    **root_kwargs: Any,
+    **root_kwargs: Unpack[RootKwargs],
 ) -> AsyncIterator[Supervisor]:
     """A supervisor for the length of the block.  Boots a root actor if this process is not an actor yet.
 

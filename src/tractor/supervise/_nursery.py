@@ -29,6 +29,9 @@ from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
 
+FORGOTTEN_AFTER = 5.0
+"""Seconds that a block waits for nothing but daemons before it says so."""
+
 
 class NurseryStatistics(msgspec.Struct, frozen=True):
     """Counters of a nursery.
@@ -194,7 +197,7 @@ async def _finish(own: Children, body_exc: BaseException | None) -> None:
         own.block_over.set()
         if body_exc is None and not own.failing:
             try:
-                await own.wait_all_gone(shield=False)
+                await _wait_for_children(own)
             except BaseException as exc:
                 body_exc = exc
         own.closed = True
@@ -205,6 +208,36 @@ async def _finish(own: Children, body_exc: BaseException | None) -> None:
         _raise_outcome(own, body_exc, taking_down)
     finally:
         own.actor.hooks.note_leaving(False)
+
+
+async def _wait_for_children(own: Children) -> None:
+    """Wait until none lives; says so once if nothing but daemons is waited for, which may well be for ever."""
+    told = False
+    while not told:
+        with trio.move_on_after(FORGOTTEN_AFTER):
+            await own.wait_all_gone(shield=False)
+            return
+        told = _tell_of_daemons(own)
+    await own.wait_all_gone(shield=False)
+
+
+def _tell_of_daemons(own: Children) -> bool:
+    """Whether that was to be told: no child has a function that ends, or is on its way down, and nobody debugs."""
+    living = [*own.living.values()]
+    if not living or own.actor.hooks.repl_busy():
+        return False
+    if any(child.main or child.keeper or child.ladder is not None for child in living):
+        return False
+    names = ", ".join(repr(child.aid.name) for child in living[:5]) + ", ..." * (len(living) > 5)
+    what = "daemon" if len(living) == 1 else f"{len(living)} daemons"
+    log.error(
+        "a nursery's block is over, and has waited %g s for %s %s: a daemon serves until it is cancelled. "
+        "Was `await portal.cancel_actor()` forgotten, or `await an.cancel()` at the end of the block?",
+        FORGOTTEN_AFTER,
+        what,
+        names,
+    )
+    return True
 
 
 def _raise_outcome(own: Children, body_exc: BaseException | None, taking_down: bool) -> None:

@@ -313,8 +313,24 @@ def _describe(fn: Any, want: Kind) -> Target:
 
 
 def _of_another_kind(fn: Any, want: Kind, kind: Kind | None) -> TypeError:
+    name = getattr(fn, "__qualname__", fn)
     is_ = f"is {kind.value!r}" if kind else "is none"
-    return TypeError(f"{getattr(fn, '__qualname__', fn)!r} {_WANTED[want]}; it {is_}")
+    hint = "" if kind else _way_out(fn, name, want)
+    return TypeError(f"{name!r} {_WANTED[want]}; it {is_}{hint}")
+
+
+def _way_out(fn: Any, name: Any, want: Kind) -> str:
+    """What to write instead, where that can be told."""
+    if inspect.iscoroutine(fn):
+        fn.close()
+        return ", but what calling one has returned: pass the function, and its arguments after it"
+    if want is Kind.CALL and inspect.isfunction(fn):
+        return (
+            f". A plain function would block its actor: write `async def {fn.__name__}(...)`, call it there by"
+            f" `await trio.to_thread.run_sync({fn.__name__}, ...)`, or give it to a pool"
+            " (`tractor.trionics.open_worker_pool()`)"
+        )
+    return ""
 
 
 def refuse_swallowed(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tractor._util._names import nearest as nearest
 from tractor.services.file._positions import KeyPath
 
 MAX_SHOWN = 60
@@ -113,12 +113,6 @@ class Findings:
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path)
-
-
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """The known name that is most like the wrong one; empty: none is."""
-    found = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
-    return found[0] if found else ""
 
 
 def _joined(path: KeyPath) -> str:
