@@ -46,8 +46,13 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ([], "COMMAND"),
-        (["nonsense"], "'nonsense'"),
+        (["nonsense"], "'nonsense' is no command; `tractor` alone lists them"),
+        (["tre"], "'tre' is no command; did you mean 'tree'?"),
+        (["--versoin"], "(did you mean --version?)"),
+        (["tree", "x", "--belwo"], "--belwo (did you mean --below?)"),
+        (["tree", "x", "--limmit=3"], "(did you mean --limit?)"),
+        (["tree", "x", "--qqq"], "unrecognized arguments: --qqq\n"),
+        (["completion", "tcsh"], "'tcsh'"),
         (["--nonsense"], "COMMAND"),
         (["keygen", "a", "b"], "unrecognized arguments: b"),
         (["keygen", ""], "argument PATH: it is empty"),
@@ -63,6 +68,12 @@ def test_wrong_arguments(args: list[str], said: str, capsys: pytest.CaptureFixtu
         main(args)
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_alone_it_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in COMMANDS)
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

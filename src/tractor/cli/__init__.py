@@ -1,7 +1,7 @@
 """The command line: ``tractor COMMAND`` and ``python -m tractor COMMAND``.
 
-A command is a module with ``main(argv, prog) -> int`` and a line in `COMMANDS`; it is imported when
-it is used, so that ``tractor --help`` stays quick.
+A command is a module with ``main(argv, prog) -> int`` and ``parser(prog)``, and a line in `COMMANDS`; it is
+imported when it is used, so that ``tractor --help`` stays quick.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tractor._util.dist._name import pip_install
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import fail
 from tractor.cli._paths import absolute_path
 
@@ -38,8 +39,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     Raises:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
-    parser = _parser(prog)
-    options = parser.parse_args(argv)
+    given = parser(prog)
+    options = given.parse_args(argv)
     folder: Path = options.dir
     names: list[str] = list(dict.fromkeys(options.name or ["actor"]))
     wanted = ["ca.pem", *(f"{name}{ending}" for name in names for ending in (".pem", ".key"))]
@@ -54,9 +55,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     except ImportError as exc:
         return fail(f"{prog}: needs trustme: run `{pip_install('certs')}` ({exc})")
     except ValueError as exc:
-        parser.error(
-            f"argument --host: not every one of {options.host} is a name or address: {exc}"
-        )
+        given.error(f"argument --host: not every one of {options.host} is a name or address: {exc}")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in files.items():
@@ -67,20 +66,21 @@ def main(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(
         prog=prog,
         description="Make a CA for tests, and certificates that actors show each other over TLS. "
         f"Each is good for {', '.join(LOCAL)} and every --host. The CA's key is not kept: to have "
         "another certificate, make all of them anew.",
     )
-    parser.add_argument(
+    made.add_argument(
         "dir",
         metavar="DIR",
         type=absolute_path,
         help="where to write; made if missing, mode 0700",
     )
-    parser.add_argument(
+    made.add_argument(
         "--host",
         action="append",
         default=[],
@@ -88,22 +88,22 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="H",
         help="a further DNS name or IP address that actors are reached at; may be repeated",
     )
-    parser.add_argument(
+    made.add_argument(
         "--name",
         action="append",
         type=_file_name,
         metavar="NAME",
         help="make NAME.pem and NAME.key; may be repeated (default: actor)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--days",
         type=partial(_whole_number, limit=MAX_DAYS),
         default=365,
         metavar="N",
         help="how long the certificates are valid (default: %(default)s)",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite what is there")
-    return parser
+    made.add_argument("--force", action="store_true", help="overwrite what is there")
+    return made
 
 
 def _file_name(text: str) -> str:

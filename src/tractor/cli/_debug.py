@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -18,6 +17,7 @@ from tractor.cli._actors import (
     open_wire,
     why_not_one,
 )
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.devx.debug.attach._wire import Wire
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     Raises:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
-    options = _parser(prog).parse_args(argv)
+    options = parser(prog).parse_args(argv)
     actors = attachable()
     if options.actor is None:
         for actor in actors:
@@ -49,22 +49,23 @@ def main(argv: Sequence[str], prog: str) -> int:
     return attach(found[0], options.task, prog)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(
         prog=prog,
         description="Open a REPL in a running actor of yours that is in debug mode, at what its busiest task waits "
         "for. The actor stands still meanwhile, and goes on when you let go: `c`, `q` or ctrl-d. Without ACTOR: list "
         "those that can be attached to.",
     )
-    parser.add_argument("actor", nargs="?", metavar="PID|NAME", help="which one")
-    parser.add_argument(
+    made.add_argument("actor", nargs="?", metavar="PID|NAME", help="which one")
+    made.add_argument(
         "--task",
         default="",
         metavar="N|NAME",
         help="at this task instead; `tasks` in the REPL lists them",
     )
-    add_registry_option(parser)
-    return parser
+    add_registry_option(made)
+    return made
 
 
 def attach(actor: FoundActor, task: str, prog: str) -> int:

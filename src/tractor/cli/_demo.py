@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tractor.demo.__main__ import main as run_demo
+from tractor.demo.__main__ import parser as parser
 
 
 def main(argv: Sequence[str], prog: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ import trio
 
 from tractor._root import open_root_actor
 from tractor._util.dist._version import __version__
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.hosts._handle import HostStatistics, open_host
 from tractor.hosts._place import VARIABLE, Place
@@ -39,23 +39,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     Returns:
         0; 1: there is no table, or with ``--check`` a host can't be used; 2: a host that is none.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description="Show the hosts that actors can be started on."
-    )
-    parser.add_argument(
-        "host", nargs="*", help="names of the table, or URLs; default: all of the table"
-    )
-    parser.add_argument(
-        "--hosts", metavar="FILE", help=f"the hosts file; default: that of {VARIABLE}"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="try each: versions, clock, round trip, cores, memory"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=10.0, help="seconds for each (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    options = parser.parse_args(argv)
+    options = parser(prog).parse_args(argv)
     try:
         tables = load_hosts(options.hosts)
         places = [place_of(host, tables) for host in options.host or tables]
@@ -73,6 +57,25 @@ def main(argv: Sequence[str], prog: str) -> int:
     else:
         _print(found, places, options.check)
     return EXIT_FAILED if any(one.error for one in found) else 0
+
+
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(prog=prog, description="Show the hosts that actors can be started on.")
+    made.add_argument(
+        "host", nargs="*", help="names of the table, or URLs; default: all of the table"
+    )
+    made.add_argument(
+        "--hosts", metavar="FILE", help=f"the hosts file; default: that of {VARIABLE}"
+    )
+    made.add_argument(
+        "--check", action="store_true", help="try each: versions, clock, round trip, cores, memory"
+    )
+    made.add_argument(
+        "--timeout", type=float, default=10.0, help="seconds for each (default: %(default)s)"
+    )
+    made.add_argument("--json", action="store_true", help="for programs")
+    return made
 
 
 async def _look_at_all(places: list[Place], timeout: float) -> list[Looked]:

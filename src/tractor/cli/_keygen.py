@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import fail
 from tractor.cli._paths import absolute_path
 from tractor.transport._authkey import KEY_FILE_VARIABLE, KEY_SIZE, user_key_path, write_key_file
@@ -30,21 +30,10 @@ def main(argv: Sequence[str], prog: str) -> int:
     Raises:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=f"Make a file with {KEY_SIZE} random bytes that only you can read. Actors that "
-        "talk over TCP must hold the same key. A file that is there is never changed.",
-    )
-    parser.add_argument(
-        "path",
-        nargs="?",
-        type=absolute_path,
-        metavar="PATH",
-        help="default: your own key file, which every actor of yours takes unless told otherwise",
-    )
-    given: Path | None = parser.parse_args(argv).path
+    takes = parser(prog)
+    given: Path | None = takes.parse_args(argv).path
     if given is not None and not given.name:
-        parser.error(f"argument PATH: {str(given)!r} names no file")
+        takes.error(f"argument PATH: {str(given)!r} names no file")
     path = user_key_path() if given is None else given
     try:
         made = write_key_file(path)
@@ -58,6 +47,23 @@ def main(argv: Sequence[str], prog: str) -> int:
     print(path)
     print(_how_to_use(path, own=given is None), file=sys.stderr)
     return 0
+
+
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(
+        prog=prog,
+        description=f"Make a file with {KEY_SIZE} random bytes that only you can read. Actors that "
+        "talk over TCP must hold the same key. A file that is there is never changed.",
+    )
+    made.add_argument(
+        "path",
+        nargs="?",
+        type=absolute_path,
+        metavar="PATH",
+        help="default: your own key file, which every actor of yours takes unless told otherwise",
+    )
+    return made
 
 
 def _how_to_use(path: Path, own: bool) -> str:

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from tractor._util._names import nearest
 from tractor._util.dist._version import __version__
+from tractor.cli._arguments import Parser
 
 EXIT_INTERRUPTED = 130
 
@@ -19,7 +21,8 @@ class Command(NamedTuple):
     """One line of the table.
 
     Attributes:
-        module: has ``main(argv, prog) -> int``; imported when the command is used.
+        module: has ``main(argv, prog) -> int``, and ``parser(prog)`` for what it takes; imported when the command is
+            used.
         summary: one line for ``tractor --help``.
     """
 
@@ -29,6 +32,9 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "certs": Command("tractor.cli._certs", "make a test CA and certificates for TLS"),
+    "completion": Command(
+        "tractor.cli._completion", "print the script that completes commands in a shell"
+    ),
     "debug": Command("tractor.cli._debug", "attach a REPL to a running actor in debug mode"),
     "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
     "hosts": Command("tractor.cli._hosts", "show the hosts table, and try each host"),
@@ -51,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments as on the command line; default: those of this process.
 
     Returns:
-        The exit code: 0 when the command did what it is for, 1 when not, 130 after ctrl-c.
+        The exit code: 0 when the command did what it is for, 1 when not, 130 after ctrl-c.  Without arguments the
+        commands are listed.
 
     Raises:
         SystemExit: with code 2 for wrong arguments, with code 0 after ``--help`` or ``--version``.
@@ -87,7 +94,7 @@ def signals_held() -> Iterator[None]:
 def _without_command(args: list[str]) -> int:
     """Show the help, or the version, or say what is wrong with the arguments."""
     width = max(map(len, COMMANDS))
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tractor",
         description="Structured concurrency across processes.",
         epilog="commands:\n"
@@ -96,6 +103,13 @@ def _without_command(args: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"tractor {__version__}")
-    parser.add_argument("command", metavar="COMMAND", choices=sorted(COMMANDS))
+    parser.add_argument("command", metavar="COMMAND", nargs="?")
+    if not args:
+        parser.print_help()
+        return 0
+    if not args[0].startswith("-"):
+        meant = nearest(args[0], COMMANDS)
+        hint = f"did you mean {meant!r}?" if meant else "`tractor` alone lists them"
+        parser.error(f"{args[0]!r} is no command; {hint}")
     parser.parse_args(args)
-    raise AssertionError("not reached: a known command never comes here")
+    parser.error("the COMMAND comes first")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED
 from tractor.reaping._shm import find_orphaned_shm, reap_shm
 from tractor.reaping._signals import reap, survivors
@@ -41,7 +42,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     Raises:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
-    options = _parser(prog).parse_args(argv)
+    options = parser(prog).parse_args(argv)
     # The "only" flags choose what to look at, and so may come together.
     only = options.shm_only or options.uds_only
     report = _Report(dry_run=options.dry_run)
@@ -67,27 +68,28 @@ def main(argv: Sequence[str], prog: str) -> int:
     return EXIT_FAILED if report.failed else 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(
         prog=prog,
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="exit code: 1 if something survived or an error was met, else 0",
     )
-    parser.add_argument(
+    made.add_argument(
         "-p",
         "--parent",
         type=_pid,
         metavar="PID",
         help="end the actors below this process, whether it lives in good order or not",
     )
-    parser.add_argument(
+    made.add_argument(
         "-a",
         "--all",
         action="store_true",
         help="with -p: end every process below PID, also those that can't be recognised as actors",
     )
-    parser.add_argument(
+    made.add_argument(
         "-g",
         "--grace",
         type=_seconds,
@@ -95,16 +97,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long an actor may take to end by itself (default: %(default)s)",
     )
-    parser.add_argument("-n", "--dry-run", action="store_true", help="only tell what would be done")
+    made.add_argument("-n", "--dry-run", action="store_true", help="only tell what would be done")
     for flag, what in (
         ("shm", "shared memory segments whose owner is dead and which no process holds"),
         ("uds", "socket files of dead actors"),
     ):
-        parser.add_argument(f"--{flag}", action="store_true", help=f"also remove {what}")
-        parser.add_argument(
+        made.add_argument(f"--{flag}", action="store_true", help=f"also remove {what}")
+        made.add_argument(
             f"--{flag}-only", action="store_true", help=f"as --{flag}, and leave processes alone"
         )
-    return parser
+    return made
 
 
 def _pid(text: str) -> int:

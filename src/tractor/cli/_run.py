@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from tractor._errors import RuntimeFailure
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import fail
 from tractor.manager._check import try_calls
 from tractor.manager._init import fork_below_init, take_signals
@@ -37,7 +38,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     Raises:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
-    options = _parser(prog).parse_args(argv)
+    options = parser(prog).parse_args(argv)
     # As `python -m` does it: services are found from where the manager is started.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -62,24 +63,25 @@ def main(argv: Sequence[str], prog: str) -> int:
     return run_file(file, systemd, as_json=options.json)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(
         prog=prog,
         description="Start the services of a TOML file, and start them again when they end. SIGHUP, or `tractor "
         "reload`, reads the file anew; SIGTERM or ctrl-c stops all in order, a second one kills them.",
     )
-    parser.add_argument("file", metavar="FILE.toml", help="the services")
-    parser.add_argument(
+    made.add_argument("file", metavar="FILE.toml", help="the services")
+    made.add_argument(
         "--check",
         action="store_true",
         help="only look whether the file is right, and what it names can be imported",
     )
-    parser.add_argument(
+    made.add_argument(
         "--json",
         action="store_true",
         help="print JSON: what is wrong with the file, else each line of a service as an object",
     )
-    return parser
+    return made
 
 
 def _check(file: ServiceFile, options: argparse.Namespace) -> int:

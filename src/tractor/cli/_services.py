@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.control._client import Asked, find_actors, runtime_dirs
 from tractor.control._protocol import Refusal, Who
@@ -41,7 +42,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     command = prog.split()[-1]
-    options = _parser(prog, command).parse_args(argv)
+    options = parser(prog).parse_args(argv)
     managers = find_actors(runtime_dirs(map(Path, options.runtime_dir)), "service")
     if options.manager is not None:
         managers = [(path, who) for path, who in managers if _is_meant(who, options.manager)]
@@ -60,7 +61,9 @@ def main(argv: Sequence[str], prog: str) -> int:
         return fail(f"{prog}: the manager is gone: {exc}")
 
 
-def _parser(prog: str, command: str) -> argparse.ArgumentParser:
+def parser(prog: str) -> Parser:
+    """What the command takes, which is the last word of ``prog``."""
+    command = prog.split()[-1]
     what = {
         "services": "Show the services of each supervisor of yours on this host: `tractor run` and others.",
         "start": "Start a service that is down.",
@@ -68,32 +71,32 @@ def _parser(prog: str, command: str) -> argparse.ArgumentParser:
         "restart": "Restart a service, with what the strategy takes along; replicas one after the other.",
         "reload": "Have the file read anew: what differs is restarted, what is new started, what is gone stopped.",
     }
-    parser = argparse.ArgumentParser(prog=prog, description=what[command])
+    made = Parser(prog=prog, description=what[command])
     if command == "services":
-        parser.add_argument(
+        made.add_argument(
             "--ready",
             action="store_true",
             help="exit with 1 unless each service is ready, or has ended as it should: for probes",
         )
     if command in ("start", "stop", "restart"):
-        parser.add_argument("service", metavar="SERVICE")
-    parser.add_argument(
+        made.add_argument("service", metavar="SERVICE")
+    made.add_argument(
         "--manager",
         metavar="NAME|PID",
         help="the actor of that supervisor, where there are several",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
+    made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument(
         "--runtime-dir", action="append", default=[], metavar="DIR", help="look there, too"
     )
-    parser.add_argument(
+    made.add_argument(
         "--limit",
         type=float,
         default=LIMIT,
         metavar="SECONDS",
         help=f"for how long to wait until it is done (default: {LIMIT:g})",
     )
-    return parser
+    return made
 
 
 def _is_meant(who: Who, text: str) -> bool:

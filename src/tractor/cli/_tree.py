@@ -11,6 +11,7 @@ import trio
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor.address._types import UnwrappedAddress
 from tractor.cli._actors import add_registry_option, addresses_of, request_of, why_not_one
+from tractor.cli._arguments import Parser
 from tractor.cli._exit import fail
 from tractor.devx._picture import ActorPicture, pretty_picture
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     Raises:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
-    options = _parser(prog).parse_args(argv)
+    options = parser(prog).parse_args(argv)
     found = addresses_of(options.actor, options.registry)
     if why := why_not_one(options.actor, found, options.registry):
         return fail(f"{prog}: {why}")
@@ -48,23 +49,24 @@ async def _ask(addr: UnwrappedAddress, limit: float, up: bool) -> object:
     return await request_of(addr, "_tree", {"limit": limit * 0.9, "up": up}, limit)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(
         prog=prog,
         description="Show the tree that a running actor is in: each actor with its state, pid, addresses and tasks, "
         "what these wait for, its open calls, contexts and streams, and who has or awaits the REPL.",
     )
-    parser.add_argument("actor", metavar="PID|NAME", help="any actor of the tree")
-    parser.add_argument("--below", action="store_true", help="that actor and those below it only")
-    parser.add_argument(
+    made.add_argument("actor", metavar="PID|NAME", help="any actor of the tree")
+    made.add_argument("--below", action="store_true", help="that actor and those below it only")
+    made.add_argument(
         "--limit",
         type=_seconds,
         default=3.0,
         metavar="SECONDS",
         help="how long it may take (default: %(default)s)",
     )
-    add_registry_option(parser)
-    return parser
+    add_registry_option(made)
+    return made
 
 
 def _seconds(text: str) -> float:

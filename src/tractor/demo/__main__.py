@@ -61,13 +61,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, str, list[str]]:
     """The options, the folder and the files; SystemExit(2) if there is nothing to be done."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tractor.demo",
+    takes = parser("python -m tractor.demo")
+    options = takes.parse_args(argv)
+    folder = options.folder
+    skip: tuple[str, ...] = ()
+    if folder is None:
+        folder, skip = sysconfig.get_path("stdlib"), SKIPPED_IN_STDLIB
+    if not os.path.exists(folder):
+        takes.error(f"there is no folder {printable(folder)!r}")
+    if not os.path.isdir(folder):
+        takes.error(f"{printable(folder)!r} is a file; give the folder that it is in")
+    paths = list(islice(find_files(folder, skip), options.limit))
+    if not paths:
+        takes.error(f"there is no .py file in {printable(folder)!r} or below it")
+    return options, folder, paths
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """What the demo takes."""
+    made = argparse.ArgumentParser(
+        prog=prog,
         description="Index a folder of Python files with a cluster of actors, crash one "
         "of them, ask a server that is written for asyncio, and prove that no process is left.",
     )
-    parser.add_argument("folder", nargs="?", help="default: this Python's standard library")
-    parser.add_argument(
+    made.add_argument("folder", nargs="?", help="default: this Python's standard library")
+    made.add_argument(
         "-w",
         "--workers",
         type=partial(_at_least_one, "workers"),
@@ -76,27 +94,15 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, str, list[st
         help="actors to start (default: one for each core, %(default)s)",
     )
     transports = ["tcp", "uds"] if HAS_UDS else ["tcp"]
-    parser.add_argument("--transport", choices=transports, default=transports[-1])
-    parser.add_argument(
+    made.add_argument("--transport", choices=transports, default=transports[-1])
+    made.add_argument(
         "--limit",
         type=partial(_at_least_one, "limit"),
         metavar="N",
         help="index the first N files only",
     )
-    parser.add_argument("--no-crash", action="store_true", help="end the cluster in peace")
-    options = parser.parse_args(argv)
-    folder = options.folder
-    skip: tuple[str, ...] = ()
-    if folder is None:
-        folder, skip = sysconfig.get_path("stdlib"), SKIPPED_IN_STDLIB
-    if not os.path.exists(folder):
-        parser.error(f"there is no folder {printable(folder)!r}")
-    if not os.path.isdir(folder):
-        parser.error(f"{printable(folder)!r} is a file; give the folder that it is in")
-    paths = list(islice(find_files(folder, skip), options.limit))
-    if not paths:
-        parser.error(f"there is no .py file in {printable(folder)!r} or below it")
-    return options, folder, paths
+    made.add_argument("--no-crash", action="store_true", help="end the cluster in peace")
+    return made
 
 
 def _at_least_one(what: str, text: str) -> int:
