@@ -244,7 +244,14 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
     "worker_pool": (
         "Worker pools",
         "tractor.trionics",
-        ["open_worker_pool", "WorkerPool", "PoolMap", "WorkerPoolStatistics", "WorkerDied"],
+        [
+            "open_worker_pool",
+            "WorkerPool",
+            "PoolMap",
+            "WorkerPoolStatistics",
+            "WorkerDied",
+            "ItemTimeout",
+        ],
     ),
     "trionics": (
         "Helpers for plain trio",

@@ -210,3 +210,53 @@ class Adder:
     @staticmethod
     def static(x: int) -> int:
         return -x
+
+
+def fail_until(path: str, tries: int) -> int:
+    """Fail so often, then give the number of tries that it took; each leaves a byte in the file."""
+    with open(path, "ab") as file:
+        file.write(b".")
+    done = os.path.getsize(path)
+    if done < tries:
+        raise ConnectionError(f"try {done}")
+    return done
+
+
+def die_until(path: str, tries: int) -> int:
+    """As :func:`fail_until`, by death."""
+    try:
+        return fail_until(path, tries)
+    except ConnectionError:
+        die()
+        raise
+
+
+def die_for(x: int, wanted: int) -> int:
+    if x == wanted:
+        die()
+    return x
+
+
+def hang(how: str) -> str:
+    """Return, spin, or hold the interpreter in C code; in a thread."""
+    if how == "spins":
+        while True:
+            pass
+    if how == "holds the GIL":
+        ctypes.PyDLL(None).sleep(100)
+    return how
+
+
+async def ahang(how: str) -> str:
+    if how == "waits":
+        await trio.sleep_forever()
+    return how
+
+
+def either(x: int) -> Any:
+    """A value that can't be sent, an error, or the item."""
+    if x == 1:
+        return object()
+    if x == 2:
+        raise LookupError("two")
+    return x

@@ -27,7 +27,7 @@ from ep_supervise_tools import alive, run, until, until_exists
 
 import tractor
 from tractor.pool._jobs import Call, Job, JobState, Pace, call_of
-from tractor.pool._messages import NotRun
+from tractor.pool._messages import Given, NotRun
 from tractor.trionics import WorkerDied, WorkerPool, open_worker_pool
 
 FORKED = "main_thread_forkserver"
@@ -296,7 +296,7 @@ def test_an_idle_worker_asks_again_where_it_was_asked_too_early() -> None:
         async with forked_pool(2) as pool:
             await trio.testing.wait_all_tasks_blocked()
             place = pool._places[0]
-            call = call_of(ep_pool.wait_for, True, {})
+            call = call_of(ep_pool.wait_for, Given.ITEM, {}, by_item=True)
             # It was asked when it had nothing, and was given jobs before its answer came.
             place.is_asked = True
             place.had = {number: Job(number, call, "", sink=NOBODY) for number in (-1, -2)}
@@ -624,7 +624,7 @@ def test_workers_that_keep_dying_end_the_pool() -> None:
                     os.kill(pid, 9)
                     await until(lambda: pool.statistics().workers == 0)
                     # What has another one started, and is withdrawn before that serves.
-                    job = Job(0, Call("", False, True, {}, Pace()), None, None)  # type: ignore[arg-type]
+                    job = Job(0, Call("", len, Given.ITEM, {}, Pace()), None, None)  # type: ignore[arg-type]
                     pool._jobs.jobs.append(job)
                     pool._jobs.wake()
                     await trio.testing.wait_all_tasks_blocked()

@@ -21,6 +21,14 @@ def join(parts: list[str], by: str = ",") -> str:
     return by.join(parts)
 
 
+def add_up(x: int, y: str) -> float:
+    return x + float(y)
+
+
+async def aadd_up(x: int, y: str) -> float:
+    return x + float(y)
+
+
 async def numbers(n: int) -> AsyncIterator[int]:
     yield n
 
@@ -112,3 +120,14 @@ async def pools() -> None:
         await pool.run(join, ["a"], z=1)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
         async for text in pool.map(join, [["a"]]):
             assert_type(text, str)
+        async for number in pool.map(add, numbers(3), False, retries=2, timeout=1, key=str):
+            assert_type(number, int)
+        async for either in pool.map(add, [1], return_exceptions=True):
+            assert_type(either, int | Exception)
+        async for total in pool.starmap(add_up, [(1, "a")], retries=1):
+            assert_type(total, float)
+        async for failed in pool.starmap(aadd_up, [(1, "a")], return_exceptions=True):
+            assert_type(failed, float | Exception)
+        pool.map(add, ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        pool.map(add, [1], retry=2)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+        pool.starmap(add_up, [(1,)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -6,13 +6,24 @@ import enum
 import inspect
 import reprlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from tractor._errors import ActorFailure, RuntimeFailure, describe_exit
+from msgspec import Raw
+
+from tractor._errors import (
+    ActorFailure,
+    MsgTypeError,
+    RuntimeFailure,
+    describe_exit,
+    one_line,
+)
 from tractor.msg._codec import codec_in_force
-from tractor.msg._conversion import Conversions, any_value, conversions_of, packed
+from tractor.msg._conversion import EXACT, Conversions, any_value, conversions_of, packed
 from tractor.msg._nspath import NamespacePath
+from tractor.msg._payload import encode_payload
+from tractor.pool._items import ONCE, Handling, ItemTimeout, may_help
+from tractor.pool._messages import Given, own_error
 from tractor.runtime.dialog._endpoints import Kind, kind_of
 from tractor.runtime.dialog._targets import Parameters, parameters_of, plain_function
 from tractor.spawn._parent_main import require_program
@@ -78,6 +89,8 @@ class Call:
     """What is called: shared by all jobs of one map, and by all runs of one function.
 
     Attributes:
+        given: how a job's payload becomes arguments.
+        by_item: the jobs are those of a map.
         common: keywords of every call of a map.
         merged: keywords of a partial that is run; each run's own go over them.
         conversions: what the function's annotations ask for.
@@ -90,6 +103,7 @@ class Call:
         "common",
         "conversions",
         "decode",
+        "given",
         "is_async",
         "merged",
         "pace",
@@ -98,31 +112,60 @@ class Call:
     )
 
     def __init__(
-        self, path: str, fn: Any, by_item: bool, keywords: dict[str, Any], pace: Pace
+        self,
+        path: str,
+        fn: Any,
+        given: Given,
+        keywords: dict[str, Any],
+        pace: Pace,
+        by_item: bool = False,
     ) -> None:
         self.path = path
         self.is_async = inspect.iscoroutinefunction(fn)
         self.by_item = by_item
-        self.common = keywords if by_item else {}
-        self.merged = {} if by_item else keywords
+        is_common = given is Given.ITEM
+        self.common = keywords if is_common else {}
+        self.merged = {} if is_common else keywords
         self.pace = pace
         self.conversions: Conversions = conversions_of(fn)
         self.parameters: Parameters = parameters_of(fn)
+        if given is Given.POSITIONS and self.parameters.order is not None:
+            # So each argument meets its annotation.
+            given = Given.KEYWORDS
+        self.given = given
         result = self.conversions.result
         self.decode: Callable[[Any], Any] = any_value if result is None else result.decode
 
-    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The keywords of one run.  Raises TypeError: they do not fit the function."""
-        return self.parameters.keywords(self.path, args, {**self.merged, **kwargs})
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The arguments of one run, as its payload.  Raises TypeError: they do not fit the function."""
+        kwargs = {**self.merged, **kwargs}
+        if self.given is Given.POSITIONS:
+            return [list(args), kwargs]
+        return self.parameters.keywords(self.path, args, kwargs)
 
     def pack(self, payload: Any) -> Any:
-        """What to send of a job.  Raises MsgTypeError: it can't be encoded."""
-        if not self.by_item:
-            return self.conversions.pack(payload, codec_in_force())
-        first = self.conversions.first
-        if first is None or not first.is_hooked:
-            return payload
-        return packed(payload, codec_in_force(), "Start")
+        """What to send of a job.
+
+        Raises:
+            MsgTypeError: it can't be encoded.
+            TypeError: it is an item that holds no arguments for the function.
+        """
+        if self.given is Given.ITEM:
+            first = self.conversions.first
+            if type(payload) in EXACT:
+                return payload
+            if first is None or not first.is_hooked:
+                return Raw(encode_payload(codec_in_force().enc, payload, "Start"))
+            return packed(payload, codec_in_force(), "Start")
+        if self.by_item:
+            if isinstance(payload, (str, bytes)) or not isinstance(payload, Iterable):
+                raise TypeError(
+                    f"each item of a starmap() holds the arguments of one call, as a tuple: {reprlib.repr(payload)}"
+                )
+            payload = self.arguments(tuple(payload), {})
+        if self.given is Given.KEYWORDS:
+            payload = self.conversions.pack(payload, codec_in_force())
+        return Raw(encode_payload(codec_in_force().enc, payload, "Start"))
 
     def pack_common(self) -> dict[str, Any]:
         """What to send of every call's keywords.  Raises MsgTypeError: they can't be encoded."""
@@ -155,31 +198,110 @@ class Job:
 
     Attributes:
         index: its place in the map.
+        label: names the item, if the map was given a ``key``.
+        tries: how often it has failed and is made again.
         withdrawn: nobody wants it any more, so it must not run again.
+        overdue: it has taken too long, and is being ended.
+        is_suspect: a worker that had it has died, with others: it may be what has killed it.
     """
 
-    __slots__ = ("call", "id", "index", "payload", "sink", "state", "withdrawn")
+    __slots__ = (
+        "call",
+        "handling",
+        "id",
+        "index",
+        "is_suspect",
+        "label",
+        "overdue",
+        "payload",
+        "sink",
+        "state",
+        "tries",
+        "withdrawn",
+    )
 
-    def __init__(self, number: int, call: Call, payload: Any, sink: Sink, index: int = 0) -> None:
+    def __init__(
+        self,
+        number: int,
+        call: Call,
+        payload: Any,
+        sink: Sink,
+        index: int = 0,
+        handling: Handling = ONCE,
+    ) -> None:
         self.id = number
         self.call = call
         self.payload = payload
         self.sink = sink
         self.index = index
+        self.handling = handling
+        self.label = payload if handling.key is None else handling.key(payload)
+        self.tries = 0
         self.state = JobState.WAITING
-        self.withdrawn = False
+        self.withdrawn = self.overdue = self.is_suspect = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether its worker may have no other job meanwhile: what happens to the worker is then of its doing."""
+        return self.is_suspect or self.handling.timeout is not None
+
+    @property
+    def has_tries_left(self) -> bool:
+        """Whether it may be made again."""
+        return self.tries < self.handling.retries and not self.withdrawn
 
     def what(self) -> str:
         """The job in words; the payload is cut short."""
         if self.call.by_item:
-            return f"item {self.index} of {self.call.path}: {reprlib.repr(self.payload)}"
-        given = {**self.call.common, **self.payload}
-        arguments = (f"{name}={reprlib.repr(value)}" for name, value in given.items())
-        return f"{self.call.path}({', '.join(arguments)})"
+            return f"item {self.index} of {self.call.path}: {_short(self.label)}"
+        if self.call.given is Given.POSITIONS:
+            args, kwargs = self.payload
+        else:
+            args, kwargs = (), {**self.call.common, **self.payload}
+        shown = [*map(_short, args), *(f"{name}={_short(value)}" for name, value in kwargs.items())]
+        return f"{self.call.path}({', '.join(shown)})"
+
+    def failed(self, error: BaseException) -> bool:
+        """A try has ended with this; whether it is to be made again.  Once not, the error tells of the tries."""
+        if self.has_tries_left and may_help(error):
+            self.tries += 1
+            self.overdue = False
+            return True
+        if self.tries:
+            error.add_note(f"{self.what()} was tried {self.tries + 1} times")
+        return False
+
+    def too_late(self) -> ItemTimeout:
+        """It has taken longer than it may."""
+        return ItemTimeout(self.what(), self.handling.timeout or 0.0)
+
+    def unsendable(self, error: Exception) -> Exception:
+        """The error of a job whose arguments can't be sent because of ``error``."""
+        text = f"{self.what()} can't be sent to a worker"
+        if type(self.payload) in EXACT:
+            error = own_error(self.payload, "Start", error)
+        if isinstance(error, MsgTypeError):
+            error.add_note(text)
+            return error
+        found: Exception = MsgTypeError(f"{text}: {one_line(error)}", boxed_type=type(error))
+        found.__cause__ = error
+        return found
 
 
-def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Call:
+def _short(value: Any) -> str:
+    return " ".join(reprlib.repr(value).split())
+
+
+def call_of(
+    fn: Callable[..., Any], given: Given, paces: dict[str, Pace], by_item: bool = False
+) -> Call:
     """How a worker finds ``fn``.
+
+    Args:
+        fn: the function.
+        given: how its arguments are given.
+        paces: how long calls take, by function.
+        by_item: the jobs are those of a map.
 
     Raises:
         TypeError: it is not a function that can be called in a worker and gives one value.
@@ -206,7 +328,8 @@ def call_of(fn: Callable[..., Any], by_item: bool, paces: dict[str, Pace]) -> Ca
         raise ValueError(f"a worker could not find {inner!r}: {path!r} leads to {found!r}")
     if path.startswith("__main__:"):
         require_program()
-    return Call(str(path), inner, by_item, keywords, paces.setdefault(str(path), Pace()))
+    pace = paces.setdefault(str(path), Pace())
+    return Call(str(path), inner, given, keywords, pace, by_item)
 
 
 def closed_error(job: Job | None = None) -> RuntimeFailure:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import enum
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
+from tractor._errors import MsgTypeError
+from tractor.msg._codec import codec_in_force
+from tractor.msg._payload import encode_payload
 from tractor.msg.types import Error
+
+
+class Given(enum.Enum):
+    """How a job's payload becomes the arguments of a call."""
+
+    ITEM = 0
+    """It is the one positional argument."""
+    KEYWORDS = 1
+    """It is a dict of keywords."""
+    POSITIONS = 2
+    """It is a list of two: positional arguments, keywords."""
 
 
 class Jobs(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -16,7 +31,8 @@ class Jobs(msgspec.Struct, frozen=True, array_like=True, tag=1):
     Attributes:
         path: the function, as ``'module:name'``.
         is_async: it is an async function.
-        by_item: each payload is the one positional argument; else a dict of keywords.
+        given: how each payload becomes arguments.
+        tells: say when the job begins, and wait until that was said.
         common: keywords of every call.
         jobs: pairs of a number, unique in the pool, and the payload.
 
@@ -25,7 +41,8 @@ class Jobs(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     path: str
     is_async: bool
-    by_item: bool
+    given: Given
+    tells: bool
     common: dict[str, Raw]
     jobs: list[tuple[int, Raw]]
 
@@ -72,4 +89,23 @@ class NotRun(msgspec.Struct, frozen=True, array_like=True, tag=6):
     answers: bool = False
 
 
-PoolMsg: TypeAlias = Jobs | Withdraw | GiveBack | Values | Failed | NotRun
+class Begun(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """From a worker: a job begins; its function is at hand."""
+
+    id: int
+
+
+PoolMsg: TypeAlias = Jobs | Withdraw | GiveBack | Values | Failed | NotRun | Begun
+
+
+def own_error(value: Any, what: str, error: Exception) -> Exception:
+    """The error of a value that a message of the pool's could not be sent with because of ``error``: it tells of the
+    value alone, where it is the value that can't be encoded.
+    """
+    try:
+        encode_payload(codec_in_force().enc, value, what)
+    except MsgTypeError as exc:
+        if exc.__cause__ is not None:
+            exc.__cause__.__context__ = None
+        return exc
+    return error

@@ -32,6 +32,7 @@ from tractor.msg.bounded._undecodable import decode_deep
 from tractor.msg.types import Uid
 from tractor.pool._jobs import Call, Job, JobState, WorkerDied, closed_error
 from tractor.pool._messages import (
+    Begun,
     Failed,
     GiveBack,
     Jobs,
@@ -205,10 +206,14 @@ class WorkerPlace:
         if isinstance(error, ContextCancelled) and had:
             error.add_note(f"{self.name} was cancelled; it had {had[0].what()}")
         for job in had:
-            if job.withdrawn:
+            if job.withdrawn or (job.overdue and not self.jobs.is_closing):
                 self.jobs.drop(job)
             elif self.jobs.is_closing:
                 self.jobs.end(job, closed_error(job))
+            elif among > 1 and job.has_tries_left and not isinstance(error, ContextCancelled):
+                # Which of them has killed it is not known.  Each goes alone from now on, so this costs it no try.
+                job.is_suspect = True
+                self.jobs.again(job)
             elif isinstance(error, ContextCancelled):
                 self.jobs.end(job, error)
             else:
@@ -249,8 +254,10 @@ class WorkerPlace:
             if not self.had:
                 self.jobs.ask_back()
             return []
+        if self.had and (first.is_alone or next(iter(self.had.values())).is_alone):
+            return []
         call = first.call
-        window = call.pace.window
+        window = 1 if first.is_alone else call.pace.window
         if self.had and self._last_call is not None:
             window = min(window, self._last_call.pace.window)
         if self.had and len(self.had) > window // 2:
@@ -258,6 +265,8 @@ class WorkerPlace:
         room = min(window - len(self.had), math.ceil(len(queue) / len(self.jobs.takers)))
         jobs: list[Job] = []
         while queue and len(jobs) < room and queue[0].call is call:
+            if queue[0].is_alone and jobs:
+                break
             job = queue.popleft()
             if job.state is JobState.WAITING:
                 job.state = JobState.SENT
@@ -272,11 +281,12 @@ class WorkerPlace:
         try:
             pairs = [(job.id, call.pack(job.payload)) for job in jobs]
             common = call.pack_common()
-            await stream.send(Jobs(call.path, call.is_async, call.by_item, common, pairs))
-        except (MsgTypeError, MessagingError) as exc:
+            tells = jobs[0].handling.timeout is not None
+            await stream.send(Jobs(call.path, call.is_async, call.given, tells, common, pairs))
+        except (MsgTypeError, MessagingError, TypeError) as exc:
             if len(jobs) == 1:
                 self.had.pop(jobs[0].id, None)
-                self.jobs.end(jobs[0], exc)
+                self.jobs.end(jobs[0], jobs[0].unsendable(exc))
                 self.changed.unpark_all()
                 return
             # One of them can't be sent, or only not all at once: nothing was.
@@ -299,6 +309,10 @@ class WorkerPlace:
             error = boxed(msg.error, portal.chan, portal.actor)
             error.add_note(f"in {self.name}: {job.what()}")
             self.jobs.end(job, error)
+        elif isinstance(msg, Begun):
+            if (begun := self.had.get(msg.id)) is not None:
+                # Not a task of this worker's: it has to outlive that.
+                self.jobs.nursery.start_soon(self._end_when_late, begun, begun.tries)
         elif isinstance(msg, NotRun):
             for number in msg.dropped:
                 self.jobs.drop(self.had.pop(number))
@@ -341,6 +355,9 @@ class WorkerPlace:
         """Have jobs of this worker's end, and wait for that; a worker that goes on with one is replaced.  Shielded."""
         for job in jobs:
             job.withdrawn = True
+        await self._stop(jobs)
+
+    async def _stop(self, jobs: list[Job]) -> None:
         self._control.append(Withdraw([job.id for job in jobs]))
         self.withdrawing += 1
         self.wake.unpark_all()
@@ -349,7 +366,7 @@ class WorkerPlace:
             with trio.CancelScope(shield=True):
                 with trio.move_on_after(limit):
                     await self._until_over(jobs)
-                if left := [job for job in jobs if job.state is JobState.SENT]:
+                if left := [job for job in jobs if self._has(job)]:
                     log.cancel("worker %s is ended: it goes on with %s", self.name, left[0].what())
                     await self._kill()
                     await self._until_over(jobs)
@@ -357,6 +374,18 @@ class WorkerPlace:
             self.withdrawing -= 1
             self.wake.unpark_all()
 
+    async def _end_when_late(self, job: Job, tries: int) -> None:
+        """End a job that takes longer than it may."""
+        with trio.move_on_after(job.handling.timeout or 0.0):
+            while self._has(job) and job.tries == tries:
+                await self.changed.park()
+        if self._has(job) and job.tries == tries and not job.withdrawn:
+            job.overdue = True
+            await self._stop([job])
+
     async def _until_over(self, jobs: list[Job]) -> None:
-        while any(job.state is JobState.SENT for job in jobs):
+        while any(map(self._has, jobs)):
             await self.changed.park()
+
+    def _has(self, job: Job) -> bool:
+        return self.had.get(job.id) is job

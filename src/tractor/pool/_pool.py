@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from contextlib import AsyncExitStack
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeAlias, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
 import trio
@@ -15,8 +22,10 @@ from tractor._errors import RemoteActorError
 from tractor._root import open_nursery
 from tractor._util._caller import calling_code, find_caller
 from tractor.hosts._place import HostLike
+from tractor.pool._items import GivesErrors, GivesValues, Handling
 from tractor.pool._jobs import Call, Job, JobState, Pace, call_of
 from tractor.pool._map import MapState, PoolMap
+from tractor.pool._messages import Given
 from tractor.pool._place import WorkerPlace
 from tractor.pool._queue import JobQueue
 from tractor.runtime._actor import Actor
@@ -27,6 +36,9 @@ from tractor.trionics._ki import ki_protected, ki_protected_manager
 P = ParamSpec("P")
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
+Ts = TypeVarTuple("Ts")
+
+Items: TypeAlias = Iterable[ItemT] | AsyncIterable[ItemT]
 
 OF_START_ACTOR = frozenset(
     {
@@ -56,6 +68,7 @@ class WorkerPoolStatistics(msgspec.Struct, frozen=True):
         waiting: jobs that no worker has yet.
         handed_out: jobs that workers have, run or about to be.
         done, failed, dropped: jobs that have returned, raised (or could not be run), were cancelled.
+        retried: how often an item that had failed was tried again.
         replaced: workers that were started in the place of one that had ended.
     """
 
@@ -65,6 +78,7 @@ class WorkerPoolStatistics(msgspec.Struct, frozen=True):
     done: int
     failed: int
     dropped: int
+    retried: int
     replaced: int
 
 
@@ -161,52 +175,122 @@ class WorkerPool:
     def map(
         self,
         fn: Callable[[ItemT], Awaitable[T]],
-        iterable: Iterable[ItemT],
+        iterable: Items[ItemT],
         ordered: bool = True,
-        *,
-        in_flight: int | None = None,
+        **options: Unpack[GivesErrors],
+    ) -> PoolMap[T | Exception]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[ItemT], T],
+        iterable: Items[ItemT],
+        ordered: bool = True,
+        **options: Unpack[GivesErrors],
+    ) -> PoolMap[T | Exception]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[ItemT], Awaitable[T]],
+        iterable: Items[ItemT],
+        ordered: bool = True,
+        **options: Unpack[GivesValues],
     ) -> PoolMap[T]: ...
     @overload
     def map(
         self,
         fn: Callable[[ItemT], T],
-        iterable: Iterable[ItemT],
+        iterable: Items[ItemT],
         ordered: bool = True,
-        *,
-        in_flight: int | None = None,
+        **options: Unpack[GivesValues],
     ) -> PoolMap[T]: ...
     def map(
         self,
         fn: Callable[..., Any],
-        iterable: Iterable[Any],
+        iterable: Items[Any],
         ordered: bool = True,
         *,
         in_flight: int | None = None,
+        retries: int = 0,
+        timeout: float | None = None,
+        key: Callable[[Any], object] | None = None,
+        return_exceptions: bool = False,
     ) -> PoolMap[Any]:
         """Call a function for each item, in the workers; an async iterator of the values.
 
         Items are taken from ``iterable`` as values are read, so that only a bounded number of items and values exists
-        at any time.  Nothing is started before the first value is asked for.
+        at any time.  Nothing is started before the first value is asked for.  ``len()`` of the map is that of
+        ``iterable``, which progress bars ask for.
 
         Args:
             fn: as for :meth:`run`; each item is its one positional argument.
-            iterable: the items, also without end.
+            iterable: the items, also without end; an iterable or an async one.  An async generator is closed with
+                the map.
             ordered: values come in the order of the items; else as they are ready.
             in_flight: items that were taken and whose value was not read, at most; default: twice as many as there
                 are workers, and so many more of items that take little time that a worker always has about 10 ms of
                 work, at most 512.
+            retries: how often an item whose call raises, takes too long or loses its worker is tried again, behind
+                the items that wait.  For calls that may be made twice.  Default: never.
+            timeout: seconds that one try may take, from when the function begins.  An async function is cancelled
+                then; the worker of a sync one, and of one that does not end, is ended and replaced.  A worker has one
+                such item at a time.
+            key: a function of an item; what it returns stands for the item in errors.
+            return_exceptions: the error of an item that has failed, with its last try, is its value; the map goes on.
 
         Raises:
             TypeError, ValueError: ``fn`` is not a function that a worker could call, ``iterable`` none, or
-                ``in_flight`` below 1.
+                an option is out of its range.
         """
-        if in_flight is not None and in_flight < 1:
-            raise ValueError(
-                f"in_flight={in_flight}: at least one item must be allowed to be under way"
-            )
-        call = call_of(fn, True, self._paces)
-        state = MapState(self._jobs, call, iter(iterable), ordered, in_flight, find_caller(1))
-        return PoolMap(state)
+        how = Handling(retries, timeout, key, return_exceptions)
+        return self._map(fn, Given.ITEM, iterable, ordered, in_flight, how)
+
+    @overload
+    def starmap(
+        self,
+        fn: Callable[[*Ts], Awaitable[T]],
+        iterable: Items[tuple[*Ts]],
+        ordered: bool = True,
+        **options: Unpack[GivesErrors],
+    ) -> PoolMap[T | Exception]: ...
+    @overload
+    def starmap(
+        self,
+        fn: Callable[[*Ts], T],
+        iterable: Items[tuple[*Ts]],
+        ordered: bool = True,
+        **options: Unpack[GivesErrors],
+    ) -> PoolMap[T | Exception]: ...
+    @overload
+    def starmap(
+        self,
+        fn: Callable[[*Ts], Awaitable[T]],
+        iterable: Items[tuple[*Ts]],
+        ordered: bool = True,
+        **options: Unpack[GivesValues],
+    ) -> PoolMap[T]: ...
+    @overload
+    def starmap(
+        self,
+        fn: Callable[[*Ts], T],
+        iterable: Items[tuple[*Ts]],
+        ordered: bool = True,
+        **options: Unpack[GivesValues],
+    ) -> PoolMap[T]: ...
+    def starmap(
+        self,
+        fn: Callable[..., Any],
+        iterable: Items[Any],
+        ordered: bool = True,
+        *,
+        in_flight: int | None = None,
+        retries: int = 0,
+        timeout: float | None = None,
+        key: Callable[[Any], object] | None = None,
+        return_exceptions: bool = False,
+    ) -> PoolMap[Any]:
+        """As :meth:`map`, with a tuple of positional arguments for each item."""
+        how = Handling(retries, timeout, key, return_exceptions)
+        return self._map(fn, Given.POSITIONS, iterable, ordered, in_flight, how)
 
     def statistics(self) -> WorkerPoolStatistics:
         """A frozen record of plain values."""
@@ -217,6 +301,7 @@ class WorkerPool:
             done=self._jobs.done,
             failed=self._jobs.failed,
             dropped=self._jobs.dropped,
+            retried=self._jobs.retried,
             replaced=sum(max(0, place.started - 1) for place in self._places),
         )
 
@@ -238,10 +323,28 @@ class WorkerPool:
             known = self._calls.get(fn)
         except TypeError:
             # It has no hash: `call_of` says whether it can be called.
-            return call_of(fn, False, self._paces)
+            return call_of(fn, Given.KEYWORDS, self._paces)
         if known is None:
-            known = self._calls[fn] = call_of(fn, False, self._paces)
+            known = self._calls[fn] = call_of(fn, Given.KEYWORDS, self._paces)
         return known
+
+    def _map(
+        self,
+        fn: Any,
+        given: Given,
+        iterable: Items[Any],
+        ordered: bool,
+        in_flight: int | None,
+        handling: Handling,
+    ) -> PoolMap[Any]:
+        if in_flight is not None and in_flight < 1:
+            raise ValueError(
+                f"in_flight={in_flight}: at least one item must be allowed to be under way"
+            )
+        handling.check()
+        call = call_of(fn, given, self._paces, by_item=True)
+        caller = find_caller(2)
+        return PoolMap(MapState(self._jobs, call, iterable, ordered, in_flight, handling, caller))
 
     async def start(self) -> None:
         """Start every worker, at the same time, and return when all serve; raises the first failure."""

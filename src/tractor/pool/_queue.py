@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import trio
 
+from tractor.pool._items import ONCE, Handling
 from tractor.pool._jobs import Call, Job, JobState, Sink, closed_error
 from tractor.trionics._groups import collapse_eg
 
@@ -57,27 +58,41 @@ class JobQueue:
         nursery: of the pool's tasks.
         jobs: those that wait, and some that were withdrawn since.
         takers: one for each worker.
+        feeding: scopes of the tasks that read async iterables for maps.
         is_closing: no more jobs are taken.
         done, failed, dropped: jobs that have returned, raised (or could not be run), were cancelled.
+        retried: how often a job that had failed was made again.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
         self.jobs: deque[Job] = deque()
         self.takers: list[Taker] = []
+        self.feeding: set[trio.CancelScope] = set()
         self.is_closing = False
-        self.done = self.failed = self.dropped = 0
+        self.done = self.failed = self.dropped = self.retried = 0
         self._numbers = 0
 
-    def submit(self, call: Call, payload: Any, sink: Sink, index: int = 0) -> Job:
-        """Put a job into the queue.  Raises RuntimeFailure when the pool is closed."""
-        if self.is_closing:
-            raise closed_error()
+    def submit(
+        self, call: Call, payload: Any, sink: Sink, index: int = 0, handling: Handling = ONCE
+    ) -> Job:
+        """Put a job into the queue.
+
+        Raises:
+            RuntimeFailure: the pool is closed.
+            Exception: what the ``key`` of its map does.
+        """
+        self.refuse_if_closed()
         self._numbers += 1
-        job = Job(self._numbers, call, payload, sink, index)
+        job = Job(self._numbers, call, payload, sink, index, handling)
         self.jobs.append(job)
         self.wake()
         return job
+
+    def refuse_if_closed(self) -> None:
+        """Raises RuntimeFailure: no more jobs are taken."""
+        if self.is_closing:
+            raise closed_error()
 
     def next_waiting(self) -> Job | None:
         """The first job that nobody has; those before it that were withdrawn are thrown away."""
@@ -106,13 +121,26 @@ class JobQueue:
         job.sink.on_value(job, value)
 
     def end(self, job: Job, error: BaseException) -> None:
-        """A job has failed, or can't be run any more."""
+        """A job has failed, or can't be run any more: it is made again if it may be."""
+        if not self.is_closing and job.failed(error):
+            self.again(job)
+            return
         job.state = JobState.OVER
         self.failed += 1
         job.sink.on_error(job, error)
 
+    def again(self, job: Job) -> None:
+        """Have a job that some worker had made again, behind those that wait."""
+        self.retried += 1
+        job.state = JobState.WAITING
+        self.jobs.append(job)
+        self.wake()
+
     def drop(self, job: Job) -> None:
-        """A job was cancelled."""
+        """A job was cancelled: it has taken too long, or nobody wants it."""
+        if job.overdue and not job.withdrawn:
+            self.end(job, job.too_late())
+            return
         job.state = JobState.OVER
         self.dropped += 1
         job.sink.on_dropped(job)
@@ -141,5 +169,7 @@ class JobQueue:
             if job.state is JobState.WAITING:
                 self.end(job, closed_error(job))
         self.jobs.clear()
+        for scope in self.feeding:
+            scope.cancel()
         for taker in self.takers:
             taker.close()

@@ -31,15 +31,19 @@ from tractor.msg._conversion import (
     decode_arguments,
 )
 from tractor.msg._nspath import NamespacePath
+from tractor.msg._payload import encode_payload
 from tractor.msg.bounded._undecodable import decode_deep
 from tractor.pool._messages import (
+    Begun,
     Failed,
     GiveBack,
+    Given,
     Jobs,
     NotRun,
     PoolMsg,
     Values,
     Withdraw,
+    own_error,
 )
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
@@ -63,17 +67,26 @@ class _Batch:
     What they have in common, their function and keywords, is looked up for the first that runs.
     """
 
-    __slots__ = ("_raw", "by_item", "common", "decode", "fn", "is_async", "known", "packs", "path")
+    __slots__ = (
+        "_raw",
+        "common",
+        "decode",
+        "fn",
+        "given",
+        "is_async",
+        "known",
+        "path",
+        "tells",
+    )
 
     def __init__(self, msg: Jobs) -> None:
         self.path = msg.path
         self.is_async = msg.is_async
-        self.by_item = msg.by_item
+        self.given = msg.given
+        self.tells = msg.tells
         self._raw = msg.common
         self.fn: Any = None
         self.known: Conversions = NOTHING_KNOWN
-        # Whether values may need to be encoded by themselves: no number or text does.
-        self.packs = False
         self.common: dict[str, Any] = {}
         self.decode: Callable[[Any], Any] = any_value
 
@@ -96,13 +109,14 @@ class _Batch:
             )
             for name, raw in self._raw.items()
         }
-        if self.by_item:
+        if self.given is Given.ITEM:
             self.decode = any_value if known.first is None else known.first.decode
+        elif self.given is Given.POSITIONS:
+            self.decode = any_value
         elif known.takes_anything:
             self.decode = any_arguments
         else:
             self.decode = partial(decode_arguments, known=known, name=self.path, cid=None)
-        self.packs = known.result is not None
         self.fn = fn
 
     def decode_payload(self, payload: msgspec.Raw) -> Any:
@@ -116,7 +130,7 @@ class _Batch:
         except MsgTypeError:
             raise
         except Exception as exc:
-            first = self.known.first if self.by_item else None
+            first = self.known.first if self.given is Given.ITEM else None
             raise argument_error(payload, first, "the item", self.path, exc) from exc
 
 
@@ -124,6 +138,16 @@ class _Job(msgspec.Struct, frozen=True, eq=False):
     id: int
     batch: _Batch
     payload: msgspec.Raw
+
+
+def _packed(value: Any, known: Conversions) -> Any:
+    """What to send of a value.  Raises MsgTypeError: it can't be encoded."""
+    if type(value) in EXACT:
+        return value
+    value = known.pack_result(value, codec_in_force())
+    if isinstance(value, msgspec.Raw):
+        return value
+    return msgspec.Raw(encode_payload(codec_in_force().enc, value, "Return"))
 
 
 class _Worker:
@@ -213,7 +237,8 @@ class _Worker:
             await self.stream.send(Values(values, busy))
         except (MsgTypeError, MessagingError) as exc:
             if len(values) == 1:
-                await self._send_failure(values[0][0], exc)
+                number, value = values[0]
+                await self._send_failure(number, own_error(value, "Return", exc))
                 return
             # One of them can't be sent, or only not all at once: nothing was.
             for one in values:
@@ -244,13 +269,19 @@ class _Worker:
 
     # -- running --------------------------------------------------------------------------------------
 
-    def _call(self, job: _Job) -> Any:
+    def _prepare(self, job: _Job) -> Any:
+        """What a job is given; its function is at hand from now on."""
+        if job.batch.fn is None:
+            job.batch.prepare(self._functions)
+        return job.batch.decode_payload(job.payload)
+
+    def _call(self, job: _Job, payload: Any) -> Any:
         batch = job.batch
-        if batch.fn is None:
-            batch.prepare(self._functions)
-        payload = batch.decode_payload(job.payload)
-        if not batch.by_item:
+        if batch.given is Given.KEYWORDS:
             return batch.fn(**payload)
+        if batch.given is Given.POSITIONS:
+            args, kwargs = payload
+            return batch.fn(*args, **kwargs)
         return batch.fn(payload, **batch.common) if batch.common else batch.fn(payload)
 
     async def run(self, tn: trio.Nursery) -> None:
@@ -292,8 +323,11 @@ class _Worker:
         try:
             with trio.CancelScope() as self.scope:
                 try:
-                    value = await self._call(job)
-                    value = job.batch.known.pack_result(value, codec_in_force())
+                    payload = self._prepare(job)
+                    if job.batch.tells:
+                        await self.stream.send(Begun(job.id))
+                    value = await self._call(job, payload)
+                    value = _packed(value, job.batch.known)
                 except trio.Cancelled as exc:
                     hidden = unmasked(exc)
                     if hidden is None:
@@ -358,9 +392,13 @@ class _Worker:
             value, error = None, None
             began = time.perf_counter()
             try:
-                value = self._call(job)
-                if job.batch.packs and type(value) not in EXACT:
-                    value = job.batch.known.pack_result(value, codec_in_force())
+                payload = self._prepare(job)
+                if job.batch.tells:
+                    # Said before the function may hold the interpreter for ever.
+                    trio.from_thread.run(self.stream.send, Begun(job.id))
+                value = self._call(job, payload)
+                del payload
+                value = _packed(value, job.batch.known)
             except BaseException as exc:
                 # Also SystemExit: it is the call's, not the worker's.
                 error = exc
