@@ -212,6 +212,57 @@ class Adder:
         return -x
 
 
+class Ready:
+    """What an initializer makes; it does not travel."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.thread = threading.get_ident()
+
+
+def make_ready(name: str, path: str = "") -> Ready:
+    if path:
+        _count(path)
+    return Ready(name)
+
+
+async def amake_ready(name: str) -> Ready:
+    return make_ready(name)
+
+
+def fail_to_be_ready(path: str, times: int) -> None:
+    """Be ready so often, then fail."""
+    if _count(path) > times:
+        raise ConnectionRefusedError("no database")
+
+
+def ready_name(x: int = 0) -> list[Any]:
+    state = tractor.actor_state()
+    return [state.name, state.thread == threading.get_ident()]
+
+
+def grow(megabytes: int) -> int:
+    """Have more memory for ever; the own process."""
+    _kept.append(b"x" * (megabytes << 20))
+    return os.getpid()
+
+
+_kept: list[bytes] = []
+
+
+def note_number(n: int, path: str) -> int:
+    """Append to a file, whole lines at once."""
+    with open(path, "ab", buffering=0) as file:
+        file.write(b"%d\n" % n)
+    return os.getpid()
+
+
+def _count(path: str) -> int:
+    with open(path, "ab") as file:
+        file.write(b".")
+    return os.path.getsize(path)
+
+
 def fail_until(path: str, tries: int) -> int:
     """Fail so often, then give the number of tries that it took; each leaves a byte in the file."""
     with open(path, "ab") as file:

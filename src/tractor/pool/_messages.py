@@ -95,7 +95,11 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, tag=7):
     id: int
 
 
-PoolMsg: TypeAlias = Jobs | Withdraw | GiveBack | Values | Failed | NotRun | Begun
+class Spent(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """From a worker: it has grown too large.  It has given back what waited, and is to get no more."""
+
+
+PoolMsg: TypeAlias = Jobs | Withdraw | GiveBack | Values | Failed | NotRun | Begun | Spent
 
 
 def own_error(value: Any, what: str, error: Exception) -> Exception:

@@ -38,10 +38,12 @@ from tractor.pool._messages import (
     Jobs,
     NotRun,
     PoolMsg,
+    Spent,
     Values,
     Withdraw,
 )
 from tractor.pool._queue import JobQueue
+from tractor.pool._rules import INITIALIZER, NO_RULES, Rules
 from tractor.pool._worker import serve_pool
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
@@ -68,11 +70,19 @@ class WorkerPlace:
     the end of one of them, ``wake`` the task that sends.
     """
 
-    def __init__(self, jobs: JobQueue, actor: Actor, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        jobs: JobQueue,
+        actor: Actor,
+        name: str,
+        options: Mapping[str, Any],
+        rules: Rules = NO_RULES,
+    ) -> None:
         self.jobs = jobs
         self.actor = actor
         self.name = name
         self.options = options
+        self.rules = rules
         self.had: dict[int, Job] = {}
         self.wake = trio.lowlevel.ParkingLot()
         self.changed = trio.lowlevel.ParkingLot()
@@ -80,9 +90,13 @@ class WorkerPlace:
         self.is_asked = False
         self.is_serving = False
         self.started = 0
+        self.has_served = False
         self._control: deque[PoolMsg] = deque()
         self._an: ActorNursery | None = None
         self._doomed = False
+        self._given = 0
+        self._is_spent = False
+        self._unready: BaseException | None = None
         self._feed_scope = trio.CancelScope()
         self._took_any = False
         self._last_call: Call | None = None
@@ -99,9 +113,11 @@ class WorkerPlace:
         idle_deaths = 0
         try:
             while not self.jobs.is_closing:
-                error = await self._run_worker(task_status if not self.started else None)
+                error = await self._run_worker(None if self.has_served else task_status)
                 if self.jobs.is_closing:
                     return
+                if error is not None and not self.has_served:
+                    raise error
                 if isinstance(error, (HostLost, HostUnavailable)) and len(self.jobs.takers) > 1:
                     log.warning("a worker is lost with its host, the others go on: %s", error)
                     self.jobs.takers.remove(self)
@@ -124,16 +140,16 @@ class WorkerPlace:
     ) -> ActorFailure | HostUnavailable | RemoteActorError | None:
         """One worker, from its start to its end; gives the reason of an end that the pool did not want."""
         lost: TransportClosed | ContextCancelled | None = None
-        self._doomed = self._took_any = self.is_asked = False
+        self._doomed = self._took_any = self.is_asked = self._is_spent = False
+        self._given = 0
+        self._unready = None
         self._control.clear()
-        was_started = False
         try:
             async with open_actor_nursery(self.actor) as self._an:
                 an = self._an
                 modules = module_names(self.options.get("enable_modules") or ())
                 options = {**self.options, "enable_modules": [*modules, serve_pool.__module__]}
                 portal = await an.start_actor(self.name, **options)
-                was_started = True
                 self.started += 1
                 self._uid = portal.chan.aid.uid if portal.chan.aid else None
                 try:
@@ -143,7 +159,7 @@ class WorkerPlace:
                 await an.cancel(hard_kill=lost is not None)
         except (ActorFailure, HostUnavailable, RemoteActorError) as exc:
             # Of the latter kind: its lifespan or a background task has failed.
-            if not was_started and task_status is not None:
+            if task_status is not None and not self.has_served:
                 raise
             await trio.lowlevel.checkpoint()
             return exc
@@ -156,12 +172,16 @@ class WorkerPlace:
 
     async def _serve(self, portal: Portal, task_status: trio.TaskStatus[None] | None) -> None:
         async with (
-            portal.open_context(serve_pool) as (ctx, _),
+            portal.open_context(serve_pool, max_rss=self.rules.max_rss) as (ctx, _),
             ctx.open_stream() as stream,
         ):
-            self.is_serving = True
-            if task_status is not None:
-                task_status.started()
+            if self.rules.initializer is None:
+                self.now_ready(task_status)
+            else:
+                ready = _Readying(self, task_status)
+                first = Job(INITIALIZER, self.rules.initializer, self.rules.arguments, ready)
+                self.had[first.id] = first
+                await self._send_jobs(stream, [first])
             with trio.CancelScope() as self._feed_scope:
                 if self.jobs.is_closing:
                     return
@@ -177,6 +197,8 @@ class WorkerPlace:
                         await self._kill()
                     raise
                 raise lost
+            if self._unready is not None:
+                raise self._unready
 
     async def _read(
         self, stream: MsgStream[Any, Any], portal: Portal
@@ -187,6 +209,23 @@ class WorkerPlace:
         except (TransportClosed, ContextCancelled) as exc:
             return exc
         return TransportClosed(f"worker {self.name} of a pool has closed its stream")
+
+    def now_ready(self, task_status: trio.TaskStatus[None] | None) -> None:
+        """The worker takes jobs."""
+        self.is_serving = self.has_served = True
+        self.wake.unpark_all()
+        if task_status is not None:
+            task_status.started()
+
+    def not_ready(self, error: BaseException) -> None:
+        """The initializer has failed there."""
+        self._unready = error
+        self._feed_scope.cancel()
+
+    def _retire(self) -> None:
+        """Have the worker end, which has no job: it was given as many as it may be, or has grown too large."""
+        self._doomed = True
+        self._feed_scope.cancel()
 
     def close(self) -> None:
         """The pool closes."""
@@ -201,6 +240,7 @@ class WorkerPlace:
 
     def _settle(self, error: ActorFailure | HostUnavailable | RemoteActorError | None) -> None:
         """The worker is gone: tell those that wait for the jobs that it had."""
+        self.had.pop(INITIALIZER, None)
         had, self.had = list(self.had.values()), {}
         among = sum(not job.withdrawn for job in had)
         if isinstance(error, ContextCancelled) and had:
@@ -234,6 +274,9 @@ class WorkerPlace:
                     await stream.send(self._control.popleft())
                 if jobs := self._take():
                     await self._send_jobs(stream, jobs)
+                elif self._is_spent and not self.had:
+                    self._retire()
+                    return
                 elif not self._control:
                     await self.wake.park()
         except (
@@ -246,7 +289,9 @@ class WorkerPlace:
 
     def _take(self) -> list[Job]:
         """The next jobs for this worker: few if they take long, and never so many that others have none."""
-        if self.withdrawing:
+        left = self.rules.left(self._given)
+        self._is_spent = self._is_spent or left == 0
+        if self.withdrawing or self._is_spent or not self.is_serving:
             return []
         queue = self.jobs.jobs
         first = self.jobs.next_waiting()
@@ -263,6 +308,8 @@ class WorkerPlace:
         if self.had and len(self.had) > window // 2:
             return []
         room = min(window - len(self.had), math.ceil(len(queue) / len(self.jobs.takers)))
+        if left is not None:
+            room = min(room, left)
         jobs: list[Job] = []
         while queue and len(jobs) < room and queue[0].call is call:
             if queue[0].is_alone and jobs:
@@ -272,6 +319,7 @@ class WorkerPlace:
                 job.state = JobState.SENT
                 self.had[job.id] = job
                 jobs.append(job)
+        self._given += len(jobs)
         self._last_call = call
         self._took_any = True
         return jobs
@@ -308,7 +356,12 @@ class WorkerPlace:
             job = self.had.pop(msg.id)
             error = boxed(msg.error, portal.chan, portal.actor)
             error.add_note(f"in {self.name}: {job.what()}")
-            self.jobs.end(job, error)
+            if job.id == INITIALIZER:
+                job.sink.on_error(job, error)
+            else:
+                self.jobs.end(job, error)
+        elif isinstance(msg, Spent):
+            self._is_spent = True
         elif isinstance(msg, Begun):
             if (begun := self.had.get(msg.id)) is not None:
                 # Not a task of this worker's: it has to outlive that.
@@ -331,6 +384,9 @@ class WorkerPlace:
         noted: Call | None = None
         for number, raw in msg.values:
             job = self.had.pop(number)
+            if number == INITIALIZER:
+                job.sink.on_value(job, None)
+                continue
             if job.call is not noted:
                 noted = job.call
                 noted.pace.note(seconds)
@@ -343,6 +399,7 @@ class WorkerPlace:
             self.jobs.succeed(job, value)
 
     def _returned(self, job: Job) -> None:
+        self._given -= 1
         if job.withdrawn:
             self.jobs.drop(job)
         else:
@@ -389,3 +446,20 @@ class WorkerPlace:
 
     def _has(self, job: Job) -> bool:
         return self.had.get(job.id) is job
+
+
+class _Readying:
+    """Who waits for a worker's initializer."""
+
+    def __init__(self, place: WorkerPlace, task_status: trio.TaskStatus[None] | None) -> None:
+        self.place = place
+        self.task_status = task_status
+
+    def on_value(self, job: Job, value: Any) -> None:
+        self.place.now_ready(self.task_status)
+
+    def on_error(self, job: Job, error: BaseException) -> None:
+        self.place.not_ready(error)
+
+    def on_dropped(self, job: Job) -> None:
+        pass

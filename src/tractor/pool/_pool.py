@@ -28,6 +28,7 @@ from tractor.pool._map import MapState, PoolMap
 from tractor.pool._messages import Given
 from tractor.pool._place import WorkerPlace
 from tractor.pool._queue import JobQueue
+from tractor.pool._rules import NO_RULES, Rules, rules_of
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
@@ -113,14 +114,19 @@ class WorkerPool:
     """
 
     def __init__(
-        self, actor: Actor, nursery: trio.Nursery, name: str, options: Sequence[dict[str, Any]]
+        self,
+        actor: Actor,
+        nursery: trio.Nursery,
+        name: str,
+        options: Sequence[dict[str, Any]],
+        rules: Rules = NO_RULES,
     ) -> None:
         self.actor = actor
         self.nursery = nursery
         self.size = len(options)
         self._jobs = JobQueue(nursery)
         self._places = [
-            WorkerPlace(self._jobs, actor, f"{actor.name}.{name}_{number}", given)
+            WorkerPlace(self._jobs, actor, f"{actor.name}.{name}_{number}", given, rules)
             for number, given in enumerate(options)
         ]
         self._jobs.takers.extend(self._places)
@@ -373,6 +379,10 @@ async def open_worker_pool(
     name: str = "worker",
     hosts: Sequence[HostLike] | str | os.PathLike[str] | None = None,
     per_host: int | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: Sequence[Any] = (),
+    max_tasks: int | None = None,
+    max_rss: int | None = None,
     **start_kwargs: Any,
 ) -> AsyncIterator[WorkerPool]:
     """A pool of worker processes for the length of the block; boots a root actor if there is none.
@@ -386,6 +396,14 @@ async def open_worker_pool(
             not replaced, as long as there are others; the calls that they had fail with :class:`WorkerDied`.  A path:
             the hosts file, for :func:`open_root_actor`.
         per_host: how many on each of ``hosts``; default: as many as it has cores.
+        initializer: a function as for :meth:`WorkerPool.run`, called in each worker before it gets a job, in the thread
+            that runs its sync functions, or as a task if it is async.  What it returns is
+            :func:`tractor.actor_state` there.
+        initargs: its arguments, by position.
+        max_tasks: calls that a worker is given; then it is replaced, when they have ended.
+        max_rss: bytes; a worker that has more resident after a call is replaced, when those that it has begun have
+            ended.  Those that wait there go to others.  Where the platform does not tell (it is Linux that does), it
+            never is.
         start_kwargs: keywords of :meth:`ActorNursery.start_actor`, for each worker; others, such as ``start_method``,
             are for :func:`open_root_actor`, and without effect under a running runtime.
 
@@ -393,16 +411,19 @@ async def open_worker_pool(
         The pool, when all workers serve.
 
     Raises:
-        ValueError: ``workers`` is below 1, or given beside a list of ``hosts``; or ``per_host`` without one.
+        ValueError: ``workers``, ``max_tasks`` or ``max_rss`` is below 1; ``workers`` is given beside a list of
+            ``hosts``, ``per_host`` without one, or ``initargs`` without an initializer.
+        TypeError, ValueError: ``initializer`` is not a function that a worker could call.
         HostUnavailable: one of ``hosts`` can't be used.
         ActorFailure and others: as :meth:`ActorNursery.start_actor`, also if a worker that died can't be replaced.
-        RemoteActorError: a worker's lifespan has failed at its start.
+        RemoteActorError: a worker's lifespan or the initializer has failed at its start.
         BaseException: what the block raised.
     """
     spread, table = split_hosts(hosts, per_host, workers, "workers")
     size = usable_cpus() if workers is None else workers
     if size < 1:
         raise ValueError(f"workers={workers}: a pool needs at least one worker")
+    rules = rules_of(initializer, initargs, max_tasks, max_rss)
     options = {key: value for key, value in start_kwargs.items() if key in OF_START_ACTOR}
     root_kwargs = {key: value for key, value in start_kwargs.items() if key not in OF_START_ACTOR}
     if table is not None:
@@ -419,7 +440,7 @@ async def open_worker_pool(
 
             handles = await stack.enter_async_context(open_spread(spread, per_host))
             each = [{**options, "host": handle} for handle in handles]
-        pool = WorkerPool(current_actor(), tn, name, each)
+        pool = WorkerPool(current_actor(), tn, name, each, rules)
         await pool.start()
         try:
             yield pool

@@ -41,10 +41,13 @@ from tractor.pool._messages import (
     Jobs,
     NotRun,
     PoolMsg,
+    Spent,
     Values,
     Withdraw,
     own_error,
 )
+from tractor.pool._rules import INITIALIZER
+from tractor.process._proc import resident_bytes
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._context import Context, MsgStream
@@ -140,16 +143,6 @@ class _Job(msgspec.Struct, frozen=True, eq=False):
     payload: msgspec.Raw
 
 
-def _packed(value: Any, known: Conversions) -> Any:
-    """What to send of a value.  Raises MsgTypeError: it can't be encoded."""
-    if type(value) in EXACT:
-        return value
-    value = known.pack_result(value, codec_in_force())
-    if isinstance(value, msgspec.Raw):
-        return value
-    return msgspec.Raw(encode_payload(codec_in_force().enc, value, "Return"))
-
-
 class _Worker:
     """Jobs that wait, the one that runs, and what is to be told.
 
@@ -157,8 +150,11 @@ class _Worker:
     its jobs by itself, from the front, for as long as they are sync functions; ``its_turn`` says that it may.
     """
 
-    def __init__(self, actor: Actor, stream: MsgStream[Any, Any]) -> None:
+    def __init__(
+        self, actor: Actor, stream: MsgStream[Any, Any], max_rss: int | None = None
+    ) -> None:
         self.actor = actor
+        self.max_rss = max_rss
         self.stream = stream
         self.lock = threading.Condition(threading.Lock())
         self.waiting: deque[_Job] = deque()
@@ -168,6 +164,9 @@ class _Worker:
         self.failures: list[tuple[int, BaseException]] = []
         self.not_run: list[NotRun] = []
         self.busy = 0.0
+        # This process has grown too large; what waits is given back, in `left`.
+        self.is_spent = False
+        self.left: list[int] | None = None
         self.its_turn = False
         self.stopping = False
         self._told = False
@@ -184,7 +183,12 @@ class _Worker:
         if isinstance(msg, Jobs):
             batch = _Batch(msg)
             with self.lock:
-                self.waiting.extend(_Job(number, batch, payload) for number, payload in msg.jobs)
+                too_late = self.is_spent
+                if not too_late:
+                    self.waiting.extend(_Job(number, batch, raw) for number, raw in msg.jobs)
+            if too_late:
+                # Sent before the pool knew.
+                self._tell_not_run(NotRun([], [number for number, _ in msg.jobs]))
             self._has_jobs.set()
         elif isinstance(msg, Withdraw):
             self._withdraw(set(msg.ids))
@@ -222,6 +226,11 @@ class _Worker:
                 values, self.values = self.values, []
                 failures, self.failures = self.failures, []
                 busy, self.busy = self.busy, 0.0
+                returned, self.left = self.left, None
+            if returned is not None:
+                # First: when the values have come it gets no further job.
+                await self.stream.send(Spent())
+                self.not_run.append(NotRun([], returned))
             if values:
                 await self._send_values(values, busy)
             for number, error in failures:
@@ -257,6 +266,9 @@ class _Worker:
     def _note(self, job: _Job, began: float, value: Any, error: BaseException | None) -> bool:
         """Keep a job's outcome; whether the reporter must be told of it."""
         took = time.perf_counter() - began
+        if job.id == INITIALIZER and error is None:
+            self.actor.life.share(value)
+            value = None
         with self.lock:
             self.running = None
             self.busy += took
@@ -264,8 +276,17 @@ class _Worker:
                 self.values.append((job.id, value))
             else:
                 self.failures.append((job.id, the_one_error(error)))
+            if self._is_too_large():
+                self.is_spent = True
+                self.left = [waiting.id for waiting in self.waiting]
+                self.waiting.clear()
             first, self._told = not self._told, True
         return first
+
+    def _is_too_large(self) -> bool:
+        if self.max_rss is None or self.is_spent:
+            return False
+        return (resident_bytes(os.getpid()) or 0) > self.max_rss
 
     # -- running --------------------------------------------------------------------------------------
 
@@ -283,6 +304,15 @@ class _Worker:
             args, kwargs = payload
             return batch.fn(*args, **kwargs)
         return batch.fn(payload, **batch.common) if batch.common else batch.fn(payload)
+
+    def _packed(self, job: _Job, value: Any) -> Any:
+        """What to send of a value.  Raises MsgTypeError: it can't be encoded."""
+        if type(value) in EXACT or job.id == INITIALIZER:
+            return value
+        value = job.batch.known.pack_result(value, codec_in_force())
+        if isinstance(value, msgspec.Raw):
+            return value
+        return msgspec.Raw(encode_payload(codec_in_force().enc, value, "Return"))
 
     async def run(self, tn: trio.Nursery) -> None:
         """Run jobs, one at a time, for ever; the thread is started with the first sync function."""
@@ -327,7 +357,7 @@ class _Worker:
                     if job.batch.tells:
                         await self.stream.send(Begun(job.id))
                     value = await self._call(job, payload)
-                    value = _packed(value, job.batch.known)
+                    value = self._packed(job, value)
                 except trio.Cancelled as exc:
                     hidden = unmasked(exc)
                     if hidden is None:
@@ -398,7 +428,7 @@ class _Worker:
                     trio.from_thread.run(self.stream.send, Begun(job.id))
                 value = self._call(job, payload)
                 del payload
-                value = _packed(value, job.batch.known)
+                value = self._packed(job, value)
             except BaseException as exc:
                 # Also SystemExit: it is the call's, not the worker's.
                 error = exc
@@ -418,11 +448,15 @@ class _Worker:
 
 
 @context(pld_spec=PoolMsg | None)
-async def serve_pool(ctx: Context[Any, Any, Any, Any]) -> None:
+async def serve_pool(ctx: Context[Any, Any, Any, Any], max_rss: int | None = None) -> None:
     """Run the jobs of the pool that started this actor, until it closes the stream.
 
     The functions are imported by name, whatever modules are enabled: the parent may run anything here as it is, and
     nobody else gets in.
+
+    Args:
+        ctx: the dialog.
+        max_rss: bytes resident above which it says so, see ``Rules``.
 
     Raises:
         PermissionError: it was not opened by this actor's parent.
@@ -434,7 +468,7 @@ async def serve_pool(ctx: Context[Any, Any, Any, Any]) -> None:
         )
     await ctx.started()
     async with ctx.open_stream() as stream:
-        worker = _Worker(actor, stream)
+        worker = _Worker(actor, stream, max_rss)
         try:
             async with trio.open_nursery() as tn:
                 tn.start_soon(worker.report)

@@ -74,6 +74,11 @@ class Life:
             )
         return self._states[0]
 
+    def share(self, value: Any) -> None:
+        """Have ``value`` be the state from now on; ``None`` does not replace what the lifespan has yielded."""
+        if value is not None or not self._states:
+            self._states[:] = [value]
+
     @property
     def is_entered(self) -> bool:
         """Whether there is a lifespan that is to be left."""

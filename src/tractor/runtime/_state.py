@@ -80,7 +80,8 @@ def current_actor(err_on_no_runtime: bool = True) -> Actor | None:
 
 
 def actor_state() -> Any:
-    """What the lifespan of this actor has yielded: what its endpoints and background tasks share.
+    """What the lifespan of this actor has yielded, or the initializer of its pool has returned: what its endpoints and
+    background tasks share.
 
     Raises:
         NoRuntime: no runtime is open in this run.
