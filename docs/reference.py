@@ -24,6 +24,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "open_root_actor",
             "open_nursery",
             "run_daemon",
+            "run_pool",
             "open_actor_cluster",
             "TLSConfig",
             "ActorNursery",
@@ -251,6 +252,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "WorkerPoolStatistics",
             "WorkerDied",
             "ItemTimeout",
+            "PoolExecutor",
         ],
     ),
     "trionics": (

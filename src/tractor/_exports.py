@@ -72,6 +72,7 @@ from tractor.ipc._chan import Channel as Channel
 from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
 from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
 from tractor.msg._union import unpack_spec_types as unpack_spec_types
+from tractor.pool._script import run_pool as run_pool
 from tractor.process._dirs import get_rt_dir as get_rt_dir
 from tractor.process._handed_down import inherited_sockets as inherited_sockets
 from tractor.runtime._actor import Actor as Actor

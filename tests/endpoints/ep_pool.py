@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import functools
 import os
@@ -16,6 +17,7 @@ import trio
 
 import tractor
 from tractor.pool._worker import serve_pool
+from tractor.trionics import open_worker_pool
 
 
 def add(x: int, y: int = 1) -> int:
@@ -210,6 +212,20 @@ class Adder:
     @staticmethod
     def static(x: int) -> int:
         return -x
+
+
+async def use_in_asyncio() -> list[int]:
+    """An actor on an asyncio loop, whose asyncio code uses a pool as an executor."""
+    async with open_worker_pool(1) as pool:
+        found: list[int] = await tractor.to_asyncio.run_task(
+            _run_in_executor, executor=pool.as_executor()
+        )
+        return found
+
+
+async def _run_in_executor(executor: Any) -> list[int]:
+    loop = asyncio.get_running_loop()
+    return await asyncio.gather(*(loop.run_in_executor(executor, add, n, n) for n in range(3)))
 
 
 class Ready:

@@ -111,6 +111,14 @@ async def one_shots(an: tractor.ActorNursery) -> None:
     await an.run_in_actor(join, ["a"])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
+def scripts() -> None:
+    assert_type(tractor.run_pool(add, [1], retries=1, workers=2), list[int])
+    assert_type(tractor.run_pool(join, [["a"]], on_value=len), list[str])
+    assert_type(tractor.run_pool(join, [["a"]], return_exceptions=True), list[str | Exception])
+    tractor.run_pool(add, ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    tractor.run_pool(join, [["a"]], on_value=abs)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 async def pools() -> None:
     async with open_worker_pool() as pool:
         assert_type(await pool.run(add, 1), int)
@@ -128,6 +136,9 @@ async def pools() -> None:
             assert_type(total, float)
         async for failed in pool.starmap(aadd_up, [(1, "a")], return_exceptions=True):
             assert_type(failed, float | Exception)
+        executor = pool.as_executor()
+        assert_type(executor.submit(join, ["a"], by=";").result(), str)
+        executor.submit(join, [1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
         pool.map(add, ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
         pool.map(add, [1], retry=2)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
         pool.starmap(add_up, [(1,)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]

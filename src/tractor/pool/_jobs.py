@@ -183,6 +183,9 @@ class JobState(enum.Enum):
 class Sink(Protocol):
     """Who waits for jobs; told of the end of each, once."""
 
+    def on_taken(self, job: Job) -> bool:
+        """A worker is about to be given it; whether it is still wanted."""
+
     def on_value(self, job: Job, value: Any) -> None:
         """It has returned."""
 

@@ -84,6 +84,10 @@ class MapState:
 
     # -- told by the queue ----------------------------------------------------------------------------
 
+    def on_taken(self, job: Job) -> bool:
+        """An item goes to a worker."""
+        return True
+
     def on_value(self, job: Job, value: Any) -> None:
         """An item's value is ready."""
         del self.live[job.id]

@@ -315,7 +315,9 @@ class WorkerPlace:
             if queue[0].is_alone and jobs:
                 break
             job = queue.popleft()
-            if job.state is JobState.WAITING:
+            if job.state is JobState.WAITING and not job.sink.on_taken(job):
+                self.jobs.drop(job)
+            elif job.state is JobState.WAITING:
                 job.state = JobState.SENT
                 self.had[job.id] = job
                 jobs.append(job)
@@ -454,6 +456,9 @@ class _Readying:
     def __init__(self, place: WorkerPlace, task_status: trio.TaskStatus[None] | None) -> None:
         self.place = place
         self.task_status = task_status
+
+    def on_taken(self, job: Job) -> bool:
+        return True
 
     def on_value(self, job: Job, value: Any) -> None:
         self.place.now_ready(self.task_status)

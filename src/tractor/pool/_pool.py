@@ -12,6 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
@@ -22,6 +23,7 @@ from tractor._errors import RemoteActorError
 from tractor._root import open_nursery
 from tractor._util._caller import calling_code, find_caller
 from tractor.hosts._place import HostLike
+from tractor.pool._executor import PoolExecutor
 from tractor.pool._items import GivesErrors, GivesValues, Handling
 from tractor.pool._jobs import Call, Job, JobState, Pace, call_of
 from tractor.pool._map import MapState, PoolMap
@@ -93,6 +95,9 @@ class _Single:
         self.value: Any = None
         self.error: BaseException | None = None
 
+    def on_taken(self, job: Job) -> bool:
+        return True
+
     def on_value(self, job: Job, value: Any) -> None:
         self.value = value
         self.over.set()
@@ -131,7 +136,7 @@ class WorkerPool:
         ]
         self._jobs.takers.extend(self._places)
         self._paces: dict[str, Pace] = {}
-        self._calls: dict[Any, Call] = {}
+        self._calls: dict[Given, dict[Any, Call]] = {given: {} for given in Given}
 
     # -- for users ------------------------------------------------------------------------------------
 
@@ -298,6 +303,19 @@ class WorkerPool:
         how = Handling(retries, timeout, key, return_exceptions)
         return self._map(fn, Given.POSITIONS, iterable, ordered, in_flight, how)
 
+    def as_executor(self) -> PoolExecutor:
+        """An executor of :mod:`concurrent.futures` whose calls this pool runs, for libraries that take one.
+
+        To be made here, in the pool's event loop, and used in threads (``trio.to_thread.run_sync()``) or by asyncio
+        code of the same process (``loop.run_in_executor()``), for as long as the pool is open: then the futures that
+        are not done fail with RuntimeFailure, and ``submit()`` raises RuntimeError.  To shut it down does not close
+        the pool; several are independent of each other.
+
+        Raises:
+            RuntimeFailure: the pool is closed.
+        """
+        return PoolExecutor(self._jobs, partial(self._call_of, given=Given.POSITIONS))
+
     def statistics(self) -> WorkerPoolStatistics:
         """A frozen record of plain values."""
         return WorkerPoolStatistics(
@@ -324,14 +342,15 @@ class WorkerPool:
 
     # -- for its parts --------------------------------------------------------------------------------
 
-    def _call_of(self, fn: Any) -> Call:
+    def _call_of(self, fn: Any, given: Given = Given.KEYWORDS) -> Call:
+        calls = self._calls[given]
         try:
-            known = self._calls.get(fn)
+            known = calls.get(fn)
         except TypeError:
             # It has no hash: `call_of` says whether it can be called.
-            return call_of(fn, Given.KEYWORDS, self._paces)
+            return call_of(fn, given, self._paces)
         if known is None:
-            known = self._calls[fn] = call_of(fn, Given.KEYWORDS, self._paces)
+            known = calls[fn] = call_of(fn, given, self._paces)
         return known
 
     def _map(

@@ -1,5 +1,6 @@
 """The public names of `tractor.trionics`; see `lazy_exports`."""
 
+from tractor.pool._executor import PoolExecutor as PoolExecutor
 from tractor.pool._items import ItemTimeout as ItemTimeout
 from tractor.pool._jobs import WorkerDied as WorkerDied
 from tractor.pool._map import PoolMap as PoolMap
