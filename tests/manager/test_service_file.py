@@ -174,7 +174,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ),
     (
         "[services.a]\nmodules = ['m']\nlisten = { x = '/ip4/1.2.3.4/tcp/99999', y = 'nowhere' }\nlog = 'lod'\n"
-        "transports = ['pigeon']\nhost = 'h'\ncwd = '/nowhere/at/all'\n"
+        "transports = ['pigeon']\ncwd = '/nowhere/at/all'\n"
         "env = { NOTIFY_SOCKET = 'x', 'A=B' = 'y' }\n",
         [
             "3: [services.a] listen.x = \"/ip4/1.2.3.4/tcp/99999\": bad multiaddr '/ip4/1.2.3.4/tcp/99999':"
@@ -182,10 +182,9 @@ WRONG: list[tuple[str, list[str]]] = [
             '3: [services.a] listen.y = "nowhere": ',
             "4: [services.a] log = \"lod\": unknown log level 'lod'",
             "5: [services.a] transports = ['pigeon']: ",
-            '6: [services.a] host = "h": this version starts services on this host alone',
-            "7: [services.a] cwd = \"/nowhere/at/all\": there is no directory '/nowhere/at/all'",
-            "8: [services.a] env.NOTIFY_SOCKET: is kept from services",
-            '8: [services.a] env."A=B": the environment can\'t hold that',
+            "6: [services.a] cwd = \"/nowhere/at/all\": there is no directory '/nowhere/at/all'",
+            "7: [services.a] env.NOTIFY_SOCKET: is kept from services",
+            '7: [services.a] env."A=B": the environment can\'t hold that',
         ],
     ),
     ("[supervisor]\n", [" [services] there is no service"]),

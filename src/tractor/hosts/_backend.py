@@ -13,6 +13,7 @@ from tractor.hosts._links import links_of
 from tractor.hosts._place import VARIABLE, Place
 from tractor.hosts._process import RemoteProcess
 from tractor.msg.types import SpawnSpec
+from tractor.process._handed_down import limits_of
 from tractor.process._stat import ProcessId
 from tractor.runtime._actor import Actor
 from tractor.spawn._boot import BootRecord, packed_record
@@ -54,7 +55,9 @@ class HostBackend:
         try:
             request = msgspec.structs.replace(request, parent_addr=host.parent_addr)
             path = await host.ship()
-            return await host.spawn((request.name, request.uuid), _order(host, request, path))
+            order = _order(host, request, path)
+            output = request.proc_kwargs.get("stdout")
+            return await host.spawn((request.name, request.uuid), order, output)
         finally:
             links.release(host)
 
@@ -72,8 +75,9 @@ def _order(host: Host, request: SpawnRequest, path: list[str]) -> dict[str, obje
         start_method=selected_start_method(),
         # It ends with its agent; what is above that is of other hosts.
         ancestry=[agent],
+        limits=limits_of(request.proc_kwargs),
     )
-    options = dict(request.proc_kwargs)
+    options = request.proc_kwargs
     return {
         "argv": ["{python}", "-m", "tractor._child", *request.argv("{boot_fd}")],
         "env": {**_own_variables(), **host.place.env, **options.get("env", {})},

@@ -30,6 +30,7 @@ from tractor.hosts._process import Lost, RemoteProcess
 from tractor.hosts._ship import shipments
 from tractor.msg.types import Uid
 from tractor.process._stdio import dup_above_stdio, has_stream, write_and_close
+from tractor.spawn._contract import OutputOfChildren
 
 log = _log.get_logger()
 
@@ -159,8 +160,15 @@ class Host:
                 raise self.unavailable(f"{file.name!r} can't be kept there: {reply['error']}")
         return [file.entry for file in files]
 
-    async def spawn(self, uid: Uid, frame: dict[str, Any]) -> RemoteProcess:
+    async def spawn(
+        self, uid: Uid, frame: dict[str, Any], output: OutputOfChildren | None = None
+    ) -> RemoteProcess:
         """Start a process there.
+
+        Args:
+            uid: the subactor's.
+            frame: what the agent is told.
+            output: takes what it prints; ``None``: that goes to this process's stderr.
 
         Raises:
             OSError: it could not be started there.
@@ -169,7 +177,7 @@ class Host:
         self._next += 1
         number = self._next
         process = RemoteProcess(
-            self, number, uid, shlex.join([self.place.python, *frame["argv"][1:-2]])
+            self, number, uid, shlex.join([self.place.python, *frame["argv"][1:-2]]), output
         )
         self.processes[number] = process
         self.send({"t": "spawn", "id": number, **frame})
@@ -248,13 +256,22 @@ class Host:
             process.on_failed(frame["error"], frame.get("errno"))
         elif kind == "err":
             if dropped := frame.get("dropped"):
-                self.links.output.put(
-                    f"[{process.uid[0]} at {self.place.name}] [{dropped} bytes were left out]\n"
-                )
-            for line in process.on_output(to_bytes(frame["data"])):
-                self.links.output.put(f"[{process.uid[0]} at {self.place.name}] {line}\n")
+                self._print(process, f"[{dropped} bytes were left out]")
+            data = to_bytes(frame["data"])
+            lines = process.on_output(data)
+            if process.output is not None:
+                process.output.take(process.uid[0], data)
+            else:
+                for line in lines:
+                    self._print(process, line)
         elif kind == "exit":
             process.on_exit(frame["status"])
+
+    def _print(self, process: RemoteProcess, line: str) -> None:
+        if process.output is not None:
+            process.output.take(process.uid[0], f"{line}\n".encode())
+        else:
+            self.links.output.put(f"[{process.uid[0]} at {self.place.name}] {line}\n")
 
     def _fail_question(self) -> None:
         while self._questions:

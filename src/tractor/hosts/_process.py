@@ -10,6 +10,7 @@ from tractor._errors import HostLost
 from tractor.hosts._place import Place
 from tractor.msg.types import Uid
 from tractor.process._stat import ProcessId
+from tractor.spawn._contract import OutputOfChildren
 from tractor.spawn._stderr import TAIL_SIZE
 
 
@@ -55,10 +56,19 @@ class RemoteProcess:
         uid: the subactor's.
         id: the process's, once it runs.
         lost: set where it must have ended, and how is not known.
+        output: takes what it prints; ``None``: nobody in particular.
     """
 
-    def __init__(self, host: Agent, number: int, uid: Uid, cmdline: str) -> None:
+    def __init__(
+        self,
+        host: Agent,
+        number: int,
+        uid: Uid,
+        cmdline: str,
+        output: OutputOfChildren | None = None,
+    ) -> None:
         self.host = host
+        self.output = output
         self.uid = uid
         self.id = ProcessId(host.host_id, 0, None)
         self._number = number

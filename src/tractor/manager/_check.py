@@ -13,6 +13,7 @@ import trio
 
 from tractor.manager._called import arguments_of, find_call
 from tractor.manager._starting import process_options
+from tractor.services.file._elsewhere import runs_here
 from tractor.services.file._problems import Problem
 from tractor.services.file._service_file import ServiceFile
 from tractor.services.file._tables import ServiceTable
@@ -25,10 +26,12 @@ LIMIT = 60.0
 def try_calls(file: ServiceFile) -> list[Problem]:
     """Import what each service names, in a process with its environment, directory and user; nothing is run.
 
+    What runs on other hosts is imported there, and not tried here.
+
     Returns:
         What fails.
     """
-    return trio.run(_try_all, file.services)
+    return trio.run(_try_all, runs_here(file.services))
 
 
 async def _try_all(services: Mapping[str, ServiceTable]) -> list[Problem]:

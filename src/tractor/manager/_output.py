@@ -8,6 +8,7 @@ the others their turn.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import deque
 
@@ -34,6 +35,13 @@ class _Pipe:
         self.lines = LineBuffer(name, as_json)
         self.read_fd, self.write_fd = map(move_above_stdio, os.pipe())
         os.set_blocking(self.read_fd, False)  # type: ignore[attr-defined, unused-ignore]
+        # Around the wait for more.
+        self.waiting = trio.CancelScope()
+
+    def look_at_time(self) -> None:
+        """Have the wait for more end when what is unfinished is to be printed."""
+        limit = self.lines.deadline
+        self.waiting.deadline = math.inf if limit is None else limit
 
     def close_write_end(self) -> None:
         if self.write_fd >= 0:
@@ -80,6 +88,14 @@ class Outputs:
             self._nursery.start_soon(self._read, pipe, name=f"output of {name}")
         return pipe.write_fd
 
+    def take(self, name: str, data: bytes) -> None:
+        """That actor, on another host, has printed something.  Raises OSError."""
+        self.for_child(name)
+        pipe = self._pipes[name]
+        pipe.lines.feed(data, trio.current_time())
+        self._offer(pipe.lines)
+        pipe.look_at_time()
+
     def forget(self, name: str) -> None:
         """That actor comes no more: its pipe ends with the last process that has it."""
         pipe = self._pipes.pop(name, None)
@@ -118,8 +134,9 @@ class Outputs:
         lines = pipe.lines
         with contextlib.suppress(trio.ClosedResourceError):
             while True:
-                limit = lines.deadline
-                with trio.move_on_at(trio.current_time() + 3600 if limit is None else limit):
+                pipe.waiting = trio.CancelScope()
+                pipe.look_at_time()
+                with pipe.waiting:
                     await trio.lowlevel.wait_readable(pipe.read_fd)
                 if not self._read_ready(pipe):
                     break

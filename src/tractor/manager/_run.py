@@ -375,6 +375,9 @@ async def _supervise(
         root["registry_addrs"] = table.registry
     if table.transports is not None:
         root["enable_transports"] = table.transports
+    if table.hosts is not None:
+        # For what the services start themselves; the places of their own are in the file.
+        root["hosts"] = table.hosts
     async with open_supervisor(
         strategy,
         max_restarts=max_restarts,

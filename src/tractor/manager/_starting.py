@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -15,14 +15,14 @@ from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._proto.services.restarts import Backoff
 from tractor._proto.services.service_life import DOWN
+from tractor.hosts._place import Place
 from tractor.manager._called import Calling
 from tractor.manager._listen import KeptSockets
 from tractor.services._service import Service
 from tractor.services._specification import Recycle
 from tractor.services.file._service_file import KEPT_FROM_CHILDREN, Changes, ServiceFile
 from tractor.services.file._tables import BackoffTable, ServiceTable, SupervisorTable
-from tractor.spawn._contract import selected_start_method
-from tractor.spawn._exec import OutputOfChildren
+from tractor.spawn._contract import OutputOfChildren, selected_start_method
 from tractor.supervise._arguments import Unlooked
 from tractor.trionics._ki import ki_protected
 
@@ -164,7 +164,9 @@ class FileServices:
                 sockets = self._sockets.open_for(file.services)
                 awaited = {name for table in file.services.values() for name in table.after}
                 recipes = {
-                    name: recipe_of(table, sockets[name], self._stdout, name in awaited)
+                    name: recipe_of(
+                        table, sockets[name], self._stdout, name in awaited, file.places.get(name)
+                    )
                     for name, table in file.services.items()
                 }
                 old, self.file = self.file, file
@@ -271,6 +273,7 @@ def recipe_of(
     sockets: Mapping[str, int],
     stdout: OutputOfChildren | None = None,
     is_awaited: bool = False,
+    places: Sequence[Place] | None = None,
 ) -> Recipe:
     """What a supervisor starts a service with.
 
@@ -279,6 +282,7 @@ def recipe_of(
         sockets: descriptors, by the names in ``listen``.
         stdout: where it prints; ``None``: where this process does.
         is_awaited: others come after it.
+        places: the hosts that it may run on; ``None``: this one.
     """
     options: dict[str, Any] = {key: getattr(table, key) for key in OPTIONS}
     options["after"] = tuple(table.after)
@@ -290,8 +294,12 @@ def recipe_of(
     actor: dict[str, Any] = {
         "inherit_parent_main": False,
         "infect_asyncio": table.asyncio,
-        "proc_kwargs": process_options(table, sockets, stdout),
     }
+    if places is None:
+        actor["proc_kwargs"] = process_options(table, sockets, stdout)
+    else:
+        actor["host"] = list(places)
+        actor["proc_kwargs"] = _options_elsewhere(table, stdout)
     if table.log is not None:
         actor["loglevel"] = table.log
     if table.transports is not None:
@@ -331,6 +339,21 @@ def process_options(
         options["limits"] = limits
     if sockets:
         options["sockets"] = dict(sockets)
+    return options
+
+
+def _options_elsewhere(table: ServiceTable, stdout: OutputOfChildren | None) -> dict[str, Any]:
+    """What the process of a service is started with on another host: of this one's environment nothing goes along."""
+    options: dict[str, Any] = {}
+    env = table.env
+    if stdout is not None:
+        env = {"PYTHONUNBUFFERED": "1"} | env
+        options["stdout"] = stdout
+    options["env"] = Hidden(env)
+    if table.cwd is not None:
+        options["cwd"] = table.cwd
+    if limits := table.limits.made():
+        options["limits"] = limits
     return options
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from tractor.process._state import of_process
 
@@ -34,6 +35,33 @@ def take_sockets(fds: Mapping[str, int]) -> None:
     for fd in fds.values():
         os.set_inheritable(fd, False)
     _fds.update(fds)
+
+
+def limits_of(options: Mapping[str, Any]) -> dict[str, int]:
+    """The limits of the kernel among a process's options.
+
+    Raises:
+        TypeError, ValueError: they are no such thing, or no limits of this platform.
+    """
+    limits = _whole_numbers(options, "limits", "limits")
+    require_limits(limits)
+    return limits
+
+
+def sockets_of(options: Mapping[str, Any]) -> dict[str, int]:
+    """The descriptors of sockets among a process's options.  Raises TypeError: they are no such thing."""
+    return _whole_numbers(options, "sockets", "descriptors of sockets")
+
+
+def _whole_numbers(options: Mapping[str, Any], key: str, what: str) -> dict[str, int]:
+    given = options.get(key, {})
+    if not isinstance(given, Mapping) or any(
+        not isinstance(name, str) or type(value) is not int for name, value in given.items()
+    ):
+        raise TypeError(
+            f"proc_kwargs[{key!r}] must be {what} by name, as whole numbers, not {given!r}"
+        )
+    return dict(given)
 
 
 def require_limits(names: Collection[str]) -> None:

@@ -99,6 +99,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         actor = dict(_mapping("actor", spec.actor))
         if taken := sorted(actor.keys() & {"name", "enable_modules", "nursery"}):
             raise TypeError(f"actor={{{taken[0]!r}: ...}}: that is not for `actor`")
+        if spec.recycle is not None and spec.recycle.rss is not None and actor.get("host"):
+            raise ValueError(
+                f"recycle={spec.recycle!r} on service {spec.name!r}: the size of a process on another host is not seen "
+                "here; `age` can be used"
+            )
         return msgspec.structs.replace(spec, after=after, enable_modules=modules, actor=actor)
 
     @property

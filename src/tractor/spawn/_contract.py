@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import msgspec
 
@@ -31,6 +31,17 @@ SpawnMethodKey: TypeAlias = Literal[
     "subint_forkserver",
 ]
 """Every built-in spawn backend's key, whether or not this Python and platform can run it."""
+
+
+@runtime_checkable
+class OutputOfChildren(Protocol):
+    """What may be given as a child's ``stdout`` in place of a descriptor: it takes what each child prints."""
+
+    def for_child(self, name: str) -> int:
+        """The descriptor for the child of that name; it stays open here."""
+
+    def take(self, name: str, data: bytes) -> None:
+        """The child of that name, on another host, has printed something."""
 
 
 class SpawnRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,17 +5,15 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import trio
 
 from tractor.process._frozen import require_support
-from tractor.process._handed_down import require_limits
+from tractor.process._handed_down import limits_of, sockets_of
 from tractor.process._stdio import to_hand_down
 from tractor.spawn._command import program_command
-from tractor.spawn._contract import SpawnRequest
+from tractor.spawn._contract import OutputOfChildren, SpawnRequest
 from tractor.spawn._own_child import OwnChild
 from tractor.spawn._pipes import BootedChild, ChildPipes
 from tractor.spawn._signal_help import held_off
@@ -42,14 +40,6 @@ class PopenChild(OwnChild):
         for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 stream.close()
-
-
-@runtime_checkable
-class OutputOfChildren(Protocol):
-    """What may be given as a child's ``stdout`` in place of a descriptor: it has one for each child."""
-
-    def for_child(self, name: str) -> int:
-        """The descriptor for the child of that name; it stays open here."""
 
 
 class ExecProcess(BootedChild):
@@ -90,7 +80,10 @@ class ExecBackend:
     @trio.lowlevel.enable_ki_protection
     def _launch(self, request: SpawnRequest, nursery: trio.Nursery) -> ExecProcess:
         kwargs = dict(request.proc_kwargs)
-        limits, sockets = _own_options(kwargs)
+        limits, sockets = limits_of(kwargs), sockets_of(kwargs)
+        for key in ("limits", "sockets"):
+            # They are not for `subprocess.Popen`.
+            kwargs.pop(key, None)
         stdout = kwargs.get("stdout")
         if isinstance(stdout, OutputOfChildren):
             kwargs["stdout"] = stdout.for_child(request.name)
@@ -102,26 +95,6 @@ class ExecBackend:
             program_command(self._module, request.argv(pipes.boot_fd)) as (command, fds),
         ):
             return start_program(command, request, pipes, nursery, (*fds, *sockets.values()))
-
-
-def _own_options(kwargs: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
-    """Take what is not for :class:`subprocess.Popen` out of the user's options: limits and sockets.
-
-    Raises:
-        TypeError, ValueError: they are no such thing, or no limits of this platform.
-    """
-    found: list[dict[str, int]] = []
-    for key, what in (("limits", "limits"), ("sockets", "descriptors of sockets")):
-        given = kwargs.pop(key, {})
-        if not isinstance(given, Mapping) or any(
-            not isinstance(name, str) or type(value) is not int for name, value in given.items()
-        ):
-            raise TypeError(
-                f"proc_kwargs[{key!r}] must be {what} by name, as whole numbers, not {given!r}"
-            )
-        found.append(dict(given))
-    require_limits(found[0])
-    return found[0], found[1]
 
 
 def require_executable(key: str) -> None:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tractor.hosts._place import HostLike, Place
 from tractor.hosts._process import RemoteProcess
 from tractor.msg.types import SpawnSpec
+from tractor.process._handed_down import limits_of
 from tractor.runtime._actor import Actor
 from tractor.runtime._vars import runtime_vars
-from tractor.spawn._contract import SpawnBackend
+from tractor.spawn._contract import OutputOfChildren, SpawnBackend
 
 
-def place_of(host: HostLike, options: Iterable[str]) -> Place:
-    """The place that ``host=`` means, where the names of the other options fit it.
+def place_of(host: HostLike, options: Mapping[str, Any]) -> Place:
+    """The place that ``host=`` means, where the other options fit it.
 
     Raises:
-        TypeError, ValueError: it is none; or options that are for a process of this host.
+        TypeError, ValueError: it is none; options that are for a process of this host; no limits of the kernel.
     """
-    unfit = sorted(set(options) - {"env", "cwd"})
+    unfit = sorted(set(options) - {"env", "cwd", "limits"})
+    if isinstance(options.get("stdout"), OutputOfChildren):
+        unfit.remove("stdout")
     if unfit:
         raise TypeError(
-            f"proc_kwargs {unfit} are for a process of this host; on host {host!r} there are 'env' and 'cwd'"
+            f"proc_kwargs {unfit} are for a process of this host; on host {host!r} there are 'env', 'cwd' and 'limits'"
         )
+    limits_of(options)
     from tractor.hosts._table import place_of
 
     return place_of(host, runtime_vars()._hosts)

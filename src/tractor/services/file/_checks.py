@@ -138,8 +138,6 @@ def _check_supervisor(table: SupervisorTable, found: Findings) -> None:
         _try(_require_connectable, addr, (*path, "registry"), found)
     if table.transports is not None:
         _try(known_transports, table.transports, (*path, "transports"), found)
-    if table.hosts is not None:
-        found.note((*path, "hosts"), "this version starts services on this host alone")
     backoff = table.backoff
     if backoff and backoff.maximum < backoff.initial:
         found.note((*path, "backoff", "maximum"), "is below `initial`", value=backoff.maximum)
@@ -159,10 +157,6 @@ def _check_service(
         _try(level_value, table.log, (*path, "log"), found)
     if table.transports is not None:
         _try(known_transports, table.transports, (*path, "transports"), found)
-    if table.host is not None:
-        found.note(
-            (*path, "host"), "this version starts services on this host alone", value=table.host
-        )
     for key, addr in table.listen.items():
         _try(_require_listenable, addr, (*path, "listen", key), found)
     if table.backoff and table.backoff.maximum < table.backoff.initial:

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tractor.hosts._place import Place
 from tractor.services.file._checks import in_order, read_tables
+from tractor.services.file._elsewhere import hosts_path, places_of
 from tractor.services.file._positions import KeyPath, lines_of_keys
 from tractor.services.file._problems import Findings, Problem, ServiceFileError
 from tractor.services.file._tables import FileTable, ServiceTable, SupervisorTable
@@ -65,11 +67,13 @@ class ServiceFile(msgspec.Struct, frozen=True, kw_only=True):
         path: absolute.
         supervisor: the table `[supervisor]`.
         services: by name, each behind those that it waits for; variables in ``env`` are replaced, paths absolute.
+        places: for those with a ``host``: the hosts, as their table had them when the file was read.
     """
 
     path: Path
     supervisor: SupervisorTable
     services: dict[str, ServiceTable]
+    places: dict[str, tuple[Place, ...]] = {}
 
     def changes_to(self, other: ServiceFile) -> Changes:
         """What ``other`` has otherwise."""
@@ -79,7 +83,8 @@ class ServiceFile(msgspec.Struct, frozen=True, kw_only=True):
             changed=[
                 name
                 for name, table in other.services.items()
-                if name in self.services and self.services[name] != table
+                if name in self.services
+                and (self.services[name], self.places.get(name)) != (table, other.places.get(name))
             ],
             settings=[
                 key
@@ -140,11 +145,16 @@ def load_services(path: str | os.PathLike[str]) -> ServiceFile:
     }
     for name, table in services.items():
         _check_user(name, table, tables, found)
+    places = places_of(tables, place.parent, found)
     if found.problems:
         raise ServiceFileError(place, found.problems)
     order = in_order({name: table.after for name, table in services.items()})
+    hosts = hosts_path(tables, place.parent)
     return ServiceFile(
-        path=place, supervisor=tables.supervisor, services={name: services[name] for name in order}
+        path=place,
+        supervisor=msgspec.structs.replace(tables.supervisor, hosts=hosts),
+        services={name: services[name] for name in order},
+        places=places,
     )
 
 
@@ -181,7 +191,7 @@ def _resolved(table: ServiceTable, path: KeyPath, directory: Path, found: Findin
         if _is_variable(key, value, (*path, "env", key), found)
     }
     cwd = table.cwd
-    if cwd is not None:
+    if cwd is not None and table.host is None:
         cwd = os.path.normpath(directory / cwd)
         if not os.path.isdir(cwd):
             found.note((*path, "cwd"), f"there is no directory {cwd!r}", value=table.cwd)
@@ -222,7 +232,7 @@ def _expanded(text: str, path: KeyPath, found: Findings) -> str:
 
 def _check_user(name: str, table: ServiceTable, tables: FileTable, found: Findings) -> None:
     """That the manager may start a service as another user, and that one could reach the tree."""
-    if table.user is None or sys.platform == "win32":
+    if table.user is None or table.host is not None or sys.platform == "win32":
         return
     path = ("services", name, "user")
     if os.geteuid() != 0:  # type: ignore[attr-defined, unused-ignore]

@@ -74,7 +74,12 @@ class SupervisorTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=T
     registry: Annotated[list[str], Meta(description="multiaddrs of registrars")] | None = None
     transports: Annotated[list[str], Meta(min_length=1, description="of the tree")] | None = None
     loglevel: Annotated[str, Meta(description="of the manager and its services")] = "warning"
-    hosts: Annotated[list[str], Meta(description="where services may run")] | None = None
+    hosts: (
+        Annotated[
+            str, Meta(min_length=1, description="the hosts table; from the file's directory on")
+        ]
+        | None
+    ) = None
 
 
 class ServiceTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +113,18 @@ class ServiceTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True
     transports: (
         Annotated[list[str], Meta(min_length=1, description="that it listens on")] | None
     ) = None
-    host: Annotated[str, Meta(description="where it runs")] | None = None
+    host: (
+        Annotated[
+            str, Meta(min_length=1, description="another host that it runs on: a URL, or a name")
+        ]
+        | Annotated[
+            list[Annotated[str, Meta(min_length=1)]],
+            Meta(
+                min_length=1, description="the first that takes it; when that is lost the next one"
+            ),
+        ]
+        | None
+    ) = None
     asyncio: Annotated[bool, Meta(description="trio as a guest of an asyncio loop")] = False
     log: Annotated[str, Meta(description="its log level")] | None = None
     restart: Annotated[
