@@ -182,7 +182,7 @@ def test_a_socket_file_that_is_another_actors_here(
     """Two hosts may have the same path: what is at it here says nothing about the other host."""
     if other_host:
         monkeypatch.setattr(
-            "tractor.discovery._registry.host_of",
+            "tractor.discovery.registry._registry.host_of",
             lambda chan: "198.51.100.7" if chan.aid.name == "ghost" else None,
         )
 

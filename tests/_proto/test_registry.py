@@ -247,3 +247,17 @@ def test_all_of_a_name_newest_first_with_their_ages() -> None:
     assert t.find_all("a", now=41) == [Entry(A1, 1, ["x"]), Entry(A2, 21, ["y"])], (
         "its age starts anew"
     )
+
+
+def test_who_has_started_whom_goes_with_the_actor() -> None:
+    table: RegistryTable[str, object] = RegistryTable()
+    table.register(("kid", "1"), "a", parent=("root", "0"))
+    # What it first says counts.
+    table.register(("kid", "1"), "b", parent=("other", "2"))
+    table.register(("other", "2"), "c")
+    assert table.parent(("kid", "1")) == ("root", "0")
+    assert table.children(("root", "0")) == [("kid", "1")]
+    assert table.children(("other", "2")) == []
+    table.unregister(("kid", "1"))
+    assert table.parent(("kid", "1")) is None
+    assert table.children(("root", "0")) == []

@@ -28,11 +28,11 @@ from tractor.discovery import (
     _panel,
     _registrars,
     _registration,
-    _registry,
     get_peer_by_name,
     wrap_address,
 )
 from tractor.discovery._registration import published
+from tractor.discovery.registry import _registry
 from tractor.ipc import _chan
 
 pytestmark = pytest.mark.usefixtures("forked_actors")

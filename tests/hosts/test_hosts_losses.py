@@ -186,9 +186,6 @@ def test_both_sides_of_a_cut_end_by_themselves(usual_way: Way) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.xfail(
-    reason="peers are not told of a lost host; their own keepalive tells, after 20 s"
-)
 def test_a_call_over_a_cut(way: Way) -> None:
     if (way.engine, way.road) != ("ssh", "direct"):
         pytest.skip("one way where peers of two hosts reach each other will do")

@@ -70,6 +70,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
         "_keepers",
         "_kept",
         "_owners",
+        "_parents",
         "_ran_at",
         "_settled_at",
         "_since",
@@ -88,6 +89,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
         self._kept: dict[Hashable, dict[AddrT, None]] = {}
         self._since: dict[Uid, float] = {}
         self._started: dict[Uid, float] = {}
+        self._parents: dict[Uid, Uid | None] = {}
         self._waiters: dict[str, dict[TokenT, None]] = {}
 
     def note_running(self, now: float) -> None:
@@ -109,6 +111,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
         now: float = 0.0,
         keeper: Hashable = None,
         started: float = 0.0,
+        parent: Uid | None = None,
     ) -> list[TokenT]:
         """Enter an address of an actor, taking it from the actor that had it before.
 
@@ -121,6 +124,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
             now: seconds, on the clock of `find_all()`.
             keeper: whose `release()` takes it along; `None`: it stays until it is removed.
             started: when the actor was started; what it first says counts as long as it is in the table.
+            parent: who has started it; the same goes for that.
 
         Returns:
             The tokens of those that waited for the actor's name, oldest first; they wait no more.
@@ -132,6 +136,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
             self._entries.setdefault(uid, {})[addr] = None
             self._since.setdefault(uid, now)
             self._started.setdefault(uid, started)
+            self._parents.setdefault(uid, parent)
             self._by_name.setdefault(uid[0], {})[uid] = None
             self._owners[addr] = uid
         self._keepers.setdefault(addr, {})[keeper] = None
@@ -164,6 +169,14 @@ class RegistryTable(Generic[AddrT, TokenT]):
     def addrs(self, uid: Uid) -> list[AddrT]:
         """The addresses of an actor, oldest first; none if it is not in the table."""
         return list(self._entries.get(uid, ()))
+
+    def parent(self, uid: Uid) -> Uid | None:
+        """Who has started an actor, as that one says; ``None``: nobody, or it is not in the table."""
+        return self._parents.get(uid)
+
+    def children(self, uid: Uid) -> list[Uid]:
+        """The actors in the table that say that this one has started them."""
+        return [one for one, parent in self._parents.items() if parent == uid]
 
     def owner(self, addr: AddrT) -> Uid | None:
         """Who has registered the address; ``None`` if it is not in the table."""
@@ -253,6 +266,7 @@ class RegistryTable(Generic[AddrT, TokenT]):
         del self._entries[uid]
         del self._since[uid]
         del self._started[uid]
+        del self._parents[uid]
         namesakes = self._by_name[uid[0]]
         del namesakes[uid]
         if not namesakes:

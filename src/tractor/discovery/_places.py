@@ -27,6 +27,18 @@ class Place(NamedTuple):
     addr: UnwrappedAddress
 
 
+class Birth(NamedTuple):
+    """What an actor says of its start.
+
+    Attributes:
+        started: when, in seconds since 1970; ``None``: it does not say.
+        parent: who has started it; ``None``: it is a root, or does not say.
+    """
+
+    started: float | None
+    parent: Uid | None
+
+
 def checked_name(name: Any) -> str:
     """``name`` as plain text.  Raises TypeError: it is not a string."""
     return plain_text(name, "an actor's name is a string")
@@ -52,9 +64,11 @@ def find_arguments(name: Any, every: Any = False) -> tuple[str, bool]:
 
 
 def register_arguments(
-    uid: Any, addr: Any, started: Any = None
-) -> tuple[Uid, Address, float | None]:
-    return checked_uid(uid), checked_addr(addr), checked_time(started)
+    uid: Any, addr: Any, started: Any = None, parent: Any = None
+) -> tuple[Uid, Address, Birth]:
+    """What somebody registers.  Raises TypeError, ValueError."""
+    above = None if parent is None else checked_uid(parent)
+    return checked_uid(uid), checked_addr(addr), Birth(checked_time(started), above)
 
 
 def checked_time(started: Any) -> float | None:

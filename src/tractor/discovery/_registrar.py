@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tractor.address._types import Addr, UnwrappedAddress
-from tractor.discovery._registry import Registry
+from tractor.discovery.registry._registry import Registry
 from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 

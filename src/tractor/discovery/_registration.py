@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -26,6 +27,7 @@ from tractor.address._types import TCPAddress, UnwrappedAddress
 from tractor.discovery._places import end_of
 from tractor.discovery._registrars import far_registrars, tree_registry_addrs
 from tractor.ipc._chan import Channel, transport_from_addr
+from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal
 from tractor.runtime._reader import serve_channel
@@ -103,6 +105,17 @@ class Registration:
         if wanted is not self._at_parent:
             self._at_parent = wanted
             actor.io_nursery.start_soon(self._change_at_parent)
+
+    def report_lost(self, uid: Uid) -> None:
+        """Tell every registrar that the host of a subactor is lost, as its lease says; needs no answer."""
+        actor = self._actor
+        if actor.registry is not None:
+            actor.registry.note_host_lost(uid)
+        chans = [link.chan for link in self._links.values()]
+        for chan in [*chans, actor.parent_chan if self._at_parent else None]:
+            if chan is not None and chan.connected():
+                with suppress(TransportClosed):
+                    request(chan, "_host_lost", uid=uid)
 
     def _parent_wanted(self) -> bool:
         """Whether the parent is one of the actor's registrars."""
@@ -307,6 +320,7 @@ async def register(actor: Actor, chan: Channel) -> None:
         TransportClosed: the registrar is lost.
         RemoteActorError, RuntimeFailure: it refuses.
     """
+    above = None if actor.parent_chan is None else actor.parent_chan.aid
     for addr in actor.accept_addrs:
         where = published(addr, chan)
         await _request(
@@ -316,6 +330,7 @@ async def register(actor: Actor, chan: Channel) -> None:
             uid=actor.aid.uid,
             addr=where,
             started=actor.started,
+            parent=None if above is None else above.uid,
         )
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from tractor._errors import RuntimeFailure
 from tractor.address._policy import from_this_host
-from tractor.discovery._registry import Registry
+from tractor.discovery.registry._registry import Registry
 from tractor.ipc._endpoint import bind_endpoints
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor

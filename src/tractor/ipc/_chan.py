@@ -78,6 +78,8 @@ class Channel:
         self._codec: MsgCodec | None = None
         # A channel that only keeps a registration alive is no reason to wait for its peer.
         self.is_registration = False
+        # It is being looked whether the peer's host is still there.
+        self.is_doubted = False
         # Messages for dialogs that have ended; normal after a cancel, worth a look when many.
         self.late_messages = 0
         # Dialogs that this side has opened and the peer serves, and how many of them it serves at a time: with more a

@@ -86,6 +86,9 @@ class RegistrationRecord(Protocol):
     def reg_addrs_changed(self) -> None:
         """Follow the actor's new list of registrars."""
 
+    def report_lost(self, uid: Uid) -> None:
+        """Tell the registrars that the host of a subactor is lost."""
+
     async def stop(self) -> None:
         """Unregister everywhere, as far as that can be done in a bounded time; may be called again."""
 
@@ -105,3 +108,6 @@ class RegistryRecord(Protocol):
 
     def on_channel_lost(self, chan: Channel) -> None:
         """A peer's channel has ended: drop what was registered over it."""
+
+    def note_host_lost(self, uid: Uid) -> None:
+        """The host of a registered actor is lost: drop what was on it below that one, and tell who is registered."""

@@ -16,6 +16,7 @@ from tractor.msg.bounded._undecodable import decode_deep, undecodable_arguments
 from tractor.msg.types import Request, Uid
 from tractor.process._stat import ProcessId
 from tractor.runtime._actor import Actor, ServeRequest
+from tractor.runtime._doubts import doubt
 from tractor.runtime._drain import checked_timeout
 from tractor.runtime._intake import Intake
 from tractor.runtime.dialog._callee import ServedTask, put_ack, put_return
@@ -35,8 +36,11 @@ CHILD_REQUESTS = frozenset(
 )
 """Requests that concern a child's life: they exist on the channel on which it has proven itself alone."""
 
-PARENT_REQUESTS = frozenset({"_drain", "_dump_stacks", "_no_drain", "_ping"})
+PARENT_REQUESTS = frozenset({"_drain", "_dump_stacks", "_no_drain"})
 """Requests of the parent alone."""
+
+REGISTRAR_REQUESTS = frozenset({"_lost"})
+"""Requests of this actor's own registrars alone."""
 
 PARENT_MODULES = frozenset({"tractor.discovery._service"})
 """Modules of the package that the parent may call into, whichever are enabled."""
@@ -78,7 +82,15 @@ def _may_ask(actor: Actor, chan: Channel, name: str) -> bool:
         return actor.child_at(chan) is not None
     if name in PARENT_REQUESTS:
         return chan is actor.parent_chan
+    if name in REGISTRAR_REQUESTS:
+        return _is_registrar(actor, chan)
     return True
+
+
+def _is_registrar(actor: Actor, chan: Channel) -> bool:
+    """Whether this actor has registered itself over a channel."""
+    at_parent = chan is actor.parent_chan and chan.aid is not None and chan.aid.is_registrar
+    return at_parent or (chan.is_registration and chan.role == "connect")
 
 
 def _cancel(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
@@ -126,6 +138,12 @@ def _ping(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None
     put_return(chan, cid, None)
 
 
+def _lost(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    """A registrar says that the hosts of these actors are lost."""
+    doubt(actor, set(msgspec.convert(kwargs["uids"], list[Uid])))
+    put_return(chan, cid, None)
+
+
 def _progress(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     left, rung, needs = int(kwargs["left"]), int(kwargs["rung"]), float(kwargs.get("needs", 0.0))
     actor.asking_child(chan).on_progress(left, rung, needs)
@@ -165,6 +183,7 @@ RUNTIME_REQUESTS: dict[str, ServeRequest] = {
     "_ready": _ready,
     "_goodbye": _goodbye,
     "_ping": _ping,
+    "_lost": _lost,
     "_progress": _progress,
     "_descendants": _descendants,
     "_drain": _drain,

@@ -454,6 +454,7 @@ class Child:
                     self.life.handle(ChildEvent.HOST_LOST)
                 self.life.handle(ChildEvent.DIED, status)
                 self.died.set()
+                self._report_loss()
                 stuck = self.chan is not None and not await end_channel(self.actor, self.chan)
                 if not self.ready:
                     await process.drain_stderr()
@@ -471,6 +472,12 @@ class Child:
             self.life.handle(ChildEvent.CLEANED)
             self.exited.set()
             self._feed(LadderEvent.EXITED)
+
+    def _report_loss(self) -> None:
+        """Where its host is lost, have the registrars know: its peers would learn of it much later."""
+        registration = self.actor.registration
+        if isinstance(self.process, RemoteProcess) and self.process.lost and registration:
+            registration.report_lost(self.uid)
 
     async def _clean_up(self, pid: int, stuck: bool) -> None:
         """Remove what the process has left behind; one thing that can't be is no reason to leave the others."""

@@ -39,12 +39,12 @@ def limit_probe_pause(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, int(CHECK_EVERY * 1000))
 
 
-def is_silent(sock: socket.socket) -> bool:
-    """Whether the peer's host owes an acknowledgement and has sent none for too long.  Raises OSError."""
+def is_silent(sock: socket.socket, limit: float = SILENCE) -> bool:
+    """Whether the peer's host owes an acknowledgement and has sent none for so many seconds.  Raises OSError."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)  # type: ignore[attr-defined, unused-ignore]
     retransmits, probes, unacked, last_ack = _INFO.unpack(info)
     # A live kernel may leave one probe unanswered: it limits how often it answers.
-    return bool(retransmits or unacked or probes > 1) and last_ack > SILENCE * 1000
+    return bool(retransmits or unacked or probes > 1) and last_ack > limit * 1000
 
 
 async def watch_silence(sock: socket.socket) -> str:

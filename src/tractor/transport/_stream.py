@@ -115,6 +115,10 @@ class MsgpackTransport(FrameSender):
         """Give the connection up when the peer is gone though nothing says so; for kinds that can tell."""
         await trio.sleep_forever()
 
+    def is_unheard(self, limit: float) -> bool:
+        """Whether the peer's host has acknowledged nothing of what is due for ``limit`` seconds, as far as known."""
+        return False
+
     def give_up(self, why: str) -> None:
         """Close at once; every use of it raises TransportClosed with that reason."""
         self._fail(why, TimeoutError(why))

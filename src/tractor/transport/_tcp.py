@@ -13,7 +13,7 @@ import trio
 from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE
 from tractor.address._hosts import plain_ip
 from tractor.address._types import TCPAddress
-from tractor.transport._silence import limit_probe_pause, watch_silence
+from tractor.transport._silence import is_silent, limit_probe_pause, watch_silence
 from tractor.transport._sockio import SocketIO, connect_socket
 from tractor.transport._stream import MsgpackTransport
 
@@ -43,8 +43,23 @@ class MsgpackTCPStream(MsgpackTransport):
 
     async def watch(self) -> None:
         """Give the connection up when the peer's host has vanished while bytes are under way."""
-        sock: socket.socket = getattr(self.io, "sock")  # noqa: B009 (what is below TLS has one, too)
-        self.give_up(await watch_silence(sock))
+        self.give_up(await watch_silence(self._sock))
+
+    def is_unheard(self, limit: float) -> bool:
+        """Whether the peer's host has acknowledged nothing of what is due for ``limit`` seconds; known on Linux."""
+        if sys.platform != "linux":
+            return False
+        try:
+            return is_silent(self._sock, limit)
+        except OSError:
+            # Closed; its reader knows.
+            return False
+
+    @property
+    def _sock(self) -> socket.socket:
+        # What is below TLS has one, too.
+        sock: socket.socket = getattr(self.io, "sock")  # noqa: B009
+        return sock
 
     @classmethod
     def get_stream_addrs(cls, stream: trio.SocketStream) -> tuple[TCPAddress, TCPAddress]:

@@ -29,6 +29,7 @@ from tractor._util._names import is_presentable
 from tractor.address._types import Addr, Address, UDSAddress, UnwrappedAddress
 from tractor.discovery._listeners import Listeners
 from tractor.discovery._places import (
+    Birth,
     Place,
     addrs_for,
     addrs_of,
@@ -43,14 +44,15 @@ from tractor.discovery._places import (
     register_arguments,
 )
 from tractor.discovery._registrars import tree_registry_addrs
+from tractor.discovery.registry._counted_call import CountedCall
+from tractor.discovery.registry._lost_hosts import lost_with, tell_lost
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import user_sock_paths
-from tractor.msg._boxing import pack_error
 from tractor.msg.types import Uid
 from tractor.process._file_mark import FileMark
 from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
-from tractor.runtime.dialog._callee import ServedCall, put_error, put_return
+from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
 from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
@@ -66,6 +68,7 @@ REQUESTS = (
     "unregister_actor",
     "delete_addr",
     "_vouch",
+    "_host_lost",
 )
 """What every peer may ask a registrar, in the namespace ``self``."""
 
@@ -124,6 +127,7 @@ class Registry:
         actor.add_request("get_registry", lambda chan: self._listed(host_of(chan)))
         actor.add_request("unregister_actor", self._request_unregister)
         actor.add_request("_vouch", self._request_vouch)
+        actor.add_request("_host_lost", self._request_host_lost)
         actor.requests["find_actor"] = self._request_find
         actor.requests["register_actor"] = self._request_register
         actor.requests["delete_addr"] = self._request_delete
@@ -241,9 +245,9 @@ class Registry:
             TypeError: it is not an address, ``uid`` no pair of strings, or ``started`` no number.
         """
         await trio.lowlevel.checkpoint()
-        known, wrapped, since = register_arguments(uid, addr, started)
+        known, wrapped, birth = register_arguments(uid, addr, started)
         at = self._actor.ipc_server.first_of(known)
-        self._enter(known, place_at(wrapped, None if at is None else host_of(at)), None, since)
+        self._enter(known, place_at(wrapped, None if at is None else host_of(at)), None, birth)
 
     async def unregister_actor(self, uid: Uid) -> None:
         """Forget the actor ``uid`` and all its addresses.  Raises TypeError where it is not a pair of strings."""
@@ -316,7 +320,7 @@ class Registry:
         self._vouchers[chan.aid.uid] = (end[0], end[1])
 
     def _request_register(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-        uid, wrapped, started = register_arguments(**kwargs)
+        uid, wrapped, birth = register_arguments(**kwargs)
         own = chan.aid is not None and uid == chan.aid.uid
         if own and uid in self._vouchers and self._vouchers[uid] == end_of(chan.raddr):
             del self._vouchers[uid]
@@ -325,11 +329,11 @@ class Registry:
         self._require_room(chan, uid, wrapped)
         place = place_at(wrapped, host_of(chan))
         if self.table.owner(place) in (None, uid) and is_at_home(wrapped, chan):
-            self._enter(uid, place, chan, started)
+            self._enter(uid, place, chan, birth)
             put_return(chan, cid, None)
             return
         self._require_looks(chan)
-        task = partial(self._enter_if_there, chan, uid, place, started)
+        task = partial(self._enter_if_there, chan, uid, place, birth)
         self._start(chan, cid, task, self.looking)
 
     def _require_room(self, chan: Channel, uid: Uid, addr: Address) -> None:
@@ -341,9 +345,7 @@ class Registry:
                 f" taken: {addr} is refused"
             )
 
-    async def _enter_if_there(
-        self, chan: Channel, uid: Uid, place: Place, started: float | None
-    ) -> None:
+    async def _enter_if_there(self, chan: Channel, uid: Uid, place: Place, birth: Birth) -> None:
         """Enter an address that another actor has registered, or that need not be on the peer's own host."""
         wrapped = wrap_address(place.addr)
         if place.host is None:
@@ -368,12 +370,33 @@ class Registry:
             return
         self._speaks(chan, uid, "register")
         self._require_room(chan, uid, wrapped)
-        self._enter(uid, place, chan, started)
+        self._enter(uid, place, chan, birth)
 
     def _request_unregister(self, chan: Channel, uid: Any) -> None:
         known = checked_uid(uid)
         self._speaks(chan, known, "unregister")
         self._unregister(known)
+
+    def _request_host_lost(self, chan: Channel, uid: Any) -> None:
+        """The parent of an actor says that the host of that one is lost; of others nobody may say so."""
+        assert chan.aid is not None
+        known = checked_uid(uid)
+        self._speaks(chan, chan.aid.uid, "report lost hosts")
+        parent = self.table.parent(known)
+        if parent is not None and parent != chan.aid.uid:
+            raise PermissionError(
+                f"{chan.peer} can't report the host of {known!r} lost: its parent is {parent!r}"
+            )
+        if parent is not None:
+            self.note_host_lost(known)
+
+    def note_host_lost(self, uid: Uid) -> None:
+        """The host of an actor is lost: drop what was on it below that one, and tell who is registered."""
+        lost = lost_with(self._actor, self.table, uid)
+        keepers = [chan for chan in self.table.keepers() if isinstance(chan, Channel)]
+        for one in lost:
+            self._unregister(one)
+        tell_lost(self._actor, keepers, lost)
 
     def _request_delete(self, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
         addr, uid = delete_arguments(**kwargs)
@@ -447,14 +470,14 @@ class Registry:
         if self._actor.cancel_called:
             self._actor.refuse(chan, cid, name)
             return
-        call = _CountedCall(self._actor, chan, cid, kwargs or {}, Endpoint(fn, Kind.CALL, name))
+        call = CountedCall(self._actor, chan, cid, kwargs or {}, Endpoint(fn, Kind.CALL, name))
         call.counter = counter
         counter[chan] += 1
         self._actor.service_nursery.start_soon(call.run)
 
     # -- the table ------------------------------------------------------------------------------------
 
-    def _enter(self, uid: Uid, place: Place, chan: Channel | None, started: float | None) -> None:
+    def _enter(self, uid: Uid, place: Place, chan: Channel | None, birth: Birth) -> None:
         wrapped = wrap_address(place.addr)
         if chan is not None and self._actor.child_at(chan) is None:
             chan.is_registration = True
@@ -465,8 +488,9 @@ class Registry:
             and (mark := own_file_mark(wrapped.sockpath)) is not None
         ):
             self._files[place] = mark
-        since = time.time() if started is None else started
-        for arrival in self.table.register(uid, place, trio.current_time(), chan, since):
+        since = time.time() if birth.started is None else birth.started
+        now = trio.current_time()
+        for arrival in self.table.register(uid, place, now, chan, since, birth.parent):
             arrival.set()
         log.runtime("registered %s at %s", uid, wrapped)
 
@@ -510,32 +534,6 @@ def _told(entry: Entry[Place], host: str | None) -> tuple[Any, ...]:
     addrs = addrs_for(entry.addrs, host)
     told = (entry.uid[1], entry.age, addrs, entry.started)
     return told if addrs else (*told, entry.addrs[0].host or host_id())
-
-
-class _CountedCall(ServedCall):
-    """A registry request that waits; it is counted from before it begins to its end.
-
-    Attributes:
-        counter: by channel.
-    """
-
-    __slots__ = ("counter",)
-    counter: Counter[Channel]
-
-    async def run(self) -> None:
-        try:
-            await super().run()
-        finally:
-            self.counter[self.chan] -= 1
-            if not self.counter[self.chan]:
-                del self.counter[self.chan]
-
-    async def report_error(self, exc: BaseException) -> None:
-        if isinstance(exc, PermissionError | RuntimeFailure):
-            # A refusal is not a crash of this actor.
-            put_error(self.chan, pack_error(exc, self.cid, self.actor.aid.uid, tb_str=str(exc)))
-        else:
-            await super().report_error(exc)
 
 
 async def _remove_files(files: dict[Path, FileMark]) -> None:
