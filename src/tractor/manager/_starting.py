@@ -31,8 +31,8 @@ if sys.platform != "win32":
 
 log = _log.get_logger()
 
-BACKEND = "trio"
-"""The one that starts a fresh interpreter, so that each incarnation runs the code of its day."""
+BACKENDS = ("trio", "zygote", "auto")
+"""Whose actors load the code of a service by themselves, so that each incarnation runs that of its day."""
 
 OPTIONS = (
     "restart",
@@ -253,10 +253,10 @@ def require_backend() -> None:
         RuntimeFailure: another spawn backend is selected.
     """
     key = os.environ.get("TRACTOR_SPAWN_METHOD") or selected_start_method()
-    if key != BACKEND:
+    if key not in BACKENDS:
         raise RuntimeFailure(
             f"services of a file run the code of the day of their start, in fresh interpreters: the spawn backend must"
-            f" be {BACKEND!r}, and is {key!r} (see TRACTOR_SPAWN_METHOD)"
+            f" be one of {', '.join(map(repr, BACKENDS))}, and is {key!r} (see TRACTOR_SPAWN_METHOD)"
         )
 
 
