@@ -80,7 +80,16 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
     "hosts": (
         "Other hosts",
         "tractor.hosts",
-        ["open_host", "HostHandle", "HostStatistics", "Place", "HostEngine"],
+        [
+            "open_host",
+            "HostHandle",
+            "HostStatistics",
+            "Place",
+            "HostEngine",
+            "StdioEngine",
+            "CallbackEngine",
+            "Offer",
+        ],
     ),
     "discovery": (
         "Discovery",

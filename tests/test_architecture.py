@@ -87,6 +87,8 @@ MAY_BE_IMPORTED_LATE = {
     "bdb",
     "colorlog",
     "difflib",  # only where a name is wrong
+    "dask",
+    "distributed",
     "ctypes",  # the boot's id, neither on Linux nor on Windows
     "resource",  # POSIX; only where limits are set
     "greenback",
@@ -99,10 +101,12 @@ MAY_BE_IMPORTED_LATE = {
     "platformdirs",
     "psutil",
     "pytest",
+    "ray",
     "readline",
     "rich",
     "runpy",
     "setproctitle",
+    "ssl",  # in an agent
     "stackscope",
     "trustme",
     "tomllib",

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from ep_near_side import PATIENCE, Near
 
-from tractor.hosts._bundle import _BOOT, boot_command, boot_input, boot_text
+from tractor.hosts._bundle import _BOOT, Dial, boot_command, boot_input, boot_text
 from tractor.hosts._frames import Decoder, encode
 from tractor.hosts.agent._link import MAGIC
+from tractor.hosts.agent._seal import LINK, NONCE, PROOF, Seal
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an agent needs POSIX")
 
@@ -188,28 +189,50 @@ def dialled(server: socket.socket, token: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
     )
     assert popen.stdin is not None
-    popen.stdin.write(boot_input((host, port, token)))
+    popen.stdin.write(boot_input(Dial(host, port, token)))
     popen.stdin.close()
     popen.stdin = None
     return popen
 
 
-def test_it_dials_back_with_its_token() -> None:
-    token = 'it\'s "one" \\ time'
+TOKEN = bytes(range(32))
+
+
+def test_it_dials_back_and_proves_that_it_has_its_token() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENCE)
-        popen = dialled(server, token)
+        popen = dialled(server, TOKEN.hex())
         conn, _ = server.accept()
-    with conn, conn.makefile("rb") as lines:
+    with conn, conn.makefile("rb") as incoming:
         conn.settimeout(PATIENCE)
-        assert lines.readline() == token.encode() + b"\n"
-        assert lines.readline() == MAGIC
-        conn.sendall(encode({"t": "hello", "deadline": 10.0}) + encode({"t": "end"}))
-        kinds = [obj["t"] for obj, _ in Decoder().feed(lines.read())]
+        nonces = incoming.read(NONCE) + os.urandom(NONCE)
+        conn.sendall(nonces[NONCE:])
+        seal = Seal(TOKEN, LINK, nonces)
+        assert seal.is_proven(incoming.read(PROOF))
+        orders = encode({"t": "hello", "deadline": 10.0}) + encode({"t": "end"})
+        conn.sendall(seal.proof)
+        conn.sendall(seal.seal(orders))
+        said = seal.open(incoming.read())
+        assert said.startswith(MAGIC)
+        kinds = [obj["t"] for obj, _ in Decoder().feed(said.removeprefix(MAGIC))]
         assert kinds[0] == "hello"
         assert kinds[-1] == "gone"
     stdout, stderr = popen.communicate(timeout=PATIENCE)
     assert (popen.returncode, stdout, stderr) == (0, b"", b"")
+
+
+def test_it_takes_no_orders_of_who_does_not_have_its_token() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        popen = dialled(server, TOKEN.hex())
+        conn, _ = server.accept()
+    with conn, conn.makefile("rb") as incoming:
+        nonces = incoming.read(NONCE) + os.urandom(NONCE)
+        conn.sendall(nonces[NONCE:] + Seal(bytes(32), LINK, nonces).proof)
+        incoming.read()
+    _, stderr = popen.communicate(timeout=PATIENCE)
+    assert popen.returncode == 1
+    assert b"does not have the token" in stderr
 
 
 def test_a_start_that_was_withdrawn_ends_at_once() -> None:
@@ -218,7 +241,7 @@ def test_a_start_that_was_withdrawn_ends_at_once() -> None:
         server.close()
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
-            popen = dialled(nobody, "token")
+            popen = dialled(nobody, TOKEN.hex())
             stdout, stderr = popen.communicate(timeout=PATIENCE)
     assert popen.returncode == 1
     assert stdout == b""

@@ -117,9 +117,10 @@ def test_a_table_with_faults_names_all_of_them(tmp_path: Path, text: str, says: 
 
 def command(url: str, back: int | None = None, **options: Any) -> list[str]:
     place = place_at(url, **options)
-    engine = get_engine(place.engine)
+    engine: Any = get_engine(place.engine)
     engine.check(place)
-    return engine.command(place, boot_command(place.python), back)
+    argv: list[str] = engine.command(place, boot_command(place.python), back)
+    return argv
 
 
 def test_the_command_of_ssh() -> None:
@@ -142,7 +143,7 @@ def test_a_target_is_no_option_of_ssh(target: str) -> None:
 
 
 def test_what_ssh_says_of_the_port() -> None:
-    engine = get_engine("ssh")
+    engine: Any = get_engine("ssh")
     line = "Allocated port 40123 for remote forward to 127.0.0.1:4711"
     assert engine.port_there(line) == 40123
     assert engine.port_there("Warning: remote port forwarding failed") is None
@@ -167,6 +168,37 @@ def test_the_command_of_slurm() -> None:
     assert argv[-3:] == boot_command("python3")
     with pytest.raises(ValueError, match="no name of a node"):
         command("slurm://n[1-3]")
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "says"),
+    [
+        ("dask://sched", {}, "no target of dask"),
+        ("dask://sched:8786/w 1", {}, "no target of dask"),
+        ("dask://sched:8786", {"retries": 3}, "'retries' is no option of dask"),
+        ("ray://head", {}, "no target of ray"),
+        ("ray://auto", {"max_retries": 3}, "'max_retries' of ray is the engine's own"),
+    ],
+)
+def test_a_cluster_that_can_not_be_asked(url: str, options: dict[str, Any], says: str) -> None:
+    place = place_at(url, options=options)
+    with pytest.raises(ValueError, match=says):
+        get_engine(place.engine).check(place)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "dask://sched:8786",
+        "dask://[::1]:8786/w1",
+        "dask://sched:8786/tcp://10.0.0.7:40123",
+        "ray://auto/10.0.0.7",
+        "ray://head:10001",
+    ],
+)
+def test_a_cluster(url: str) -> None:
+    place = place_at(url, options={"resources": {"GPU": 1}})
+    get_engine(place.engine).check(place)
 
 
 def test_an_engine_that_there_is_not() -> None:

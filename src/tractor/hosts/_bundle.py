@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 MODULES = (
     "tractor._proto.deadlines",
@@ -33,7 +33,7 @@ MODULES = (
 )
 """The agent, in an order in which each imports only what stands before it, and the standard library."""
 
-DIALS_BACK = (*MODULES, "tractor.hosts.agent._dial")
+DIALS_BACK = (*MODULES, "tractor.hosts.agent._seal", "tractor.hosts.agent._dial")
 
 _LOADER = """\
 import sys, types
@@ -95,22 +95,42 @@ def boot_text(python: str = "python3") -> str:
     return f"{home}{slash if home else ''}{shlex.quote(first)} {shlex.join(others)}"
 
 
-def boot_input(dial: tuple[str, int, str] | None = None) -> bytes:
+class Dial(NamedTuple):
+    """Where an agent without a link of its own calls.
+
+    Attributes:
+        host, port: who waits for it, as seen from there.
+        token: one that is good for this call, in hexadecimal.
+        ca: certificates in PEM form that vouch for who waits; ``None``: the system's.
+        tls: whether the connection is by TLS.
+    """
+
+    host: str
+    port: int
+    token: str
+    ca: str | None = None
+    tls: bool = False
+
+
+def boot_input(dial: Dial | None = None) -> bytes:
     """What the command's stdin begins with: the program.
 
     Args:
-        dial: for an engine without a link of its own: the agent connects to this host and port, and its first line
-            there is this one-time token.  It is in nobody's command line.  ``None``: stdin and stdout are the link.
+        dial: the agent connects there; so the token is in nobody's command line.  ``None``: stdin and stdout are the
+            link.
     """
     if dial is None:
-        return _program(MODULES, "sys.modules['tractor.hosts.agent._main'].main()")
-    host, port, token = dial
-    call = f"sys.modules['tractor.hosts.agent._dial'].dial({host!a}, {port:d}, {token!a})"
-    return _program(DIALS_BACK, call)
+        return _stdio_program()
+    args = ", ".join(map(ascii, dial))
+    return _packed(DIALS_BACK, f"sys.modules['tractor.hosts.agent._dial'].dial({args})")
 
 
 @functools.cache
-def _program(modules: tuple[str, ...], call: str) -> bytes:
+def _stdio_program() -> bytes:
+    return _packed(MODULES, "sys.modules['tractor.hosts.agent._main'].main()")
+
+
+def _packed(modules: tuple[str, ...], call: str) -> bytes:
     # Names of files are no use over there, and JSON's strings are Python's.
     parts = [
         _LOADER,

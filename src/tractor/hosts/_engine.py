@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import socket
-from collections.abc import Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, cast
 
 from tractor._util._entry_points import EntryPointTable, faults_of, part_or_made
 from tractor.hosts._place import Place
@@ -22,7 +22,7 @@ Port = int
 
 
 class HostEngine(Protocol):
-    """One way of starting a program on another host, with its stdin and stdout as the link."""
+    """One way of starting a program on another host: a :class:`StdioEngine` or a :class:`CallbackEngine`."""
 
     @property
     def key(self) -> str:
@@ -33,11 +33,26 @@ class HostEngine(Protocol):
         """Whether connections back to this host can go over its link."""
 
     def check(self, place: Place) -> None:
-        """Return where the place's target and options can be used.
+        """Return where the place's target and options can be used.  Called in the actor, too: it imports nothing slow.
 
         Raises:
             ValueError: they can't; says why.
         """
+
+    def address_here(self, place: Place) -> str:
+        """The address of this host that the other one can reach, for a direct road.
+
+        Raises:
+            OSError, ValueError: it can't be found out; says what to do.
+        """
+
+
+class StdioEngine(HostEngine, Protocol):
+    """One whose command, run on this host, has the link as its stdin and stdout.
+
+    A start that waits in a queue is withdrawn by the end of the command: it is asked by SIGTERM first.  Its own
+    keepalive, if it has one, must not be shorter than the place's ``deadline``.
+    """
 
     def command(self, place: Place, program: Sequence[str], back: Port | None) -> list[str]:
         """The command, run on this host, that runs a program on the other one.
@@ -54,12 +69,57 @@ class HostEngine(Protocol):
     def port_there(self, line: str) -> Port | None:
         """What a line of the command's stderr tells of the port of loopback there that leads back."""
 
-    def address_here(self, place: Place) -> str:
-        """The address of this host that the other one can reach, for a direct road.
+
+class Offer(NamedTuple):
+    """What a :class:`CallbackEngine` is to have run.
+
+    Attributes:
+        argv: the program and its arguments.
+        stdin: bytes that it finds at its stdin, which then ends; with a secret in them that is good for one connection.
+        ended: to be called from any thread once the job is over, or can't run any more, with the engine's last words;
+            later calls do nothing.
+    """
+
+    argv: Sequence[str]
+    stdin: bytes
+    ended: Callable[[str], None]
+
+
+Job: TypeAlias = Any
+"""What a call-back engine knows a start by."""
+
+
+class CallbackEngine(HostEngine, Protocol):
+    """One that is handed a job, whose program connects to this host once it runs.
+
+    Its methods are called in threads of the link process, and may block.  When that process is killed, a job that
+    waits must not start any more; one that starts nevertheless ends at once, for nobody answers its call.
+    """
+
+    def keepalive(self, deadline: float) -> None:
+        """Have the engine's own patience with a silent network be no shorter than the lease.
+
+        Args:
+            deadline: of the lease, in seconds.
+        """
+
+    def submit(self, place: Place, offer: Offer) -> Job:
+        """Have the program run on the other host, once, now or when it is its turn; returns before it has ended.
 
         Raises:
-            OSError, ValueError: it can't be found out; says what to do.
+            OSError, ValueError, ImportError, RuntimeError: it can't be asked; says why.
         """
+
+    def withdraw(self, job: Job) -> None:
+        """Forget a job, within 2 s: one that waits does not start any more.  What runs ends by its link.
+
+        Called once for each job, whatever has become of it.
+        """
+
+
+def is_callback(engine: object) -> TypeGuard[CallbackEngine]:
+    """Whether an engine is handed jobs; else it runs a command."""
+    return hasattr(engine, "submit")
 
 
 def require_options(place: Place, program: str, kinds: tuple[type, ...]) -> None:
@@ -79,10 +139,12 @@ _BUILT_IN: dict[str, str] = {
     "ssh": "tractor.hosts.engines._ssh",
     "command": "tractor.hosts.engines._command",
     "slurm": "tractor.hosts.engines._slurm",
+    "dask": "tractor.hosts.engines._dask",
+    "ray": "tractor.hosts.engines._ray",
 }
 
 
-def get_engine(key: str) -> HostEngine:
+def get_engine(key: str) -> StdioEngine | CallbackEngine:
     """The engine of that key.
 
     Raises:
@@ -90,7 +152,7 @@ def get_engine(key: str) -> HostEngine:
         ImportError: another package says that it has it, but it can't be loaded.
     """
     if key in _BUILT_IN:
-        return cast("HostEngine", importlib.import_module(_BUILT_IN[key]).ENGINE)
+        return cast("StdioEngine | CallbackEngine", importlib.import_module(_BUILT_IN[key]).ENGINE)
     engine = _plugins.load(key)
     if engine is None:
         raise ValueError(
@@ -112,9 +174,13 @@ def address_towards(host: str) -> str:
     return str(ipaddress.ip_address(found.partition("%")[0]))
 
 
-_plugins: EntryPointTable[HostEngine] = EntryPointTable(
-    ENTRY_POINT_GROUP,
-    "host engine",
-    faults_of("HostEngine", ("key", "can_tunnel", "check", "command")),
-    make=part_or_made,
+def _faults(key: str, part: object) -> str | None:
+    kind = ["command", "port_there"]
+    if is_callback(part):
+        kind = ["submit", "withdraw", "keepalive"]
+    return faults_of("HostEngine", ("key", "can_tunnel", "check", "address_here", *kind))(key, part)
+
+
+_plugins: EntryPointTable[StdioEngine | CallbackEngine] = EntryPointTable(
+    ENTRY_POINT_GROUP, "host engine", _faults, make=part_or_made
 )

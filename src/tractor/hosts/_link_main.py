@@ -5,8 +5,8 @@ does for the dead it must do when the actor was killed: end what runs elsewhere,
 
 Theory of operation.  Two kinds of streams, both of frames (:mod:`tractor.hosts._frames`).  From the actor come orders
 for a link, by its number; what this process does not handle itself goes on to the link's agent, and what the agent says
-goes back with the number added.  Here stay: the start of the engine's command, the greeting, and the answers to
-the agent's pings.
+goes back with the number added.  Here stay: the start by the engine (:mod:`tractor.hosts._carriers`), the greeting, and
+the answers to the agent's pings.
 
 How a link ends (each is told once):
 
@@ -30,7 +30,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -42,12 +41,13 @@ import trio
 
 from tractor._proto.deadlines import LOSS_TIMEOUT
 from tractor._proto.lease import Answered
-from tractor.hosts._bundle import boot_command, boot_input
-from tractor.hosts._engine import HostEngine, get_engine
+from tractor.hosts._carriers import Carrier, carrier_for
+from tractor.hosts._engine import get_engine
 from tractor.hosts._frames import encode
 from tractor.hosts._place import Place
-from tractor.hosts._streams import CHUNK, Incoming, LinkError, Outbox
+from tractor.hosts._streams import Incoming, LinkError, Outbox
 from tractor.process._exit_watch import ExitWatch
+from tractor.transport.tls._config import TLSConfig
 
 _WORDS = 16 * 1024
 """Bytes of an engine's own words that are kept for an error."""
@@ -56,28 +56,37 @@ _MAX_UNSENT = 64 * 1024 * 1024
 _CLOSING_TIME = 0.3
 _PORT_TIMEOUT = 3.0
 """Seconds in which an engine that has started its program has told of the port that leads back."""
-_WITHDRAWAL_TIME = 1.0
 _FIRST_LINE = b"TRACTOR-AGENT 1\n"
 """Of an agent; what comes before it is of start-up files."""
+_NOT_STARTED = (OSError, ValueError, ImportError)
+"""What an engine raises where it can't start anything."""
 
 
 class Link:
-    """One link: an engine's command here, the agent there.
+    """One link: an engine here, the agent there.
 
     Args:
         number: the actor's name for it.
         place: where it leads.
         back: the port here that the actors there connect to, for a tunnel; ``None``: there is none.
+        tls: the tree's certificates.
         hello: what the agent is greeted with.
         to_actor: sends a frame to the actor.
     """
 
     def __init__(
-        self, number: int, place: Place, back: int | None, hello: dict[str, Any], to_actor: Any
+        self,
+        number: int,
+        place: Place,
+        back: int | None,
+        tls: TLSConfig | None,
+        hello: dict[str, Any],
+        to_actor: Any,
     ) -> None:
         self.number = number
         self.place = place
         self._back = back
+        self._tls = tls
         self._hello = hello
         self._to_actor = to_actor
         self._words = bytearray()
@@ -88,7 +97,7 @@ class Link:
         self._lease: Answered | None = None
         # The agent has said that nothing runs there.
         self._gone = trio.Event()
-        # The command has closed its output.
+        # The link has ended, whatever runs there.
         self._ended = trio.Event()
         # Nobody wants it any more.
         self._dropped = trio.Event()
@@ -115,53 +124,45 @@ class Link:
     # -- its life -------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """From the start of the command to the end of all there."""
+        """From the start to the end of all there."""
         try:
             engine = get_engine(self.place.engine)
-            process = await self._start(engine)
-        except (OSError, ValueError, ImportError) as exc:
+            engine.check(self.place)
+            carrier = carrier_for(engine, self.place, self._back, self._tls)
+        except _NOT_STARTED as exc:
             self._tell("refused", error=str(exc))
             self.finished.set()
             return
         try:
-            await self._run_over(process, engine)
+            await self._run_over(carrier)
         finally:
             with trio.CancelScope(shield=True):
-                await _end_command(process, may_wait=self._lease is None)
+                await carrier.close(may_wait=self._lease is None)
             self.finished.set()
 
-    async def _start(self, engine: HostEngine) -> trio.Process:
-        engine.check(self.place)
-        command = engine.command(self.place, boot_command(self.place.python), self._back)
-        return await trio.lowlevel.open_process(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # type: ignore[call-arg, unused-ignore]
-        )
-
-    async def _run_over(self, process: trio.Process, engine: HostEngine) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._outbox = Outbox(process.stdin)
+    async def _run_over(self, carrier: Carrier) -> None:
         async with trio.open_nursery() as tn:
-            tn.start_soon(self._read_words, process.stderr, engine)
-            tn.start_soon(self._outbox.run)
-            frames = Incoming(process.stdout)
+            tn.start_soon(self._read_words, carrier)
+            frames = None
             try:
                 with self._scope, trio.fail_after(self.place.start_timeout):
-                    await self._open(frames, engine)
+                    ends = await carrier.connect()
+                    self._outbox = Outbox(ends.out)
+                    tn.start_soon(self._outbox.run)
+                    self._outbox.put(ends.first)
+                    frames = Incoming(ends.into)
+                    await self._open(frames)
             except trio.TooSlowError:
                 self._refuse(f"no answer within start_timeout={self.place.start_timeout} s")
             except LinkError as exc:
                 with trio.move_on_after(_CLOSING_TIME):
                     await self._words_over.wait()
                 self._refuse(str(exc))
+            except _NOT_STARTED as exc:
+                self._refuse(str(exc))
             if self._lease is not None and self._dropped.is_set():
                 self.pass_on({"t": "end"}, None)
-            if self._lease is None:
+            if self._lease is None or frames is None:
                 if self._scope.cancelled_caught:
                     self._refuse("its start was withdrawn")
             else:
@@ -169,10 +170,9 @@ class Link:
                 await self._until_the_end()
             tn.cancel_scope.cancel()
 
-    async def _open(self, frames: Incoming, engine: HostEngine) -> None:
-        """Send the agent, greet it, and wait for its greeting."""
+    async def _open(self, frames: Incoming) -> None:
+        """Greet the agent, and wait for its greeting."""
         assert self._outbox is not None
-        self._outbox.put(boot_input())
         await frames.skip_to(_FIRST_LINE)
         if self._back is not None:
             # Before the greeting, from which the agent's lease runs.
@@ -221,23 +221,11 @@ class Link:
                 await self._gone.wait()
         self._tell("closed")
 
-    async def _read_words(self, stderr: trio.abc.ReceiveStream, engine: HostEngine) -> None:
-        """What the engine's command says on stderr."""
-        line = bytearray()
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while data := await stderr.receive_some(CHUNK):
-                line += data
-                *whole, rest = bytes(line).split(b"\n")
-                line = bytearray(rest[-_WORDS:])
-                for one in whole:
-                    self._note_line(bytes(one), engine)
-        if line:
-            self._note_line(bytes(line), engine)
+    async def _read_words(self, carrier: Carrier) -> None:
+        await carrier.read_words(lambda line: self._note_line(line, carrier.port_in(line)))
         self._words_over.set()
 
-    def _note_line(self, data: bytes, engine: HostEngine) -> None:
-        line = data.decode(errors="replace").rstrip("\r")
-        port = engine.port_there(line)
+    def _note_line(self, line: str, port: int | None) -> None:
         if port is not None:
             self._port_there = port
             self._port_known.set()
@@ -257,32 +245,6 @@ class Link:
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self._to_actor({"t": kind, "link": self.number, **fields}, None)
-
-
-async def _end_command(process: trio.Process, may_wait: bool) -> None:
-    """Close the stdin of an engine's command, which ends by that; else kill it.
-
-    Args:
-        process: the command's.
-        may_wait: in a queue, nothing having been started yet: then it is asked first. So it withdraws what waits;
-            killed, it would leave that there, to be started later.
-    """
-    assert process.stdin is not None
-    await process.stdin.aclose()
-    steps = [(_CLOSING_TIME, signal.SIGKILL)]  # type: ignore[attr-defined, unused-ignore]
-    if may_wait:
-        steps = [(_CLOSING_TIME, signal.SIGTERM), (_WITHDRAWAL_TIME, signal.SIGKILL)]  # type: ignore[attr-defined, unused-ignore]
-    for patience, number in steps:
-        with trio.move_on_after(patience):
-            await process.wait()
-        if process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, number)  # type: ignore[attr-defined, unused-ignore]
-    await process.wait()
-    # Not before: it may have something to say meanwhile, and would die of a closed pipe in the middle of its own end.
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            await stream.aclose()
 
 
 class LinkProcess:
@@ -336,7 +298,8 @@ class LinkProcess:
         frame.pop("raw", None)
         if frame["t"] == "open":
             place = msgspec.convert(frame["place"], Place)
-            link = Link(number, place, frame["back"], frame["hello"], self._to_actor)
+            tls = msgspec.convert(frame["tls"], TLSConfig | None)
+            link = Link(number, place, frame["back"], tls, frame["hello"], self._to_actor)
             self._links[number] = link
             links.start_soon(self._keep, link)
         elif (known := self._links.get(number)) is not None:

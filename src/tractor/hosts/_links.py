@@ -38,6 +38,7 @@ from tractor.runtime._actor import Actor
 from tractor.spawn._command import program_command
 from tractor.spawn._exec import PopenChild
 from tractor.spawn._signal_help import held_off
+from tractor.transport._settings import wire_settings
 
 log = _log.get_logger()
 
@@ -133,6 +134,7 @@ class Links:
                 "link": host.number,
                 "place": msgspec.to_builtins(place),
                 "back": back,
+                "tls": msgspec.to_builtins(wire_settings().tls),
                 "hello": {**versions, "name": self.actor.aid.name},
             }
         )

@@ -7,7 +7,7 @@ import os
 import select
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 from tractor.hosts._frames import Decoder, Frame, FrameError, encode
 
@@ -23,6 +23,16 @@ STUCK = 1024 * 1024
 """Bytes that wait to be written: then nothing more is read, for it might have to be answered."""
 
 
+class Wrapping(Protocol):
+    """What is between frames and the bytes that travel."""
+
+    def wrap(self, data: bytes) -> bytes:
+        """Bytes as they travel."""
+
+    def unwrap(self, data: bytes) -> bytes:
+        """What came, as far as it is whole.  Raises ValueError, OSError: it was changed on its way."""
+
+
 class LinkLost(Exception):
     """The other side has ended the link, or nothing can be made of what it sends."""
 
@@ -32,13 +42,14 @@ class Link:
 
     Args:
         read_fd, write_fd: the link's two directions, owned by it from now on; they may be one and the same.
+        wrapping: of the bytes that travel; ``None``: there is none.
 
     Attributes:
         read_fd, write_fd: as given.
         lost: the reason why nothing can be written any more.
     """
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
+    def __init__(self, read_fd: int, write_fd: int, wrapping: Wrapping | None = None) -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
         self.lost: str | None = None
@@ -46,7 +57,8 @@ class Link:
         for fd in self._blocked:
             os.set_blocking(fd, False)  # type: ignore[attr-defined, unused-ignore]
         self._decoder = Decoder()
-        self._out = bytearray(MAGIC)
+        self._wrapping = wrapping
+        self._out = bytearray(wrapping.wrap(MAGIC) if wrapping else MAGIC)
 
     def receive(self) -> tuple[list[Frame], list[str]]:
         """Read once what is there: the frames, and what is wrong with those that were none.
@@ -63,6 +75,11 @@ class Link:
         if not data:
             cut = "" if self._decoder.is_between_frames else ", within a frame"
             raise LinkLost(f"the link has ended{cut}")
+        if self._wrapping is not None:
+            try:
+                data = self._wrapping.unwrap(data)
+            except (ValueError, OSError) as exc:
+                raise LinkLost(f"what comes over the link can't be believed: {exc}") from exc
         frames: list[Frame] = []
         faults: list[str] = []
         while True:
@@ -79,7 +96,7 @@ class Link:
         """Have a frame written; its size.  Raises FrameError: it can't be one."""
         frame = encode(obj)
         if self.lost is None:
-            self._out += frame
+            self._out += self._wrapping.wrap(frame) if self._wrapping else frame
         return len(frame)
 
     @property
