@@ -40,10 +40,12 @@ class Way:
     bed: Bed
     engine: str
     road: str
+    through: str = ""
+    """What stands before a host's name in its URLs."""
 
     def url(self, name: str) -> str:
         """Of a host."""
-        return f"{self.engine}://{name}"
+        return f"{self.engine}://{self.through}{name}"
 
     def options(self, **more: Any) -> dict[str, Any]:
         """Those of `open_host()`, with others."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import importlib.util
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,39 @@ def way(request: pytest.FixtureRequest, bed: Bed) -> Way:
 def usual_way(request: pytest.FixtureRequest, bed: Bed) -> Way:
     """Each engine with its usual road, for what has nothing to do with roads."""
     return _way(bed, *request.param)
+
+
+@pytest.fixture
+def dask_way(bed: Bed) -> Iterator[Way]:
+    """A scheduler here, and a worker on h1 and h2."""
+    if importlib.util.find_spec("distributed") is None:
+        pytest.skip("no dask here; PyPI has it as: distributed")
+    script = [bed.python, str(Path(__file__).with_name("dask_cluster.py"))]
+    with contextlib.ExitStack() as stack:
+        address = _first_line(
+            stack,
+            subprocess.Popen(
+                [*script, bed.address, "scheduler"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            ),
+        )
+        for name in ("h1", "h2"):
+            host = bed.hosts[name]
+            command = [*script, host.address, f"tcp://{address}", name]
+            _first_line(stack, bed.popen(name, command))
+            host.own |= {process.pid_here for process in bed.processes(name)}
+        yield Way(bed, "dask", "direct", f"{address}/")
+
+
+def _first_line(stack: contextlib.ExitStack, popen: subprocess.Popen[str]) -> str:
+    """What a process says first; it ends with the stack."""
+    stack.enter_context(popen)
+    assert popen.stdin is not None
+    assert popen.stdout is not None
+    stack.callback(popen.stdin.close)
+    return popen.stdout.readline().strip()
 
 
 def _way(bed: Bed, engine: str, road: str) -> Way:

@@ -171,6 +171,13 @@ def test_a_host_that_is_cut_off(way: Way, how: str) -> None:
 
 
 @pytest.mark.long
+def test_a_worker_of_dask_that_is_cut_off(dask_way: Way) -> None:
+    loss = Loss(dask_way)
+    trio.run(loss.run, lambda: dask_way.bed.cut("h1"))
+    loss.judge(gone_within=LATE, known_within=LATE)
+
+
+@pytest.mark.long
 def test_both_sides_of_a_cut_end_by_themselves(usual_way: Way) -> None:
     """The parent is killed while its host can't be told."""
     with start_program(usual_way, "h1", deadline=DEADLINE) as program:
