@@ -52,6 +52,7 @@ from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
 from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
 from tractor.spawn._parent_main import apply_parent_main_data, take_import_path
+from tractor.spawn._sent_modules import check_modules
 from tractor.spawn._signal_help import EarlySignals, run_pending_handlers
 from tractor.spawn.mp._tracker import use_tracker
 from tractor.spawn.zygote._tie import take_tie
@@ -367,6 +368,7 @@ async def _configure(
     for name in spec.enable_modules:
         if name != "__main__":
             importlib.import_module(name)
+    check_modules(spec._parent_main_data)
     lifespan = NamespacePath(spec.lifespan).load_ref() if spec.lifespan else None
     actor.drain_on_term = spec.drain
     endpoints = await _bind([_pair(a) for a in spec.bind_addrs or ()], actor)

@@ -1,4 +1,4 @@
-"""A Dask cluster, or a part of it, in one process, which ends with its stdin.  Its first line is the scheduler's address.
+"""A Dask cluster, or a part of it, in one process, which ends with its stdin; prints the scheduler's address.
 
 ``dask_cluster.py HOST`` is all of it, ``… HOST scheduler`` and ``… HOST ADDRESS NAME``, a worker, are the parts.
 """

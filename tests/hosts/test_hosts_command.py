@@ -367,6 +367,38 @@ def test_a_module_that_is_not_there() -> None:
     run(main, limit=LIMIT)
 
 
+@pytest.mark.parametrize("ship", [(), ("shipped_module",)])
+def test_a_module_that_is_another_one_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    ship: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for place, version in (("here", 1), ("there", 2)):
+        folder = tmp_path / place
+        folder.mkdir()
+        (folder / "differing_module.py").write_text(f"version = {version}\n")
+    (tmp_path / "here" / "shipped_module.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    options = plain(env={"PYTHONPATH": str(tmp_path / "there")}, ship=ship)
+
+    async def main() -> None:
+        async with tractor.open_nursery() as an, tractor.hosts.open_host(URL, **options) as host:
+            await an.start_actor("far", host=host, enable_modules=["differing_module"])
+            await an.cancel()
+
+    says = "'differing_module' (" + str(tmp_path / "there" / "differing_module.py")
+    if ship:
+        with pytest.raises(tractor.RemoteActorError) as caught:
+            run(main, limit=LIMIT)
+        assert caught.value.boxed_type is tractor.RuntimeFailure
+        assert says in str(caught.value)
+    else:
+        run(main, limit=LIMIT)
+        assert says in capfd.readouterr().err
+
+
 def test_options_for_a_process_of_this_host() -> None:
     async def main() -> None:
         async with tractor.open_nursery() as an, tractor.hosts.open_host(URL, **plain()) as host:

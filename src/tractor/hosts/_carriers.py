@@ -16,6 +16,7 @@ Why the races are safe.
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import subprocess
 import threading
@@ -28,7 +29,6 @@ from typing import Any, NamedTuple, Protocol, cast
 import trio
 
 from tractor.hosts._bundle import Dial, boot_command, boot_input
-from tractor.hosts._command_end import end_command
 from tractor.hosts._engine import CallbackEngine, Offer, Port, StdioEngine, is_callback
 from tractor.hosts._place import Place
 from tractor.hosts._streams import CHUNK, LinkError
@@ -36,6 +36,8 @@ from tractor.hosts.agent._seal import LINK, NONCE, PROOF, Seal
 from tractor.transport.tls._config import TLSConfig, TLSContexts
 from tractor.trionics._groups import collapse_eg
 
+_CLOSING_TIME = 0.3
+_TERM_TIME = 1.0
 _CALL_TIMEOUT = 10.0
 """Seconds in which who has connected must have proven that it is the agent."""
 _MAX_CALLS = 16
@@ -134,11 +136,37 @@ class _Command:
 
     async def close(self, may_wait: bool) -> None:
         if self._process is not None:
-            await end_command(self._process, may_wait)
+            await _end_command(self._process, may_wait)
 
 
 def _text(line: bytes) -> str:
     return line.decode(errors="replace").rstrip("\r")
+
+
+async def _end_command(process: trio.Process, may_wait: bool) -> None:
+    """Close the stdin of an engine's command, which ends by that; else kill it.
+
+    Args:
+        process: the command's.
+        may_wait: in a queue, nothing having been started yet: then it is asked first. So it withdraws what waits;
+            killed, it would leave that there, to be started later.
+    """
+    assert process.stdin is not None
+    await process.stdin.aclose()
+    steps = [(_CLOSING_TIME, signal.SIGKILL)]  # type: ignore[attr-defined, unused-ignore]
+    if may_wait:
+        steps = [(_CLOSING_TIME, signal.SIGTERM), (_TERM_TIME, signal.SIGKILL)]  # type: ignore[attr-defined, unused-ignore]
+    for patience, number in steps:
+        with trio.move_on_after(patience):
+            await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)  # type: ignore[attr-defined, unused-ignore]
+    await process.wait()
+    # Not before: it may have something to say meanwhile, and would die of a closed pipe in the middle of its own end.
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            await stream.aclose()
 
 
 class _Call:

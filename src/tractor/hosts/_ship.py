@@ -22,6 +22,7 @@ from tractor.hosts._place import Place
 from tractor.spawn._import_path import pack, unpack
 from tractor.spawn._parent_main import SHIPPED_MAIN, program_origin
 from tractor.spawn._program import way_out
+from tractor.spawn._sent_modules import module_digests
 
 MAIN = "main"
 """In ``ship``: the program's own script, or the package that it is part of."""
@@ -65,7 +66,11 @@ def main_data_elsewhere(place: Place, needed: Iterable[str]) -> dict[str, Any]:
     Raises:
         RuntimeFailure: ``__main__`` is among them, and is not shipped.
     """
-    data: dict[str, Any] = {}
+    needed = list(needed)
+    data: dict[str, Any] = {
+        "module_digests": module_digests(needed),
+        "module_ship": bool(place.ship),
+    }
     if MAIN not in place.ship:
         if "__main__" in needed:
             raise RuntimeFailure(

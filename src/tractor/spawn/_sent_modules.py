@@ -1,19 +1,23 @@
 """Modules that a child can't find by its import path alone: loaded by file path here, or written in a notebook.
 
-What a parent has of them goes to each child with its configuration, and from there to its own children.
+What a parent has of them goes to each child with its configuration, and from there to its own children.  A child on
+another host imports what is there; what goes to it are digests, by which it sees whether that is the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import linecache
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tractor._errors import RuntimeFailure
 from tractor._util._plain import plain
 from tractor.process._state import of_process
 from tractor.spawn._import_path import pack, unpack
@@ -61,6 +65,39 @@ def install_sent_modules(data: dict[str, Any]) -> None:
         cells[name] = [(label, source) for label, source in parts]
     if (_files or cells) and _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+
+
+def module_digests(names: Iterable[str]) -> dict[str, str]:
+    """A digest of the source of each module that is here; of ``__main__``, and of what has no source, there is none."""
+    found = {name: _digest(name) for name in names if name != "__main__"}
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def check_modules(data: dict[str, Any]) -> None:
+    """Compare the modules of this actor with what its parent has told of its own; what is only there is passed over.
+
+    Args:
+        data: ``module_digests``, by name, and ``module_ship``, whether code is sent to this host; without them nothing
+            was told.
+
+    Raises:
+        RuntimeFailure: some differ, though code is sent; without that there is a RuntimeWarning.
+    """
+    told: dict[str, str] = data.get("module_digests", {})
+    here = module_digests(told)
+    differ = [name for name, digest in here.items() if digest != told[name]]
+    if not differ:
+        return
+    which = ", ".join(
+        f"{name!r} ({getattr(sys.modules.get(name), '__file__', None)})" for name in differ
+    )
+    text = f"enabled modules differ from those on the parent's host: {which}; "
+    if data.get("module_ship"):
+        raise RuntimeFailure(text + "`ship` their package, too, or install the same version here")
+    # Seen by everybody: it is printed to stderr, which comes back to the parent's host.
+    warnings.warn(
+        text + "install the same version here, or `ship` their package", RuntimeWarning, 2
+    )
 
 
 def show_source(label: str, source: str) -> None:
@@ -140,3 +177,14 @@ def _pack_file(known: tuple[str, list[str] | None] | None) -> Any:
 
 def _unpack_all(entries: list[str | bytes] | None) -> list[str] | None:
     return None if entries is None else [unpack(entry) for entry in entries]
+
+
+def _digest(name: str) -> str | None:
+    try:
+        spec = getattr(sys.modules.get(name), "__spec__", None) or importlib.util.find_spec(name)
+        loader: Any = None if spec is None else spec.loader
+        source = loader.get_source(name) if hasattr(loader, "get_source") else None
+    except Exception:
+        # Nobody's source can be had that can't be found or read; who needs it will say so.
+        return None
+    return None if source is None else hashlib.sha256(source.encode()).hexdigest()
