@@ -19,7 +19,7 @@ from tractor.hosts.agent import _fields as fields
 from tractor.hosts.agent._children import RING_SIZE, Child
 from tractor.hosts.agent._link import MAGIC, Link, LinkLost, Window
 from tractor.hosts.agent._roster import LATEST, Roster
-from tractor.hosts.agent._store import CodeStore
+from tractor.hosts.agent._store import CodeStore as RealStore
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an agent needs POSIX")
 
@@ -79,6 +79,24 @@ def test_no_more_is_open_than_was_sent_since_the_last_answered_ping(
 
 
 # -- the link --
+
+
+class CodeStore(RealStore):
+    """One that ends with its test."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _stores.append(self)
+
+
+_stores: list[CodeStore] = []
+
+
+@pytest.fixture(autouse=True)
+def _stores_end() -> Iterator[None]:
+    yield
+    while _stores:
+        _stores.pop().close()
 
 
 @pytest.fixture
@@ -281,6 +299,34 @@ def test_the_cache_is_where_the_user_wants_it(home: dict[str, str], tmp_path: Pa
     assert (tmp_path / "x/tractor/code" / digest(CODE) / "a.py").read_bytes() == CODE
     relative = CodeStore({**home, "XDG_CACHE_HOME": "relative"})
     assert relative.missing([digest(CODE)]) == [digest(CODE)]
+
+
+def test_what_was_not_used_for_longest_makes_room(home: dict[str, str]) -> None:
+    codes = [bytes([number]) * 1000 for number in range(5)]
+    names = [digest(code) for code in codes]
+
+    def ship(number: int) -> None:
+        store = CodeStore(home, limit=3000)
+        store.take(names[number], "a.py", codes[number])
+        os.utime(folder / names[number], (number, number))
+        store.close()
+
+    folder = Path(home["HOME"]) / ".cache/tractor/code"
+    for number in range(3):
+        ship(number)
+    # Used once more; its file alone says when.
+    again = CodeStore(home)
+    assert again.missing([names[0]]) == []
+    again.close()
+    ship(3)
+    assert {path.name for path in folder.iterdir()} == {names[0], names[2], names[3]}
+    # What an agent uses stays, however old it is; its own is not judged at all.
+    os.utime(folder / names[2], (0, 0))
+    user = CodeStore(home)
+    user.resolve(f"sha256:{names[2]}")
+    os.utime(folder / names[2], (0, 0))
+    ship(4)
+    assert {path.name for path in folder.iterdir()} == {names[0], names[2], names[4]}
 
 
 def test_what_was_changed_or_emptied_there_is_missing(home: dict[str, str]) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from tractor.hosts._frames import MAX_RAW
 
 PREFIX = "sha256:"
 """Begins an entry of a child's path that stands for shipped code: ``sha256:HASH`` or ``sha256:HASH/NAME``."""
+
+LIMIT = 512 * 1024 * 1024
+"""Bytes that the shared folder is allowed; then what was not used for longest goes, but for what agents use now."""
 
 _CHUNK = 1024 * 1024
 
@@ -21,14 +25,18 @@ class CodeStore:
     """Files in folders that have the sha256 of their content as a name.
 
     The folder of all is ``$XDG_CACHE_HOME/tractor/code``, or that in ``~/.cache``; where it can't be had or written to,
-    a private one that is removed at the end.
+    a private one that is removed at the end.  What was found once is kept until this process ends, by a lock on its
+    folder, which whoever cleans up must have alone.
 
     Args:
         environ: the variables that say where the cache is.
+        limit: bytes that the folder of all is allowed.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], limit: int = LIMIT) -> None:
         self._environ = environ
+        self._limit = limit
+        self._held: dict[str, int] = {}
         self._shared: str | None = None
         self._private: str | None = None
         self._parts: dict[str, bytearray] = {}
@@ -91,13 +99,9 @@ class CodeStore:
         """Remove what is nobody else's.  Idempotent."""
         private, self._private = self._private, None
         if private is not None:
-            for folder, folders, files in os.walk(private, topdown=False):
-                for name in (*files, *folders):
-                    with contextlib.suppress(OSError):
-                        path = os.path.join(folder, name)
-                        (os.unlink if name in files else os.rmdir)(path)
-            with contextlib.suppress(OSError):
-                os.rmdir(private)
+            _remove(private)
+        while self._held:
+            os.close(self._held.popitem()[1])
 
     def _find(self, item: str) -> str | None:
         """The folder of ``HASH``, or the file of ``HASH/NAME``."""
@@ -113,14 +117,52 @@ class CodeStore:
                 if any(os.path.isfile(file) and _digest_of(file) == digest for file in files):
                     # It is in use: whatever cleans caches goes by this.
                     os.utime(os.path.join(folder, digest))
-                    return path
+                    if folder == self._private or self._hold(os.path.join(folder, digest)):
+                        return path
         return None
+
+    def _hold(self, folder: str) -> bool:
+        """Keep a folder from being removed; ``False``: it is being removed."""
+        if folder in self._held:
+            return True
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            with _no_locks_here():
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # type: ignore[attr-defined, unused-ignore]
+            # Another one may have this name by now.
+            if os.path.samestat(os.fstat(fd), os.stat(folder)):
+                self._held[folder], fd = fd, -1
+                return True
+        except BlockingIOError:
+            pass
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return False
+
+    def _clean(self, shared: str) -> None:
+        """Remove what was not used for longest, until the rest is within the limit."""
+        found = []
+        for digest in os.listdir(shared):
+            with contextlib.suppress(OSError):
+                path = os.path.join(shared, digest)
+                found.append((os.stat(path).st_mtime, _size(path), path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= self._limit:
+                return
+            with contextlib.suppress(OSError):
+                if path not in self._held and _remove_unused(path):
+                    total -= size
 
     def _write(self, digest: str, name: str, content: bytes | bytearray) -> None:
         shared = self._shared_folder()
         if shared is not None and self._private is None:
             with contextlib.suppress(OSError):
-                return _write_into(shared, digest, name, content)
+                _write_into(shared, digest, name, content)
+                # Held before there may be one too many.
+                if self._hold(os.path.join(shared, digest)):
+                    return self._clean(shared)
         # Full, read-only or none at all.
         if self._private is None:
             top = self._environ.get("TMPDIR") or "/tmp"
@@ -170,6 +212,53 @@ def _is_ours_alone(folder: str) -> bool:
     if info.st_mode & 0o077:
         os.chmod(folder, 0o700)
     return True
+
+
+@contextlib.contextmanager
+def _no_locks_here() -> Iterator[None]:
+    """Goes on where a file system has none: there nothing is removed either."""
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
+
+
+def _size(folder: str) -> int:
+    """Bytes of all files in a folder."""
+    found = 0
+    for path, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                found += os.lstat(os.path.join(path, name)).st_size
+    return found
+
+
+def _remove_unused(folder: str) -> bool:
+    """Remove a folder that no agent holds; ``False``: one does.  Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined, unused-ignore]
+        # Whole, or not at all: who comes now finds nothing of that name.
+        away = f"{folder}.{os.urandom(6).hex()}"
+        os.rename(folder, away)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    _remove(away)
+    return True
+
+
+def _remove(top: str) -> None:
+    for folder, folders, files in os.walk(top, topdown=False):
+        for name in (*files, *folders):
+            with contextlib.suppress(OSError):
+                path = os.path.join(folder, name)
+                (os.unlink if name in files else os.rmdir)(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(top)
 
 
 def _digest_of(path: str) -> str:
