@@ -16,7 +16,7 @@ import pytest
 import tractor
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.rst"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").rglob("*.rst"))]
 PROGRAM_LIMIT = 55
 """Seconds that a program may take."""
 

@@ -1,7 +1,7 @@
 """Actors on other hosts: ``start_actor(..., host="ssh://bob@gpu1")``.
 
-An engine that the user runs already (ssh, a command, Slurm) starts a process over there; the actor in it is a child
-like any other.  See the guide, and :mod:`tractor.hosts._links` for how it works.
+An engine that the user runs already (ssh, a command, Slurm, Dask, Ray) starts a process over there; the actor in it is
+a child like any other.  See the guide, and :mod:`tractor.hosts._links` for how it works.
 """
 
 from __future__ import annotations

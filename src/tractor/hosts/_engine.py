@@ -10,7 +10,9 @@ import importlib
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, cast
+from typing import Any, Protocol, TypeAlias, TypeGuard, cast
+
+import msgspec
 
 from tractor._util._entry_points import EntryPointTable, faults_of, part_or_made
 from tractor.hosts._place import Place
@@ -70,7 +72,7 @@ class StdioEngine(HostEngine, Protocol):
         """What a line of the command's stderr tells of the port of loopback there that leads back."""
 
 
-class Offer(NamedTuple):
+class Offer(msgspec.Struct, frozen=True):
     """What a :class:`CallbackEngine` is to have run.
 
     Attributes:
