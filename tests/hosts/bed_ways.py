@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 from bed import Bed, Process
+from bed_keeper import BOOT_LIMIT, wait_for
 
 import tractor
 from tractor.hosts import HostHandle
@@ -80,6 +81,14 @@ class Way:
         return await until(
             lambda: not any(map(self.there, names)), within, lambda: self.left(names)
         )
+
+    def nothing_is_left(self, *names: str) -> None:
+        """Judge hosts on which nothing is wanted any more: no actor runs, and what it was started by ends.
+
+        A link is closed when its agent has said that it has nothing left; its own end may take another moment.
+        """
+        assert not any(map(self.actors, names)), self.left(names)
+        wait_for(lambda: not any(map(self.there, names)), f"nothing is left on {names}", BOOT_LIMIT)
 
     def left(self, names: Sequence[str]) -> str:
         return "\n".join(f"{name}: {process}" for name in names for process in self.there(name))

@@ -37,7 +37,9 @@ GONE_LIMIT = 10.0
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    if "require_bed" in getattr(item, "fixturenames", ()):
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    needs = {"require_bed", "dask_if_any"}.intersection(getattr(item, "fixturenames", ()))
+    if needs and given.get("cluster") != "fake":
         item.add_marker("hosts")
 
 

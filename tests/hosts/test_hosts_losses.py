@@ -13,6 +13,7 @@ from collections.abc import Callable
 import ep_elsewhere
 import pytest
 import trio
+from bed import Bed
 from bed_ways import (
     LIMIT,
     MODULES,
@@ -36,10 +37,8 @@ SOON = 2.0
 LATE = DEADLINE + 2.0
 """The same where it does not."""
 
-LOOK = 1.0
-"""Seconds for the test's own looks on a busy machine."""
-
-pytestmark = pytest.mark.alone
+LOOK = 8.0
+"""Seconds more that a slow or busy machine may take; what is measured is printed, and the guide has the figures."""
 
 
 def end_of(program: subprocess.Popen[str]) -> float:
@@ -79,7 +78,7 @@ class Loss:
             self.known_at = time.monotonic()
             error = caught.value
             self.errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-        assert not self.way.there("h2")
+        self.way.nothing_is_left("h2")
 
     async def _actors(self, hosts: list[HostHandle], lose: Callable[[], object]) -> None:
         async with tractor.open_nursery() as an:
@@ -105,7 +104,7 @@ class Loss:
         assert gone < gone_within + LOOK
         assert known < known_within + LOOK
         # Nobody here says that it has ended before it has.
-        assert gone < known + 0.2
+        assert gone < known + 1.0
         hosts = [error.host for error in self.errors if isinstance(error, tractor.HostLost)]
         assert sorted(hosts) == [self.way.url(name) for name in lost]
 
@@ -147,13 +146,15 @@ def test_an_agent_that_is_killed(usual_way: Way) -> None:
 
 
 @pytest.mark.long
-def test_a_link_process_that_is_killed(usual_way: Way) -> None:
+def test_a_link_process_that_is_killed(bed: Bed) -> None:
+    way = Way(bed, "ssh", "tunnel")
+
     def kill() -> None:
         popen = links_of(tractor.current_actor())._popen
         assert popen is not None
         popen.kill()
 
-    loss = Loss(usual_way)
+    loss = Loss(way)
     trio.run(loss.run, kill)
     loss.judge(gone_within=SOON, known_within=LATE, lost=("h1", "h2"))
 
@@ -231,8 +232,9 @@ def test_a_call_over_a_cut(way: Way) -> None:
     trio.run(main)
     print(f"{way.engine} {way.road}: known {seen['known'] - seen['cut']:.2f}, ", end="")
     print(f"its peer told {seen['told'] - seen['cut']:.2f} s")
-    assert seen["told"] - seen["cut"] < LATE + 2 * LOOK
-    assert seen["told"] - seen["known"] < 2 * LOOK
+    # Before TCP's own keepalive would tell, after 20 s.
+    assert seen["told"] - seen["cut"] < LATE + 10.0
+    assert seen["told"] - seen["known"] < 10.0
 
 
 def connections(way: Way, name: str) -> int:

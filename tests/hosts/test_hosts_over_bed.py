@@ -38,7 +38,7 @@ def test_calls_streams_and_errors(way: Way) -> None:
             async with far.open_stream_from(ep_elsewhere.count, upto=3) as counted:
                 assert [number async for number in counted] == [0, 1, 2]
             await an.cancel()
-        assert not way.there("h1")
+        way.nothing_is_left("h1")
 
     trio.run(main)
 
@@ -101,7 +101,7 @@ def test_one_that_does_not_go_is_killed(way: Way) -> None:
                 tn.cancel_scope.cancel()
             await an.cancel()
             assert not way.actors("h1")
-        assert not way.there("h1")
+        way.nothing_is_left("h1")
 
     trio.run(main)
 
@@ -121,4 +121,4 @@ def test_its_end_and_its_last_words_are_told(usual_way: Way, number: int) -> Non
     assert not isinstance(caught.value, tractor.HostLost)
     assert caught.value.returncode == (-number if number else 3)
     assert number or "these are my last words" in caught.value.stderr_tail
-    assert not usual_way.there("h1")
+    usual_way.nothing_is_left("h1")

@@ -97,10 +97,14 @@ def test_equal_pids_and_paths_on_two_hosts(way: Way) -> None:
             await trio.sleep_forever()
 
     async def start_with_pid(an: Any, host: Any, pid: int) -> tractor.Portal:
-        bed.next_pid(host.statistics().hostname, pid)
-        portal: tractor.Portal = await an.start_actor("same", host=host, enable_modules=MODULES)
-        assert await portal.run(ep_elsewhere.pid) == pid
-        return portal
+        for _ in range(10):
+            bed.next_pid(host.statistics().hostname, pid)
+            portal: tractor.Portal = await an.start_actor("same", host=host, enable_modules=MODULES)
+            if await portal.run(ep_elsewhere.pid) == pid:
+                return portal
+            # Another process of that host came between, and may be gone by now.
+            await portal.cancel_actor()
+        raise AssertionError(f"no actor has got the pid {pid}")
 
     trio.run(main)
 
@@ -122,7 +126,7 @@ def test_a_start_that_is_cancelled_at_any_time(usual_way: Way) -> None:
                         await an.start_actor("early", host=h1)
                         await an.start_actor("late", host=h1)
             await an.cancel()
-        assert not usual_way.there("h1")
+        usual_way.nothing_is_left("h1")
 
     trio.run(main)
 
@@ -261,7 +265,7 @@ def test_code_that_is_shipped(usual_way: Way, tmp_path: Path) -> None:
     # By content: the second run has sent nothing.
     kept = usual_way.bed.run("h1", ["sh", "-c", "ls ~/.cache/tractor/code"]).stdout.split()
     assert len(kept) >= 2
-    assert not usual_way.there("h1")
+    usual_way.nothing_is_left("h1")
 
 
 @pytest.mark.long
@@ -338,7 +342,7 @@ def test_three_levels_on_three_hosts(bed: Bed) -> None:
                 await ctx.cancel()
             await an.cancel()
         for name in bed.hosts:
-            assert not way.there(name)
+            way.nothing_is_left(name)
 
     trio.run(main)
 
@@ -356,7 +360,7 @@ def test_nothing_of_a_tree_outlives_one_above_it(bed: Bed, killed: str) -> None:
                 bed.kill(killed, victim.pid, 9)
                 names = ["h1", "h2", "h3"]
                 below = names[names.index(killed) + 1 :]
-                assert await way.all_gone(*below, within=LIMIT) < 2.5
+                assert await way.all_gone(*below, within=LIMIT) < 10.0
                 await trio.sleep_forever()
 
     with pytest.raises((tractor.ActorFailure, tractor.RemoteActorError)):
