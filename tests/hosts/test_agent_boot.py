@@ -37,16 +37,19 @@ def test_what_start_up_files_print_comes_before_its_mark(tmp_path: Path) -> None
 
 def test_what_is_printed_later_goes_to_stderr(tmp_path: Path) -> None:
     """As by a thread that a start-up file has left."""
+    printed = tmp_path / "printed"
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys, threading\n"
+        "import os, pathlib, sys, threading, time\n"
+        "def late():\n"
+        "    while not os.path.sameopenfile(1, 2): time.sleep(0.01)\n"
+        "    print('late', flush=True)\n"
+        f"    pathlib.Path({str(printed)!r}).touch()\n"
         "if len(sys.orig_argv) > 2 and 'closefd' in sys.orig_argv[2]:\n"
-        "    timer = threading.Timer(0.3, print, ['late'], {'flush': True})\n"
-        "    timer.daemon = True\n"
-        "    timer.start()\n"
+        "    threading.Thread(target=late, daemon=True).start()\n"
     )
     with Near(env={**os.environ, "PYTHONPATH": str(tmp_path)}) as near:
         assert near.hello
-        near.serve(0.6)
+        near.until(printed.exists)
         comes_up_again = near.spawn(1, "print('here')")
         assert comes_up_again["pid"]
         near.send("end")
