@@ -92,6 +92,7 @@ MAY_BE_IMPORTED_LATE = {
     "ctypes",  # the boot's id, neither on Linux nor on Windows
     "resource",  # POSIX; only where limits are set
     "greenback",
+    "fcntl",  # POSIX
     "importlib",  # importlib.metadata
     "logging",  # logging.config
     "multiaddr",
@@ -99,7 +100,9 @@ MAY_BE_IMPORTED_LATE = {
     "numpy",
     "pdbp",
     "platformdirs",
+    "polars",
     "psutil",
+    "pyarrow",
     "pytest",
     "ray",
     "readline",

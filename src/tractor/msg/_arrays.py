@@ -179,7 +179,13 @@ def from_wire(wanted: Any, obj: Any, readonly: bool) -> Any:
     """
     np = _numpy()
     match obj:
-        case [str(tag), dtype_wire, list(shape), "C" | "F" as order, bytes(data)] if tag == TAG:
+        case [
+            str(tag),
+            dtype_wire,
+            list(shape),
+            "C" | "F" as order,
+            (bytes() | memoryview()) as data,
+        ] if tag == TAG:
             pass
         case _:
             raise ValueError("this is not an array, as ndarray_hooks() encode one")
@@ -200,6 +206,14 @@ def from_wire(wanted: Any, obj: Any, readonly: bool) -> Any:
     except (TypeError, OverflowError, MemoryError) as exc:
         raise ValueError(f"numpy takes no array of shape {reprlib.repr(shape)}: {exc}") from exc
     return array if readonly else array.copy(order="K")
+
+
+def checked(wanted: Any, array: Any) -> Any:
+    """An array that is there already, if it is of the type that is wanted.  Raises ValueError: it is not."""
+    if not issubclass(get_origin(wanted) or wanted, type(array)):
+        raise ValueError(f"expected {wanted!r}, and an array came")
+    _check_wanted(wanted, array.dtype, array.ndim)
+    return array
 
 
 def _is_size(value: Any) -> bool:

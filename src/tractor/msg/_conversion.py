@@ -21,6 +21,7 @@ from tractor.msg._ready import SUBCLASSED, dec_ready, enc_ready, enc_subclass, i
 from tractor.msg._union import spec_text, union_members
 from tractor.msg.bounded._bounded import COUNTED_ABOVE, Bounded, refuse_crowded
 from tractor.msg.bounded._undecodable import decode_deep, undecodable_arguments
+from tractor.process._state import of_process
 
 if sys.version_info >= (3, 14):
     import annotationlib
@@ -263,6 +264,17 @@ def conversions_of(
             arguments = {}
     hooked = frozenset(name for name, one in arguments.items() if one and one.is_hooked)
     return Conversions(arguments, rest, returned, hooked, arguments.get(first or ""))
+
+
+def converter_of(hint: Any) -> Converter | None:
+    """How values of a type are decoded; ``None``: msgspec and the hooks know nothing of it."""
+    try:
+        return _converters[hint]
+    except KeyError:
+        return _converters.setdefault(hint, _Maker({}, None, ()).of(hint))
+
+
+_converters: dict[Any, Converter | None] = of_process({})
 
 
 class _Maker:

@@ -11,7 +11,7 @@ from tractor.msg import _arrays
 from tractor.msg._nspath import NamespacePath
 from tractor.msg.hooks import nspath_hooks, path_hooks
 
-_PATHS = (Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath)
+PATHS = (Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath)
 
 _paths = path_hooks()
 _names = nspath_hooks()
@@ -19,7 +19,7 @@ _names = nspath_hooks()
 
 def is_ready(cls: type) -> bool:
     """Whether values of a class that msgspec does not know travel by these hooks."""
-    return cls in _PATHS or cls in (os.PathLike, NamespacePath) or _is_of_numpy(cls)
+    return cls in PATHS or cls in (os.PathLike, NamespacePath) or _is_of_numpy(cls)
 
 
 def _is_of_numpy(cls: type) -> bool:
@@ -80,15 +80,20 @@ def dec_ready(wanted: Any, obj: Any, *, from_text: bool = True) -> Any:
         TypeError, ValueError: it stands for none.
     """
     cls = get_origin(wanted) or wanted
-    if from_text and isinstance(obj, str) and cls in (*_PATHS, os.PathLike, NamespacePath):
+    np = sys.modules.get("numpy")
+    if isinstance(obj, PurePath) and isinstance(obj, cls):
+        # Made by a hook for extensions, as an array below.
+        return obj
+    if np is not None and isinstance(obj, np.ndarray):
+        return _arrays.checked(wanted, obj)
+    if from_text and isinstance(obj, str) and cls in (*PATHS, os.PathLike, NamespacePath):
         if cls is NamespacePath:
             NamespacePath(obj).to_tuple()
         return (Path if cls is os.PathLike else cls)(obj)
     if cls is NamespacePath:
         return _names.dec_hook(wanted, obj)
-    if cls in _PATHS or cls is os.PathLike:
+    if cls in PATHS or cls is os.PathLike:
         return _paths.dec_hook(cls, obj)
-    np = sys.modules.get("numpy")
     if np is not None and issubclass(cls, np.generic):
         if not isinstance(obj, (bool, int, float, str, bytes)):
             raise ValueError(f"expected a {cls.__name__}, not {type(obj).__name__!r}")

@@ -9,8 +9,6 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from msgspec import Raw
-
 from tractor._errors import (
     ActorFailure,
     MsgTypeError,
@@ -18,12 +16,11 @@ from tractor._errors import (
     describe_exit,
     one_line,
 )
-from tractor.msg._codec import codec_in_force
-from tractor.msg._conversion import EXACT, Conversions, any_value, conversions_of, packed
+from tractor.msg._conversion import EXACT, Conversions, any_value, conversions_of
 from tractor.msg._nspath import NamespacePath
-from tractor.msg._payload import encode_payload
 from tractor.pool._items import ONCE, Handling, ItemTimeout, may_help
 from tractor.pool._messages import Given, own_error
+from tractor.pool._values import Packer
 from tractor.runtime.dialog._endpoints import Kind, kind_of
 from tractor.runtime.dialog._targets import Parameters, parameters_of, plain_function
 from tractor.spawn._parent_main import require_program
@@ -143,7 +140,7 @@ class Call:
             return [list(args), kwargs]
         return self.parameters.keywords(self.path, args, kwargs)
 
-    def pack(self, payload: Any) -> Any:
+    def pack(self, payload: Any, packer: Packer) -> Any:
         """What to send of a job.
 
         Raises:
@@ -151,12 +148,7 @@ class Call:
             TypeError: it is an item that holds no arguments for the function.
         """
         if self.given is Given.ITEM:
-            first = self.conversions.first
-            if type(payload) in EXACT:
-                return payload
-            if first is None or not first.is_hooked:
-                return Raw(encode_payload(codec_in_force().enc, payload, "Start"))
-            return packed(payload, codec_in_force(), "Start")
+            return packer.pack(payload, "Start", is_known=self.conversions.first is not None)
         if self.by_item:
             if isinstance(payload, (str, bytes)) or not isinstance(payload, Iterable):
                 raise TypeError(
@@ -164,12 +156,19 @@ class Call:
                 )
             payload = self.arguments(tuple(payload), {})
         if self.given is Given.KEYWORDS:
-            payload = self.conversions.pack(payload, codec_in_force())
-        return Raw(encode_payload(codec_in_force().enc, payload, "Start"))
+            payload = self._pack_each(payload, packer)
+        return packer.pack(payload, "Start")
 
     def pack_common(self) -> dict[str, Any]:
         """What to send of every call's keywords.  Raises MsgTypeError: they can't be encoded."""
-        return self.conversions.pack(self.common, codec_in_force()) if self.common else self.common
+        return self._pack_each(self.common, Packer(None)) if self.common else self.common
+
+    def _pack_each(self, keywords: dict[str, Any], packer: Packer) -> dict[str, Any]:
+        known, rest = self.conversions.arguments, self.conversions.rest
+        return {
+            name: packer.pack(value, "Start", is_known=known.get(name, rest) is not None)
+            for name, value in keywords.items()
+        }
 
 
 class JobState(enum.Enum):
@@ -205,6 +204,7 @@ class Job:
         tries: how often it has failed and is made again.
         withdrawn: nobody wants it any more, so it must not run again.
         overdue: it has taken too long, and is being ended.
+        packer: what holds the memory that its worker borrows, while a worker has it.
         is_suspect: a worker that had it has died, with others: it may be what has killed it.
     """
 
@@ -216,6 +216,7 @@ class Job:
         "is_suspect",
         "label",
         "overdue",
+        "packer",
         "payload",
         "sink",
         "state",
@@ -240,6 +241,7 @@ class Job:
         self.handling = handling
         self.label = payload if handling.key is None else handling.key(payload)
         self.tries = 0
+        self.packer: Packer | None = None
         self.state = JobState.WAITING
         self.withdrawn = self.overdue = self.is_suspect = False
 
@@ -252,6 +254,19 @@ class Job:
     def has_tries_left(self) -> bool:
         """Whether it may be made again."""
         return self.tries < self.handling.retries and not self.withdrawn
+
+    def pack(self, share_above: int | None) -> Any:
+        """What to send of it.  Raises as :meth:`Call.pack`."""
+        if self.call.given is Given.ITEM and type(self.payload) in EXACT:
+            return self.payload
+        self.packer = Packer(share_above)
+        return self.call.pack(self.payload, self.packer)
+
+    def release(self) -> None:
+        """No worker has it: lend nothing more."""
+        if self.packer is not None:
+            self.packer.close()
+            self.packer = None
 
     def what(self) -> str:
         """The job in words; the payload is cut short."""

@@ -64,10 +64,15 @@ class GiveBack(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Values(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """From a worker: what calls have returned, undecoded, and the seconds that all of them took."""
+    """From a worker: what calls have returned, undecoded, and the seconds that all of them took.
+
+    Attributes:
+        lent: numbers of those whose memory is lent until they were :class:`Taken`.
+    """
 
     values: list[tuple[int, Raw]]
     busy: float
+    lent: list[int]
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -99,7 +104,13 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, tag=8):
     """From a worker: it has grown too large.  It has given back what waited, and is to get no more."""
 
 
-PoolMsg: TypeAlias = Jobs | Withdraw | GiveBack | Values | Failed | NotRun | Begun | Spent
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """To a worker: these values were decoded; what was lent for them is lent no more."""
+
+    ids: list[int]
+
+
+PoolMsg: TypeAlias = Taken | Jobs | Withdraw | GiveBack | Values | Failed | NotRun | Begun | Spent
 
 
 def own_error(value: Any, what: str, error: Exception) -> Exception:

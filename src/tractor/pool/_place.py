@@ -28,7 +28,6 @@ from tractor._errors import (
 )
 from tractor._proto.deadlines import CANCEL_TIMEOUT
 from tractor.msg._conversion import result_error
-from tractor.msg.bounded._undecodable import decode_deep
 from tractor.msg.types import Uid
 from tractor.pool._jobs import Call, Job, JobState, WorkerDied, closed_error
 from tractor.pool._messages import (
@@ -39,11 +38,13 @@ from tractor.pool._messages import (
     NotRun,
     PoolMsg,
     Spent,
+    Taken,
     Values,
     Withdraw,
 )
 from tractor.pool._queue import JobQueue
 from tractor.pool._rules import INITIALIZER, NO_RULES, Rules
+from tractor.pool._values import Unpacker
 from tractor.pool._worker import serve_pool
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
@@ -101,6 +102,9 @@ class WorkerPlace:
         self._took_any = False
         self._last_call: Call | None = None
         self._uid: Uid | None = None
+        # Memory is shared within a host.
+        self._share_above = None if "host" in options else rules.share_above
+        self._unpacker = Unpacker(None, imports=False)
 
     # -- a worker's life ------------------------------------------------------------------------------
 
@@ -151,7 +155,9 @@ class WorkerPlace:
                 options = {**self.options, "enable_modules": [*modules, serve_pool.__module__]}
                 portal = await an.start_actor(self.name, **options)
                 self.started += 1
-                self._uid = portal.chan.aid.uid if portal.chan.aid else None
+                aid = portal.chan.aid
+                self._uid = aid.uid if aid else None
+                self._unpacker = Unpacker(aid.pid if aid else None, imports=False)
                 try:
                     await self._serve(portal, task_status)
                 except (TransportClosed, ContextCancelled) as exc:
@@ -172,7 +178,9 @@ class WorkerPlace:
 
     async def _serve(self, portal: Portal, task_status: trio.TaskStatus[None] | None) -> None:
         async with (
-            portal.open_context(serve_pool, max_rss=self.rules.max_rss) as (ctx, _),
+            portal.open_context(
+                serve_pool, max_rss=self.rules.max_rss, share_above=self._share_above
+            ) as (ctx, _),
             ctx.open_stream() as stream,
         ):
             if self.rules.initializer is None:
@@ -329,7 +337,7 @@ class WorkerPlace:
     async def _send_jobs(self, stream: MsgStream[Any, Any], jobs: list[Job]) -> None:
         call = jobs[0].call
         try:
-            pairs = [(job.id, call.pack(job.payload)) for job in jobs]
+            pairs = [(job.id, job.pack(self._share_above)) for job in jobs]
             common = call.pack_common()
             tells = jobs[0].handling.timeout is not None
             await stream.send(Jobs(call.path, call.is_async, call.given, tells, common, pairs))
@@ -383,6 +391,9 @@ class WorkerPlace:
 
     def _on_values(self, msg: Values) -> None:
         seconds = msg.busy / len(msg.values)
+        if msg.lent:
+            # Sent when all were decoded, right below.
+            self._control.append(Taken(msg.lent))
         noted: Call | None = None
         for number, raw in msg.values:
             job = self.had.pop(number)
@@ -393,7 +404,7 @@ class WorkerPlace:
                 noted = job.call
                 noted.pace.note(seconds)
             try:
-                value = decode_deep(noted.decode, raw)
+                value = self._unpacker.decode(noted.decode, raw)
             except Exception as exc:
                 error = result_error(raw, noted.conversions.result, noted.path, exc)
                 self.jobs.end(job, error)
@@ -402,6 +413,7 @@ class WorkerPlace:
 
     def _returned(self, job: Job) -> None:
         self._given -= 1
+        job.release()
         if job.withdrawn:
             self.jobs.drop(job)
         else:

@@ -31,6 +31,7 @@ from tractor.pool._messages import Given
 from tractor.pool._place import WorkerPlace
 from tractor.pool._queue import JobQueue
 from tractor.pool._rules import NO_RULES, Rules, rules_of
+from tractor.pool._values import SHARE_ABOVE
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.trionics._groups import collapse_eg
@@ -402,6 +403,7 @@ async def open_worker_pool(
     initargs: Sequence[Any] = (),
     max_tasks: int | None = None,
     max_rss: int | None = None,
+    share_above: int | None = SHARE_ABOVE,
     **start_kwargs: Any,
 ) -> AsyncIterator[WorkerPool]:
     """A pool of worker processes for the length of the block; boots a root actor if there is none.
@@ -423,6 +425,9 @@ async def open_worker_pool(
         max_rss: bytes; a worker that has more resident after a call is replaced, when those that it has begun have
             ended.  Those that wait there go to others.  Where the platform does not tell (it is Linux that does), it
             never is.
+        share_above: bytes from which on an array, or a frame, among arguments, items and values is not sent: its
+            receiver gets memory that its sender has copied it to, for as long as it uses it (Linux, workers of this
+            host); ``None``: all are sent.
         start_kwargs: keywords of :meth:`ActorNursery.start_actor`, for each worker; others, such as ``start_method``,
             are for :func:`open_root_actor`, and without effect under a running runtime.
 
@@ -430,8 +435,8 @@ async def open_worker_pool(
         The pool, when all workers serve.
 
     Raises:
-        ValueError: ``workers``, ``max_tasks`` or ``max_rss`` is below 1; ``workers`` is given beside a list of
-            ``hosts``, ``per_host`` without one, or ``initargs`` without an initializer.
+        ValueError: ``workers``, ``max_tasks``, ``max_rss`` or ``share_above`` is below 1; ``workers`` is given beside a
+            list of ``hosts``, ``per_host`` without one, or ``initargs`` without an initializer.
         TypeError, ValueError: ``initializer`` is not a function that a worker could call.
         HostUnavailable: one of ``hosts`` can't be used.
         ActorFailure and others: as :meth:`ActorNursery.start_actor`, also if a worker that died can't be replaced.
@@ -442,7 +447,7 @@ async def open_worker_pool(
     size = usable_cpus() if workers is None else workers
     if size < 1:
         raise ValueError(f"workers={workers}: a pool needs at least one worker")
-    rules = rules_of(initializer, initargs, max_tasks, max_rss)
+    rules = rules_of(initializer, initargs, max_tasks, max_rss, share_above)
     options = {key: value for key, value in start_kwargs.items() if key in OF_START_ACTOR}
     root_kwargs = {key: value for key, value in start_kwargs.items() if key not in OF_START_ACTOR}
     if table is not None:

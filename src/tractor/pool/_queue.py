@@ -116,12 +116,14 @@ class JobQueue:
 
     def succeed(self, job: Job, value: Any) -> None:
         """A job has returned."""
+        job.release()
         job.state = JobState.OVER
         self.done += 1
         job.sink.on_value(job, value)
 
     def end(self, job: Job, error: BaseException) -> None:
         """A job has failed, or can't be run any more: it is made again if it may be."""
+        job.release()
         if not self.is_closing and job.failed(error):
             self.again(job)
             return
@@ -132,12 +134,14 @@ class JobQueue:
     def again(self, job: Job) -> None:
         """Have a job that some worker had made again, behind those that wait."""
         self.retried += 1
+        job.release()
         job.state = JobState.WAITING
         self.jobs.append(job)
         self.wake()
 
     def drop(self, job: Job) -> None:
         """A job was cancelled: it has taken too long, or nobody wants it."""
+        job.release()
         if job.overdue and not job.withdrawn:
             self.end(job, job.too_late())
             return

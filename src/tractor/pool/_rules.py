@@ -22,12 +22,14 @@ class Rules(msgspec.Struct, frozen=True, eq=False):
         arguments: its arguments.
         max_tasks: jobs that a worker is given before it is replaced; ``None``: no limit.
         max_rss: bytes resident above which it is replaced, after the job that it runs; ``None``: no limit.
+        share_above: bytes from which on an array is lent, not sent; ``None``: none is.
     """
 
     initializer: Call | None = None
     arguments: Any = None
     max_tasks: int | None = None
     max_rss: int | None = None
+    share_above: int | None = None
 
     def left(self, had: int) -> int | None:
         """How many jobs a worker that was given ``had`` may still be given."""
@@ -38,14 +40,19 @@ NO_RULES = Rules()
 
 
 def rules_of(
-    initializer: Any, initargs: Sequence[Any], max_tasks: int | None, max_rss: int | None
+    initializer: Any,
+    initargs: Sequence[Any],
+    max_tasks: int | None,
+    max_rss: int | None,
+    share_above: int | None = None,
 ) -> Rules:
     """The rules that these options of a pool make.
 
     Raises:
         TypeError, ValueError: one is out of its range, or ``initializer`` is not a function that a worker could call.
     """
-    for name, limit in (("max_tasks", max_tasks), ("max_rss", max_rss)):
+    limits = {"max_tasks": max_tasks, "max_rss": max_rss, "share_above": share_above}
+    for name, limit in limits.items():
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
             raise TypeError(f"{name}={limit!r}: give a whole number, or None for no limit")
         if limit is not None and limit < 1:
@@ -53,6 +60,6 @@ def rules_of(
     if initializer is None:
         if initargs:
             raise ValueError(f"initargs={initargs!r} were given without an initializer")
-        return Rules(max_tasks=max_tasks, max_rss=max_rss)
+        return Rules(max_tasks=max_tasks, max_rss=max_rss, share_above=share_above)
     call = call_of(initializer, Given.POSITIONS, {})
-    return Rules(call, call.arguments(tuple(initargs), {}), max_tasks, max_rss)
+    return Rules(call, call.arguments(tuple(initargs), {}), max_tasks, max_rss, share_above)

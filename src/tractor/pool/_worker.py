@@ -18,7 +18,6 @@ import trio
 from tractor import log as _log
 from tractor._errors import MessagingError, MsgTypeError, RemoteActorError
 from tractor.msg._boxing import pack_error
-from tractor.msg._codec import codec_in_force
 from tractor.msg._conversion import (
     EXACT,
     NOTHING_KNOWN,
@@ -31,8 +30,6 @@ from tractor.msg._conversion import (
     decode_arguments,
 )
 from tractor.msg._nspath import NamespacePath
-from tractor.msg._payload import encode_payload
-from tractor.msg.bounded._undecodable import decode_deep
 from tractor.pool._messages import (
     Begun,
     Failed,
@@ -42,11 +39,13 @@ from tractor.pool._messages import (
     NotRun,
     PoolMsg,
     Spent,
+    Taken,
     Values,
     Withdraw,
     own_error,
 )
 from tractor.pool._rules import INITIALIZER
+from tractor.pool._values import Packer, Unpacker
 from tractor.process._proc import resident_bytes
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
@@ -93,7 +92,7 @@ class _Batch:
         self.common: dict[str, Any] = {}
         self.decode: Callable[[Any], Any] = any_value
 
-    def prepare(self, functions: dict[str, tuple[Any, Conversions]]) -> None:
+    def prepare(self, functions: dict[str, tuple[Any, Conversions]], unpacker: Unpacker) -> None:
         """Be ready for a call.
 
         Raises:
@@ -107,8 +106,14 @@ class _Batch:
         fn, self.known = found
         known = self.known
         self.common = {
-            name: decode_argument(
-                raw, known.arguments.get(name, known.rest), f"the argument {name!r}", self.path
+            name: unpacker.decode(
+                partial(
+                    decode_argument,
+                    to=known.arguments.get(name, known.rest),
+                    what=f"the argument {name!r}",
+                    name=self.path,
+                ),
+                raw,
             )
             for name, raw in self._raw.items()
         }
@@ -122,14 +127,14 @@ class _Batch:
             self.decode = partial(decode_arguments, known=known, name=self.path, cid=None)
         self.fn = fn
 
-    def decode_payload(self, payload: msgspec.Raw) -> Any:
+    def decode_payload(self, payload: msgspec.Raw, unpacker: Unpacker) -> Any:
         """The item or the arguments of a job.
 
         Raises:
             MsgTypeError: it is not what it is annotated with, or can't be decoded.
         """
         try:
-            return decode_deep(self.decode, payload)
+            return unpacker.decode(self.decode, payload)
         except MsgTypeError:
             raise
         except Exception as exc:
@@ -151,9 +156,18 @@ class _Worker:
     """
 
     def __init__(
-        self, actor: Actor, stream: MsgStream[Any, Any], max_rss: int | None = None
+        self,
+        actor: Actor,
+        stream: MsgStream[Any, Any],
+        max_rss: int | None = None,
+        share_above: int | None = None,
     ) -> None:
         self.actor = actor
+        peer = stream.chan.aid
+        self.unpacker = Unpacker(peer.pid if peer else None, imports=True)
+        self.share_above = share_above
+        # What values lend, until the pool has taken them; by job.
+        self.lent: dict[int, Packer] = {}
         self.max_rss = max_rss
         self.stream = stream
         self.lock = threading.Condition(threading.Lock())
@@ -190,6 +204,8 @@ class _Worker:
                 # Sent before the pool knew.
                 self._tell_not_run(NotRun([], [number for number, _ in msg.jobs]))
             self._has_jobs.set()
+        elif isinstance(msg, Taken):
+            self._lend_no_more(msg.ids)
         elif isinstance(msg, Withdraw):
             self._withdraw(set(msg.ids))
         elif isinstance(msg, GiveBack):
@@ -197,6 +213,11 @@ class _Worker:
                 most = min(msg.most, len(self.waiting))
                 returned = [self.waiting.pop().id for _ in range(most)]
             self._tell_not_run(NotRun([], returned[::-1], answers=True))
+
+    def _lend_no_more(self, ids: list[int]) -> None:
+        for number in ids:
+            if (packer := self.lent.pop(number, None)) is not None:
+                packer.close()
 
     def _withdraw(self, ids: set[int]) -> None:
         with self.lock:
@@ -243,10 +264,12 @@ class _Worker:
 
     async def _send_values(self, values: list[tuple[int, Any]], busy: float) -> None:
         try:
-            await self.stream.send(Values(values, busy))
+            lent = [number for number, _ in values if number in self.lent] if self.lent else []
+            await self.stream.send(Values(values, busy, lent))
         except (MsgTypeError, MessagingError) as exc:
             if len(values) == 1:
                 number, value = values[0]
+                self._lend_no_more([number])
                 await self._send_failure(number, own_error(value, "Return", exc))
                 return
             # One of them can't be sent, or only not all at once: nothing was.
@@ -293,8 +316,8 @@ class _Worker:
     def _prepare(self, job: _Job) -> Any:
         """What a job is given; its function is at hand from now on."""
         if job.batch.fn is None:
-            job.batch.prepare(self._functions)
-        return job.batch.decode_payload(job.payload)
+            job.batch.prepare(self._functions, self.unpacker)
+        return job.batch.decode_payload(job.payload, self.unpacker)
 
     def _call(self, job: _Job, payload: Any) -> Any:
         batch = job.batch
@@ -309,10 +332,11 @@ class _Worker:
         """What to send of a value.  Raises MsgTypeError: it can't be encoded."""
         if type(value) in EXACT or job.id == INITIALIZER:
             return value
-        value = job.batch.known.pack_result(value, codec_in_force())
-        if isinstance(value, msgspec.Raw):
-            return value
-        return msgspec.Raw(encode_payload(codec_in_force().enc, value, "Return"))
+        packer = Packer(self.share_above)
+        raw = packer.pack(value, "Return", is_known=job.batch.known.result is not None)
+        if packer.lent:
+            self.lent[job.id] = packer
+        return raw
 
     async def run(self, tn: trio.Nursery) -> None:
         """Run jobs, one at a time, for ever; the thread is started with the first sync function."""
@@ -448,7 +472,9 @@ class _Worker:
 
 
 @context(pld_spec=PoolMsg | None)
-async def serve_pool(ctx: Context[Any, Any, Any, Any], max_rss: int | None = None) -> None:
+async def serve_pool(
+    ctx: Context[Any, Any, Any, Any], max_rss: int | None = None, share_above: int | None = None
+) -> None:
     """Run the jobs of the pool that started this actor, until it closes the stream.
 
     The functions are imported by name, whatever modules are enabled: the parent may run anything here as it is, and
@@ -456,7 +482,7 @@ async def serve_pool(ctx: Context[Any, Any, Any, Any], max_rss: int | None = Non
 
     Args:
         ctx: the dialog.
-        max_rss: bytes resident above which it says so, see ``Rules``.
+        max_rss, share_above: see ``Rules``.
 
     Raises:
         PermissionError: it was not opened by this actor's parent.
@@ -468,7 +494,7 @@ async def serve_pool(ctx: Context[Any, Any, Any, Any], max_rss: int | None = Non
         )
     await ctx.started()
     async with ctx.open_stream() as stream:
-        worker = _Worker(actor, stream, max_rss)
+        worker = _Worker(actor, stream, max_rss, share_above)
         try:
             async with trio.open_nursery() as tn:
                 tn.start_soon(worker.report)

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, get_args, get_origin
 
 from msgspec import ValidationError
 from msgspec.json import Encoder as JSONEncoder
-from msgspec.msgpack import Decoder
+from msgspec.msgpack import Decoder, Ext
 
 from tractor import log as _log
 from tractor._proto.connection.containers import (
@@ -159,6 +160,15 @@ _refuse_other_keys = JSONEncoder().encode
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 
 
+ext_hook: ContextVar[Callable[[int, memoryview], Any] | None] = ContextVar("ext_hook", default=None)
+"""What makes objects of msgpack's extensions, while it is set; else they are ``msgspec.msgpack.Ext``."""
+
+
+def _on_ext(code: int, data: memoryview) -> Any:
+    hook = ext_hook.get()
+    return Ext(code, bytes(data)) if hook is None else hook(code, data)
+
+
 class Bounded:
     """A msgpack decoder of one type.
 
@@ -179,7 +189,7 @@ class Bounded:
     decode: Callable[[Any], Any]
 
     def __init__(self, spec: Any = Any, dec_hook: Callable[[type, Any], Any] | None = None) -> None:
-        slow = Decoder(spec, dec_hook=dec_hook).decode
+        slow = Decoder(spec, dec_hook=dec_hook, ext_hook=_on_ext).decode
         keys = KeyTypes(spec)
         check = KeyCheck(keys, dec_hook).refuse if keys.can_meet else None
         if check is not None and keys.is_open and not keys.has_arrays:
