@@ -243,3 +243,9 @@ async def storm_write(ctx: tractor.Context, key: str, size: int) -> None:
         found.push(rows)
         await trio.lowlevel.checkpoint()
     await trio.sleep_forever()
+
+
+def add_one(array):  # type: ignore[no-untyped-def]
+    """In place; the sum of it all."""
+    array += 1
+    return float(array.sum())

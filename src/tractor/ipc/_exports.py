@@ -19,6 +19,11 @@ from tractor.shm._int import SharedInt as SharedInt
 from tractor.shm._list import ShmList as ShmList
 from tractor.shm._list import attach_shm_list as attach_shm_list
 from tractor.shm._list import open_shm_list as open_shm_list
+from tractor.shm._plain import ShmToken as ShmToken
+from tractor.shm._plain import attach_shm as attach_shm
+from tractor.shm._plain import destroy_shm as destroy_shm
+from tractor.shm._plain import open_shm as open_shm
+from tractor.shm._plain import shm_token as shm_token
 from tractor.shm._token import NDToken as NDToken
 from tractor.shm._token import get_shm_token as get_shm_token
 from tractor.shm.ring._eventfd import EventFD as EventFD

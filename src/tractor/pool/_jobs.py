@@ -259,7 +259,7 @@ class Job:
         """What to send of it.  Raises as :meth:`Call.pack`."""
         if self.call.given is Given.ITEM and type(self.payload) in EXACT:
             return self.payload
-        self.packer = Packer(share_above)
+        self.packer = Packer(share_above, names_shared=True)
         return self.call.pack(self.payload, self.packer)
 
     def release(self) -> None:

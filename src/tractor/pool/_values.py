@@ -6,7 +6,8 @@ decides as it always does.  The bytes of large arrays and frames do not travel: 
 (``shm/_lent.py``) until the call is over, or the value was taken.
 
 The receiver trusts its peer to a bound.  A worker may import what its parent names, which could run anything there
-anyway.  The pool takes dataclasses and structs only of modules that it has loaded, and memory of that worker alone.
+anyway, and shares what that has made by ``open_shm()``.  The pool takes dataclasses and structs only of modules that
+it has loaded, and memory of that worker alone.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from tractor.msg.bounded._bounded import ext_hook
 from tractor.msg.bounded._undecodable import decode_deep
 from tractor.process._state import of_process
 from tractor.shm._lent import Lent, borrow, can_lend
+from tractor.shm._plain import ShmToken, attach_shm, is_shared, shm_token
 
-PATH, ARRAY, FRAME, OBJECT = 0x50, 0x51, 0x52, 0x53
+PATH, ARRAY, FRAME, OBJECT, SHARED = 0x50, 0x51, 0x52, 0x53, 0x54
 """Codes of the extensions."""
 
 SHARE_ABOVE = 2**20
@@ -46,12 +48,17 @@ SHARE_ABOVE = 2**20
 class Packer:
     """Encodes one payload.
 
+    Args:
+        share_above: bytes from which on an array is lent; ``None``: never.
+        names_shared: arrays of ``open_shm()`` go by their names: the receiver is one that takes them.
+
     Attributes:
         lent: what its receiver is to borrow; to be closed when that has, or will not any more.
     """
 
-    def __init__(self, share_above: int | None) -> None:
+    def __init__(self, share_above: int | None, names_shared: bool = False) -> None:
         self.lent: list[Lent] = []
+        self._names_shared = names_shared and share_above is not None
         self._share_above = share_above if can_lend() else None
 
     def pack(self, value: Any, what: str, *, is_known: bool = False) -> Any:
@@ -89,6 +96,8 @@ class Packer:
             return Ext(PATH, encode(enc_ready(obj)))
         np = sys.modules.get("numpy")
         if np is not None and isinstance(obj, np.ndarray):
+            if self._names_shared and is_shared(obj):
+                return Ext(SHARED, encode(shm_token(obj)))
             _, dtype, shape, order, data = _arrays.to_wire(obj)
             return Ext(ARRAY, encode([dtype, shape, order, *self._blob(data)]))
         frame = _frame_bytes(obj)
@@ -157,6 +166,8 @@ class Unpacker:
             dtype, shape, order, octets, place = decode(data)
             wire = [_arrays.TAG, dtype, shape, order, self._bytes(octets, place)]
             return _arrays.from_wire(_arrays.array_types()[0], wire, readonly=place is not None)
+        if code == SHARED and self._imports:
+            return attach_shm(decode(data, type=ShmToken), readonly=False)
         if code == FRAME:
             library, octets, place = decode(data)
             return _frame_from(library, self._bytes(octets, place))

@@ -23,7 +23,8 @@ ATTACH_PAUSE = 0.1
 DEFAULT_DTYPE = [("index", "<i8"), ("value", "<f8")]
 
 
-def _numpy() -> Any:
+def load_numpy() -> Any:
+    """numpy.  Raises ImportError: it is not installed."""
     try:
         import numpy
     except ImportError as exc:
@@ -53,7 +54,7 @@ class ShmArray:
         self._last = last
         self._readonly = readonly
         # Not `ndarray(buffer=)`, which does not keep the memory from being unmapped under an array that is in use.
-        self._rows: Any = _numpy().frombuffer(segment.buf, dtype=token.dtype, count=token.size)
+        self._rows: Any = load_numpy().frombuffer(segment.buf, dtype=token.dtype, count=token.size)
         if readonly:
             self._rows.flags.writeable = False
 
@@ -114,7 +115,7 @@ class ShmArray:
         rows = self.array
         names = list(rows.dtype.names if fields is None else fields)
         self._check_fields(names)
-        plain = _numpy().empty((len(rows), len(names)), dtype=common_dtype)
+        plain = load_numpy().empty((len(rows), len(names)), dtype=common_dtype)
         for column, name in enumerate(names):
             plain[:, column] = rows[name]
         return plain
@@ -154,7 +155,7 @@ class ShmArray:
         begin, end = self._place(len(data), prepend, start, update_first)
         if field_map is None and data.dtype == rows.dtype and data.flags.c_contiguous:
             # As one piece; numpy would copy structures one by one.
-            octets = _numpy().uint8
+            octets = load_numpy().uint8
             rows[begin:end].view(octets)[:] = data.view(octets)
         else:
             for source, target in pairs:
@@ -202,7 +203,7 @@ class ShmArray:
         self, data: Any, field_map: Mapping[str, str] | None
     ) -> tuple[Any, list[tuple[str, str]]]:
         """The rows, and which of their fields goes into which.  Raises TypeError."""
-        np = _numpy()
+        np = load_numpy()
         data = np.atleast_1d(np.asanyarray(data))
         if data.dtype.names is None or data.ndim != 1:
             raise TypeError(
@@ -250,7 +251,7 @@ class ShmArray:
 
 
 def _checked_dtype(dtype: Any) -> Any:
-    found = _numpy().dtype(DEFAULT_DTYPE if dtype is None else dtype)
+    found = load_numpy().dtype(DEFAULT_DTYPE if dtype is None else dtype)
     if found.names is None or "index" not in found.names or found["index"].kind not in "iu":
         raise TypeError(
             f"the rows of a shared array have a field 'index' of integers, which {found} has not"
@@ -287,7 +288,7 @@ def open_shm_ndarray(
         ValueError: ``size`` is not positive, ``append_start_index`` not in it, or the key is none.
         OSError: no room (ENOSPC); nothing is left.
     """
-    np = _numpy()
+    np = load_numpy()
     row = _checked_dtype(dtype)
     if size < 1:
         raise ValueError(f"a shared array has at least 1 row, not {size}")
