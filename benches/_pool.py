@@ -21,7 +21,7 @@ from typing import Any
 
 import trio
 
-from benches import _pool_tasks
+from benches import _pool_data, _pool_tasks
 from benches._rows import Options, Series, row
 from benches._tree import open_root
 from tractor.demo import find_files
@@ -44,6 +44,8 @@ ROUNDS = 3
 FLOOR = "futures"
 
 IN_SMOKE = ("tractor", FLOOR, "trio-parallel")
+
+HAS_NUMPY = importlib.util.find_spec("numpy") is not None
 
 Figures = dict[str, float]
 
@@ -122,7 +124,10 @@ async def _tractor(options: Options, method: str, tiny: Callable[..., Any]) -> F
 
 def bench_tractor(options: Options, method: str, tiny: Callable[..., Any]) -> Figures:
     """tractor's, on one backend."""
-    return trio.run(_tractor, options, method, tiny)
+    figures = trio.run(_tractor, options, method, tiny)
+    if HAS_NUMPY and method != "trio" and tiny is _pool_tasks.tiny:
+        figures |= _pool_data.of_tractor(options, method)
+    return figures
 
 
 def bench_futures(options: Options, chunk: int) -> Figures:
@@ -147,6 +152,8 @@ def bench_futures(options: Options, chunk: int) -> Figures:
         # The most that it offers: what runs, runs on to its end.
         pool.shutdown(cancel_futures=True)
     figures["pool_stop"] = (time.perf_counter() - began - FAILS_AFTER) * 1e3
+    if HAS_NUMPY and chunk == 1:
+        figures |= _pool_data.of_futures(options)
     return figures
 
 
@@ -173,6 +180,8 @@ def bench_multiprocessing(options: Options, chunked: bool) -> Figures:
             pool.terminate()
     pool.join()
     figures["pool_stop"] = (time.perf_counter() - began - FAILS_AFTER) * 1e3
+    if HAS_NUMPY and not chunked:
+        figures |= _pool_data.of_multiprocessing(options)
     return figures
 
 
@@ -276,6 +285,7 @@ def _series(options: Options, figure: str, best: Callable[[list[float]], float])
     told = (
         f"{name} {value if isinstance(value, str) else format(best(_of(value, figure)), ',.0f')}"
         for name, value in ((name, found.get(name, "left out")) for name in others)
+        if isinstance(value, str) or figure in value[0]
     )
     series.notes.append(", ".join(told))
     return series
@@ -293,12 +303,18 @@ def _add(name: str, work: str, unit: str, best: Callable[[list[float]], float]) 
     return name
 
 
-ROWS = (
+ROWS: tuple[str, ...] = (
     _add("pool_tiny", f"{TINY:,} tiny calls by a worker pool", "calls/s", max),
     _add("pool_index", f"index {FILES} files by a worker pool", "files/s", max),
     _add("pool_stop", f"after an error: until all is gone ({LONG:g} s calls)", "ms", min),
     _add("pool_memory", "processes of a worker pool, for each worker", "MiB", min),
 )
+if HAS_NUMPY:
+    ROWS += (
+        _add("pool_arrays", "200 arrays of 8 MB there and back by a worker pool", "arrays/s", max),
+        _add("pool_dies", "values of 100 items of which one kills its worker", "values", max),
+        _add("pool_hangs", "100 items of which one hangs, given up after 0.5 s", "s", min),
+    )
 """The names of the rows."""
 
 

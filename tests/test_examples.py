@@ -30,6 +30,7 @@ ELSEWHERE = ("debugging",)
 WAITS_FOR_CTRL_C = "integration/open_context_and_sleep.py"
 
 NEEDS = {
+    "parallelism/images.py": "numpy",
     "integration/mpi4py/inherit_parent_main.py": "mpi4py",
     "shared_array.py": "numpy",
     "typed_arrays.py": "numpy",
@@ -44,6 +45,7 @@ POSIX_ONLY = (
     "endpoint_table.py",
     "services/run_a_file.py",
     "hosts/from_one_machine_to_two.py",
+    "parallelism/images.py",
     "parallelism/worker_pool.py",
     "shared_array.py",
 )
@@ -99,6 +101,13 @@ PRINTS = {
     "parallelism/concurrent_actors_primes.py": [r"^112272535095293 is prime$", r"^start .* total"],
     "parallelism/concurrent_futures_primes.py": [r"^112272535095293 is prime$", r"total with"],
     "parallelism/single_func.py": [r"^collected the pid \d+ "],
+    "parallelism/images.py": [
+        r"^1 of 7  cat: mean 0, edges \(599, 600\)\n2 of 7  flaky: mean 1, .*\n3 of 7  dog: mean 2, ",
+        r"^4 of 7  failed: ValueError, item 3 of __main__:summarize: 'broken' was tried 2 times$",
+        r"^5 of 7  lost: WorkerDied, item 4 of __main__:summarize: 'poisoned'$",
+        r"^6 of 7  lost: ItemTimeout, item 5 of __main__:summarize: 'endless'$",
+        r"^7 of 7  owl: mean 6, .*\nworkers that were replaced: True$",
+    ],
     "parallelism/worker_pool.py": [
         r"^primes: \[2, 3, 5, 7, 11, 13, 17, 19\]$",
         r"^the first factorial over a million: 3628800$",

@@ -94,11 +94,12 @@ def test_what_can_not_be_made(
 def test_what_can_not_be_attached_or_named() -> None:
     shared = open_shm((3, 4), "i4", key=KEY)
     token = shm_token(shared)
-    for wrong, text in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"shape": (300, 400)}, "the token says shape"),
         ({"shape": (0,)}, "the token says shape"),
         ({"dtype_descr": "|O"}, "not a type of array elements"),
-    ]:
+    ]
+    for wrong, text in cases:
         with pytest.raises(ValueError, match=text):
             attach_shm(msgspec.structs.replace(token, **wrong))
     with pytest.raises(RuntimeError, match="another-host"):
