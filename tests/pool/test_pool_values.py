@@ -110,7 +110,7 @@ def hostile(code: int, payload: Any) -> bytes:
         (0x53, ["no_such_module:Cls", {}], "not loaded here"),
         (0x53, ["ep_pool_values:kept", {}], "neither a dataclass nor a struct"),
         (0x53, ["ep_pool_values:Point", {"x": "text"}], "Expected `int`"),
-        (0x53, [1, 2, 3], "Expected"),
+        (0x53, [1, 2, "three, and so on"], "Expected"),
         (0x50, ["tractor.path", "str", "a"], "'str' is no class of paths"),
     ],
 )

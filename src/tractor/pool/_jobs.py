@@ -16,11 +16,11 @@ from tractor._errors import (
     describe_exit,
     one_line,
 )
-from tractor.msg._conversion import EXACT, Conversions, any_value, conversions_of
+from tractor.msg._conversion import Conversions, any_value, conversions_of
 from tractor.msg._nspath import NamespacePath
 from tractor.pool._items import ONCE, Handling, ItemTimeout, may_help
 from tractor.pool._messages import Given, own_error
-from tractor.pool._values import Packer
+from tractor.pool._values import Packer, is_plain
 from tractor.runtime.dialog._endpoints import Kind, kind_of
 from tractor.runtime.dialog._targets import Parameters, parameters_of, plain_function
 from tractor.spawn._parent_main import require_program
@@ -257,7 +257,7 @@ class Job:
 
     def pack(self, share_above: int | None) -> Any:
         """What to send of it.  Raises as :meth:`Call.pack`."""
-        if self.call.given is Given.ITEM and type(self.payload) in EXACT:
+        if self.call.given is Given.ITEM and is_plain(self.payload):
             return self.payload
         self.packer = Packer(share_above, names_shared=True)
         return self.call.pack(self.payload, self.packer)
@@ -296,7 +296,7 @@ class Job:
     def unsendable(self, error: Exception) -> Exception:
         """The error of a job whose arguments can't be sent because of ``error``."""
         text = f"{self.what()} can't be sent to a worker"
-        if type(self.payload) in EXACT:
+        if is_plain(self.payload):
             error = own_error(self.payload, "Start", error)
         if isinstance(error, MsgTypeError):
             error.add_note(text)

@@ -41,8 +41,21 @@ from tractor.shm._plain import ShmToken, attach_shm, is_shared, shm_token
 PATH, ARRAY, FRAME, OBJECT, SHARED = 0x50, 0x51, 0x52, 0x53, 0x54
 """Codes of the extensions."""
 
+NUMBER = 9
+"""Bytes of a number at most; each extension takes more."""
+
 SHARE_ABOVE = 2**20
 """Bytes from which on an array is lent instead of sent."""
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value needs nothing but msgspec: a number, a text, or a container of these alone."""
+    cls = type(value)
+    if cls is list or cls is tuple:
+        return EXACT.issuperset(map(type, value))
+    if cls is dict:
+        return EXACT.issuperset(map(type, value)) and EXACT.issuperset(map(type, value.values()))
+    return cls in EXACT
 
 
 class Packer:
@@ -72,7 +85,7 @@ class Packer:
         Raises:
             MsgTypeError: it can't be encoded; nothing is lent.
         """
-        if type(value) in EXACT:
+        if is_plain(value):
             return value
         encoder = Encoder(enc_hook=_with_own(self._hook, codec_in_force()))
         try:
@@ -120,13 +133,11 @@ class Packer:
     def _marked(self, value: Any) -> Any:
         """A value in which objects are told from dicts; containers are copied where they hold something."""
         cls = type(value)
+        if is_plain(value):
+            return value
         if cls is list or cls is tuple:
-            if EXACT.issuperset(map(type, value)):
-                return value
             return list(map(self._marked, value))
         if cls is dict:
-            if EXACT.issuperset(map(type, value.values())):
-                return value
             return {key: self._marked(one) for key, one in value.items()}
         if _is_record(cls):
             path = _path_of(cls)
@@ -150,6 +161,8 @@ class Unpacker:
 
     def decode(self, decoder: Callable[[Any], Any], raw: Any) -> Any:
         """The value.  Raises what ``decoder`` does, and ValueError, OSError, ImportError for an extension."""
+        if len(raw) <= NUMBER:
+            return decode_deep(decoder, raw)
         token = ext_hook.set(self._on_ext)
         try:
             return decode_deep(decoder, raw)

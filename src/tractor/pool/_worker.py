@@ -19,7 +19,6 @@ from tractor import log as _log
 from tractor._errors import MessagingError, MsgTypeError, RemoteActorError
 from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import (
-    EXACT,
     NOTHING_KNOWN,
     Conversions,
     any_arguments,
@@ -45,7 +44,7 @@ from tractor.pool._messages import (
     own_error,
 )
 from tractor.pool._rules import INITIALIZER
-from tractor.pool._values import Packer, Unpacker
+from tractor.pool._values import Packer, Unpacker, is_plain
 from tractor.process._proc import resident_bytes
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
@@ -330,7 +329,7 @@ class _Worker:
 
     def _packed(self, job: _Job, value: Any) -> Any:
         """What to send of a value.  Raises MsgTypeError: it can't be encoded."""
-        if type(value) in EXACT or job.id == INITIALIZER:
+        if job.id == INITIALIZER or is_plain(value):
             return value
         packer = Packer(self.share_above)
         raw = packer.pack(value, "Return", is_known=job.batch.known.result is not None)
