@@ -171,6 +171,10 @@ def test_length_starmap_names_and_payloads_that_fail(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="can't be counted"):
             len(unknown)
         assert operator.length_hint(unknown, 7) == 7
+        endless = pool.map(ep_pool.square, range(2**70))
+        assert operator.length_hint(endless, 7) == 7
+        assert await anext(endless) == 0
+        await endless.aclose()
         assert bool(unknown)
         assert not pool.statistics().failed
 

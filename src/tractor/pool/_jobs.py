@@ -50,7 +50,7 @@ class WorkerDied(ActorFailure):
         among: int = 1,
     ) -> None:
         self.what = what
-        had = f"{what}, the first of {among} jobs" if among > 1 else what
+        had = f"{what}, and {among - 1} other jobs" if among > 1 else what
         super().__init__(
             uid,
             returncode,

@@ -236,8 +236,11 @@ class PoolMap(AsyncIterator[T], Generic[T]):
 
     def __init__(self, state: MapState) -> None:
         self._state = state
-        hint = operator.length_hint(state.source, -1)
-        self._length = None if hint < 0 else hint
+        self._length: int | None = None
+        # Some have a length in name only, or one beyond all numbers: then nobody is told any.
+        with contextlib.suppress(Exception):
+            hint = operator.length_hint(state.source, -1)
+            self._length = None if hint < 0 else hint
         self._token = trio.lowlevel.current_trio_token()
         self._reads = 0
         self._is_read = False
