@@ -308,6 +308,11 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "AsyncioRuntimeTranslationError",
         ],
     ),
+    "topics": (
+        "Publish and subscribe",
+        "tractor.topics",
+        ["publisher", "Publisher", "subscribe", "Subscription", "Item", "Slow"],
+    ),
     "experimental": (
         "Experimental",
         "tractor.experimental",

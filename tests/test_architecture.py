@@ -63,6 +63,7 @@ LAYERS: dict[str, int] = {
     "to_asyncio": 11,
     "devx": 11,
     "experimental": 11,
+    "topics": 11,
     "_freeze": 11,
     "notebook": 11,
     "testing": 11,

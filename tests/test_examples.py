@@ -120,6 +120,13 @@ PRINTS = {
         r"^the root fails in 2 s$",
         r"everything was contained",
     ],
+    "price_feed.py": [
+        r"^connected to NOWHERE$",
+        r"^recorder: without a gap\? True$",
+        r"^screen: has it left some out\? True$",
+        r"^average: in order\? True, and it knows what it has lost$",
+        r"^disconnected from NOWHERE$",
+    ],
     "publish_subscribe.py": [
         r"^the station opens$",
         r"^Oslo: 22 degrees in Oslo$",

@@ -42,6 +42,7 @@ MODULES = (
     "tractor.devx.debug",
     "tractor.devx.pformat",
     "tractor.devx.cli",
+    "tractor.topics",
     "tractor.experimental",
     "tractor.testing",
 )
@@ -63,6 +64,8 @@ HANDLES = {
         "LinkedTaskChannel",
         "BroadcastReceiver",
         "WorkerPool",
+        "Publisher",
+        "Subscription",
         "MsgCodec",
         "MsgDec",
     ),

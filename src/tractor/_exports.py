@@ -13,6 +13,7 @@ from tractor import notebook as notebook
 from tractor import spawn as spawn
 from tractor import testing as testing
 from tractor import to_asyncio as to_asyncio
+from tractor import topics as topics
 from tractor import trionics as trionics
 from tractor._clustering import open_actor_cluster as open_actor_cluster
 from tractor._exceptions import ActorBusy as ActorBusy

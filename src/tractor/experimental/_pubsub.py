@@ -12,10 +12,11 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import ModuleNotExposed
-from tractor._util._runs import OfRun
+from tractor._proto.pubsub import Line
 from tractor.msg._nspath import NamespacePath
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._endpoints import canonical
+from tractor.topics._publication import Publication, find_publication, start_publication
 
 log = _log.get_logger("experimental")
 
@@ -24,93 +25,19 @@ F = TypeVar("F", bound=Callable[..., AsyncIterator[Any]])
 Packetizer = Callable[[Any, Any], Any]
 
 
-class _Subscriber:
-    """One stream: its topics, and packets that it has not sent yet."""
-
-    def __init__(
-        self, topics: frozenset[Hashable], packetizer: Packetizer | None, buffer: int
-    ) -> None:
-        self.topics = topics
-        self.packetizer = packetizer
-        self.send, self.receive = trio.open_memory_channel[Any](buffer)
-
-
-class _Publication:
-    """One running generator and those who listen.
-
-    It is in the table of publications for as long as its generator runs: who subscribes later starts another one.
-    """
-
-    def __init__(self, key: Hashable, table: dict[Hashable, _Publication]) -> None:
-        self.key = key
-        self.table = table
-        self.subscribers: list[_Subscriber] = []
-        self.arguments: Mapping[str, Any] = {}
-        self.error: Exception | None = None
-        self.scope = trio.CancelScope()
-        self.over = trio.Event()
-
-    def topics(self) -> set[Hashable]:
-        """What anybody wants to hear of right now."""
-        return {topic for subscriber in self.subscribers for topic in subscriber.topics}
-
-    async def run(self, generator: AsyncIterator[Any]) -> None:
-        """The task that runs the generator, to its end or until nobody is left."""
-        try:
-            with self.scope:
-                async with aclosing(generator):  # type: ignore[type-var]
-                    async for published in generator:
-                        await self._publish(published)
-        except Exception as exc:
-            # Of those who listen, not of the whole actor.
-            self.error = exc
-            if not self.subscribers:
-                log.error(
-                    "a publisher that nobody listens to any more failed: %r", exc, exc_info=exc
+async def _publish_all(publication: Publication, generator: AsyncIterator[Any]) -> None:
+    """Run the generator, to its end."""
+    async with aclosing(generator):  # type: ignore[type-var]
+        async for published in generator:
+            if not isinstance(published, Mapping):
+                raise TypeError(
+                    f"a publisher must yield a dict of topics and data, and yielded {published!r}"
                 )
-        finally:
-            if self.table.get(self.key) is self:
-                del self.table[self.key]
-            for subscriber in self.subscribers:
-                subscriber.send.close()
-            self.over.set()
-
-    async def _publish(self, published: Any) -> None:
-        if not isinstance(published, Mapping):
-            raise TypeError(
-                f"a publisher must yield a dict of topics and data, and yielded {published!r}"
-            )
-        was_sent = False
-        for topic, data in published.items():
-            for subscriber in list(self.subscribers):
-                if topic in subscriber.topics:
-                    packet = (
-                        {topic: data}
-                        if subscriber.packetizer is None
-                        else subscriber.packetizer(topic, data)
-                    )
-                    try:
-                        await subscriber.send.send(packet)
-                    except trio.BrokenResourceError:
-                        continue
-                    was_sent = True
-        if not was_sent:
-            # A generator that never waits must not keep all others from running.
-            await trio.lowlevel.checkpoint()
-
-    async def leave(self, subscriber: _Subscriber) -> None:
-        """Stop listening; the last one stops the generator and waits for its end."""
-        subscriber.receive.close()
-        self.subscribers.remove(subscriber)
-        if not self.subscribers:
-            if self.table.get(self.key) is self:
-                del self.table[self.key]
-            self.scope.cancel()
-            with trio.CancelScope(shield=True):
-                await self.over.wait()
-
-
-_publications = OfRun[dict[Hashable, _Publication]]("tractor_publications", dict)
+            for topic, data in published.items():
+                await publication.publish(topic, data)
+            if not published:
+                # A generator that never waits must not keep all others from running.
+                await trio.lowlevel.checkpoint()
 
 
 def _topic_set(topics: Iterable[Hashable] | str) -> frozenset[Hashable]:
@@ -198,14 +125,13 @@ def msgpub(
             raise TypeError(
                 f"the publisher {name!r} has no task {task_name!r}; there are: {sorted(allowed)}"
             )
-        actor = current_actor()
-        subscriber = _Subscriber(
-            _topic_set(topics), _packetizer(packetizer), max(1, actor.msg_buffer_size)
-        )
-        publication = _join(fn, task_name, arguments, subscriber)
+        line = Line(_topic_set(topics), size=max(1, current_actor().msg_buffer_size))
+        packet = _packetizer(packetizer) or _as_dict
+        publication = _running(fn, task_name, arguments)
+        subscriber = publication.join(line)
         try:
-            async for packet in subscriber.receive:
-                yield packet
+            while (delivery := await publication.next(subscriber)) is not None:
+                yield packet(delivery.topic, delivery.value)
             if publication.error is not None:
                 raise publication.error
         finally:
@@ -214,15 +140,16 @@ def msgpub(
     return publisher
 
 
-def _join(
-    fn: Callable[..., Any],
-    task_name: str | None,
-    arguments: Mapping[str, Any],
-    subscriber: _Subscriber,
-) -> _Publication:
-    """Listen to the publication of that name; start it if there is none."""
-    table, key = _publications.get(), (fn, task_name)
-    publication = table.get(key)
+def _as_dict(topic: Any, data: Any) -> Any:
+    return {topic: data}
+
+
+def _running(
+    fn: Callable[..., Any], task_name: str | None, arguments: Mapping[str, Any]
+) -> Publication:
+    """The publication of that name; it is started if there is none."""
+    key = (fn, task_name)
+    publication = find_publication(key)
     if publication is not None:
         if publication.arguments != arguments:
             log.warning(
@@ -230,14 +157,8 @@ def _join(
                 fn.__qualname__,
                 arguments,
             )
-        publication.subscribers.append(subscriber)
         return publication
-    publication = _Publication(key, table)
-    generator = fn(get_topics=publication.topics, **arguments)
-    publication.arguments = arguments
-    publication.subscribers.append(subscriber)
-    table[key] = publication
-    current_actor().service_nursery.start_soon(
-        publication.run, generator, name=f"publisher {fn.__qualname__}"
-    )
+    publication = Publication(key, fn.__qualname__, arguments)
+    generator = fn(get_topics=lambda: publication.topics or set(), **arguments)
+    start_publication(publication, functools.partial(_publish_all, publication, generator))
     return publication
