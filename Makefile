@@ -23,16 +23,19 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-hosts test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs news clean
+.PHONY: help venv demo demo-hosts test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs dist-check news clean
 
 help:
-	@echo 'make demo | demo-hosts | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | format | news | clean'
+	@echo 'make demo | demo-hosts | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | dist-check | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What a venv has from when the package was still installed as `tractor`: it would take the commands with it.
 FORMER = $(BIN)/python -m pip --disable-pip-version-check uninstall --quiet --yes tractor 2>/dev/null
+
+# A dependency group as a requirements file: the pip of Python 3.11 to 3.13 can't read groups itself.
+GROUP = @$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["$(1)"], sep="\n")' >$(VENV)/$(1).txt
 
 # The three stamps: what running, developing and the documentation need.
 $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
@@ -42,14 +45,16 @@ $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
 
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
 	@$(FORMER)
-	$(PIP) --editable '.[dev]'
+	$(call GROUP,dev)
+	$(PIP) --editable '.[titles,testing,certs]' --requirement $(VENV)/dev.txt
 	@# A dependency of multiaddr that it does not import; its stubs, years old, would replace trio's own types.
 	$(BIN)/python -m pip --disable-pip-version-check uninstall --quiet --yes trio-typing
 	@touch $(VENV)/.stamp-run $@
 
 $(VENV)/.stamp-docs: pyproject.toml | $(BIN)/python
 	@$(FORMER)
-	$(PIP) --editable '.[docs]'
+	$(call GROUP,docs)
+	$(PIP) --editable . --requirement $(VENV)/docs.txt
 	@touch $(VENV)/.stamp-run $@
 
 venv: $(VENV)/.stamp-dev
@@ -140,6 +145,20 @@ asyncio-kills: $(VENV)/.stamp-dev
 docs: $(VENV)/.stamp-docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
+
+# Both distributions are built and looked at, and the wheel is installed where nothing else is.
+dist-check: $(BIN)/python
+	$(call GROUP,dist)
+	$(PIP) --requirement $(VENV)/dist.txt
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(PYTHON) -m venv --clear dist/venv
+	dist/venv/bin/python -m pip --disable-pip-version-check install --quiet dist/*.whl
+	cd dist && venv/bin/python -I -c 'import tractor; assert "site-packages" in tractor.__file__, tractor.__file__; print(tractor.__version__)'
+	dist/venv/bin/tractor --version
+	rm -rf dist/venv
 
 news: $(VENV)/.stamp-dev
 	$(BIN)/towncrier build --draft --version next

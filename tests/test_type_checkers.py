@@ -38,7 +38,7 @@ def check(*command: str) -> subprocess.CompletedProcess[str]:
 
 def test_mypy_agrees() -> None:
     if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed; it comes with the extra `dev`")
+        pytest.skip("mypy is not installed; it comes with the group `dev`")
     done = check("mypy", "--strict", "--warn-unused-ignores", *map(str, FILES))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"no issues found in {len(FILES)} source file" in done.stdout
@@ -46,7 +46,7 @@ def test_mypy_agrees() -> None:
 
 def test_pyright_agrees() -> None:
     if importlib.util.find_spec("pyright") is None:
-        pytest.skip("pyright is not installed; it comes with the extra `dev`")
+        pytest.skip("pyright is not installed; it comes with the group `dev`")
     version = check("pyright", "--version")
     if version.returncode:
         # The package may have to fetch the checker itself, on first use.

@@ -138,7 +138,7 @@ def test_the_help_imports_no_command_and_no_runtime() -> None:
 def test_the_script_is_installed_with_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["tractor"] == "tractor.cli:main"
-    for extra in ("all", "dev"):
+    for extra in ("all",):
         assert any("certs" in line for line in project["optional-dependencies"][extra])
     script = Path(sys.executable).parent / ("tractor.exe" if os.name == "nt" else "tractor")
     if not script.exists():

@@ -1,0 +1,70 @@
+"""What surrounds the package: its metadata, the files that people look for, and workflows that run what there is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: dict[str, Any] = SETTINGS["project"]
+SOURCE: str = PROJECT["urls"]["Source"]
+
+TEXTS = ["README.md", "CHANGELOG.md", "SECURITY.md"]
+"""Files that are also read where the repository is not: on PyPI, in an archive."""
+
+YAMLS = sorted(
+    [
+        *(ROOT / ".github").glob("**/*.yml"),
+        ROOT / ".readthedocs.yaml",
+        ROOT / ".pre-commit-config.yaml",
+    ]
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_links_work_where_the_repository_is_not(text: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / text).read_text())
+    assert links
+    for link in links:
+        assert link.startswith("https://"), f"{link} leads nowhere on PyPI"
+        place = re.fullmatch(rf"{re.escape(SOURCE)}/(?:blob|tree)/main/(.+)", link)
+        assert place is None or (ROOT / place[1]).exists(), f"{link} names no file"
+
+
+def test_extras_are_for_users_and_groups_for_who_works_on_it() -> None:
+    groups = SETTINGS["dependency-groups"]
+    assert {*groups} == {"dev", "docs", "benches", "dist"}
+    assert not {*groups} & {*PROJECT["optional-dependencies"]}
+    # The Makefile reads them without a resolver of its own.
+    assert all(isinstance(line, str) for group in groups.values() for line in group)
+
+
+def test_the_changelog_has_the_place_where_notes_are_put() -> None:
+    assert SETTINGS["tool"]["towncrier"]["start_string"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_one_place_is_the_projects_home() -> None:
+    assert all(
+        url.startswith(SOURCE) for name, url in PROJECT["urls"].items() if name != "Documentation"
+    )
+    for path in [*YAMLS, *map(ROOT.joinpath, TEXTS)]:
+        homes = re.findall(r"https://github\.com/[\w.-]+/[\w.-]+", path.read_text())
+        assert {home for home in homes if "tractor" in home} <= {SOURCE}, path
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.name)
+def test_files_of_services_can_be_read(path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_workflows_run_targets_that_there_are() -> None:
+    targets = {*re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)}
+    texts = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    used = {target for text in texts for target in re.findall(r"\bmake ([\w-]+)", text)}
+    assert {"test", "check", "docs", "dist-check"} <= used <= targets
