@@ -10,6 +10,7 @@ import trio
 from tractor import log as _log
 from tractor._proto.pubsub import Delivery, Fanout, Line
 from tractor._util._runs import OfRun
+from tractor._util._waiters import Waiters
 from tractor.runtime._state import current_actor
 
 log = _log.get_logger()
@@ -23,7 +24,7 @@ class Subscriber:
 
     def __init__(self, line: Line) -> None:
         self.line = line
-        self.changed = trio.lowlevel.ParkingLot()
+        self.changed = Waiters()
 
 
 class Publication:
@@ -59,7 +60,7 @@ class Publication:
         self._scope = trio.CancelScope()
         self._over = trio.Event()
         # Publishers that wait for a line to have room; one publishes at a time, so that none is overtaken.
-        self._room = trio.lowlevel.ParkingLot()
+        self._room = Waiters()
         self._turn = trio.StrictFIFOLock()
         # Grows with each subscriber that comes or goes.
         self._comings = 0
@@ -79,13 +80,21 @@ class Publication:
         Returns:
             Whether anybody wanted it.
         """
-        async with self._turn:
-            while self._fanout.holds_up(topic):
-                await self._room.park()
-            lines = self._fanout.publish(topic, value)
-            for line in lines:
-                self._subscribers[id(line)].changed.unpark_all()
-            return bool(lines)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._turn.locked() or self._fanout.holds_up(topic):
+            async with self._turn:
+                while self._fanout.holds_up(topic):
+                    await self._room.park()
+                return self._put(topic, value)
+        is_wanted = self._put(topic, value)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return is_wanted
+
+    def _put(self, topic: Hashable, value: object) -> bool:
+        lines = self._fanout.publish(topic, value)
+        for line in lines:
+            self._subscribers[id(line)].changed.wake_all()
+        return bool(lines)
 
     async def run(self, publish: Callable[[], Awaitable[object]]) -> None:
         """The publisher's task: to its end, or until nobody is left."""
@@ -101,7 +110,7 @@ class Publication:
             self._forget()
             self._fanout.end()
             for subscriber in self._subscribers.values():
-                subscriber.changed.unpark_all()
+                subscriber.changed.wake_all()
             self._over.set()
 
     def _forget(self) -> None:
@@ -124,7 +133,7 @@ class Publication:
             if self._fanout.is_over_for(subscriber.line):
                 return None
             await subscriber.changed.park()
-        self._room.unpark_all()
+        self._room.wake_all()
         return delivery
 
     async def leave(self, subscriber: Subscriber) -> None:
@@ -132,7 +141,7 @@ class Publication:
         self._subscribers.pop(id(subscriber.line), None)
         self._comings += 1
         is_last = self._fanout.leave(subscriber.line)
-        self._room.unpark_all()
+        self._room.wake_all()
         if not is_last or self._over.is_set():
             return
         if not self._linger:

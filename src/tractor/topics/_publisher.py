@@ -147,5 +147,5 @@ async def _serve(publication: Publication, subscriber: Subscriber, stream: MsgSt
         tn.start_soon(send_all)
         async for count in stream:
             subscriber.line.grant(count)
-            subscriber.changed.unpark_all()
+            subscriber.changed.wake_all()
         tn.cancel_scope.cancel()
