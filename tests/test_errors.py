@@ -236,6 +236,13 @@ def test_each_hop_is_a_line_with_the_place_of_its_call() -> None:
     assert exc.relay_uid == ("old", "uuid-o")
 
 
+def test_one_line() -> None:
+    exc = boxed(relay_path=[CHILD, PARENT], trail=[(1, "x")], message="it is bad\nvery bad")
+    told = "RemoteActorError(ValueError in child@1 by way of parent (uuid-p): it is bad)"
+    assert exc.reprol() == told
+    assert RemoteActorError().reprol() == "RemoteActorError(<unknown>)"
+
+
 def test_of_very_many_hops_the_middle_is_counted() -> None:
     lines = str(boxed(relay_path=[(f"a{n}", "") for n in range(300)], tb_str="")).splitlines()
     assert len(lines) == 14

@@ -526,11 +526,23 @@ class RemoteActorError(Exception):
 
     def reprol(self) -> str:
         """This error on one line."""
-        lines = self.message.splitlines()
-        return (
-            f"{type(self).__name__}({self.src_type_str!r} from {self.src_uid}, "
-            f"path={self.relay_path}, {lines[0] if lines else ''!r})"
-        )
+        first, *way = [actor for actor, _ in self._steps()] or [""]
+        source = f" in {first}" if first else ""
+        more = [f"{len(way) - 3} more"] if len(way) > 3 else []
+        relayed = f" by way of {', '.join([*way[:3], *more])}" if way else ""
+        text = f": {line[0]}" if (line := self.message.splitlines()) else ""
+        return f"{type(self).__name__}({self.src_type_str}{source}{relayed}{text})"
+
+    def _trail(self) -> list[tuple[int, str]]:
+        """The step of each actor in :attr:`relay_path`."""
+        length = len(self.relay_path)
+        trail = [*self._field("trail", ())][:length]
+        return trail + [(0, "")] * (length - len(trail))
+
+    def _steps(self) -> list[tuple[str, str]]:
+        """Each actor that the error came through, and the place there."""
+        path = zip(self.relay_path, self._trail(), strict=True)
+        return [(actor_of(uid, pid), place) for uid, (pid, place) in path]
 
     def pformat(self, with_type_header: bool = True) -> str:
         """This error in words, on several lines: text, way, and the source's traceback in a box.
@@ -545,10 +557,7 @@ class RemoteActorError(Exception):
 
     def _lines(self) -> Iterator[Line]:
         """What :meth:`pformat` shows, with colours."""
-        path = self.relay_path
-        trail = [*self._field("trail", ())][: len(path)]
-        trail += [(0, "")] * (len(path) - len(trail))
-        steps = [(actor_of(uid, pid), place) for uid, (pid, place) in zip(path, trail, strict=True)]
+        steps = self._steps()
         if self.ipc_msg is None and not self._given.get("boxed_type"):
             name = _type_name(self.src_type or type(self))
             yield [(f"{self.message} ({name})" if self.message else name, "")]
@@ -564,14 +573,15 @@ class RemoteActorError(Exception):
         for name, value in self.extra_body_fields.items():
             yield [(f"{name}={safe_repr(value)}", "")]
         if self.tb_str and self.tb_str != self.message:
-            pid = trail[-1][0] if trail else 0
-            yield from box(self._title(path[-1] if path else None, pid), self.tb_str)
+            yield from box(self._title(), self.tb_str)
 
-    def _title(self, relay: Uid | None, pid: int) -> str:
+    def _title(self) -> str:
         """Of the box: who has sent what is in it, and what that is about."""
         raised = f"remote task raised a {self.src_type_str!r}"
+        relay = self.relay_uid
         if relay is None:
             return raised
+        pid = self._trail()[-1][0]
         ident = f" ({relay[1][:8]})" if pid else ""
         return f"{actor_of(relay, pid)}{ident}: {raised}"
 
