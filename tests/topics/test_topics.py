@@ -11,11 +11,14 @@ from typing import Any
 import ep_topics
 import pytest
 import trio
+import trio.testing
 from ep_supervise_tools import run
 from ep_topics import Tick, driven, put, runs
 
 import tractor
 from tractor import topics
+from tractor._proto.pubsub import Line
+from tractor.topics._publication import Publication
 
 FORKED = "main_thread_forkserver"
 
@@ -184,3 +187,31 @@ def test_what_can_be_a_feed() -> None:
 
         @topics.publisher(linger=-1)
         async def soon(pub: topics.Publisher[int]) -> None: ...
+
+
+def test_what_sends_after_the_end_is_told_so() -> None:
+    """Another task of the actor, also one that waits for a slow subscriber."""
+
+    async def main() -> None:
+        publication = Publication("key", "name", {})
+        line = Line(size=1)
+        over = trio.Event()
+        subscriber = publication.join(line)
+        async with trio.open_nursery() as tn:
+            tn.start_soon(publication.run, over.wait)
+            assert await publication.publish("a", 1)
+
+            async def waits() -> None:
+                with pytest.raises(trio.ClosedResourceError, match="name has ended"):
+                    await publication.publish("a", 2)
+
+            tn.start_soon(waits)
+            await trio.testing.wait_all_tasks_blocked()
+            over.set()
+        with pytest.raises(trio.ClosedResourceError):
+            await publication.publish("a", 3)
+        assert await publication.next(subscriber) == ("a", 1, 0)
+        assert await publication.next(subscriber) is None
+        await publication.leave(subscriber)
+
+    trio.run(main)

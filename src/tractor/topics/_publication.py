@@ -79,11 +79,14 @@ class Publication:
 
         Returns:
             Whether anybody wanted it.
+
+        Raises:
+            trio.ClosedResourceError: the publisher has ended; another task of its actor had kept it.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._turn.locked() or self._fanout.holds_up(topic):
             async with self._turn:
-                while self._fanout.holds_up(topic):
+                while self._fanout.holds_up(topic) and not self._fanout.over:
                     await self._room.park()
                 return self._put(topic, value)
         is_wanted = self._put(topic, value)
@@ -91,6 +94,8 @@ class Publication:
         return is_wanted
 
     def _put(self, topic: Hashable, value: object) -> bool:
+        if self._fanout.over:
+            raise trio.ClosedResourceError(f"the publisher {self.name} has ended")
         lines = self._fanout.publish(topic, value)
         for line in lines:
             self._subscribers[id(line)].changed.wake_all()
@@ -109,6 +114,7 @@ class Publication:
         finally:
             self._forget()
             self._fanout.end()
+            self._room.wake_all()
             for subscriber in self._subscribers.values():
                 subscriber.changed.wake_all()
             self._over.set()
@@ -212,6 +218,7 @@ class Publisher(Generic[SentT]):
 
         Raises:
             TypeError: ``topic`` is no string.
+            trio.ClosedResourceError: the feed has ended; another task of its actor had kept this.
         """
         require_topic(topic)
         return await self._publication.publish(topic, value)

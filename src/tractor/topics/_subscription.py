@@ -114,6 +114,7 @@ async def subscribe(
     Raises:
         TypeError: ``feed`` is no feed, or its arguments do not fit; a topic is no string.
         ValueError: ``slow`` or ``size`` makes no sense.
+        RuntimeError: the portal leads to this very actor.
         RemoteActorError, ContextCancelled, TransportClosed: as :meth:`Portal.open_context`; and the feed's error.
         MsgTypeError: a value, or an argument, is not of its declared type.
     """
