@@ -119,6 +119,7 @@ MAY_BE_IMPORTED_LATE = {
     "winreg",  # Windows
     "tractor.devx.debug.repl._repl",  # pdbp
     "tractor.devx.debug.attach._repl",  # pdbp
+    "tractor.devx.debug.relay._repl",  # pdbp
     "tractor._util.dist._version",  # importlib.metadata
     # JSON, TOML, zip archives: only where actors are started on other hosts
     "tractor.hosts._backend",

@@ -119,6 +119,12 @@ def _debug_held(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -
     serve_held(actor, chan, cid, kwargs)
 
 
+def _debug_terminal(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.devx.debug.lock._debugger import serve_terminal
+
+    serve_terminal(actor, chan, cid, kwargs)
+
+
 def _dump_stacks(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     from tractor.devx._stack_dump import serve_dump
 
@@ -141,6 +147,7 @@ TOOL_REQUESTS: dict[str, ServeRequest] = {
     "_signalled": serve_signalled,
     "_debug_lock": _debug_lock,
     "_debug_held": _debug_held,
+    "_debug_terminal": _debug_terminal,
     "_dump_stacks": _dump_stacks,
     "_tree": _tree,
     "_respawn": _respawn,

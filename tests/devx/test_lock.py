@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import ep_repl
-import msgspec
 import pytest
 import trio
 from repl_tree import MODULES, Results, tree, until, until_asked
 from repl_user import User
+from repl_wire import Wire, raw
 
 import tractor
 from tractor._errors import DebugRequestError, TransportClosed
@@ -23,7 +23,7 @@ from tractor.devx.debug.lock._debugger import debugger_of
 from tractor.devx.debug.lock._request import LocalAsk, ServedAsk, UpRequest
 from tractor.devx.debug.lock._session import acquire
 from tractor.devx.debug.lock._status import Holder
-from tractor.msg.types import Error, MsgType, Return, Start, Started, Stop, Yield
+from tractor.msg.types import Error, Return, Start, Started, Stop, Yield
 
 if TYPE_CHECKING:
     from tractor.ipc._chan import Channel
@@ -332,43 +332,6 @@ def test_to_a_peer_that_is_no_child_there_is_no_lock() -> None:
 
 
 # -- the dialog, message by message --
-
-
-class Wire:
-    """As much of a channel as the two ends of the dialog use."""
-
-    def __init__(self) -> None:
-        self.dialogs: dict[int, Any] = {}
-        self.sent: list[MsgType] = []
-        self.transport = self
-        self.local_uid = ("me", "1")
-        self.aid = None
-        self.peer = "the peer"
-        self.broken = False
-
-    def open(self, end: Any, cid: int = 7) -> int:
-        self.dialogs[cid] = end
-        return cid
-
-    def forget(self, cid: int) -> None:
-        self.dialogs.pop(cid, None)
-
-    def tell(self, msg: MsgType) -> None:
-        if not self.broken:
-            self.sent.append(msg)
-
-    def put(self, msg: MsgType, _encoder: object = None) -> None:
-        if self.broken:
-            raise TransportClosed("gone")
-        self.sent.append(msg)
-
-    def take(self) -> list[MsgType]:
-        sent, self.sent = self.sent, []
-        return sent
-
-
-def raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.msgpack.encode(value))
 
 
 class Asking:

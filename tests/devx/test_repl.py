@@ -31,8 +31,9 @@ from tractor.devx._frames import (
     is_runtime_fault,
     is_runtime_frame,
 )
+from tractor.devx.debug.lock._terminal import wants_colors
 from tractor.devx.debug.repl._opening import mk_pdb, open_at, open_post_mortem
-from tractor.devx.debug.repl._repl import PdbREPL, TractorConfig, wants_colors
+from tractor.devx.debug.repl._repl import PdbREPL, TractorConfig
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,7 @@ class RuntimeVars(msgspec.Struct):
     _max_frame_size: int = DEFAULT_MAX_FRAME_SIZE
     _limits: dict[str, Any] = {}
     _hosts: dict[str, dict[str, Any]] = {}
+    _terminal_elsewhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

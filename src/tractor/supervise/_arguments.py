@@ -181,15 +181,12 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         if self.transports is not None:
             handed["_enable_tpts"] = list(self.transports)
         if self.place is not None:
-            if self.debug_mode:
-                raise RuntimeError(
-                    f"`debug_mode` is not supported on host {self.place.name!r}: its terminal is another one"
-                )
-            handed["_debug_mode"] = handed["use_greenback"] = False
-        elif self.debug_mode and not handed["_debug_mode"]:
+            handed["_terminal_elsewhere"] = True
+        if self.debug_mode and not handed["_debug_mode"]:
             # The first that is armed: what an armed root does.
             handed["_debug_mode"] = handed["use_greenback"] = True
-        if handed["_debug_mode"]:
+        if handed["_debug_mode"] and self.place is None:
+            # On another host it is an interpreter of its own, whatever this actor starts its others with.
             require_debug_support(selected_start_method())
         handed["_is_infected_aio"] = self.infect_asyncio
         return handed

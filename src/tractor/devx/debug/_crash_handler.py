@@ -14,7 +14,7 @@ from tractor.devx._frames import is_runtime_fault
 from tractor.devx.debug.lock._holder import current_ident, describe
 from tractor.devx.debug.lock._lease import Lease, NoLease
 from tractor.devx.debug.lock._session import ReplFixture
-from tractor.devx.debug.lock._status import Holder
+from tractor.devx.debug.lock._status import Holder, _repl_fail_msg
 from tractor.devx.debug.repl import _opening
 from tractor.devx.debug.repl._greenback import sync_pauses
 from tractor.devx.debug.repl._taking import current_holder, take_terminal
@@ -86,7 +86,12 @@ class open_crash_handler:
             lease.release()
             return True
         hide_tb = self._hide_tb and not is_runtime_fault(exc)
-        return _opening.at_crash(lease, self._fixture, hide_tb, self._box, tb)
+        try:
+            return _opening.at_crash(lease, self._fixture, hide_tb, self._box, tb)
+        except DebugRequestError as why:
+            # Not in place of what has crashed.
+            log.pdb("%s: %s", _repl_fail_msg, why)
+            return True
 
 
 class maybe_open_crash_handler:

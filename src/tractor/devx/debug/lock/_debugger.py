@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -10,22 +11,41 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tractor import log as _log
+from tractor._errors import DebugRequestError
 from tractor._proto.repl_lock import LockDo, LockEvent, RecordEvent, ReplRecord, ReplState
+from tractor.devx.debug.lock._console import Console
 from tractor.devx.debug.lock._lease import Lease
 from tractor.devx.debug.lock._queue import TerminalQueue
-from tractor.devx.debug.lock._request import HeldRelay, LocalAsk, ServedAsk
+from tractor.devx.debug.lock._request import (
+    HELD_REQUEST,
+    TERMINAL_REQUEST,
+    LocalAsk,
+    RequestRelay,
+    ServedAsk,
+)
 from tractor.devx.debug.lock._sigint import SigintShield
-from tractor.devx.debug.lock._status import Holder, LockStatistics, _ctlc_ignore_header
+from tractor.devx.debug.lock._status import (
+    TERMINAL_TEXT,
+    Holder,
+    LockStatistics,
+    TerminalOp,
+    _ctlc_ignore_header,
+)
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
+from tractor.process.host._clock import told
 from tractor.runtime._group_signals import heard_from
 from tractor.runtime._hooks import RuntimeHooks
+from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._callee import put_return
 
 if TYPE_CHECKING:
     from tractor.runtime._actor import Actor
 
 log = _log.get_logger()
+
+KEY_SIZE = 16
+"""Bytes of the secret by which an actor that has the REPL is known on a further connection to its parent."""
 
 
 class Debugger(RuntimeHooks):
@@ -35,6 +55,7 @@ class Debugger(RuntimeHooks):
         record: this actor's own REPL.
         queue: the requests for the terminal, its own and those from below.
         lease: of who holds the REPL in this actor.
+        console: in the root, its terminal, while it is lent to an actor on another host.
         crash_repl: opens the REPL for a crash; ``None``: debug mode is off here.
         shield: against ctrl-c, up while the REPL is held or asked for.
         in_handler: a signal handler runs, maybe in the middle of a change to what is kept here.
@@ -46,6 +67,7 @@ class Debugger(RuntimeHooks):
         self.record: ReplRecord[object] = ReplRecord()
         self.queue = TerminalQueue(actor, self._on_change)
         self.lease: Lease | None = None
+        self.console: Console | None = None
         self.crash_repl: Callable[[BaseException], Awaitable[None]] | None = None
         self.in_handler = False
         self.shield = SigintShield()
@@ -78,7 +100,8 @@ class Debugger(RuntimeHooks):
             if self.record.ask(ident) is LockDo.WAIT:
                 self.say_if_stepping(holder.text)
                 await self._wait_turn(ident)
-            ask = LocalAsk(self.actor.aid.uid, id(ident), holder.text)
+            key = secrets.token_bytes(KEY_SIZE) if runtime_vars()._terminal_elsewhere else b""
+            ask = LocalAsk(self.actor.aid.uid, id(ident), holder.text, key)
             try:
                 self.queue.ask(ask)
                 await ask.wait()
@@ -154,6 +177,9 @@ class Debugger(RuntimeHooks):
             self.shield.install()
         else:
             self.shield.remove()
+        if self.console is not None and self.console.ask is not self.queue.granted:
+            self.console.close()
+            self.console = None
         for child in list(self.actor.children.values()):
             child.on_repl_change()
         self._changed.unpark_all()
@@ -228,6 +254,8 @@ class Debugger(RuntimeHooks):
                 return
             if step.do in (LockDo.IGNORE, LockDo.REDRAW):
                 self.queue.note_ignored_ctrl_c()
+                if self.console is not None:
+                    self._soon(self.console.on_ctrl_c)
                 return
             # Nobody has it any more: it is the former handler's.
             self.shield.remove()
@@ -329,7 +357,31 @@ def serve_held(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) ->
     """Whether the REPL is in use in the tree, or was between two times of the monotonic clock: the root knows."""
     since, at = heard_from(chan, kwargs["since"]), heard_from(chan, kwargs["at"])
     if actor.parent_chan is not None:
-        HeldRelay(actor.parent_chan, chan, cid, since, at)
+        moments = {"since": told(since), "at": told(at)}
+        RequestRelay(actor.parent_chan, chan, cid, HELD_REQUEST, moments)
         return
     hooks = actor.hooks
     put_return(chan, cid, isinstance(hooks, Debugger) and hooks.queue.was_held(since, at))
+
+
+def serve_terminal(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    """What the actor that has the REPL wants of the terminal of a root on another host.
+
+    Raises:
+        DebugRequestError: it does not come from the actor that has the REPL, by way of the child that it asked by.
+        ValueError: too much text, or no such request.
+    """
+    hooks = actor.hooks
+    ask = hooks.queue.granted if isinstance(hooks, Debugger) else None
+    if not isinstance(hooks, Debugger) or ask is None or not ask.is_of(chan, kwargs.get("key")):
+        raise DebugRequestError(f"{chan.peer} does not have the debugger's REPL")
+    op, text = TerminalOp(kwargs["op"]), str(kwargs["text"])
+    if len(text) > TERMINAL_TEXT:
+        raise ValueError(f"{len(text)} characters for the terminal at once, not {TERMINAL_TEXT}")
+    if actor.parent_chan is not None:
+        words = {"op": str(op), "text": text}
+        RequestRelay(actor.parent_chan, chan, cid, TERMINAL_REQUEST, words)
+        return
+    if hooks.console is None:
+        hooks.console = Console(actor, ask)
+    hooks.console.serve(chan, cid, op, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
@@ -39,7 +40,10 @@ class Lease:
         holder: who has it.
         repl: what was opened with it; set by whoever opens one, for ctrl-c.
         at_end: closed by the release, before anybody else gets the terminal.
+        say: prints what precedes the prompt; ``None``: the log does.
     """
+
+    say: Callable[[str], None] | None = None
 
     def __init__(self, debugger: Lessor, holder: Holder, ask: LocalAsk) -> None:
         self.holder = holder
@@ -58,6 +62,11 @@ class Lease:
     def dialog(self) -> UpRequest | None:
         """The dialog with the parent that the REPL was had by; ``None`` in the root."""
         return self._ask.up
+
+    @property
+    def key(self) -> bytes:
+        """By what the parent knows who has the REPL; empty: the terminal is this process's own."""
+        return self._ask.key
 
     def release(self) -> None:
         """Give the REPL back.  Idempotent; from any thread and from signal handlers, never waits."""
@@ -84,6 +93,8 @@ class Lease:
 
 class NoLease:
     """Stands for a lease where the REPL opens without the tree's terminal."""
+
+    say: Callable[[str], None] | None = None
 
     def __init__(self, holder: Holder) -> None:
         self.holder = holder

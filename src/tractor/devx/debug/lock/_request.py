@@ -7,6 +7,7 @@ through actors of which every task is busy, or cancelled.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from tractor.devx.debug.lock._status import LockRelease, LockStatus, decode_stat
 from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg.types import Error, MsgType, Return, Started, Uid, Yield
-from tractor.process.host._clock import told
 from tractor.runtime.dialog._callee import put_error, put_return, relay_error
 from tractor.runtime.dialog._caller import PendingCall, put_start
 
@@ -30,6 +30,7 @@ log = _log.get_logger()
 
 LOCK_REQUEST = "_debug_lock"
 HELD_REQUEST = "_debug_held"
+TERMINAL_REQUEST = "_debug_terminal"
 TEXT_LIMIT = 500
 """Characters of a task's ``repr`` that travel."""
 
@@ -42,14 +43,24 @@ class Ask:
         task_id, text: its task or thread.
         chan: the child's channel by which it came; ``None``: this actor asks itself.
         up: the request to the parent that carries it further; ``None`` in the root.
+        key: a secret of the requester and its parent: who shows it speaks for the requester, by whatever channel.
     """
 
-    def __init__(self, uid: Uid, task_id: int, text: str, chan: Channel | None = None) -> None:
+    def __init__(
+        self, uid: Uid, task_id: int, text: str, chan: Channel | None = None, key: bytes = b""
+    ) -> None:
         self.uid = uid
         self.task_id = task_id
         self.text = text
         self.chan = chan
+        self.key = key
         self.up: UpRequest | None = None
+
+    def is_of(self, chan: Channel, key: object) -> bool:
+        """Whether what came by a channel, with that key, is the requester's: by its way up, or by the key."""
+        if chan is self.chan:
+            return True
+        return bool(self.key) and isinstance(key, bytes) and hmac.compare_digest(self.key, key)
 
     def on_granted(self) -> None:
         """The terminal is the requester's."""
@@ -67,8 +78,8 @@ class Ask:
 class LocalAsk(Ask):
     """A request of this actor's own."""
 
-    def __init__(self, uid: Uid, task_id: int, text: str) -> None:
-        super().__init__(uid, task_id, text)
+    def __init__(self, uid: Uid, task_id: int, text: str, key: bytes = b"") -> None:
+        super().__init__(uid, task_id, text, key=key)
         self._answered = trio.Event()
         self._error: DebugRequestError | None = None
 
@@ -99,7 +110,8 @@ class ServedAsk(Ask, DialogEnd):
     ) -> None:
         name, uuid = kwargs["uid"]
         text = str(kwargs["text"])[:TEXT_LIMIT]
-        super().__init__((str(name), str(uuid)), int(kwargs["task"]), text, chan)
+        key = msgspec.convert(kwargs.get("key", b""), bytes)
+        super().__init__((str(name), str(uuid)), int(kwargs["task"]), text, chan, key)
         self._actor = actor
         self._chan = chan
         self._cid = cid
@@ -164,7 +176,11 @@ class UpRequest(DialogEnd):
         self._on_granted = on_granted
         self._released = False
         self.cid = chan.open(self)
+        kwargs: dict[str, Any]
         kwargs = {"task": ask.task_id, "uid": list(ask.uid), "text": ask.text[:TEXT_LIMIT]}
+        if ask.chan is None and ask.key:
+            # For the parent alone: further up what is asked for comes by the ways of the actors in between.
+            kwargs["key"] = ask.key
         put_start(chan, self.cid, "self", LOCK_REQUEST, kwargs)
 
     def release(self) -> None:
@@ -208,21 +224,32 @@ class UpRequest(DialogEnd):
             self._on_refused(self._ask, DebugRequestError(why))
 
 
-class HeldRelay(PendingCall):
-    """A child's question whether the REPL is in use, passed on to the parent."""
+class RequestRelay(PendingCall):
+    """A request that only the root can answer, passed on to the parent; the answer goes back to who has asked.
+
+    Args:
+        chan: leads to the parent.
+        asker, cid: who has asked, and by which dialog.
+        func, kwargs: the request.
+    """
 
     __slots__ = ("_from", "_from_cid")
 
-    def __init__(self, chan: Channel, asker: Channel, cid: int, since: float, at: float) -> None:
-        super().__init__(chan, f"self:{HELD_REQUEST}")
+    def __init__(
+        self, chan: Channel, asker: Channel, cid: int, func: str, kwargs: dict[str, Any]
+    ) -> None:
+        super().__init__(chan, f"self:{func}")
         self._from = asker
         self._from_cid = cid
-        put_start(chan, self.cid, "self", HELD_REQUEST, {"since": told(since), "at": told(at)})
+        put_start(chan, self.cid, "self", func, kwargs)
 
-    def end(self, reply: MsgType | BaseException) -> None:
-        super().end(reply)
-        if isinstance(reply, Return):
-            put_return(self._from, self._from_cid, reply.pld)
-        elif isinstance(reply, Error):
-            reply.cid = self._from_cid
-            put_error(self._from, reply)
+    def end(self, msg: MsgType | BaseException) -> None:
+        super().end(msg)
+        if isinstance(msg, Return):
+            put_return(self._from, self._from_cid, msg.pld)
+        elif isinstance(msg, Error):
+            msg.cid = self._from_cid
+            put_error(self._from, msg)
+
+    # Those of the class above call its own.
+    on_return = on_cancel_ack = on_error = end

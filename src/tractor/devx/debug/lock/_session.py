@@ -15,7 +15,7 @@ from tractor import log as _log
 from tractor._errors import DebugStateError
 from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug.lock._debugger import Debugger, debugger_of
-from tractor.devx.debug.lock._lease import Lease
+from tractor.devx.debug.lock._lease import Lease, NoLease
 from tractor.devx.debug.lock._status import Holder, _crash_msg, _pause_msg
 from tractor.runtime._state import process_actor
 from tractor.runtime._vars import runtime_vars
@@ -59,13 +59,18 @@ async def acquire(holder: Holder, *, shield: bool = False) -> Lease:
     raise AssertionError("a scope without a deadline does not end its block")
 
 
-def say_paused(holder: Holder) -> None:
+def say_paused(lease: Lease | NoLease) -> None:
     """Print what precedes the prompt of a pause."""
-    log.pdb("%s\n\n>(\n|_%s\n%s\n", _pause_msg, _uid_text(), holder.text, stacklevel=2)
+    text = f"{_pause_msg}\n\n>(\n|_{_uid_text()}\n{lease.holder.text}\n"
+    (lease.say or _log_it)(text)
+
+
+def _log_it(text: str) -> None:
+    log.pdb("%s", text, stacklevel=3)
 
 
 def say_crashed(
-    holder: Holder,
+    lease: Lease | NoLease,
     exc: BaseException | None,
     tb: TracebackType | None = None,
     hide_tb: bool = True,
@@ -73,7 +78,7 @@ def say_crashed(
     """Print what precedes the prompt of a post-mortem.
 
     Args:
-        holder: who has the REPL.
+        lease: of who has the REPL.
         exc: the error; ``None``: only a traceback is known.
         tb: the traceback that is looked at, where it is not the error's own.
         hide_tb: leave the runtime's frames out, as the REPL does.
@@ -82,9 +87,8 @@ def say_crashed(
         text = format_error(exc, hide_tb)
     else:
         text = "".join(traceback.format_tb(tb))
-    log.pdb(
-        "%s\n\nx>(\n |_ %s @ %s\n\n%s", _crash_msg, holder.text, _uid_text(), text, stacklevel=2
-    )
+    said = f"{_crash_msg}\n\nx>(\n |_ {lease.holder.text} @ {_uid_text()}\n\n{text}"
+    (lease.say or _log_it)(said)
 
 
 def format_error(exc: BaseException, hide_tb: bool = True) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -39,6 +40,35 @@ _decoder: msgspec.msgpack.Decoder[LockStatus | LockRelease] = msgspec.msgpack.De
 def decode_status(raw: bytes | msgspec.Raw) -> LockStatus | LockRelease:
     """The payload of a message of the lock's dialog.  Raises msgspec.DecodeError."""
     return _decoder.decode(raw)
+
+
+class TerminalOp(enum.StrEnum):
+    """What an actor that has the REPL asks of the root's terminal, where that is on another host."""
+
+    WRITE = "write"
+    """Show a text."""
+    ASK = "ask"
+    """Show a text, the end of which is a prompt, and read a line."""
+    CTRL_C = "ctrl-c"
+    """Say when ctrl-c is pressed while no line is awaited."""
+
+
+TERMINAL_TEXT = 64 * 1024
+"""Characters that such a request, or its answer, carries at most."""
+
+
+class TerminalReply(msgspec.Struct, frozen=True):
+    """The root's answer to a request for its terminal.
+
+    Attributes:
+        line: what was typed, with its end; empty at the end of the input, or where nothing was asked.
+        on_terminal: stdin is a terminal, at which somebody may be.
+        colors: the terminal shows them, and they are wanted.
+    """
+
+    line: str
+    on_terminal: bool
+    colors: bool
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from tractor.runtime._vars import runtime_vars
+
 try:
     import termios
 except ImportError:  # Windows
@@ -47,8 +49,19 @@ class TerminalState:
 
 
 def has_terminal() -> bool:
-    """Whether stdin is a terminal, at which somebody may be."""
+    """Whether stdin is a terminal, at which somebody may be; the root's counts, where that is on another host."""
     try:
-        return os.isatty(0)
+        return runtime_vars()._terminal_elsewhere or os.isatty(0)
     except OSError:
+        return False
+
+
+def wants_colors(stdout: Any) -> bool:
+    """Whether to colour what is printed: not on request (``PYTHON_COLORS``, ``NO_COLOR``), and only on a terminal."""
+    asked = os.environ.get("PYTHON_COLORS")
+    if asked in ("0", "1"):
+        return asked == "1"
+    try:
+        return not os.environ.get("NO_COLOR") and bool(stdout.isatty())
+    except (AttributeError, OSError, ValueError):
         return False

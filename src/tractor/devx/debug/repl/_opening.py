@@ -51,13 +51,16 @@ def for_pause(lease: Lease | NoLease, fixture: ReplFixture | None, hide_tb: bool
     """A REPL that is announced, and about to open; ``None``: the fixture says no.
 
     The lease ends with the REPL; at once where there is none, also because of an error.
+
+    Raises:
+        DebugRequestError: the terminal is on another host, and can't be reached.
     """
     try:
         repl = _make(lease, fixture, hide_tb, None)
         if repl is None:
             lease.release()
         else:
-            say_paused(lease.holder)
+            say_paused(lease)
         return repl
     except BaseException:
         lease.release()
@@ -75,12 +78,15 @@ def at_crash(
 
     Returns:
         ``True``: the user went on, or the fixture said no; ``False``: quit.
+
+    Raises:
+        DebugRequestError: the terminal is on another host, and can't be reached.
     """
     try:
         repl = _make(lease, fixture, hide_tb, box)
         if repl is None:
             return True
-        say_crashed(lease.holder, box.value, tb, hide_tb)
+        say_crashed(lease, box.value, tb, hide_tb)
         return open_post_mortem(repl, tb)
     finally:
         lease.release()
@@ -92,6 +98,11 @@ def _make(
     hide_tb: bool,
     box: BoxedMaybeException | None,
 ) -> PdbREPL | None:
-    repl: PdbREPL = mk_pdb(lease.release, hide_tb=hide_tb)
-    lease.repl = repl
+    repl: PdbREPL
+    if isinstance(lease, Lease) and lease.key:
+        from tractor.devx.debug.relay._repl import RelayREPL
+
+        repl = RelayREPL(lease, on_reopen=retake, hide_tb=hide_tb)
+    else:
+        repl = lease.repl = mk_pdb(lease.release, hide_tb=hide_tb)
     return repl if enter_fixture(lease.at_end, repl, fixture, box) else None

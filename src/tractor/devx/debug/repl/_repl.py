@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import re
 import sys
 import traceback
@@ -18,6 +17,8 @@ from tractor import log as _log
 from tractor._util._frames import calling_frames, frames_above
 from tractor.devx._frames import is_runtime_frame
 from tractor.devx.debug.lock._holder import current_ident
+from tractor.devx.debug.lock._lease import Lease
+from tractor.devx.debug.lock._terminal import wants_colors
 from tractor.devx.debug.repl._pdbp import pdb_has_pdbp, pdbp
 from tractor.devx.debug.repl._respawn import respawn_command
 
@@ -39,17 +40,6 @@ BELOW_TASKS = (
 """Modules whose frames are what a task or thread runs on: nothing above them is of the same task."""
 
 ESCAPES = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
-
-
-def wants_colors(stdout: Any) -> bool:
-    """Whether to colour what is printed: not on request (``PYTHON_COLORS``, ``NO_COLOR``), and only on a terminal."""
-    asked = os.environ.get("PYTHON_COLORS")
-    if asked in ("0", "1"):
-        return asked == "1"
-    try:
-        return not os.environ.get("NO_COLOR") and bool(stdout.isatty())
-    except (AttributeError, OSError, ValueError):
-        return False
 
 
 class TractorConfig(pdbp.DefaultConfig):  # type: ignore[misc]
@@ -182,6 +172,14 @@ class PdbREPL(pdbp.Pdb):  # type: ignore[misc]
         """respawn [NAME]: have a fresh process, with the code as it is now, take the place of this crashed actor, or of
         the subactor NAME."""
         return bool(respawn_command(self, arg))
+
+    def take(self, lease: Lease) -> None:
+        """The terminal is this REPL's for the length of a lease.
+
+        Raises:
+            DebugRequestError: it can't be reached.
+        """
+        lease.repl = self
 
     # -- from other threads --
 

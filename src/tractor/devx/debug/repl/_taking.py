@@ -89,11 +89,15 @@ def retake(repl: PdbREPL) -> Callable[[], None] | None:
         pauses = sync_pauses()
         holder = current_holder(pauses)
         lease = take_terminal(pauses, holder, shield=True)
+        try:
+            repl.take(lease)
+        except BaseException:
+            lease.release()
+            raise
     except (RuntimeError, DebugRequestError) as exc:
         log.pdb("%s: %s", _repl_fail_msg, exc)
         return None
-    lease.repl = repl
-    say_paused(holder)
+    say_paused(lease)
     return lease.release
 
 
