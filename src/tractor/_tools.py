@@ -137,6 +137,22 @@ def _tree(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None
     serve_tree(actor, chan, cid, kwargs)
 
 
+async def _look_at_tree(actor: Actor, args: dict[str, Any]) -> Any:
+    from tractor.devx._tree_picture import look
+
+    return await look(actor, args)
+
+
+LOOKS = {"tree": _look_at_tree}
+"""What a parent may have this actor and all below it say; see :mod:`tractor.control._passing`."""
+
+
+def _look(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.control._passing import serve_look
+
+    serve_look(actor, chan, cid, kwargs, LOOKS)
+
+
 def _respawn(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     from tractor.devx.debug.repl._respawn import serve_respawn
 
@@ -150,6 +166,7 @@ TOOL_REQUESTS: dict[str, ServeRequest] = {
     "_debug_terminal": _debug_terminal,
     "_dump_stacks": _dump_stacks,
     "_tree": _tree,
+    "_look": _look,
     "_respawn": _respawn,
 }
 """Requests in the namespace ``self`` that are not the runtime's own."""

@@ -99,6 +99,7 @@ def test_the_link_counts_from_the_receipt_of_the_last_ping_that_it_answered() ->
     answered.ping(502.0)
     assert answered.last_sign == 503.0
     assert answered.must_have_ended_at() == 513.0 + LOSS_TIMEOUT
+    assert answered.silent_from() == 508.0
 
 
 @pytest.mark.parametrize("deadline", [0.0, -1.0, float("nan")])

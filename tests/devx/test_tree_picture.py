@@ -182,7 +182,7 @@ def test_an_actor_that_does_not_answer_is_shown_as_such(
     record, again = trio.run(main)
     notes = {child.name: child.note for child in record.children}
     assert notes["fine"] == ""
-    assert "does not answer: no picture from stuck" in notes["stuck"]
+    assert "does not answer: no answer from stuck" in notes["stuck"]
     assert "!" not in again
 
 

@@ -140,6 +140,13 @@ class Answered:
         """When the agent was last heard."""
         return self._last
 
+    def silent_from(self) -> float:
+        """From when on, if nothing is heard of it, its host counts as lost for those who look at the tree.
+
+        A cut of about that length is survived: then it is heard again.
+        """
+        return self._last + self._deadline / 2
+
     def must_have_ended_at(self) -> float:
         """When the agent, and all that ran below it, must have ended, if nothing is heard of it again.
 

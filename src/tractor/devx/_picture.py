@@ -51,6 +51,7 @@ class ActorPicture(msgspec.Struct):
         repl: what it has to do with the REPL; empty: nothing.
         children: those below it.
         note: why there is no more to say, for one that does not answer.
+        place: its host, as its parent has named it; empty: that of its parent.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ActorPicture(msgspec.Struct):
     repl: str = ""
     children: list[ActorPicture] = []
     note: str = ""
+    place: str = ""
 
     @property
     def uid(self) -> tuple[str, str]:
@@ -157,7 +159,8 @@ def pretty_picture(top: ActorPicture) -> str:
 
 def _lines(actor: ActorPicture, first: str, rest: str) -> Iterator[str]:
     repl = f"  ({actor.repl})" if actor.repl else ""
-    yield f"{first}{actor.name}[{actor.uuid[:6]}]  pid {actor.pid}  {actor.state}{repl}"
+    there = f" at {actor.place}" if actor.place else ""
+    yield f"{first}{actor.name}[{actor.uuid[:6]}]  pid {actor.pid}{there}  {actor.state}{repl}"
     bar = f"{rest}|  " if actor.children else f"{rest}   "
     if actor.note:
         yield f"{bar}! {actor.note}"

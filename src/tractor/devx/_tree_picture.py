@@ -1,4 +1,4 @@
-"""A picture of the whole tree: asked for at the root, from there down, each actor within its share of the time."""
+"""A picture of the whole tree: asked for at the root, from there down, host after host."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
+from tractor.control._passing import SHARE, Question, Told, ask_down
 from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
 from tractor.devx.debug._public import Lock
 from tractor.ipc._chan import Channel
@@ -21,15 +22,11 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._callee import put_return, relay_error
 from tractor.runtime.dialog._caller import boxed, request
-from tractor.trionics._groups import collapse_eg
 
 log = _log.get_logger()
 
 LIMIT = 2.0
 """Seconds that a picture may take."""
-
-SHARE = 0.75
-"""Of an actor's time, what each of those that it asks has: so that it still answers itself when they don't."""
 
 MOST_AT_A_TIME = 64
 """Pictures that an actor makes for others at a time."""
@@ -102,52 +99,41 @@ async def _from_the_root(actor: Actor, limit: float) -> ActorPicture:
         return whole
     parent = actor.parent_chan
     try:
-        return await _ask(actor, parent, limit * SHARE, up=True)
+        return await _ask_up(actor, parent, limit * SHARE)
     except (TransportClosed, trio.TooSlowError) as exc:
         below = await _downwards(actor, limit * (1 - SHARE))
         below.note = f"what is above is unknown: the parent {parent.peer} does not answer ({exc})"
         return below
 
 
-async def _downwards(actor: Actor, limit: float) -> ActorPicture:
+async def look(actor: Actor, _args: dict[str, Any]) -> ActorPicture:
+    """What this actor says of itself; see :mod:`tractor.control._passing`."""
     async with _making_in(actor).turn:
         picture = picture_of(actor)
         # That takes milliseconds: however many are asked for, others run in between.
         await trio.lowlevel.checkpoint()
-    records = list(actor.children.values())
-    found: list[ActorPicture | None] = [None] * len(records)
-
-    async def one(i: int) -> None:
-        found[i] = await _child(actor, records[i].info(), limit * SHARE)
-
-    async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-        for i in range(len(records)):
-            tn.start_soon(one, i)
-    picture.children = [child for child in found if child is not None]
     return picture
 
 
-async def _child(actor: Actor, info: Any, limit: float) -> ActorPicture:
-    silent = ActorPicture(info.aid.name, info.aid.uuid, info.pid, info.state)
-    if info.portal is None:
-        silent.note = "is not connected yet"
-        return silent
-    try:
-        picture = await _ask(actor, info.portal.chan, limit)
-    except trio.TooSlowError as exc:
-        silent.note = f"does not answer: {exc}"
-        return silent
-    except Exception as exc:
-        silent.note = f"can't be asked: {exc}"
-        return silent
-    if info.state != "running" and picture.state == "running":
-        picture.state = info.state
+async def _downwards(actor: Actor, limit: float) -> ActorPicture:
+    return _picture_of(await ask_down(actor, Question("tree", look, {}), limit))
+
+
+def _picture_of(told: Told) -> ActorPicture:
+    if told.value is None:
+        picture = ActorPicture(told.name, told.uuid, told.pid, told.state, note=told.why)
+    else:
+        picture = msgspec.convert(told.value, ActorPicture)
+        if told.state not in ("", "running") and picture.state == "running":
+            picture.state = told.state
+    picture.place = told.place
+    picture.children = [_picture_of(child) for child in told.below]
     return picture
 
 
-async def _ask(actor: Actor, chan: Channel, limit: float, up: bool = False) -> ActorPicture:
+async def _ask_up(actor: Actor, chan: Channel, limit: float) -> ActorPicture:
     """Raises TransportClosed, RemoteActorError, trio.TooSlowError."""
-    pending = request(chan, "_tree", limit=limit, up=up)
+    pending = request(chan, "_tree", limit=limit, up=True)
     with trio.move_on_after(limit):
         reply = await pending.wait()
         if isinstance(reply, Return):

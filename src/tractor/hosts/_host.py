@@ -95,6 +95,7 @@ class Host:
         self.error: HostUnavailable | None = None
         self.port_there: int | None = None
         self.opened_at = 0.0
+        self._last_sign: float | None = None
         self._next = 0
         self._asking = trio.Lock()
         # In their order, which is that of the answers; who has given one up leaves it here.
@@ -109,6 +110,11 @@ class Host:
     def host_id(self) -> str:
         """The id of that host; see :func:`~tractor.process.host._host_id.host_id`."""
         return str(self.facts.get("host", ""))
+
+    @property
+    def silent(self) -> float | None:
+        """Seconds since the agent's last sign of life, where it is out of reach; ``None``: it is not."""
+        return None if self._last_sign is None else time.monotonic() - self._last_sign
 
     def send(self, frame: dict[str, Any], raw: bytes | None = None) -> None:
         """Send a frame to the agent; what can't be sent is dropped, as the link is lost then."""
@@ -229,6 +235,10 @@ class Host:
             self._end(None)
         elif kind == "lost":
             self._end(Lost(frame["error"], frame["silent"]))
+        elif kind == "silent":
+            self._last_sign = time.monotonic() - frame["silent"]
+        elif kind == "heard":
+            self._last_sign = None
         elif kind in ("words", "warn"):
             log.warning("host %r: %s", self.place.name, frame["text"])
         elif kind == "broken":
@@ -238,6 +248,7 @@ class Host:
                 frame["error"],
                 self.place.deadline + LOSS_TIMEOUT,
             )
+            self._last_sign = time.monotonic() - frame["silent"]
             self._fail_question()
         elif "id" in frame:
             self._handle_process(kind, frame)

@@ -14,6 +14,8 @@ How a link ends (each is told once):
 - `closed`: the agent has said that nothing runs there any more, and its command has ended.
 - `lost`: the lease says that nothing runs there any more.  That may come long after the command's end.
 
+Before that it may be told several times that it is `silent`, and that it was `heard` again.
+
 Why the races are safe.
 
 - *An order for a link that ends* finds no agent and is dropped: the actor is told of the end, and counts everything
@@ -95,6 +97,7 @@ class Link:
         self._port_known = trio.Event()
         self._outbox: Outbox | None = None
         self._lease: Answered | None = None
+        self._is_silent = False
         # The agent has said that nothing runs there.
         self._gone = trio.Event()
         # The link has ended, whatever runs there.
@@ -197,6 +200,9 @@ class Link:
                 frame, raw = await frames.next()
                 if frame["t"] == "ping":
                     self._lease.ping(time.monotonic())
+                    if self._is_silent:
+                        self._is_silent = False
+                        self._tell("heard")
                     self._outbox.put(encode({"t": "pong", "n": frame.get("n")}), urgent=True)
                     continue
                 if frame["t"] == "gone":
@@ -205,19 +211,25 @@ class Link:
                 frame.pop("raw", None)
                 self._to_actor({**frame, "link": self.number}, raw)
         except LinkError as exc:
-            self._tell("broken", error=f"{exc}{self._last_words()}")
+            silent = time.monotonic() - self._lease.last_sign
+            self._tell("broken", error=f"{exc}{self._last_words()}", silent=silent)
         self._ended.set()
 
     async def _until_the_end(self) -> None:
         """Wait until nothing runs there any more, and tell which way that is known."""
         assert self._lease is not None
         while not self._gone.is_set():
-            left = self._lease.must_have_ended_at() - time.monotonic()
+            now = time.monotonic()
+            left = self._lease.must_have_ended_at() - now
+            silent = now - self._lease.last_sign
             if left <= 0:
-                silent = time.monotonic() - self._lease.last_sign
                 self._tell("lost", silent=silent, error=self._last_words().removeprefix("; "))
                 return
-            with trio.move_on_after(left):
+            quiet_left = self._lease.silent_from() - now
+            if quiet_left <= 0 and not self._is_silent:
+                self._is_silent = True
+                self._tell("silent", silent=silent)
+            with trio.move_on_after(min(left, max(quiet_left, self.place.deadline / 8))):
                 await self._gone.wait()
         self._tell("closed")
 

@@ -33,6 +33,10 @@ class Agent(Protocol):
     def host_id(self) -> str:
         """The id of that host."""
 
+    @property
+    def silent(self) -> float | None:
+        """Seconds since the last sign of life of it, where it is out of reach."""
+
     def send(self, frame: dict[str, Any], raw: bytes | None = None) -> None:
         """Tell it something."""
 

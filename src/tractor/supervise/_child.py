@@ -77,6 +77,8 @@ class ChildInfo(msgspec.Struct, frozen=True):
         state: one word.
         start_method: the key of its spawn backend.
         host: the id of the host on which ``pid`` is one.
+        place: that host, as it was named at the start; empty: this one.
+        silent: seconds since that host's last sign of life, where it is out of reach; ``None``: it is not.
     """
 
     aid: Aid
@@ -85,6 +87,8 @@ class ChildInfo(msgspec.Struct, frozen=True):
     state: str
     start_method: str = ""
     host: str = ""
+    place: str = ""
+    silent: float | None = None
 
 
 class Child:
@@ -233,8 +237,11 @@ class Child:
     def info(self) -> ChildInfo:
         """A frozen record."""
         pid = self.process.pid if self.process is not None else None
-        host = self.process.id.host if isinstance(self.process, RemoteProcess) else host_id()
-        return ChildInfo(self.aid, pid, self.portal, self.state, self.start_method, host)
+        known = (self.aid, pid, self.portal, self.state, self.start_method)
+        if not isinstance(self.process, RemoteProcess):
+            return ChildInfo(*known, host_id())
+        there = self.process.host
+        return ChildInfo(*known, self.process.id.host, there.place.name, there.silent)
 
     @trio.lowlevel.enable_ki_protection
     def on_started(self) -> None:
