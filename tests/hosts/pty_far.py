@@ -55,7 +55,10 @@ async def level(number: int, urls: list[str], options: dict[str, Any], what: str
 async def main() -> None:
     """The root."""
     order = json.loads(sys.argv[1])
-    async with tractor.open_root_actor(debug_mode=True, **order["root"]):
+    options = order["root"]
+    if "authkey" in options:
+        options["authkey"] = options["authkey"].encode()
+    async with tractor.open_root_actor(debug_mode=True, **options):
         await level(0, order["urls"], order["options"], order["what"])
     print(f"the root ends, pid {os.getpid()}", flush=True)
 

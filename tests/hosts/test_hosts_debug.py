@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ pytest.importorskip("pexpect")
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "devx"))
 
+from bed import Bed
+from bed_ways import KEY, Way
 from hosts_tools import STOP, plain, relayed, signal_relays
 from pty_terminal import IGNORED, Terminal
 
@@ -40,21 +42,24 @@ def _no_relay() -> Iterator[None]:
 
 @pytest.fixture
 def play(tmp_path: Path) -> Iterator[Play]:
-    """Start `pty_far.py`."""
+    """Start `pty_far.py`, with an actor behind each of some hosts: each started by the one before."""
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     with ExitStack() as stack:
 
         def start(
             what: str,
-            depth: int,
+            hosts: int | Sequence[str],
             how: Callable[..., dict[str, Any]] = plain,
             *,
             ctrl_c: bool = False,
+            **more: Any,
         ) -> Terminal:
+            if isinstance(hosts, int):
+                hosts = [f"command://here-{number}" for number in range(hosts)]
             order = {
-                "urls": [f"command://here-{number}" for number in range(depth)],
+                "urls": hosts,
                 "options": how(ship="main", deadline=2.0, env=env),
-                "root": {"registry_addrs": [get_rando_addr("tcp")], "loglevel": "error"},
+                "root": {"registry_addrs": [get_rando_addr("tcp")], "loglevel": "error", **more},
                 "what": what,
             }
             argv = [sys.executable, str(PROGRAM), json.dumps(order)]
@@ -113,3 +118,22 @@ def test_everything_ends_when_the_root_is_killed(play: Play) -> None:
     t.stop("paused", "leaf")
     os.kill(t.pid, signal.SIGKILL)
     t.end(-signal.SIGKILL, sane=False)
+
+
+def test_over_a_network_that_is_lost_at_the_prompt(bed: Bed, play: Play) -> None:
+    way = Way(bed, "ssh", "tunnel")
+    # Each from the one above it.
+    t = play(
+        "pause",
+        [way.url("h1"), way.url("h2")],
+        lambda **given: way.options(**{**given, "env": {}}),
+        enable_transports=["tcp"],
+        authkey=KEY.decode(),
+    )
+    t.stop("paused", "leaf")
+    t.command("p __import__('socket').gethostname()", "'h2'")
+    bed.drop("h1")
+    t.stop("crashed", "root", "HostLost")
+    t.command("p 'line', 6 * 7", "('line', 42)")
+    t.leave("c")
+    t.end(1, "HostLost")
