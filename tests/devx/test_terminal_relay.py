@@ -57,6 +57,16 @@ def test_so_does_a_refusal() -> None:
     assert (reply.cid, reply.message) == (3, "no")
 
 
+def test_and_so_does_the_news_that_the_way_up_is_lost() -> None:
+    up, below = Wire(), Wire()
+    relay = RequestRelay(chan(up), chan(below), 3, "_debug_terminal", {})
+    relay.on_lost(tractor.TransportClosed("the parent is gone"))
+    (reply,) = below.take()
+    assert isinstance(reply, Error)
+    assert (reply.cid, reply.boxed_type_str) == (3, "DebugRequestError")
+    assert "the parent is gone" in reply.message
+
+
 # -- in the root --
 
 

@@ -19,6 +19,7 @@ class Wire:
         self.transport = self
         self.local_uid = ("me", "1")
         self.aid = None
+        self.process = None
         self.peer = "the peer"
         self.broken = False
 

@@ -252,6 +252,8 @@ class Links:
         began = time.monotonic()
         hosts = list(self._hosts.values())
         log.error("the link process has ended (%s); %s links are lost", why, len(hosts))
+        for host in hosts:
+            host.handle({"t": "silent", "silent": 0.0})
         for host in sorted(hosts, key=lambda host: host.place.deadline):
             left = began + host.place.deadline + LOSS_TIMEOUT - time.monotonic()
             if host.facts:

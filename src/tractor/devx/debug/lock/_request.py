@@ -19,6 +19,7 @@ from tractor._errors import DebugRequestError, MessagingError, TransportClosed
 from tractor.devx.debug.lock._status import LockRelease, LockStatus, decode_status
 from tractor.ipc._chan import Channel
 from tractor.ipc._dialog_end import DialogEnd
+from tractor.msg._boxing import pack_error
 from tractor.msg.types import Error, MsgType, Return, Started, Uid, Yield
 from tractor.runtime.dialog._callee import put_error, put_return, relay_error
 from tractor.runtime.dialog._caller import PendingCall, put_start
@@ -250,6 +251,10 @@ class RequestRelay(PendingCall):
         elif isinstance(msg, Error):
             msg.cid = self._from_cid
             put_error(self._from, msg)
+        elif isinstance(msg, BaseException):
+            # It may stand still at a prompt, and not see by itself that there is none any more.
+            lost = DebugRequestError(f"the root can't be asked: {msg}")
+            put_error(self._from, pack_error(lost, cid=self._from_cid, src_uid=self.chan.local_uid))
 
     # Those of the class above call its own.
     on_return = on_cancel_ack = on_error = end
