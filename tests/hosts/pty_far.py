@@ -5,6 +5,7 @@ them; `root`, options of the root; and `what` the last one does, which has a sub
 
 - `pause`: pauses once and returns;
 - `crash`: raises a ValueError;
+- `sync`: pauses in a worker thread and returns;
 - `wait`: pauses before a call that never ends.
 """
 
@@ -20,6 +21,12 @@ import trio
 import tractor
 
 
+def pause_in_thread() -> None:
+    """Pause in a plain function."""
+    tractor.pause_from_sync()
+    print("the thread goes on", flush=True)
+
+
 async def wait() -> None:
     """Wait for ever."""
     print("it waits", flush=True)
@@ -30,6 +37,9 @@ async def leaf(what: str) -> None:
     """What the last actor does."""
     if what == "crash":
         raise ValueError("the leaf fails")
+    if what == "sync":
+        await trio.to_thread.run_sync(pause_in_thread)
+        return
     await tractor.pause()
     print("the leaf goes on", flush=True)
     if what == "wait":

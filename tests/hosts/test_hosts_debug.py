@@ -88,6 +88,15 @@ def test_a_crash_climbs_to_the_root(play: Play) -> None:
     t.end(1, "ValueError: the leaf fails")
 
 
+def test_a_thread_pauses_there(play: Play) -> None:
+    pytest.importorskip("greenback")
+    t = play("sync", 1, ctrl_c=True)
+    t.stop("paused", "leaf", "<Thread(", '-> print("the thread goes on"')
+    t.command("n", "--Return--")
+    t.leave("c")
+    t.end(0, "the root ends")
+
+
 def test_ctrl_c_takes_the_terminal_from_code_that_does_not_come_back(play: Play) -> None:
     t = play("wait", 1)
     t.stop("paused", "leaf")
