@@ -57,6 +57,7 @@ LAYERS: dict[str, int] = {
     "_clustering": 10,
     "control": 11,
     "manager": 11,
+    "observe": 11,
     "pool": 11,
     "services": 11,
     "reaping": 11,

@@ -55,6 +55,7 @@ def make_actor(
     )
     # Before the debugger: where it asks for the terminal depends on whether there is a parent.
     actor.parent_chan = parent
+    actor.sampler = _tools.sample_of
     actor.add_requests(_tools.TOOL_REQUESTS)
     actor.start_method = selected_start_method()
     dumps_asked = dumps_asked or bool(os.environ.get("TRACTOR_ENABLE_STACKSCOPE"))

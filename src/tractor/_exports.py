@@ -73,6 +73,7 @@ from tractor.ipc._chan import Channel as Channel
 from tractor.msg._ext_types import mk_boxed_ext_struct as mk_boxed_ext_struct
 from tractor.msg._ext_types import mk_codec_hooks as mk_codec_hooks
 from tractor.msg._union import unpack_spec_types as unpack_spec_types
+from tractor.observe._in_code import tree_statistics as tree_statistics
 from tractor.pool._script import run_pool as run_pool
 from tractor.process._dirs import get_rt_dir as get_rt_dir
 from tractor.process._handed_down import inherited_sockets as inherited_sockets
@@ -92,6 +93,8 @@ from tractor.runtime.dialog._context import MsgStream as MsgStream
 from tractor.runtime.dialog._context import current_ipc_ctx as current_ipc_ctx
 from tractor.runtime.dialog._endpoints import context as context
 from tractor.runtime.dialog._endpoints import stream as stream
+from tractor.runtime.seen._samples import Sample as Sample
+from tractor.runtime.seen._samples import TreeSample as TreeSample
 from tractor.services._events import ServiceEvent as ServiceEvent
 from tractor.services._service import Service as Service
 from tractor.services._specification import Recycle as Recycle

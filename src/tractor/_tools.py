@@ -6,6 +6,7 @@ above its own.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tractor.control._socket import ControlSocket
     from tractor.devx.debug._post_mortem import DebugFilter
     from tractor.manager._starting import TakesServices
+    from tractor.runtime.seen._samples import Sample
     from tractor.services.file._service_file import ServiceFile
 
 T = TypeVar("T")
@@ -67,17 +69,24 @@ def serve_attach(actor: Actor) -> None:
     serve_attach(actor)
 
 
+def sample_of(actor: Actor) -> Sample:
+    """What is known of the actor, for those who look at it."""
+    from tractor.control._sampling import sample_of
+
+    return sample_of(actor)
+
+
 def serve_control(actor: Actor) -> None:
     """Listen for users who ask, unless the environment says otherwise."""
     from tractor.control._socket import serve_control
 
-    root = trio.lowlevel.current_root_task()
+    root, loop = trio.lowlevel.current_root_task(), threading.get_ident()
 
     def load(control: ControlSocket) -> Serving:
         from tractor.control._answers import answers_of
 
         assert root is not None
-        return answers_of(actor, root, control)
+        return answers_of(actor, root, control, loop)
 
     serve_control(actor, load)
 
@@ -153,6 +162,12 @@ def _look(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None
     serve_look(actor, chan, cid, kwargs, LOOKS)
 
 
+def _samples(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.observe._in_code import serve_samples
+
+    serve_samples(actor, chan, cid, kwargs)
+
+
 def _respawn(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     from tractor.devx.debug.repl._respawn import serve_respawn
 
@@ -167,6 +182,7 @@ TOOL_REQUESTS: dict[str, ServeRequest] = {
     "_dump_stacks": _dump_stacks,
     "_tree": _tree,
     "_look": _look,
+    "_samples": _samples,
     "_respawn": _respawn,
 }
 """Requests in the namespace ``self`` that are not the runtime's own."""

@@ -63,7 +63,7 @@ def _plain(path: str) -> socket.socket:
 def test_what_the_thread_answers_works_while_the_loop_is_blocked() -> None:
     async def main() -> None:
         answers: list[Any] = []
-        with _server_of(hello=lambda: {"a": 1}) as server:
+        with _server_of(hello=lambda _: {"a": 1}) as server:
             mode = os.stat(server.path)
             assert stat.S_IMODE(mode.st_mode) == 0o600
 
@@ -125,7 +125,7 @@ def test_a_loop_that_does_not_answer_is_said_to_be_too_slow(
 
     async def main() -> None:
         told: list[Any] = []
-        with _server_of(loop_op=lambda *_: "late", now=lambda: "now") as server:
+        with _server_of(loop_op=lambda *_: "late", now=lambda _: "now") as server:
 
             def ask() -> None:
                 with Asked(Path(server.path), 20) as asked:
@@ -161,10 +161,10 @@ BAD: list[tuple[bytes, str]] = [
 
 def test_what_is_no_request_is_refused_and_the_next_one_works() -> None:
     async def main() -> None:
-        def fails() -> Any:
+        def fails(_: Any) -> Any:
             raise OSError("no")
 
-        with _server_of(hello=lambda: 1, fails=fails) as server:
+        with _server_of(hello=lambda _: 1, fails=fails) as server:
 
             def attack() -> None:
                 for line, code in BAD:
@@ -184,7 +184,7 @@ def test_what_is_no_request_is_refused_and_the_next_one_works() -> None:
 
 def test_lines_that_come_at_once_are_answered_in_order() -> None:
     async def main() -> None:
-        with _server_of(a=lambda: 1, loop_b=lambda r, _: r["x"]) as server:
+        with _server_of(a=lambda _: 1, loop_b=lambda r, _: r["x"]) as server:
 
             def ask() -> list[Any]:
                 with _plain(server.path) as sock:
@@ -205,7 +205,7 @@ def test_too_many_connections_are_refused_and_silent_ones_ended(
     monkeypatch.setattr(_serving, "LOOK_INTERVAL", 0.05)
 
     async def main() -> None:
-        with _server_of(hello=lambda: 1) as server:
+        with _server_of(hello=lambda _: 1) as server:
 
             def crowd() -> None:
                 socks = [_plain(server.path) for _ in range(MAX_PEERS)]
@@ -229,7 +229,7 @@ def test_who_takes_nothing_of_an_answer_is_dropped(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(_serving, "STALL_LIMIT", 0.6)
 
     async def main() -> None:
-        with _server_of(big=lambda: "x" * 900_000, small=lambda: 1) as server:
+        with _server_of(big=lambda _: "x" * 900_000, small=lambda _: 1) as server:
 
             def stall() -> None:
                 with _plain(server.path) as sock:
@@ -263,7 +263,7 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
             ((path, who),) = [one for one in found if one[1].pid == os.getpid()]
             assert (str(path), who.name, who.uuid) == (server.path, "asked", actor.aid.uuid)
             assert (who.parent, who.root) == (None, actor.aid.uuid)
-            assert who.ops == ["hello", "stacks", "service"]
+            assert who.ops == ["hello", "stacks", "sample", "service"]
 
             def ask() -> Any:
                 with Asked(path, 20) as asked:
@@ -283,7 +283,7 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("setting", "ops"), [("read", ["hello", "stacks"]), ("off", None), ("yes", None)]
+    ("setting", "ops"), [("read", ["hello", "stacks", "sample"]), ("off", None), ("yes", None)]
 )
 def test_the_setting(setting: str, ops: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACTOR_CONTROL", setting)

@@ -74,8 +74,8 @@ async def census() -> dict[str, int]:
     return {
         "descriptors": len(os.listdir("/dev/fd")),
         "tasks": _tasks(root),
-        "serving": actor.statistics().serving,
-        "peers": actor.statistics().peers,
+        "serving": actor.statistics().serving or 0,
+        "peers": actor.statistics().peers or 0,
     }
 
 

@@ -1,54 +1,127 @@
-"""What every actor answers at its control socket: who it is, and what its tasks do."""
+"""What every actor answers to those who ask it: who it is, how it does, what its tasks do.
+
+The control socket asks (:mod:`tractor.control._serving`); :meth:`Answers.answer` gives the same to whoever asks by
+another way, in the actor's loop.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
-from functools import partial
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import trio
 
 from tractor._util.dist._version import __version__
-from tractor.control._protocol import Who
-from tractor.control._serving import Serving
+from tractor.control._protocol import Code, Refusal
+from tractor.control._sampling import sample_of, stale_sample_of
+from tractor.control._serving import LoopFirst, Serving
 from tractor.control._socket import ControlSocket
 from tractor.control._stacks import stacks_of
 from tractor.process._stat import process_start_time
 from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
+from tractor.runtime.seen._samples import Sample, Who
 
 
-def answers_of(actor: Actor, root: trio.lowlevel.Task, control: ControlSocket) -> Serving:
+class Answers:
     """What answers for an actor.
 
     Args:
         actor: it.
         root: the root task of its run.
-        control: where users ask.
+        loop: the ident of the run's thread.
+        more: names of the ops that others answer, at its control socket.
+
+    Attributes:
+        in_thread: what any thread may answer, by op.
     """
-    serving = Serving(control, {"stacks": partial(stacks_of, root)})
-    serving.in_thread = {"hello": partial(_who, actor, serving), **serving.in_thread}
-    return serving
+
+    def __init__(
+        self,
+        actor: Actor,
+        root: trio.lowlevel.Task,
+        loop: int | None,
+        more: Callable[[], Mapping[str, Callable[[Mapping[str, Any], int | None], Any]]] = dict,
+    ) -> None:
+        self._actor = actor
+        self._root = root
+        self._loop = loop
+        self._more = more
+        self.in_thread: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "hello": self._hello,
+            "stacks": self._stacks,
+        }
+        self.either = {"sample": LoopFirst(self._sample, self._stale_sample)}
+
+    @property
+    def ops(self) -> list[str]:
+        """What may be asked."""
+        return [*self.in_thread, *self.either, *self._more()]
+
+    def answer(self, request: Mapping[str, Any], pid: int | None = None) -> Any:
+        """The answer to a request, as plain data or a record; in the actor's loop.
+
+        Args:
+            request: its ``"op"``, and what belongs to that.
+            pid: of who asks; ``None``: unknown.
+
+        Raises:
+            Refusal: there is none.
+        """
+        op = str(request.get("op"))
+        if (at_once := self.in_thread.get(op)) is not None:
+            return at_once(request)
+        if (either := self.either.get(op)) is not None:
+            return either.in_loop(request, 0.0)
+        if (act := self._more().get(op)) is not None:
+            return act(request, pid)
+        raise Refusal(Code.UNKNOWN_OP, f"there is no op {op!r}, but {', '.join(sorted(self.ops))}")
+
+    def _hello(self, _request: Mapping[str, Any]) -> Who:
+        actor = self._actor
+        chan = actor.parent_chan
+        parent = chan.aid.uuid if chan is not None and chan.aid is not None else None
+        pid = os.getpid()
+        return Who(
+            name=actor.aid.name,
+            uuid=actor.aid.uuid,
+            pid=pid,
+            start_time=process_start_time(pid),
+            host=socket.gethostname(),
+            host_id=host_id(),
+            parent=parent,
+            root=actor.aid.uuid if chan is None else None,
+            versions={
+                "python": ".".join(map(str, sys.version_info[:3])),
+                "tractor": __version__,
+            },
+            addrs=[list(addr) for addr in actor.accept_addrs],
+            ops=self.ops,
+        )
+
+    def _stacks(self, _request: Mapping[str, Any]) -> Any:
+        return stacks_of(self._root, self._loop)
+
+    def _sample(self, request: Mapping[str, Any], lag: float) -> Sample:
+        return sample_of(self._actor, bool(request.get("dialogs")), lag)
+
+    def _stale_sample(self, _request: Mapping[str, Any]) -> Sample:
+        return stale_sample_of(self._actor, self._root, self._loop)
 
 
-def _who(actor: Actor, serving: Serving) -> Who:
-    chan = actor.parent_chan
-    parent = chan.aid.uuid if chan is not None and chan.aid is not None else None
-    pid = os.getpid()
-    return Who(
-        name=actor.aid.name,
-        uuid=actor.aid.uuid,
-        pid=pid,
-        start_time=process_start_time(pid),
-        host=socket.gethostname(),
-        host_id=host_id(),
-        parent=parent,
-        root=actor.aid.uuid if chan is None else None,
-        versions={
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "tractor": __version__,
-        },
-        addrs=[list(addr) for addr in actor.accept_addrs],
-        ops=serving.ops,
-    )
+def answers_of(
+    actor: Actor, root: trio.lowlevel.Task, control: ControlSocket, loop: int | None
+) -> Serving:
+    """What answers for an actor at its control socket.
+
+    Args:
+        actor: it.
+        root: the root task of its run.
+        control: where users ask.
+        loop: the ident of the run's thread.
+    """
+    answers = Answers(actor, root, loop, lambda: control.acts)
+    return Serving(control, answers.in_thread, answers.either)

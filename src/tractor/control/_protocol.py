@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from tractor.runtime.seen._samples import Who as Who
+
 VERSION = 1
 
 MAX_REQUEST = 4 * 1024
@@ -21,6 +23,9 @@ IDLE_LIMIT = 10.0
 
 STALL_LIMIT = 5.0
 """Seconds for which a peer may take nothing of an answer."""
+
+SAMPLE_LIMIT = 0.2
+"""Seconds in which the loop must have come to a look, before the thread answers."""
 
 LOOP_LIMIT = 3.0
 """Seconds in which the actor's loop must have answered."""
@@ -44,34 +49,6 @@ class Refusal(Exception):
         self.code = code
         self.text = text
         super().__init__(f"{code}: {text}")
-
-
-class Who(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers.
-
-    Attributes:
-        name, uuid, pid: the actor.
-        start_time: of its process, in clock ticks since the boot, as the kernel tells it; ``None``: unknown.
-        host: the host's name.
-        host_id: its id, within which ``pid`` and ``start_time`` mean something; ``None``: unknown.
-        parent: uuid of its parent; ``None``: it is a root.
-        root: uuid of its tree's root; ``None``: unknown.
-        versions: of Python and this package.
-        addrs: where peers reach it.
-        ops: what it may be asked.
-    """
-
-    name: str
-    uuid: str
-    pid: int
-    start_time: float | None
-    host: str
-    parent: str | None
-    root: str | None
-    versions: dict[str, str]
-    addrs: list[Any]
-    ops: list[str]
-    host_id: str | None = None
 
 
 def read_request(line: bytes) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import trio
 
@@ -27,6 +28,7 @@ from tractor.control._protocol import (
     MAX_ANSWER,
     MAX_PEERS,
     MAX_REQUEST,
+    SAMPLE_LIMIT,
     STALL_LIMIT,
     Code,
     Refusal,
@@ -40,8 +42,23 @@ from tractor.transport._uds import check_peer_uid, peer_credentials
 
 log = _log.get_logger()
 
-ThreadOp: TypeAlias = Callable[[], Any]
-"""Answers in the control thread."""
+ThreadOp: TypeAlias = Callable[[Mapping[str, Any]], Any]
+"""Answers a request in the control thread."""
+
+
+class LoopFirst(NamedTuple):
+    """What the loop answers if it comes to it in time, else the control thread.
+
+    Attributes:
+        in_loop: gets the request, and the seconds that the loop took to come to it.
+        in_thread: gets the request.
+        limit: seconds for the loop.
+    """
+
+    in_loop: Callable[[Mapping[str, Any], float], Any]
+    in_thread: ThreadOp
+    limit: float = SAMPLE_LIMIT
+
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at the limits of connections, while there are any."""
@@ -53,10 +70,17 @@ class Serving:
     Args:
         control: the socket, whose acts the loop answers.
         in_thread: what the thread answers, by op.
+        either: what the loop answers, or the thread where the loop does not come to it.
     """
 
-    def __init__(self, control: ControlSocket, in_thread: Mapping[str, ThreadOp]) -> None:
+    def __init__(
+        self,
+        control: ControlSocket,
+        in_thread: Mapping[str, ThreadOp],
+        either: Mapping[str, LoopFirst] | None = None,
+    ) -> None:
         self.in_thread = dict(in_thread)
+        self.either = dict(either or {})
         self._control = control
         self._peers: dict[int, _Peer] = {}
         # Answers of the loop: to whom, to which of its requests, what.
@@ -65,7 +89,7 @@ class Serving:
     @property
     def ops(self) -> list[str]:
         """What may be asked."""
-        return [*self.in_thread, *self._control.acts]
+        return [*self.in_thread, *self.either, *self._control.acts]
 
     def close(self) -> None:
         """Hang up on everybody, once the thread has ended."""
@@ -82,11 +106,19 @@ class Serving:
         poll.register(self._control.woken, select.POLLIN)
         self._rearm(poll)
         while not self._control.is_ending:
-            for fd, event in poll.poll(LOOK_INTERVAL * 1000 if self._peers else None):
+            for fd, event in poll.poll(self._patience()):
                 self._on_event(fd, event)
             self._deliver()
             self._apply_limits(time.monotonic())
             self._rearm(poll)
+
+    def _patience(self) -> float | None:
+        """Milliseconds until something must be looked at, whatever happens."""
+        if not self._peers:
+            return None
+        now = time.monotonic()
+        due = [peer.due - now for peer in self._peers.values() if peer.due is not None]
+        return 1000 * max(0.001, min([LOOK_INTERVAL, *due]))
 
     def _rearm(self, poll: Any) -> None:
         for fd, peer in list(self._peers.items()):
@@ -148,11 +180,20 @@ class Serving:
             request = read_request(line)
             op = request["op"]
             if (at_once := self.in_thread.get(op)) is not None:
-                peer.say(answer(at_once()))
+                peer.say(answer(at_once(request)))
+            elif (either := self.either.get(op)) is not None:
+                begun = time.monotonic()
+                peer.instead = partial(either.in_thread, request)
+                self._ask_loop(
+                    peer,
+                    lambda r, _: either.in_loop(r, time.monotonic() - begun),
+                    request,
+                    either.limit,
+                )
             elif (later := self._control.acts.get(op)) is not None:
                 self._ask_loop(peer, later, request)
             else:
-                known = ", ".join(sorted([*self.in_thread, *self._control.acts]))
+                known = ", ".join(sorted(self.ops))
                 raise Refusal(Code.UNKNOWN_OP, f"there is no op {op!r}, but {known}")
         except Refusal as exc:
             peer.say(refusal(exc))
@@ -160,25 +201,27 @@ class Serving:
             log.exception("a request at the control socket failed")
             peer.say(refusal(Refusal(Code.FAILED, repr(exc))))
 
-    def _ask_loop(self, peer: _Peer, op: Act, request: dict[str, Any]) -> None:
+    def _ask_loop(
+        self, peer: _Peer, op: Act, request: dict[str, Any], limit: float | None = None
+    ) -> None:
         number = peer.asked = peer.asked + 1
-        peer.due = time.monotonic() + LOOP_LIMIT
+        peer.due = time.monotonic() + (LOOP_LIMIT if limit is None else limit)
 
         def ask() -> None:
-            self._answers.put((peer, number, _answered(op, request, peer.pid)))
+            self._answers.put((peer, number, _made(partial(op, request, peer.pid))))
             self._control.wake_up()
 
         try:
             self._control.token.run_sync_soon(ask)
         except trio.RunFinishedError:
-            peer.due = None
+            peer.due = peer.instead = None
             peer.say(refusal(Refusal(Code.FAILED, "the actor has ended")))
 
     def _deliver(self) -> None:
         while not self._answers.empty():
             peer, number, line = self._answers.get()
             if peer.due is not None and peer.asked == number:
-                peer.due = None
+                peer.due = peer.instead = None
                 peer.say(line)
                 self._serve(peer)
 
@@ -186,6 +229,11 @@ class Serving:
         for peer in self._peers.values():
             if peer.due is not None and now >= peer.due:
                 peer.due = None
+                if peer.instead is not None:
+                    instead, peer.instead = peer.instead, None
+                    peer.say(_made(instead))
+                    self._serve(peer)
+                    continue
                 text = f"the actor's loop did not come to it in {LOOP_LIMIT:g} s; `stacks` says what it does"
                 peer.say(refusal(Refusal(Code.TOO_SLOW, text)))
                 self._serve(peer)
@@ -194,13 +242,13 @@ class Serving:
                 peer.gone = peer.gone or now - peer.moved >= limit
 
 
-def _answered(op: Act, request: dict[str, Any], pid: int | None) -> bytes:
+def _made(make: Callable[[], Any]) -> bytes:
     try:
-        return answer(op(request, pid))
+        return answer(make())
     except Refusal as exc:
         return refusal(exc)
     except Exception as exc:
-        log.exception("the request %r at the control socket failed", request.get("op"))
+        log.exception("a request at the control socket failed")
         return refusal(Refusal(Code.FAILED, repr(exc)))
 
 
@@ -217,6 +265,8 @@ class _Peer:
         self.moved = time.monotonic()
         # Until when the loop must have answered; `None`: it was not asked.
         self.due: float | None = None
+        # What answers if the loop does not.
+        self.instead: Callable[[], Any] | None = None
         # How many of its requests went to the loop.
         self.asked = 0
         self.lines: deque[bytes] = deque()

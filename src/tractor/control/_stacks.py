@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
 from itertools import islice
 from types import FrameType
 from typing import Any
 
 import trio
 
-from tractor._util._frames import frames_above, suspended_frames
+from tractor._util._frames import (
+    RUNTIME_PACKAGES,
+    frames_above,
+    is_of,
+    module_of,
+    suspended_frames,
+    thread_frame,
+)
+from tractor.control._walk import all_tasks
 
 MAX_TASKS = 2000
 """Beyond these an answer would be over its limit; the others are counted."""
@@ -20,23 +27,26 @@ MAX_FRAMES = 60
 """Of one stack, the innermost ones."""
 
 
-def stacks_of(root: trio.lowlevel.Task | None) -> dict[str, Any]:
+def stacks_of(root: trio.lowlevel.Task | None, loop: int | None = None) -> dict[str, Any]:
     """The tasks of a run from ``root`` on, and this process's threads.
 
     A loop that goes on meanwhile may change what is looked at: a task may then be missing, and no error comes of it.
 
     Args:
         root: ``None``: there is no run.
+        loop: the ident of the run's thread, in which the task that runs is looked for.
 
     Returns:
-        ``tasks``: each with ``id``, ``name``, ``parent`` (an id), ``frames`` (outermost first) and ``running``;
-        ``threads`` with ``name`` and ``frames``; ``truncated``: how many tasks were left out.
+        ``tasks``: each with ``id``, ``name``, ``parent`` (an id), ``frames`` (outermost first), ``running``, and
+        ``runtime``: no frame of it is the program's; ``threads`` with ``name`` and ``frames``; ``truncated``: how many
+        tasks were left out.  A frame has ``file``, ``line``, ``function``, and ``runtime``: it is of this package, or
+        of one that it runs on.
     """
     tasks: list[dict[str, Any]] = []
     left_out = 0
-    for task, parent in _tasks(root):
+    for task, parent in all_tasks(root, by_name=True):
         if len(tasks) < MAX_TASKS:
-            tasks.append(_described(task, parent))
+            tasks.append(_described(task, parent, loop))
         else:
             left_out += 1
     own = threading.get_ident()
@@ -49,39 +59,30 @@ def stacks_of(root: trio.lowlevel.Task | None) -> dict[str, Any]:
     return {"tasks": tasks, "threads": threads, "truncated": left_out}
 
 
-def _tasks(root: trio.lowlevel.Task | None) -> Iterator[tuple[trio.lowlevel.Task, int | None]]:
-    stack: list[tuple[trio.lowlevel.Task, int | None]] = [] if root is None else [(root, None)]
-    seen: set[int] = set()
-    while stack:
-        task, parent = stack.pop()
-        if id(task) in seen:
-            continue
-        seen.add(id(task))
-        yield task, parent
-        for nursery in list(task.child_nurseries):
-            children = sorted(_copied(nursery), key=lambda one: one.name, reverse=True)
-            stack += [(child, id(task)) for child in children]
-
-
-def _copied(nursery: trio.Nursery) -> list[trio.lowlevel.Task]:
-    for _ in range(20):
-        try:
-            return list(nursery.child_tasks)
-        except RuntimeError:
-            # It has changed while it was copied.
-            continue
-    return []
-
-
-def _described(task: trio.lowlevel.Task, parent: int | None) -> dict[str, Any]:
-    frames = [_line(frame) for frame in suspended_frames(task.coro)]
+def _described(
+    task: trio.lowlevel.Task, parent: trio.lowlevel.Task | None, loop: int | None
+) -> dict[str, Any]:
+    running = bool(getattr(task.coro, "cr_running", False))
+    found = _running_frames(task, loop) if running else []
+    frames = [_line(frame) for frame in found or suspended_frames(task.coro)]
     return {
         "id": id(task),
         "name": task.name,
-        "parent": parent,
-        "running": bool(getattr(task.coro, "cr_running", False)),
+        "parent": None if parent is None else id(parent),
+        "running": running,
+        "runtime": all(frame["runtime"] for frame in frames),
         "frames": frames[-MAX_FRAMES:],
     }
+
+
+def _running_frames(task: trio.lowlevel.Task, loop: int | None) -> list[FrameType]:
+    """The frames of the task that runs, outermost first; empty: it is in another place by now."""
+    found: list[FrameType] = []
+    for frame in frames_above(thread_frame(loop)):
+        found.append(frame)
+        if frame is task.coro.cr_frame:
+            return found[::-1]
+    return []
 
 
 def _frames_up(frame: FrameType) -> list[dict[str, Any]]:
@@ -90,4 +91,9 @@ def _frames_up(frame: FrameType) -> list[dict[str, Any]]:
 
 def _line(frame: FrameType) -> dict[str, Any]:
     code = frame.f_code
-    return {"file": code.co_filename, "line": frame.f_lineno, "function": code.co_qualname}
+    return {
+        "file": code.co_filename,
+        "line": frame.f_lineno,
+        "function": code.co_qualname,
+        "runtime": is_of(module_of(frame), RUNTIME_PACKAGES),
+    }

@@ -11,6 +11,7 @@ import errno
 import functools
 import os
 import sys
+import time
 from typing import NamedTuple
 
 ON_LINUX = sys.platform == "linux"
@@ -99,6 +100,11 @@ def read_stat(pid: int) -> ProcStat:
     # The name stands in parentheses, with anything inside.
     head, _, tail = read_proc(pid, "stat").rpartition(b")")
     return ProcStat(head.partition(b"(")[2], tail.split())
+
+
+def since_boot() -> float | None:
+    """Seconds since the machine's boot, comparable with a start time; ``None``: not on Linux."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else None
 
 
 def resident_bytes(pid: int) -> int | None:

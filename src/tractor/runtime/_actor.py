@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 import trio
 
 from tractor import log as _log
@@ -23,7 +22,6 @@ from tractor.address._policy import require_connectable
 from tractor.address._types import Addr, Address, UnwrappedAddress
 from tractor.ipc._chan import Channel
 from tractor.ipc._server import Server
-from tractor.msg.bounded._bounded import bounds
 from tractor.msg.types import Aid, Uid
 from tractor.process._at_fork import go_on
 from tractor.process._stat import ProcessId
@@ -44,7 +42,11 @@ from tractor.runtime.dialog._callee import (
 from tractor.runtime.dialog._caller import request
 from tractor.runtime.dialog._endpoints import canonical
 from tractor.runtime.dialog._host import Served
+from tractor.runtime.seen._totals import Carried
 from tractor.transport._addresses import wrap_address, wrap_addresses
+
+if TYPE_CHECKING:
+    from tractor.runtime.seen._samples import Sample
 
 log = _log.get_logger()
 
@@ -54,17 +56,6 @@ SLICE = 200
 
 ServeRequest: TypeAlias = "Callable[[Actor, Channel, int, dict[str, Any]], None]"
 """Carries out a request in the namespace ``self``: of the actor, the channel, the dialog and the arguments."""
-
-
-class ActorStatistics(msgspec.Struct, frozen=True):
-    """Counters of an actor, and the key of the backend that starts its children."""
-
-    peers: int
-    serving: int
-    children: int
-    start_method: str = ""
-    limits_reached: dict[str, int] = {}
-    """How often each limit was reached; see ``tractor.Limits``."""
 
 
 class Actor:
@@ -91,6 +82,8 @@ class Actor:
         "_reg_addrs",
         "_server",
         "_service_nursery",
+        "calls_total",
+        "errors_total",
         "intakes",
         "limits_reached",
         "requests",
@@ -106,6 +99,8 @@ class Actor:
         started: float = 0.0,
     ) -> None:
         self.aid = aid
+        # When it was made, by this host's clock.
+        self.began = time.time()
         # When it was started, in seconds since 1970, by its parent's clock.
         self.started = started
         # What the last of its subactors has got for that.
@@ -158,6 +153,13 @@ class Actor:
         self.intakes: dict[Channel, Intake] = {}
         # How often each limit was reached by a peer.
         self.limits_reached: Counter[str] = Counter()
+        # Over its life: calls that it has begun to make or to serve, and dialogs that ended with an error.
+        self.calls_total = 0
+        self.errors_total = 0
+        # What the channels that have ended had carried.
+        self.carried = Carried()
+        # Gives a record of what is known of it; loaded when somebody looks.
+        self.sampler: Callable[[Actor], Sample]
         # What it serves in the namespace `self`, by name.
         self.requests: dict[str, Callable[[Channel, int, dict[str, Any]], None]] = {}
 
@@ -285,16 +287,9 @@ class Actor:
             raise RuntimeError(f"{self.aid.reprol()} is a root; it has no parent")
         return Portal(self.parent_chan, self)
 
-    def statistics(self) -> ActorStatistics:
-        """A frozen record of plain values."""
-        peers = self._server.len_peers() if self._server is not None else 0
-        return ActorStatistics(
-            peers=peers,
-            serving=len(self.served),
-            children=len(self.children),
-            start_method=self.start_method,
-            limits_reached=dict(self.limits_reached + bounds.reached),
-        )
+    def statistics(self) -> Sample:
+        """A frozen record of plain values: what ``tractor ps --json`` shows of it; counters grow for life."""
+        return self.sampler(self)
 
     def pformat(self) -> str:
         """One line for people."""

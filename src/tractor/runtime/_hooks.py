@@ -17,6 +17,10 @@ class RuntimeHooks:
         """Wait for those in or below this actor who hold or await the REPL now; it is about to be cancelled."""
         await trio.lowlevel.checkpoint()
 
+    def has_repl(self) -> bool:
+        """Whether this very actor holds or awaits the REPL; from any thread."""
+        return False
+
     def repl_busy(self) -> bool:
         """Whether somebody in or below this actor holds or awaits the REPL."""
         return False

@@ -255,7 +255,8 @@ async def _drop(actor: Actor, chan: Channel, lost: TransportClosed) -> None:
         while chan.lose_dialogs(lost, SLICE):
             await trio.lowlevel.cancel_shielded_checkpoint()
     finally:
-        actor.intakes.pop(chan, None)
+        if actor.intakes.pop(chan, None) is not None:
+            actor.carried = actor.carried.plus((chan.transport,))
         # There are those who wait for it, shielded.
         actor.ipc_server.remove_peer(chan)
     actor.on_channel_lost(chan)

@@ -12,6 +12,13 @@ from tractor.msg.types import Error, Uid
 from tractor.process._stat import ProcessId
 
 
+class ServiceRecord(Protocol):
+    """A service, as far as those who look at its actor want to know."""
+
+    restarts: int
+    error: BaseException | None
+
+
 class ChildRecord(PeerProcess, Protocol):
     """What a nursery keeps of a subactor, as far as this actor's runtime needs it."""
 
@@ -62,6 +69,9 @@ class ChildRecord(PeerProcess, Protocol):
     @property
     def rung(self) -> int:
         """How far down its ladder it is; 0: not on its way."""
+
+    service: ServiceRecord | None
+    """The service that it is a life of."""
 
     armed: bool
     """It was started in debug mode."""

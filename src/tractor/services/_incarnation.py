@@ -229,6 +229,7 @@ class Incarnation:
             options = msgspec.structs.replace(options, writes_stacks=True)
         child = self.child = self._children.prepare(options)
         child.keeper = self._note_failure
+        child.service = self.member
         shutdown = self._spec.shutdown
         if shutdown == "kill":
             child.way_down = LadderEvent.KILL_AT_ONCE

@@ -47,6 +47,7 @@ from tractor.process.host._host_id import host_id, is_here
 from tractor.process.sentinel._sentinel import forget, guard, guard_files
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
+from tractor.runtime._records import ServiceRecord
 from tractor.runtime.dialog._caller import request
 from tractor.spawn._contract import ChildProcess
 from tractor.supervise._arguments import Recipe
@@ -118,6 +119,8 @@ class Child:
         self.respawn: Callable[[], bool] | None = None
         # Whose business a failure of it is; `None`: it ends its whole nursery.
         self.keeper: Callable[[BaseException], None] | None = None
+        # The service that it is a life of, for those who look.
+        self.service: ServiceRecord | None = None
         # Seconds until it gets a signal once it is to go; `None`: as the ladder has it.
         self.grace: float | None = None
         # What its ladder begins with, unless somebody says otherwise.

@@ -115,7 +115,9 @@ class FrameSender:
         # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
         self._closed_by: TransportClosed | None = None
         self._deaf = False
+        # Over its life: messages that were put, and bytes that the pipe took.
         self.sent = 0
+        self.bytes_out = 0
 
     def connected(self) -> bool:
         """Whether both directions are believed to be open."""
@@ -373,6 +375,7 @@ class FrameSender:
             if not sealed:
                 out = self._out
                 done = self.io.send_nowait([out])
+                self.bytes_out += done
                 if done == len(out):
                     out.clear()
                 elif done:
@@ -387,6 +390,7 @@ class FrameSender:
             # Its frames hold what was to be sent.
             exc.__traceback__ = None
             raise self._mute("the connection broke while sending", exc) from exc
+        self.bytes_out += done
         self._sealed_size -= done
         while done:
             head = sealed[0]

@@ -66,7 +66,9 @@ class MsgpackTransport(FrameSender):
         self._decode = INCOMING.decode
         self._inbox: deque[Incoming] = deque()
         self._may_have_more = False
+        # Over its life: messages, and bytes that were read.
         self.received = 0
+        self.bytes_in = 0
         # Seconds in which a frame that has begun must bring another byte, and whom that does not concern.
         self.frame_progress = math.inf
         self.may_stall: Callable[[], bool] = bool
@@ -221,6 +223,7 @@ class MsgpackTransport(FrameSender):
             if self._closed_by is not None:
                 raise self._gone() from exc
             raise self._fail("the connection was closed on this side", exc) from exc
+        self.bytes_in += len(data)
         self._may_have_more = len(data) == want
         self._may_write_alone = True
         if not data:

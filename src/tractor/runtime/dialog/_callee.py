@@ -236,6 +236,8 @@ class ServedTask(DialogEnd):
             log.cancel("%s failed after its caller was lost: %r", self.endpoint.name, exc)
             return
         await self.actor.hooks.on_crash(exc)
+        if not isinstance(exc, trio.Cancelled):
+            self.actor.errors_total += 1
         level = log.cancel if isinstance(exc, trio.Cancelled) else log.runtime
         level("%s raised %r", self.endpoint.name, exc)
         relay_error(self.actor, self.chan, self.cid, exc)
@@ -289,6 +291,7 @@ class ServedCall(ServedTask):
     __slots__ = ()
 
     def begin(self) -> Awaitable[Any]:
+        self.actor.calls_total += 1
         return self.endpoint.fn(**self.arguments())  # type: ignore[no-any-return]
 
     def conclude(self, value: Any) -> None:

@@ -40,6 +40,7 @@ from tractor.trionics._groups import the_one_error, without
 log = _log.get_logger()
 
 _BUSY = type_path(ActorBusy)
+_CANCELLED = type_path(trio.Cancelled)
 
 
 class PendingCall(DialogEnd):
@@ -288,6 +289,7 @@ async def call(
         await explain_loss(chan, exc, pending.what)
         raise
     chan.opened += 1
+    actor.calls_total += 1
     try:
         if chan.transport.unsent > HIGH_WATER:
             await chan.transport.wait_below_mark()
@@ -362,6 +364,8 @@ def boxed(
     msg: Any, chan: Channel, actor: Host, caller: Caller | None = None
 ) -> RemoteActorError | ActorBusy:
     """The exception that an ``Error`` message carries; ``caller``: the code here that has asked for what failed."""
+    if msg.src_type_path != _CANCELLED:
+        actor.errors_total += 1
     if msg.src_type_path == _BUSY and not msg.relay_path:
         # An actor that refuses names no source: no task of it has raised that.
         return ActorBusy(msg.message)

@@ -109,6 +109,7 @@ class ServedContext(ContextCore, ServedTask):
         if exc is not self.remote_error and not isinstance(exc, TransportClosed):
             await self.actor.hooks.on_crash(exc)
         if DialogDo.SEND_ERROR in self.dialog.handle(DialogEvent.FAILED):
+            self.actor.errors_total += 1
             log.runtime("%s raised %r", self.repr_rpc, exc)
             put_error(self.chan, pack_error(exc, self.cid, self.chan.local_uid))
         else:

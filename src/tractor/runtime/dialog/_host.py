@@ -35,6 +35,10 @@ class Host(Protocol):
     enabled: set[str]
     """Modules that peers may call into."""
     hooks: RuntimeHooks
+    calls_total: int
+    """Calls that were begun, made and served."""
+    errors_total: int
+    """Dialogs that ended with an error."""
     msg_buffer_size: int
     main_scope: trio.CancelScope
     end_if_copy: Callable[..., None]

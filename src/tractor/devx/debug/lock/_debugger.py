@@ -192,6 +192,10 @@ class Debugger(RuntimeHooks):
         """Whether an actor at or below the child ``uid`` (default: any) holds or awaits the REPL."""
         return bool(self.queue.holding_below(uid))
 
+    def has_repl(self) -> bool:
+        """Whether this very actor holds or awaits the REPL."""
+        return self.record.active
+
     def repl_busy(self) -> bool:
         """Whether somebody in or below this actor, other than the calling task, holds or awaits the REPL."""
         owner = self.record.owner

@@ -1,0 +1,1 @@
+"""What an actor keeps and tells for those who look at it."""
