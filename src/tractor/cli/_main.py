@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
     "hosts": Command("tractor.cli._hosts", "show the hosts table, and try each host"),
     "keygen": Command("tractor.cli._keygen", "make a key file, which actors must hold to connect"),
+    "ps": Command("tractor.cli.watch._ps", "show your actors: state, memory, tasks, calls, lag"),
     "reap": Command("tractor.cli._reap", "end stray actors and remove what they have left"),
     "reload": Command("tractor.cli._services", "have `tractor run` read its file anew"),
     "restart": Command("tractor.cli._services", "restart a service of `tractor run`"),

@@ -19,6 +19,7 @@ from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.control._client import Asked, find_actors, runtime_dirs
 from tractor.control._protocol import Refusal, Who
+from tractor.observe._words import span
 
 LIMIT = 120.0
 """Seconds for which a command waits until what it asked for is done."""
@@ -155,14 +156,14 @@ def _print_table(who: Who, told: dict[str, Any]) -> None:
                 service["name"],
                 service["state"] + (", blocked" if service["blocked"] else ""),
                 _text(pid) if single else "",
-                _span(service["uptime"]),
+                span(service["uptime"]),
                 str(service["restarts"]),
                 service["last_error"] or "-",
             )
         )
         for one in () if single else service["replicas"]:
             rows.append(
-                (f"  {one['name']}", one["state"], _text(one["pid"]), _span(one["uptime"]), "", "")
+                (f"  {one['name']}", one["state"], _text(one["pid"]), span(one["uptime"]), "", "")
             )
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     for row in rows:
@@ -172,17 +173,6 @@ def _print_table(who: Who, told: dict[str, Any]) -> None:
 
 def _text(value: object) -> str:
     return "-" if value is None else str(value)
-
-
-def _span(seconds: float | None) -> str:
-    """A time as `tractor ps` has it: ``12s``, ``3m04``, ``1h02``, ``2d03``."""
-    if seconds is None:
-        return "-"
-    whole = int(seconds)
-    for size, unit, part in ((86400, "d", 3600), (3600, "h", 60), (60, "m", 1)):
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // part:02}"
-    return f"{whole}s"
 
 
 # -- what acts ----------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def read_stat(pid: int) -> ProcStat:
 
 def since_boot() -> float | None:
     """Seconds since the machine's boot, comparable with a start time; ``None``: not on Linux."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if ON_LINUX else None  # type: ignore[attr-defined, unused-ignore]
 
 
 def resident_bytes(pid: int) -> int | None:

@@ -6,12 +6,12 @@ import contextlib
 import os
 import sys
 
-from tractor._util.dist._name import NAME
+from tractor._util.dist._name import NAME, RECORD
 
 
 def _looked_up() -> str | None:
     """By a look into the folders of packages: what the standard library needs for that takes 20 ms to load."""
-    begin = f"{NAME.replace('-', '_')}-"
+    begin = f"{RECORD}-"
     for folder in sys.path:
         with contextlib.suppress(OSError):
             for name in os.listdir(folder or "."):

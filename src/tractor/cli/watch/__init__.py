@@ -1,0 +1,1 @@
+"""Commands that look at running actors, or act on them, from outside."""

@@ -1,0 +1,112 @@
+"""What these commands share: their options, how they print, and how actors are found for them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tractor.control._client import runtime_dirs
+from tractor.observe._assembling import assemble
+from tractor.observe._finding import LIMIT, Found, find
+from tractor.observe._naming import called, matching
+from tractor.runtime.seen._samples import Sample, TreeSample
+
+
+def common_options(parser: argparse.ArgumentParser, limit: float = LIMIT) -> None:
+    """Add the options that each of these commands has."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--limit",
+        type=seconds,
+        default=limit,
+        metavar="SECONDS",
+        help=f"for how long to wait for answers, in all (default: {limit:g})",
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours: on a terminal, always, or never (default: auto, and never with NO_COLOR set)",
+    )
+    parser.add_argument(
+        "--runtime-dir", action="append", default=[], metavar="DIR", help="look there, too"
+    )
+
+
+def seconds(text: str) -> float:
+    """A number of seconds; for argparse.  Raises argparse.ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return value
+
+
+def wants_colour(options: argparse.Namespace) -> bool:
+    """Whether to colour what is printed."""
+    if options.color == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return bool(options.color == "always")
+
+
+def width() -> int | None:
+    """Characters of a line on the terminal; ``None``: it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@contextlib.contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """End silently where the reader of what is printed has gone."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left of the buffer must not fail once more, at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(value: Any) -> None:
+    """One object on one line."""
+    print(msgspec.json.encode(value).decode(), flush=True)
+
+
+def look(
+    options: argparse.Namespace, more: Sequence[Mapping[str, Any]] = (), dialogs: bool = False
+) -> tuple[Found, TreeSample]:
+    """What there is now."""
+    dirs = runtime_dirs(map(Path, options.runtime_dir))
+    found = find(dirs, more, limit=options.limit, dialogs=dialogs)
+    return found, assemble(found)
+
+
+def chosen(
+    names: Iterable[str], found: Found, tree: TreeSample, every: bool
+) -> tuple[list[Sample], str]:
+    """The actors that are meant, and why these are not the ones; empty: they are.
+
+    Args:
+        names: what the user has written.
+        found, tree: what there is.
+        every: of several that a name leads to, all are meant.
+    """
+    addrs = {uuid: one.who.addrs for uuid, one in found.by_uuid.items()}
+    actors: list[Sample] = []
+    for name in names:
+        these = matching(name, tree.actors, addrs)
+        if not these:
+            return [], f"there is no actor {name!r} of yours on this host; `tractor ps` lists them"
+        if len(these) > 1 and not every:
+            listed = "".join(f"\n  {called(one)}" for one in these)
+            return [], f"several actors are called {name!r}; name one, or give --all:{listed}"
+        actors += [one for one in these if one not in actors]
+    return actors, ""

@@ -1,0 +1,177 @@
+"""Asking many actors at once, each the same: one thread, one wait for all, one limit for the whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tractor._errors import TransportClosed
+from tractor.control._protocol import MAX_ANSWER, VERSION, Code, Refusal, read_answer
+from tractor.transport._uds import check_peer_uid, peer_credentials
+
+IN_FLIGHT = 64
+"""Actors that are asked at a time."""
+
+PATIENCE = 3
+"""Limits that it takes in all, as long as one after another answers: a busy machine makes nobody mute."""
+
+RETRY = 0.02
+"""Seconds until one whose queue is full is tried again."""
+
+
+class Reply:
+    """What an actor has said.
+
+    Attributes:
+        pid: who listens, by the kernel's word; ``None``: unknown.
+        answers: one for each request that was answered, as far as that went; a Refusal where it was one.
+        listens: somebody accepts connections there; ``None``: that was not found out.
+        problem: why not all were answered; empty: they were.
+    """
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self.answers: list[Any] = []
+        self.listens: bool | None = None
+        self.problem = ""
+
+
+def ask_all(
+    paths: Sequence[Path], requests: Sequence[Mapping[str, Any]], limit: float
+) -> dict[Path, Reply]:
+    """Ask each of the actors that listen at ``paths`` all ``requests``, in their order.
+
+    Args:
+        paths: of control sockets.
+        requests: each with its ``"op"``.
+        limit: seconds in which the next of them must have answered; in all it takes at most three times that.
+
+    Returns:
+        What each has said, with the problem where it said less; never an error.
+    """
+    with _Round(requests, limit) as one:
+        return one.run(paths)
+
+
+class _Round:
+    def __init__(self, requests: Sequence[Mapping[str, Any]], limit: float) -> None:
+        lines = [msgspec.json.encode({"v": VERSION, **request}) + b"\n" for request in requests]
+        self._text = b"".join(lines)
+        self._wanted = len(lines)
+        self._limit = limit
+        self._last = time.monotonic() + PATIENCE * limit
+        self._end = min(self._last, time.monotonic() + limit)
+        self._selector = selectors.DefaultSelector()
+        self._open: dict[Path, _Conversation] = {}
+        self.replies: dict[Path, Reply] = {}
+
+    def __enter__(self) -> _Round:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for one in self._open.values():
+            one.sock.close()
+        self._selector.close()
+
+    def run(self, paths: Sequence[Path]) -> dict[Path, Reply]:
+        self.replies = {path: Reply() for path in paths}
+        waiting = deque(paths)
+        while (waiting or self._open) and (left := self._end - time.monotonic()) > 0:
+            full = self._begin(waiting)
+            if not self._open:
+                time.sleep(min(RETRY, left) if full else 0)
+                continue
+            for key, _ in self._selector.select(min(left, RETRY) if full else left):
+                self._go_on(key.data)
+        for path in [*waiting, *self._open]:
+            reply = self.replies[path]
+            reply.problem = reply.problem or f"no answer within {self._limit:g} s"
+        return self.replies
+
+    def _begin(self, waiting: deque[Path]) -> bool:
+        """Connect to as many as may be asked at a time; whether one had to be put off."""
+        for _ in range(len(waiting)):
+            if len(self._open) >= IN_FLIGHT:
+                return False
+            path = waiting.popleft()
+            try:
+                self._open[path] = one = _Conversation(path, self.replies[path], self._text)
+            except BlockingIOError:
+                waiting.append(path)
+                return True
+            except (OSError, TransportClosed) as exc:
+                self.replies[path].problem = str(exc) or type(exc).__name__
+                self.replies[path].listens = False
+                continue
+            self._selector.register(one.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, one)
+        return False
+
+    def _go_on(self, one: _Conversation) -> None:
+        try:
+            if one.go_on(self._wanted):
+                self._close(one)
+                self._end = min(self._last, time.monotonic() + self._limit)
+            elif not one.text:
+                self._selector.modify(one.sock, selectors.EVENT_READ, one)
+        except (OSError, ValueError) as exc:
+            one.reply.problem = str(exc) or type(exc).__name__
+            self._close(one)
+
+    def _close(self, one: _Conversation) -> None:
+        self._selector.unregister(one.sock)
+        one.sock.close()
+        del self._open[one.path]
+
+
+class _Conversation:
+    """Raises OSError, TransportClosed: nobody listens, or another user; BlockingIOError: its queue is full."""
+
+    def __init__(self, path: Path, reply: Reply, text: bytes) -> None:
+        self.path = path
+        self.reply = reply
+        self.text = text
+        self._line = bytearray()
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # type: ignore[attr-defined, unused-ignore]
+        try:
+            self.sock.setblocking(False)
+            self.sock.connect(str(path))
+            self.reply.listens = True
+            check_peer_uid(self.sock, may_be_anyone=os.geteuid() == 0)  # type: ignore[attr-defined, unused-ignore]
+            self.reply.pid = peer_credentials(self.sock)[0]
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def go_on(self, wanted: int) -> bool:
+        """Send and take what can be now; whether all is answered.  Raises OSError, ValueError."""
+        if self.text:
+            with contextlib.suppress(BlockingIOError):
+                self.text = self.text[self.sock.send(self.text) :]
+        try:
+            data = self.sock.recv(262_144)
+        except BlockingIOError:
+            return False
+        if not data:
+            raise OSError(errno.ECONNRESET, "it has hung up")
+        *lines, rest = (self._line + data).split(b"\n")
+        self._line = rest
+        if len(rest) > MAX_ANSWER:
+            raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
+        for line in lines:
+            try:
+                self.reply.answers.append(read_answer(bytes(line)))
+            except Refusal as exc:
+                self.reply.answers.append(exc)
+                if exc.code is Code.BUSY:
+                    raise OSError(errno.EBUSY, exc.text) from None
+        return len(self.reply.answers) >= wanted

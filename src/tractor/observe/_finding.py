@@ -1,0 +1,163 @@
+"""Finding this user's actors on this host, and what each has to say, within one limit."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tractor.address._types import HAS_UDS
+from tractor.control._protocol import Refusal
+from tractor.ipc._debug_sock import control_socks
+from tractor.observe._asking import Reply, ask_all
+from tractor.observe._processes import Facts, Stray, facts_of, strays
+from tractor.process._proc import ON_LINUX
+from tractor.process.host._host_id import is_here
+from tractor.runtime.seen._samples import Sample, Who
+
+LIMIT = 1.0
+"""Seconds in which the actors must have answered."""
+
+_FILE = re.compile(r"(?P<name>.*)@(?P<pid>[0-9]+)\.sock")
+
+
+class Answered(NamedTuple):
+    """An actor that has said who it is.
+
+    Attributes:
+        path: of its control socket.
+        who: what it is.
+        sample: how it does; ``None``: it was not asked, or did not say.
+        more: its answers to what else was asked; a Refusal for one that it refused.
+        why: why something is missing; empty: nothing is.
+    """
+
+    path: Path
+    who: Who
+    sample: Sample | None
+    more: list[Any]
+    why: str = ""
+
+
+class Silent(NamedTuple):
+    """An actor with a socket that did not answer, and is there."""
+
+    path: Path
+    name: str
+    pid: int
+    why: str
+
+
+@dataclass
+class Found:
+    """What a look has brought together.
+
+    Attributes:
+        time: when, in seconds since 1970.
+        host: the name of this host.
+        answered: who has answered.
+        silent: who has not.
+        strays: processes that look like actors.
+        facts: what the system says of the processes of all these, and of their children.
+    """
+
+    time: float
+    host: str
+    answered: list[Answered] = field(default_factory=list)
+    silent: list[Silent] = field(default_factory=list)
+    strays: list[Stray] = field(default_factory=list)
+    facts: dict[int, Facts] = field(default_factory=dict)
+
+    @property
+    def by_uuid(self) -> dict[str, Answered]:
+        """Those who have answered."""
+        return {one.who.uuid: one for one in self.answered}
+
+
+def find(
+    dirs: Iterable[Path],
+    more: Sequence[Mapping[str, Any]] = (),
+    *,
+    limit: float = LIMIT,
+    dialogs: bool = False,
+) -> Found:
+    """Look for actors, and ask each who it is and how it does.
+
+    Args:
+        dirs: runtime directories.
+        more: further requests for each of them.
+        limit: seconds that the answers may take in all.
+        dialogs: have the samples list open dialogs.
+    """
+    files = [file for path in control_socks(dirs) if HAS_UDS if (file := _file(path)) is not None]
+    found = Found(time.time(), socket.gethostname())
+    found.facts = facts_of({pid for _, _, pid in files})
+    asked: list[tuple[Path, str, int]] = []
+    for path, name, pid in files:
+        facts = found.facts.get(pid)
+        if facts is None and ON_LINUX:
+            # Nobody listens any more, or it is of another pid namespace, with which this one shares the directory.
+            continue
+        if facts is not None and facts.state != "run":
+            found.silent.append(Silent(path, name, pid, ""))
+        else:
+            asked.append((path, name, pid))
+    sample: dict[str, Any] = {"op": "sample", "dialogs": dialogs}
+    replies = ask_all([path for path, _, _ in asked], [{"op": "hello"}, sample, *more], limit)
+    for path, name, pid in asked:
+        reply = replies[path]
+        one = _answered(path, reply, found.facts)
+        if one is not None:
+            found.answered.append(one)
+        elif reply.listens is not False and not reply.answers and reply.pid in (None, pid):
+            found.silent.append(Silent(path, name, pid, reply.problem))
+    found.strays = strays()
+    _look_at_others(found)
+    return found
+
+
+def _look_at_others(found: Found) -> None:
+    """Add what the system says of processes that were named meanwhile."""
+    pids = {stray.pid for stray in found.strays}
+    for one in found.answered:
+        if one.sample is not None:
+            pids |= {
+                child.pid
+                for child in one.sample.children
+                if child.pid is not None and (not child.host or is_here(child.host))
+            }
+    found.facts.update(facts_of(pids - found.facts.keys()))
+
+
+def _file(path: Path) -> tuple[Path, str, int] | None:
+    match = _FILE.fullmatch(path.name)
+    return None if match is None else (path, match["name"], int(match["pid"]))
+
+
+def _answered(path: Path, reply: Reply, facts: Mapping[int, Facts]) -> Answered | None:
+    if not reply.answers or isinstance(reply.answers[0], Refusal):
+        return None
+    sample: Sample | None = None
+    with contextlib.suppress(msgspec.ValidationError):
+        who = msgspec.convert(reply.answers[0], Who)
+        if not is_here(who.host_id) or reply.pid not in (None, who.pid):
+            return None
+        known = facts.get(who.pid)
+        if None not in (known, who.start_time) and known.start_time != who.start_time:  # type: ignore[union-attr]
+            # A pid that is used again is nobody's.
+            return None
+        why = reply.problem
+        if len(reply.answers) > 1:
+            if isinstance(reply.answers[1], Refusal):
+                why = reply.answers[1].text
+            else:
+                sample = msgspec.convert(reply.answers[1], Sample)
+        return Answered(path, who, sample, reply.answers[2:], why)
+    return None

@@ -1,0 +1,77 @@
+"""Endpoints, and a way to run a command while actors run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import trio
+
+import tractor
+from tractor.cli._main import main as cli
+from tractor.testing import get_rando_addr
+
+
+async def add(x: int) -> int:
+    return x + 1
+
+
+async def fail() -> None:
+    raise ValueError("no")
+
+
+async def wait_here() -> None:
+    await trio.sleep_forever()
+
+
+async def block(path: str) -> None:
+    """Let the loop stand still until somebody opens the pipe."""
+    open(path, "rb").close()
+
+
+Main = Callable[[tractor.ActorNursery, tractor.Portal], Awaitable[None]]
+
+
+def run(main: Main, **root: Any) -> None:
+    """Run ``main`` in a root with one actor."""
+
+    async def limited() -> None:
+        with trio.fail_after(60):
+            async with tractor.open_nursery(registry_addrs=[get_rando_addr("tcp")], **root) as an:
+                portal = await an.start_actor("worker", enable_modules=[__name__])
+                await main(an, portal)
+                await an.cancel()
+
+    trio.run(limited)
+
+
+async def command(*argv: str) -> tuple[int, str, str]:
+    """Run a command of ``tractor``: its exit status, and what it has printed on stdout and stderr."""
+
+    def in_thread() -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = cli([*argv])
+        return code, out.getvalue(), err.getvalue()
+
+    return await trio.to_thread.run_sync(in_thread)
+
+
+async def listed(*argv: str) -> list[dict[str, Any]]:
+    """The actors of this test's tree, as ``tractor ps --json`` has them."""
+    code, out, _ = await command("ps", "--json", "--limit", "20", *argv)
+    assert code == 0
+    actors = msgspec.json.decode(out)["actors"]
+    own = {os.getpid()}
+    # Parents come first. Others may run on this machine.
+    uuids: set[str] = set()
+    found = []
+    for one in actors:
+        if one["pid"] in own or one["parent"] in uuids:
+            uuids.add(one["uuid"])
+            found.append(one)
+    return found
