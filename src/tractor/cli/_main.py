@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "restart": Command("tractor.cli._services", "restart a service of `tractor run`"),
     "run": Command("tractor.cli._run", "run the services of a file"),
     "services": Command("tractor.cli._services", "show the services of `tractor run`"),
+    "stacks": Command("tractor.cli.watch._stacks", "show where the tasks of an actor are"),
     "start": Command("tractor.cli._services", "start a service of `tractor run` that is down"),
     "stop": Command("tractor.cli._services", "stop a service of `tractor run`"),
     "tree": Command("tractor.cli._tree", "show a running tree: actors, tasks, what they wait for"),
