@@ -27,7 +27,7 @@ def task(number: int, name: str, *frames: dict[str, Any], **more: Any) -> dict[s
     return {"id": number, "name": name, "frames": list(frames), **given}
 
 
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "tasks": [
         task(1, "init", frame("init", runtime=True)),
         task(2, "main", frame("main", 10), frame("finish", 3, runtime=True), parent=1),

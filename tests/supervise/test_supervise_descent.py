@@ -13,6 +13,7 @@ import trio.testing
 from tractor._errors import TransportClosed
 from tractor._proto.children.ladder import ACTIONS, LadderDo, LadderEvent, Rung
 from tractor.msg.types import Aid
+from tractor.runtime.seen._kept import Recorder
 from tractor.supervise import _ladder
 from tractor.supervise._ladder import Descent
 
@@ -26,7 +27,7 @@ class FakeChild:
         # Whether somebody below it has the REPL.
         self.held = False
         hooks = SimpleNamespace(repl_below=lambda _uid: self.held)
-        self.actor: Any = SimpleNamespace(hooks=hooks)
+        self.actor: Any = SimpleNamespace(hooks=hooks, recorder=Recorder())
         self.aid = Aid("it", "a-uuid", 1)
         self.ready = True
         self.drains = False

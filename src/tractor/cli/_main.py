@@ -41,6 +41,7 @@ COMMANDS: dict[str, Command] = {
     "keygen": Command("tractor.cli._keygen", "make a key file, which actors must hold to connect"),
     "ps": Command("tractor.cli.watch._ps", "show your actors: state, memory, tasks, calls, lag"),
     "reap": Command("tractor.cli._reap", "end stray actors and remove what they have left"),
+    "recent": Command("tractor.cli.watch._recent", "show what has happened to an actor"),
     "reload": Command("tractor.cli._services", "have `tractor run` read its file anew"),
     "restart": Command("tractor.cli._services", "restart a service of `tractor run`"),
     "run": Command("tractor.cli._run", "run the services of a file"),

@@ -20,6 +20,7 @@ from tractor.control._sampling import sample_of, stale_sample_of
 from tractor.control._serving import LoopFirst, Serving
 from tractor.control._socket import ControlSocket
 from tractor.control._stacks import stacks_of
+from tractor.control._walk import copied
 from tractor.process._stat import process_start_time
 from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
@@ -53,6 +54,7 @@ class Answers:
         self.in_thread: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "hello": self._hello,
             "stacks": self._stacks,
+            "recent": self._recent,
         }
         self.either = {"sample": LoopFirst(self._sample, self._stale_sample)}
 
@@ -104,6 +106,20 @@ class Answers:
 
     def _stacks(self, _request: Mapping[str, Any]) -> Any:
         return stacks_of(self._root, self._loop)
+
+    def _recent(self, request: Mapping[str, Any]) -> Any:
+        since = request.get("since", 0)
+        if not isinstance(since, int):
+            raise Refusal(Code.BAD_REQUEST, f'"since" is {since!r}; it is the number of an event')
+        recorder = self._actor.recorder
+        events = copied(lambda: recorder.kept(since))
+        return {
+            "events": [
+                {"number": one.number, "time": one.time, "kind": one.kind, **one.more}
+                for one in events
+            ],
+            "count": recorder.count,
+        }
 
     def _sample(self, request: Mapping[str, Any], lag: float) -> Sample:
         return sample_of(self._actor, bool(request.get("dialogs")), lag)

@@ -86,6 +86,8 @@ class Server:
         self._shutting_down = False
         self._accepted = 0
         self._refused = 0
+        # Told where, and why, when a connection did not become a peer.
+        self.on_refused: Callable[..., None] = lambda **_: None
         self._mismatches: set[str] = set()
         self.doorstep = Doorstep()
 
@@ -203,6 +205,7 @@ class Server:
 
     def _refuse(self, endpoint: Endpoint, why: object) -> None:
         self._refused += 1
+        self.on_refused(at=str(endpoint.addr), why=str(why))
         tell = log.transport
         if isinstance(why, TransportClosed) and is_tls_mismatch(why.src_exc):
             # Most likely somebody's mistake, and a riddle on the other side: told once for each kind.

@@ -42,7 +42,7 @@ from tractor.runtime.dialog._callee import (
 from tractor.runtime.dialog._caller import request
 from tractor.runtime.dialog._endpoints import canonical
 from tractor.runtime.dialog._host import Served
-from tractor.runtime.seen._totals import Carried
+from tractor.runtime.seen._kept import Carried, Recorder
 from tractor.transport._addresses import wrap_address, wrap_addresses
 
 if TYPE_CHECKING:
@@ -82,11 +82,16 @@ class Actor:
         "_reg_addrs",
         "_server",
         "_service_nursery",
+        "began",
         "calls_total",
+        "carried",
         "errors_total",
         "intakes",
         "limits_reached",
+        "recorder",
         "requests",
+        "sampler",
+        "services_waiting",
     )
 
     def __init__(
@@ -158,6 +163,9 @@ class Actor:
         self.errors_total = 0
         # What the channels that have ended had carried.
         self.carried = Carried()
+        # The last rare events.
+        self.recorder = Recorder()
+        self.recorder.note("actor_started", name=aid.name)
         # Gives a record of what is known of it; loaded when somebody looks.
         self.sampler: Callable[[Actor], Sample]
         # What it serves in the namespace `self`, by name.
@@ -231,6 +239,7 @@ class Actor:
     ) -> None:
         """Give the actor what its open runtime consists of."""
         self._server = server
+        server.on_refused = partial(self.recorder.note, "peer_refused")
         self._service_nursery = service
         self._io_nursery = io
         self.life.nursery = background
@@ -416,6 +425,8 @@ class Actor:
         self.cancel_called = True
         self.cancel_caller = caller
         self.closed_because = "it is being cancelled"
+        by = "itself" if caller is self.aid else caller and caller.reprol(sin_uuid=False)
+        self.recorder.note("cancel_requested", kind_of="actor", by=by)
         log.cancel(
             "%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None
         )
@@ -472,6 +483,7 @@ class Actor:
         Dialogs that are served end with ``exc``, and not as cancelled; the parent is told at once.
         """
         self.life.failures.append(exc)
+        self.recorder.note("actor_failed", exc)
         log.cancel("%s fails with %r", self.aid.reprol(), exc)
         if self.parent_chan is not None and self.parent_chan.connected():
             put_error(self.parent_chan, failure_error(self, cid=0))

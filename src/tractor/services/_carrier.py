@@ -420,6 +420,15 @@ class Carrier:
             event.kind,
             _more(told),
         )
+        self.children.actor.recorder.note(
+            "service_event",
+            event.error,
+            service=event.service,
+            incarnation=event.incarnation,
+            event=event.kind,
+            delay=event.delay,
+            because=event.because,
+        )
         for subscriber in self._subscribers:
             subscriber.put(event)
 

@@ -237,6 +237,11 @@ class Child:
         """How far down its ladder it is; 0: not on its way."""
         return 0 if self.ladder is None else self.ladder.rung.depth
 
+    @property
+    def rungs(self) -> str | None:
+        """The last rung of its ladder that it took to end it, in words; ``None``: it was not to go."""
+        return None if self.descent is None else self.descent.last.value
+
     def info(self) -> ChildInfo:
         """A frozen record."""
         pid = self.process.pid if self.process is not None else None

@@ -179,6 +179,14 @@ class Children:
             child.process.pid,
             backend.key,
         )
+        begun = trio.current_time()
+        self.actor.recorder.note(
+            "child_starting",
+            child=child.aid.name,
+            uuid=child.aid.uuid,
+            pid=child.process.pid,
+            backend=backend.key,
+        )
         title = f"supervisor of {child.aid.name}"
         try:
             nursery.start_soon(self._supervise, child, name=title)
@@ -194,7 +202,14 @@ class Children:
             spec = msgspec.structs.replace(recipe.spec, started=child.started)
             if isinstance(child.process, RemoteProcess):
                 spec = spec_of(spec, child.process, self.actor)
-            return await self._configure(child, spec)
+            portal = await self._configure(child, spec)
+            self.actor.recorder.note(
+                "child_ready",
+                child=child.aid.name,
+                pid=child.process.pid,
+                seconds=trio.current_time() - begun,
+            )
+            return portal
         except BaseException:
             # Whatever kept it from being usable: it is not a child of this nursery's any more. One that was not told
             # what to run has nothing that it could tidy up, and nothing to be waited for.
@@ -269,6 +284,16 @@ class Children:
 
     def _note_death(self, child: Child) -> None:
         """A child's process has ended, and what it had sent is delivered: was that a failure?"""
+        self.actor.recorder.note(
+            "child_gone",
+            self._failure_of(child) if child.failed else None,
+            child=child.aid.name,
+            uuid=child.aid.uuid,
+            pid=child.aid.pid,
+            status=child.returncode,
+            cause=child.life.cause.value,
+            rung=child.rungs,
+        )
         if child.portal is None or not child.failed:
             return
         if child.keeper is not None:

@@ -74,6 +74,8 @@ class Descent:
         self._child = child
         # What decides.
         self.ladder = Ladder(hard_kill=hard_kill, booting=not child.ready, grace=grace)
+        # The rung on which it stands, or stood last.
+        self.last = self.ladder.rung
         # What has happened since the task looked last, in this order.
         self._events: list[LadderEvent] = []
         # Set with each event; a new one for each wait.
@@ -98,6 +100,7 @@ class Descent:
                 self._tn = tn
                 self._watch_repl()
                 self._carry_out(self.ladder.start(trio.current_time(), first))
+                self._note_rung()
                 while self.ladder.rung is not Rung.GONE:
                     await self._next_event()
                 tn.cancel_scope.cancel()
@@ -115,6 +118,7 @@ class Descent:
                 self._carry_out(ladder.handle(event, trio.current_time()))
         if ladder.rung is not Rung.GONE:
             left = ladder.rung
+            self._note_rung()
             todo = ladder.tick(trio.current_time())
             if ladder.rung is not left:
                 log.warning(
@@ -125,6 +129,15 @@ class Descent:
                     self._why_forced(),
                 )
             self._carry_out(todo)
+            self._note_rung()
+
+    def _note_rung(self) -> None:
+        if self.ladder.rung in (self.last, Rung.GONE):
+            return
+        self.last = self.ladder.rung
+        self._child.actor.recorder.note(
+            "rung", child=self._child.aid.name, pid=self._child.aid.pid, rung=self.last.value
+        )
 
     def on_repl_change(self, restart: bool) -> None:
         """An actor at or below the child has asked for the debugger's REPL, or is done with it.

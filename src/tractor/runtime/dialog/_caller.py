@@ -300,7 +300,7 @@ async def call(
     finally:
         chan.note_closed()
     if type(reply) is Error:
-        raise boxed(reply, chan, actor, calling_code())
+        raise ended_by(reply, chan, actor, calling_code())
     return result_of(reply, chan, actor, endpoint)
 
 
@@ -357,15 +357,22 @@ def result_of(
         return reply.pld
     if isinstance(reply, BaseException):
         raise reply
-    raise boxed(reply, chan, actor, caller)
+    raise ended_by(reply, chan, actor, caller)
+
+
+def ended_by(
+    msg: Any, chan: Channel, actor: Host, caller: Caller | None = None
+) -> RemoteActorError | ActorBusy:
+    """As :func:`boxed`, of a message that ends a dialog of the program's; unless it was cancelled, that is counted."""
+    if msg.src_type_path != _CANCELLED:
+        actor.errors_total += 1
+    return boxed(msg, chan, actor, caller)
 
 
 def boxed(
     msg: Any, chan: Channel, actor: Host, caller: Caller | None = None
 ) -> RemoteActorError | ActorBusy:
     """The exception that an ``Error`` message carries; ``caller``: the code here that has asked for what failed."""
-    if msg.src_type_path != _CANCELLED:
-        actor.errors_total += 1
     if msg.src_type_path == _BUSY and not msg.relay_path:
         # An actor that refuses names no source: no task of it has raised that.
         return ActorBusy(msg.message)
@@ -413,7 +420,7 @@ class OneWayReceiver(DialogEnd):
         self.end(None)
 
     def on_error(self, msg: Error) -> None:
-        self.end(boxed(msg, self.chan, self.actor, self.caller))
+        self.end(ended_by(msg, self.chan, self.actor, self.caller))
 
     def on_lost(self, exc: TransportClosed) -> None:
         self.end(lost(self.chan, self.what, exc))

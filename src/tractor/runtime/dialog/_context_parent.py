@@ -23,9 +23,9 @@ from tractor._util._which_scope import which_scope
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Error, Return, Started, Yield
 from tractor.runtime.dialog._caller import (
-    boxed,
     came_in_time,
     canceller_of,
+    ended_by,
     explain_loss,
     lost,
     put_start,
@@ -74,7 +74,7 @@ class ParentContext(ContextCore):
         if dialog.ended:
             self.chan.late_messages += 1
             return
-        exc = boxed(msg, self.chan, self.actor, self.caller)
+        exc = ended_by(msg, self.chan, self.actor, self.caller)
         event = DialogEvent.ERROR
         if isinstance(exc, ContextCancelled):
             own = self.chan.local_uid

@@ -1,0 +1,109 @@
+"""``tractor recent``: what has happened to an actor and its subactors."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from tractor.cli._arguments import Parser
+from tractor.cli._exit import EXIT_FAILED, fail
+from tractor.cli.watch._common import chosen, common_options, look, print_json, quiet_pipe
+from tractor.observe._finding import Found
+from tractor.observe._naming import called, with_all_below
+from tractor.observe._recent_text import Happened, event_text, events_of
+from tractor.observe._requests import ask_each
+from tractor.runtime.seen._samples import Missing, Sample
+
+INTERVAL = 0.5
+"""Seconds between two questions of ``--follow``."""
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Show the last rare events of an actor.
+
+    Args:
+        argv: the actor, and options.
+        prog: for messages.
+
+    Returns:
+        0; 1: there is no such actor, several are of that name, or not all have answered.
+
+    Raises:
+        SystemExit: wrong arguments (code 2), or ``--help``.
+    """
+    options = parser(prog).parse_args(argv)
+    found, tree = look(options)
+    actors, why = chosen([options.actor], found, tree, every=options.tree)
+    if why:
+        return fail(f"{prog}: {why}")
+    if options.tree:
+        actors = with_all_below(actors, tree.actors)
+    with quiet_pipe():
+        told = _Told(actors, found, options)
+        missing = told.once()
+        while options.follow and told.left:
+            time.sleep(INTERVAL)
+            missing = told.once()
+    for one in missing:
+        fail(f"{prog}: {one.what} tells nothing: {one.why}")
+    return EXIT_FAILED if missing else 0
+
+
+def parser(prog: str) -> Parser:
+    """What the command takes."""
+    made = Parser(
+        prog=prog,
+        description="Show what has happened to an actor: starts and ends of its subactors, restarts, cancels, refused "
+        "peers. It keeps the last 256 events.",
+    )
+    made.add_argument("actor", metavar="ACTOR", help="as `tractor ps` takes it")
+    made.add_argument("--tree", action="store_true", help="and all actors below it, by time")
+    made.add_argument("--follow", action="store_true", help="go on with those that come")
+    common_options(made)
+    return made
+
+
+class _Told:
+    """What is told once is not told again."""
+
+    def __init__(self, actors: list[Sample], found: Found, options: argparse.Namespace) -> None:
+        self._found = found
+        self._options = options
+        self._since = {called(one): 0 for one in actors}
+        # Those that still answer.
+        self.left = actors
+
+    def once(self) -> list[Missing]:
+        """Print what is new; who has not answered."""
+        told, missing = ask_each(self.left, self._found, self._options.limit, "recent")
+        self.left = [one for one, _ in told]
+        events: list[Happened] = []
+        for one, answer in told:
+            name = called(one)
+            new = [event for event in events_of(name, answer) if event.number > self._since[name]]
+            self._since[name] = answer["count"]
+            events += new
+        events.sort(key=lambda event: (event.time, event.actor, event.number))
+        self._print(events, missing)
+        return missing
+
+    def _print(self, events: list[Happened], missing: list[Missing]) -> None:
+        if not self._options.json:
+            for event in events:
+                print("\n".join(event_text(event)), flush=True)
+        elif self._options.follow:
+            for event in events:
+                print_json({"actor": event.actor, **event.event})
+        else:
+            print_json(
+                {
+                    "v": 1,
+                    "time": self._found.time,
+                    "host": self._found.host,
+                    "events": [{"actor": event.actor, **event.event} for event in events],
+                    "missing": msgspec.to_builtins(missing),
+                }
+            )
