@@ -263,7 +263,7 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
             ((path, who),) = [one for one in found if one[1].pid == os.getpid()]
             assert (str(path), who.name, who.uuid) == (server.path, "asked", actor.aid.uuid)
             assert (who.parent, who.root) == (None, actor.aid.uuid)
-            assert who.ops == ["hello", "stacks", "recent", "sample", "service"]
+            assert who.ops == ["hello", "stacks", "recent", "sample", "log", "cancel", "service"]
 
             def ask() -> Any:
                 with Asked(path, 20) as asked:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,9 @@ import trio
 
 import tractor
 from tractor.cli._main import main as cli
+from tractor.observe._finding import Answered, Found
+from tractor.observe._processes import Facts
+from tractor.runtime.seen._samples import ChildSample, Sample, Who
 from tractor.testing import get_rando_addr
 
 
@@ -75,3 +79,41 @@ async def listed(*argv: str) -> list[dict[str, Any]]:
             uuids.add(one["uuid"])
             found.append(one)
     return found
+
+
+# -- records --
+
+
+def sample(name: str, uuid: str, pid: int | None, parent: str | None = None, **more: Any) -> Sample:
+    given = {"host": "h1", "time": 0.0, "state": "run", **more}
+    return Sample(name=name, uuid=uuid, pid=pid, parent=parent, **given)
+
+
+def child(name: str, uuid: str, pid: int | None, **more: Any) -> ChildSample:
+    given = {"host": "", "state": "running", **more}
+    return ChildSample(name=name, uuid=uuid, pid=pid, **given)
+
+
+def answered(one: Sample, **more: Any) -> Answered:
+    assert one.pid is not None
+    who = Who(
+        name=one.name,
+        uuid=one.uuid,
+        pid=one.pid,
+        start_time=1.0,
+        host="h1",
+        parent=one.parent,
+        root=None,
+        versions={},
+        addrs=[["127.0.0.1", 1000 + one.pid]],
+        ops=[],
+    )
+    return Answered(Path(f"{one.name}@{one.pid}.sock"), who, one, [], **more)
+
+
+def facts(state: str = "run", ppid: int = 1) -> Facts:
+    return Facts(state=state, ppid=ppid, start_time=1.0, age=100.0, cpu_seconds=25.0, rss=1024)
+
+
+def found(*parts: Any, **more: Any) -> Found:
+    return Found(time=5.0, host="h1", answered=list(parts), **more)

@@ -6,51 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ep_observe import answered, child, facts, found, sample
 
 from tractor.observe._assembling import assemble, in_order
-from tractor.observe._finding import Answered, Found, Silent
+from tractor.observe._finding import Silent
 from tractor.observe._naming import matching, with_all_below
 from tractor.observe._openmetrics import openmetrics
-from tractor.observe._processes import Facts, Stray
+from tractor.observe._processes import Stray
 from tractor.observe._table import columns_for, rows_of, summary, table
 from tractor.observe._words import lag, size, span
-from tractor.runtime.seen._samples import ChildSample, Sample, TreeSample, Who
-
-
-def sample(name: str, uuid: str, pid: int | None, parent: str | None = None, **more: Any) -> Sample:
-    given = {"host": "h1", "time": 0.0, "state": "run", **more}
-    return Sample(name=name, uuid=uuid, pid=pid, parent=parent, **given)
-
-
-def child(name: str, uuid: str, pid: int | None, **more: Any) -> ChildSample:
-    given = {"host": "", "state": "running", **more}
-    return ChildSample(name=name, uuid=uuid, pid=pid, **given)
-
-
-def answered(one: Sample, **more: Any) -> Answered:
-    assert one.pid is not None
-    who = Who(
-        name=one.name,
-        uuid=one.uuid,
-        pid=one.pid,
-        start_time=1.0,
-        host="h1",
-        parent=one.parent,
-        root=None,
-        versions={},
-        addrs=[["127.0.0.1", 1000 + one.pid]],
-        ops=[],
-    )
-    return Answered(Path(f"{one.name}@{one.pid}.sock"), who, one, [], **more)
-
-
-def facts(state: str = "run", ppid: int = 1) -> Facts:
-    return Facts(state=state, ppid=ppid, start_time=1.0, age=100.0, cpu_seconds=25.0, rss=1024)
-
-
-def found(*parts: Any, **more: Any) -> Found:
-    return Found(time=5.0, host="h1", answered=list(parts), **more)
-
+from tractor.runtime.seen._samples import TreeSample
 
 ROOT = sample(
     "root",

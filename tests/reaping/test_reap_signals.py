@@ -109,7 +109,7 @@ def test_a_process_that_is_replaced_between_the_signals_is_not_killed(
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as cat:
         first = read_process(cat.pid)
         assert first is not None
-        target = signals._Target(StrayId.of(first))
+        target = signals.Target(StrayId.of(first))
         target._start_time = -1.0
         assert not target.send(signal.SIGKILL)
         assert cat.poll() is None

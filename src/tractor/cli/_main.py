@@ -31,14 +31,17 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
+    "cancel": Command("tractor.cli.watch._cancel", "end an actor, and say how that went"),
     "certs": Command("tractor.cli._certs", "make a test CA and certificates for TLS"),
     "completion": Command(
         "tractor.cli._completion", "print the script that completes commands in a shell"
     ),
     "debug": Command("tractor.cli._debug", "attach a REPL to a running actor in debug mode"),
     "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
+    "doctor": Command("tractor.cli.watch._doctor", "say what is wrong with your actors"),
     "hosts": Command("tractor.cli._hosts", "show the hosts table, and try each host"),
     "keygen": Command("tractor.cli._keygen", "make a key file, which actors must hold to connect"),
+    "log": Command("tractor.cli.watch._log", "show or set the log level of an actor"),
     "ps": Command("tractor.cli.watch._ps", "show your actors: state, memory, tasks, calls, lag"),
     "reap": Command("tractor.cli._reap", "end stray actors and remove what they have left"),
     "recent": Command("tractor.cli.watch._recent", "show what has happened to an actor"),

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from tractor._util.dist._version import __version__
+from tractor.control._acting import Acting
 from tractor.control._protocol import Code, Refusal
 from tractor.control._sampling import sample_of, stale_sample_of
 from tractor.control._serving import LoopFirst, Serving
@@ -139,5 +140,6 @@ def answers_of(
         control: where users ask.
         loop: the ident of the run's thread.
     """
-    answers = Answers(actor, root, loop, lambda: control.acts)
-    return Serving(control, answers.in_thread, answers.either)
+    acts = Acting(actor).acts if control.may_act else {}
+    answers = Answers(actor, root, loop, lambda: {**acts, **control.acts})
+    return Serving(control, answers.in_thread, answers.either, acts)

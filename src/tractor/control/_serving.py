@@ -71,6 +71,7 @@ class Serving:
         control: the socket, whose acts the loop answers.
         in_thread: what the thread answers, by op.
         either: what the loop answers, or the thread where the loop does not come to it.
+        acts: what the loop answers, beside the acts of the socket.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class Serving:
         control: ControlSocket,
         in_thread: Mapping[str, ThreadOp],
         either: Mapping[str, LoopFirst] | None = None,
+        acts: Mapping[str, Act] | None = None,
     ) -> None:
         self.in_thread = dict(in_thread)
         self.either = dict(either or {})
+        self._own_acts = dict(acts or {})
         self._control = control
         self._peers: dict[int, _Peer] = {}
         # Answers of the loop: to whom, to which of its requests, what.
@@ -89,7 +92,11 @@ class Serving:
     @property
     def ops(self) -> list[str]:
         """What may be asked."""
-        return [*self.in_thread, *self.either, *self._control.acts]
+        return [*self.in_thread, *self.either, *self._acts]
+
+    @property
+    def _acts(self) -> dict[str, Act]:
+        return {**self._own_acts, **self._control.acts}
 
     def close(self) -> None:
         """Hang up on everybody, once the thread has ended."""
@@ -190,7 +197,7 @@ class Serving:
                     request,
                     either.limit,
                 )
-            elif (later := self._control.acts.get(op)) is not None:
+            elif (later := self._acts.get(op)) is not None:
                 self._ask_loop(peer, later, request)
             else:
                 known = ", ".join(sorted(self.ops))

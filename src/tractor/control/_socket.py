@@ -66,6 +66,7 @@ class ControlSocket:
         woken: readable when the thread is to look around; not blocking.
         token: of the loop.
         acts: what the loop answers, by op.
+        may_act: whether users may ask for what acts.
 
     Raises:
         OSError, ValueError: there is no place for the socket.
@@ -77,7 +78,7 @@ class ControlSocket:
     ) -> None:
         self.token = trio.lowlevel.current_trio_token()
         self.acts: dict[str, Act] = {}
-        self._may_act = may_act
+        self.may_act = may_act
         self._load = load
         self._serving: Serves | None = None
         self._sock = UserSocket(control_addr(name, pid))
@@ -124,7 +125,7 @@ class ControlSocket:
 
     def answer(self, op: str, act: Act | None) -> None:
         """Have the loop answer a request from now on, where users may act; ``None``: no more."""
-        if not self._may_act:
+        if not self.may_act:
             return
         others = {known: other for known, other in self.acts.items() if known != op}
         # As a whole, since the thread looks at it.

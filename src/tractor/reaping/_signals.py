@@ -54,7 +54,7 @@ def reap(
         if pid <= 1 or pid == os.getpid():
             raise ValueError(f"process {pid} is not one to reap: give pids above 1, not your own")
     with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(_Target(pid)) for pid in wanted]
+        found = [stack.enter_context(Target(pid)) for pid in wanted]
         targets = [target for target in found if target.is_there]
         for target in targets:
             if not target.is_own:
@@ -70,13 +70,13 @@ def survivors(pids: Iterable[int]) -> list[int]:
     """Those processes that run; ids with a start time stand for that very process."""
     found = []
     for pid in pids:
-        with _Target(pid) as target:
+        with Target(pid) as target:
             if target.is_there:
                 found.append(pid)
     return found
 
 
-class _Target:
+class Target:
     """One process, held by a pidfd where there are such, else by its start time."""
 
     def __init__(self, pid: int) -> None:
@@ -91,7 +91,7 @@ class _Target:
         if self._start_time is None and self._seen is not None:
             self._start_time = self._seen.start_time
 
-    def __enter__(self) -> _Target:
+    def __enter__(self) -> Target:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -131,7 +131,7 @@ class _Target:
         return True
 
 
-def _wait(targets: list[_Target], timeout: float, poll: float) -> list[_Target]:
+def _wait(targets: list[Target], timeout: float, poll: float) -> list[Target]:
     """Wait until all have ended; returns those that have not within *timeout* seconds."""
     deadline = time.monotonic() + timeout
     left = targets
@@ -142,7 +142,7 @@ def _wait(targets: list[_Target], timeout: float, poll: float) -> list[_Target]:
     return left
 
 
-def _looks(targets: list[_Target], deadline: float, poll: float) -> Iterator[None]:
+def _looks(targets: list[Target], deadline: float, poll: float) -> Iterator[None]:
     """Yield when it is time to look again: at once, whenever one of them ends, every *poll* seconds."""
     if sys.platform == "win32":
         raise NotImplementedError
