@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Collection, Iterator
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any
 
 import trio
@@ -76,6 +76,13 @@ def frames_of(task: trio.lowlevel.Task) -> list[FrameType]:
 def suspended_frames(coro: Any) -> Iterator[FrameType]:
     """The frames of a coroutine that waits, the outermost first."""
     while coro is not None:
+        if type(coro) is CoroutineType:
+            # Most are, and of these little has to be asked.
+            frame = coro.cr_frame
+            if frame is not None and not frame.f_code.co_name.endswith(GREENBACK):
+                yield frame
+                coro = coro.cr_await
+                continue
         frame = (
             getattr(coro, "cr_frame", None)
             or getattr(coro, "ag_frame", None)

@@ -19,7 +19,7 @@ import trio
 from tractor._proto.dialog.context import StreamState
 from tractor._util._frames import frames_above, is_of, module_of, thread_frame
 from tractor.address._types import HAS_UDS, UDSAddress
-from tractor.control._walk import all_tasks, copied
+from tractor.control._walk import copied
 from tractor.ipc._chan import Channel
 from tractor.ipc._debug_sock import CONTROL_DIR
 from tractor.msg.bounded._bounded import bounds
@@ -214,22 +214,22 @@ def in_words(error: BaseException) -> str:
 
 # -- tasks --------------------------------------------------------------------------------------------
 
-_is_runtimes: dict[CodeType, bool] = {}
-
 
 def count_tasks(root: trio.lowlevel.Task) -> int:
     """The tasks at and below a root, less those that the runtime and trio have started for themselves."""
-    known = _is_runtimes
+    # By id: a code object's hash is made of all that is in it, each time.
+    known: dict[int, bool] = {}
     count = 0
-    for task, _ in all_tasks(root):
+    stack = [root]
+    while stack:
+        task = stack.pop()
         code = getattr(task.coro, "cr_code", None)
-        if code is None:
-            count += 1
-            continue
-        own = known.get(code)
+        own = known.get(id(code))
         if own is None:
-            own = known[code] = _of_the_runtime(code)
+            own = known[id(code)] = code is not None and _of_the_runtime(code)
         count += not own
+        for nursery in task.child_nurseries:
+            stack.extend(nursery.child_tasks)
     return count
 
 

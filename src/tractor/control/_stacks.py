@@ -43,28 +43,49 @@ def stacks_of(root: trio.lowlevel.Task | None, loop: int | None = None) -> dict[
         of one that it runs on.
     """
     tasks: list[dict[str, Any]] = []
+    lines = _Lines()
     left_out = 0
     for task, parent in all_tasks(root, by_name=True):
         if len(tasks) < MAX_TASKS:
-            tasks.append(_described(task, parent, loop))
+            tasks.append(_described(task, parent, loop, lines))
         else:
             left_out += 1
     own = threading.get_ident()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     threads = [
-        {"name": names.get(ident, ""), "frames": _frames_up(frame)}
+        {"name": names.get(ident, ""), "frames": _frames_up(frame, lines)}
         for ident, frame in sys._current_frames().items()
         if ident != own
     ]
     return {"tasks": tasks, "threads": threads, "truncated": left_out}
 
 
+class _Lines:
+    """What is told of frames: many tasks are at the same line."""
+
+    def __init__(self) -> None:
+        # By ids: the hash of a code object is made of all that is in it, each time. A line takes a while to find, too.
+        self._known: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def of(self, frame: FrameType) -> dict[str, Any]:
+        code, at = frame.f_code, frame.f_lasti
+        told = self._known.get((id(code), at))
+        if told is None:
+            told = self._known[id(code), at] = {
+                "file": code.co_filename,
+                "line": frame.f_lineno,
+                "function": code.co_qualname,
+                "runtime": is_of(module_of(frame), RUNTIME_PACKAGES),
+            }
+        return told
+
+
 def _described(
-    task: trio.lowlevel.Task, parent: trio.lowlevel.Task | None, loop: int | None
+    task: trio.lowlevel.Task, parent: trio.lowlevel.Task | None, loop: int | None, lines: _Lines
 ) -> dict[str, Any]:
     running = bool(getattr(task.coro, "cr_running", False))
     found = _running_frames(task, loop) if running else []
-    frames = [_line(frame) for frame in found or suspended_frames(task.coro)]
+    frames = [lines.of(frame) for frame in found or suspended_frames(task.coro)]
     return {
         "id": id(task),
         "name": task.name,
@@ -85,15 +106,5 @@ def _running_frames(task: trio.lowlevel.Task, loop: int | None) -> list[FrameTyp
     return []
 
 
-def _frames_up(frame: FrameType) -> list[dict[str, Any]]:
-    return [_line(above) for above in islice(frames_above(frame), MAX_FRAMES)][::-1]
-
-
-def _line(frame: FrameType) -> dict[str, Any]:
-    code = frame.f_code
-    return {
-        "file": code.co_filename,
-        "line": frame.f_lineno,
-        "function": code.co_qualname,
-        "runtime": is_of(module_of(frame), RUNTIME_PACKAGES),
-    }
+def _frames_up(frame: FrameType, lines: _Lines) -> list[dict[str, Any]]:
+    return [lines.of(above) for above in islice(frames_above(frame), MAX_FRAMES)][::-1]

@@ -12,7 +12,9 @@ from tractor._util.dist._name import NAME, RECORD
 def _looked_up() -> str | None:
     """By a look into the folders of packages: what the standard library needs for that takes 20 ms to load."""
     begin = f"{RECORD}-"
-    for folder in sys.path:
+    usual = ("site-packages", "dist-packages")
+    # They come first: other folders may have any number of files.
+    for folder in sorted(sys.path, key=lambda one: not one.endswith(usual)):
         with contextlib.suppress(OSError):
             for name in os.listdir(folder or "."):
                 if name.startswith(begin) and name.endswith(".dist-info"):
