@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from ep_observe import add, block, command, listed, run
+from ep_observe import add, block, command, listed, run, wait_here
+from ep_services_tools import LONG, QUICK
 
 import tractor
+from tractor.testing import get_rando_addr
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 
@@ -61,6 +63,36 @@ def test_a_blocked_loop_a_stopped_process_and_counts(tmp_path: Path, forked_acto
         assert (shown["worker"]["state"], shown["worker"]["stale"]) == ("run", False)
 
     run(main)
+
+
+def test_restarts_of_a_service_and_its_delay(forked_actors: None) -> None:
+    async def main() -> None:
+        with trio.fail_after(60):
+            addrs = [get_rando_addr("tcp")]
+            async with tractor.open_supervisor(registry_addrs=addrs, backoff=LONG) as sup:
+                service = await sup.start_service("shop", wait_here, backoff=QUICK)
+                down = await sup.start_service("down", wait_here)
+                for _ in range(2):
+                    count = service.restarts
+                    os.kill(service.pid, signal.SIGKILL)
+                    while (service.restarts, service.state) != (count + 1, "ready"):
+                        await trio.sleep(0.01)
+                os.kill(down.pid, signal.SIGKILL)
+                while down.state != "backoff":
+                    await trio.sleep(0.01)
+                shown = {one["name"]: one for one in await listed()}
+                assert (shown["shop"]["restarts"], shown["shop"]["state"]) == (2, "run")
+                assert shown["shop"]["last_error"].startswith("ActorFailure: ")
+                assert (shown["down"]["state"], shown["down"]["pid"]) == ("backoff", None)
+                assert shown["down"]["parent"] == shown["root"]["uuid"]
+                tree = await tractor.tree_statistics()
+                assert {one.name: one.state for one in tree.actors} == {
+                    "root": "run",
+                    "shop": "run",
+                    "down": "backoff",
+                }
+
+    trio.run(main)
 
 
 def test_the_command_line(forked_actors: None) -> None:

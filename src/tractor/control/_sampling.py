@@ -126,7 +126,7 @@ def _sample(
         fill=open_now.fill,
         peers=_peers(actor),
         serving=len(actor.served),
-        children=tuple(map(child_of, islice(children, MAX_CHILDREN))),
+        children=(*map(child_of, islice(children, MAX_CHILDREN)), *_waiting(actor)),
         start_method=actor.start_method,
         limits_reached=copied(lambda: dict(actor.limits_reached + bounds.reached)),
         dialogs=listed,
@@ -191,6 +191,23 @@ def child_of(record: Any) -> ChildSample:
         restarts=None if service is None else service.restarts,
         last_error=None if error is None else in_words(error),
     )
+
+
+def _waiting(actor: Actor) -> list[ChildSample]:
+    """Its services that have no process now."""
+    members = [one for waiting in copied(lambda: list(actor.services_waiting)) for one in waiting()]
+    return [
+        ChildSample(
+            name=one.name,
+            uuid="",
+            pid=None,
+            host="",
+            state="backoff",
+            restarts=one.restarts,
+            last_error=None if one.error is None else in_words(one.error),
+        )
+        for one in members[:MAX_CHILDREN]
+    ]
 
 
 def _socket_of(name: str, pid: int | None) -> str | None:

@@ -77,6 +77,10 @@ class _Making:
         )
 
     def add_child(self, parent: Sample, child: ChildSample) -> None:
+        if child.state == "backoff":
+            down = of_parents_word(child, parent.uuid, f"its delay runs; {child.last_error}")
+            self._add(msgspec.structs.replace(down, host=parent.host))
+            return
         known = self.samples.get(child.uuid)
         if known is not None:
             self.samples[child.uuid] = msgspec.structs.replace(
@@ -154,8 +158,9 @@ class _Making:
         self._add(self._with_facts(sample))
 
     def _add(self, sample: Sample) -> None:
-        self.samples[sample.uuid or f"?{sample.pid}"] = sample
-        self._pids.add(sample.pid)
+        self.samples[sample.uuid or f"?{sample.pid}{sample.name}{sample.parent}"] = sample
+        if sample.pid is not None:
+            self._pids.add(sample.pid)
         if sample.state in ("mute", "stopped", "zombie", "gone"):
             self.missing.append(
                 Missing(what=f"{sample.name}@{sample.pid}", why=f"{sample.state}: {sample.why}")

@@ -98,6 +98,10 @@ async def _downwards(actor: Actor, limit: float) -> TreeSample:
     async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
         for i in range(len(records)):
             tn.start_soon(one, i)
+    for known in own.children:
+        if known.state == "backoff":
+            down = of_parents_word(known, own.uuid, known.last_error)
+            found.append(TreeSample(time=down.time, host=own.host, actors=(down,)))
     return _joined(own, [below for below in found if below is not None])
 
 
@@ -140,7 +144,7 @@ async def _child(actor: Actor, record: Any, limit: float) -> TreeSample:
 
 def of_parents_word(known: ChildSample, parent: str, why: str | None = None) -> Sample:
     """What can be said of an actor that does not say anything itself."""
-    states = {"booting": "boot", "cancelling": "cancel"}
+    states = {"booting": "boot", "cancelling": "cancel", "backoff": "backoff"}
     return Sample(
         name=known.name,
         uuid=known.uuid,

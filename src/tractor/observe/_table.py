@@ -224,7 +224,17 @@ def summary(tree: TreeSample) -> list[str]:
     roots = sum(one.parent not in known for one in actors)
     states = Counter(one.state for one in actors)
     parts = []
-    for state in ("blocked", "repl", "stopped", "zombie", "boot", "cancel", "gone", "lost"):
+    for state in (
+        "blocked",
+        "repl",
+        "stopped",
+        "zombie",
+        "boot",
+        "cancel",
+        "backoff",
+        "gone",
+        "lost",
+    ):
         if count := states[state]:
             first = next(one for one in actors if one.state == state)
             hint = f" (`tractor stacks {called(first)}`)" if state == "blocked" else ""

@@ -30,7 +30,12 @@ from tractor.runtime._hooks import RuntimeHooks
 from tractor.runtime._intake import Intake
 from tractor.runtime._life import Life
 from tractor.runtime._portal import Portal
-from tractor.runtime._records import ChildRecord, RegistrationRecord, RegistryRecord
+from tractor.runtime._records import (
+    ChildRecord,
+    RegistrationRecord,
+    RegistryRecord,
+    ServiceRecord,
+)
 from tractor.runtime._signal_log import SignalLog
 from tractor.runtime._vars import debug_mode, is_root_process, runtime_vars
 from tractor.runtime.dialog._callee import (
@@ -163,6 +168,8 @@ class Actor:
         self.errors_total = 0
         # What the channels that have ended had carried.
         self.carried = Carried()
+        # Give its services that have no process now, and are to be started again.
+        self.services_waiting: list[Callable[[], Iterable[ServiceRecord]]] = []
         # The last rare events.
         self.recorder = Recorder()
         self.recorder.note("actor_started", name=aid.name)

@@ -18,6 +18,10 @@ class ServiceRecord(Protocol):
     restarts: int
     error: BaseException | None
 
+    @property
+    def name(self) -> str:
+        """Its name, which is its actor's."""
+
 
 class ChildRecord(PeerProcess, Protocol):
     """What a nursery keeps of a subactor, as far as this actor's runtime needs it."""

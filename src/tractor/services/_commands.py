@@ -12,7 +12,7 @@ from typing import Any
 
 from tractor import log as _log
 from tractor._errors import RemoteActorError
-from tractor._proto.services.service_life import DOWN
+from tractor._proto.services.service_life import DOWN, Member, ServiceState
 from tractor.control._protocol import Code, Refusal
 from tractor.control._socket import control_socket
 from tractor.process._state import of_process
@@ -49,6 +49,11 @@ class Commands:
             ],
             **self.about(),
         }
+
+    def waiting(self) -> list[Member]:
+        """Those that have no process now, and are started again after their delay."""
+        members = [member for entry in self._carrier.in_order for member in entry.options]
+        return [one for one in members if one.state is ServiceState.BACKOFF]
 
     def find(self, name: object) -> Service | None:
         """The service of that name."""
@@ -89,6 +94,8 @@ def open_to_users(carrier: Carrier) -> Iterator[Commands]:
     """For the length of the block users may ask for a supervisor's services."""
     commands = Commands(carrier)
     control = control_socket()
+    waiting = carrier.children.actor.services_waiting
+    waiting.append(commands.waiting)
     _open.append(commands)
     if control is not None:
         control.answer("service", _answer)
@@ -96,6 +103,7 @@ def open_to_users(carrier: Carrier) -> Iterator[Commands]:
         yield commands
     finally:
         _open.remove(commands)
+        waiting.remove(commands.waiting)
         if not _open and control is not None:
             control.answer("service", None)
 

@@ -44,10 +44,10 @@ class ChildSample(msgspec.Struct, frozen=True, kw_only=True):
     """A subactor, as its parent knows it.
 
     Attributes:
-        name, uuid: it.
+        name, uuid: it; of a service in ``'backoff'`` there is no uuid.
         pid: of its process; ``None``: it has none yet.
         host: id of the host on which ``pid`` is one.
-        state: ``'booting'``, ``'running'`` or ``'cancelling'``.
+        state: ``'booting'``, ``'running'``, ``'cancelling'``, or ``'backoff'``: it is started again after a delay.
         start_method: the key of its spawn backend.
         socket: where its control socket is, if it is on this host and has one.
         restarts: of a service: how often it was started again.
