@@ -168,3 +168,43 @@ def test_the_doctor_finds_what_is_stopped(forked_actors: None, tmp_path: Path) -
         assert code == (1 if told["findings"] else 0)
 
     run(main)
+
+
+async def warn(text: str) -> None:
+    tractor.log.get_logger("some_part").warning(text)
+
+
+def test_records_are_followed_until_the_actor_ends(forked_actors: None) -> None:
+    async def main(an: tractor.ActorNursery, portal: tractor.Portal) -> None:
+        other = await an.start_actor("logger", enable_modules=[__name__])
+        told: list[tuple[int, str, str]] = []
+
+        async def follow() -> None:
+            told.append(await command("log", name_of(other), "warning", "--follow", "--json"))
+
+        async with trio.open_nursery() as tn:
+            tn.start_soon(follow)
+            while not await other.run(is_followed):
+                await trio.sleep(0.01)
+            await other.run(warn, text="hear, hear")
+            while await other.run(waits_for_a_reader):
+                await trio.sleep(0.01)
+            await other.cancel_actor()
+        ((code, out, err),) = told
+        assert (code, "logger@" in err) == (1, True)
+        texts = [msgspec.json.decode(line)["text"] for line in out.splitlines()]
+        assert "hear, hear" in texts
+
+    run(main)
+
+
+def _taps() -> list[Any]:
+    return [one for one in logging.getLogger("tractor").handlers if type(one).__name__ == "Tap"]
+
+
+async def is_followed() -> bool:
+    return bool(_taps())
+
+
+async def waits_for_a_reader() -> bool:
+    return any(one._kept for one in _taps())

@@ -11,6 +11,7 @@ import trio
 from tractor import log as _log
 from tractor.address._types import mk_uuid
 from tractor.control._protocol import Code, Refusal
+from tractor.control._tap import Tap
 from tractor.msg.types import Aid
 from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
@@ -19,6 +20,9 @@ log = _log.get_logger()
 
 CANCELLER = "tractor-cli"
 """The name under which an actor is cancelled."""
+
+MOST_FOLLOW = 2
+"""Processes that follow the log of an actor at a time."""
 
 LONGEST = 24 * 3600.0
 """Seconds for which a log level may be set."""
@@ -36,6 +40,8 @@ class Acting:
         # What puts the levels back that were set for a time.
         self._put_back: dict[str, int] = {}
         self._until = trio.CancelScope()
+        # Those who follow the records, by the pid that asks.
+        self._taps: dict[int | None, Tap] = {}
         self.acts: dict[str, Callable[[Mapping[str, Any], int | None], Any]] = {
             "log": self._log,
             "cancel": self._cancel,
@@ -49,7 +55,9 @@ class Acting:
         return {"already": already}
 
     def _log(self, request: Mapping[str, Any], pid: int | None) -> Any:
-        """Show the levels, or set some, for a time or for good."""
+        """Show the levels, or set some, for a time or for good; or give records to one who follows them."""
+        if "follow" in request:
+            return self._follow(request["follow"], pid)
         spec, seconds = request.get("spec"), request.get("for")
         if spec is None:
             return {"levels": _levels()}
@@ -83,6 +91,26 @@ class Acting:
                 self._put_back_after, self._until, float(seconds), name="log levels are put back"
             )
         return {"levels": _levels(), "before": {name: _name(n) for name, n in before.items()}}
+
+    def _follow(self, level: Any, pid: int | None) -> Any:
+        """The records since the last question of that process."""
+        try:
+            number = _log.level_value(_log.get_loglevel() if level is None else str(level))
+        except ValueError as exc:
+            raise Refusal(Code.BAD_REQUEST, str(exc)) from None
+        tap = self._taps.get(pid)
+        if tap is None:
+            if len(self._taps) >= MOST_FOLLOW:
+                raise Refusal(Code.BUSY, f"{MOST_FOLLOW} follow its records already")
+            tap = self._taps[pid] = Tap(number)
+            self._actor.io_nursery.start_soon(self._keep, pid, tap, name="log records are followed")
+        return tap.take()
+
+    async def _keep(self, pid: int | None, tap: Tap) -> None:
+        try:
+            await tap.keep()
+        finally:
+            del self._taps[pid]
 
     async def _put_back_after(self, until: trio.CancelScope, seconds: float) -> None:
         with until:

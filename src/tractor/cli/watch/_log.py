@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -17,8 +19,14 @@ from tractor.cli.watch._common import (
     quiet_pipe,
     seconds,
 )
+from tractor.observe._finding import Found
 from tractor.observe._naming import called, with_all_below
 from tractor.observe._requests import ask_each
+from tractor.observe._words import plain
+from tractor.runtime.seen._samples import Sample
+
+FOLLOW_INTERVAL = 0.3
+"""Seconds between two questions of ``--follow``."""
 
 ASK_LIMIT = 3.5
 """Seconds: the loop has three."""
@@ -38,14 +46,17 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
-    if options.seconds is not None and options.level is None:
-        return fail(f"{prog}: --for needs a LEVEL")
+    if options.seconds is not None and (options.level is None or options.follow):
+        return fail(f"{prog}: --for needs a LEVEL that is set")
     found, tree = look(options)
     actors, why = chosen([options.actor], found, tree, every=options.tree)
     if why:
         return fail(f"{prog}: {why}")
     if options.tree:
         actors = with_all_below(actors, tree.actors)
+    if options.follow:
+        with quiet_pipe():
+            return _follow(options, actors, found, prog)
     if options.level is not None and len(actors) > 1 and not options.yes:
         if not sys.stdin.isatty():
             return fail(f"{prog}: the levels of {len(actors)} actors are set only with --yes")
@@ -75,6 +86,31 @@ def main(argv: Sequence[str], prog: str) -> int:
     return EXIT_FAILED if missing else 0
 
 
+def _follow(options: argparse.Namespace, actors: list[Sample], found: Found, prog: str) -> int:
+    """Print the records of actors until they have ended."""
+    code, limit = 0, max(options.limit, ASK_LIMIT)
+    while actors:
+        told, missing = ask_each(actors, found, limit, "log", follow=options.level)
+        for absent in missing:
+            code = fail(f"{prog}: {absent.what}: {absent.why}")
+        records = [
+            {"actor": called(one), **record} for one, answer in told for record in answer["records"]
+        ]
+        for record in sorted(records, key=lambda one: one["time"]):
+            if options.json:
+                print_json(record)
+            else:
+                clock = time.strftime("%H:%M:%S", time.localtime(record["time"]))
+                words = [record["actor"], record["level"], record["name"], record["text"]]
+                print(plain("  ".join([clock, *words])), flush=True)
+        for one, answer in told:
+            if answer["dropped"]:
+                print(f"{called(one)}  … {answer['dropped']} dropped", file=sys.stderr)
+        actors = [one for one, _ in told]
+        time.sleep(FOLLOW_INTERVAL)
+    return code
+
+
 def parser(prog: str) -> Parser:
     """What the command takes."""
     made = Parser(prog=prog, description="Show or set the log level of a running actor.")
@@ -89,6 +125,11 @@ def parser(prog: str) -> Parser:
         type=seconds,
         metavar="SECONDS",
         help="put it back after that time",
+    )
+    made.add_argument(
+        "--follow",
+        action="store_true",
+        help="show records here, from LEVEL on; what the actor itself prints stays as it is",
     )
     made.add_argument("--yes", action="store_true", help="do not ask")
     common_options(made)
