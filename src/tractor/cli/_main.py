@@ -52,6 +52,7 @@ COMMANDS: dict[str, Command] = {
     "stacks": Command("tractor.cli.watch._stacks", "show where the tasks of an actor are"),
     "start": Command("tractor.cli._services", "start a service of `tractor run` that is down"),
     "stop": Command("tractor.cli._services", "stop a service of `tractor run`"),
+    "top": Command("tractor.cli.watch._top", "show your actors on a full screen"),
     "tree": Command("tractor.cli._tree", "show a running tree: actors, tasks, what they wait for"),
 }
 
