@@ -50,6 +50,22 @@ def test_it_keeps_no_more_bytes_than_it_may() -> None:
     assert kept[-1].number == 100
 
 
+def test_strangers_do_not_push_out_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10.0
+    monkeypatch.setattr("tractor.runtime.seen._kept.time.monotonic", lambda: now)
+    recorder = Recorder()
+    recorder.note("child_gone", child="a")
+    for _ in range(1000):
+        recorder.note_stranger("peer_refused", why="no key")
+    now += 1.0
+    recorder.note_stranger("peer_refused", why="no key")
+    assert [(one.kind, one.more) for one in recorder.kept()] == [
+        ("child_gone", {"child": "a"}),
+        ("peer_refused", {"why": "no key"}),
+        ("peer_refused", {"why": "no key", "unseen": 999}),
+    ]
+
+
 def test_an_error_that_cannot_be_shown() -> None:
     class Odd(Exception):
         def __str__(self) -> str:

@@ -124,7 +124,7 @@ def find(
 
 
 def _look_at_others(found: Found) -> None:
-    """Add what the system says of processes that were named meanwhile."""
+    """Add what the system says of processes that were named meanwhile, and of those that did not answer: why so?"""
     pids = {stray.pid for stray in found.strays}
     for one in found.answered:
         if one.sample is not None:
@@ -133,7 +133,8 @@ def _look_at_others(found: Found) -> None:
                 for child in one.sample.children
                 if child.pid is not None and (not child.host or is_here(child.host))
             }
-    found.facts.update(facts_of(pids - found.facts.keys()))
+    silent = {one.pid for one in found.silent}
+    found.facts.update(facts_of(pids - found.facts.keys() | silent))
 
 
 def _file(path: Path) -> tuple[Path, str, int] | None:

@@ -246,7 +246,7 @@ class Actor:
     ) -> None:
         """Give the actor what its open runtime consists of."""
         self._server = server
-        server.on_refused = partial(self.recorder.note, "peer_refused")
+        server.on_refused = partial(self.recorder.note_stranger, "peer_refused")
         self._service_nursery = service
         self._io_nursery = io
         self.life.nursery = background

@@ -81,6 +81,8 @@ class Recorder:
         self._size = 0
         # How many there ever were.
         self.count = 0
+        # When strangers have last caused an event of a kind, and how often since.
+        self._of_strangers: dict[str, tuple[float, int]] = {}
 
     def note(self, kind: str, error: BaseException | None = None, **more: Any) -> None:
         """Keep an event.
@@ -101,6 +103,19 @@ class Recorder:
         while len(self._events) > MAX_EVENTS or self._size > MAX_BYTES:
             _, size = self._events.popleft()
             self._size -= size
+
+    def note_stranger(self, kind: str, **more: Any) -> None:
+        """As :meth:`note`, of what strangers cause: one in a second, which tells how many came since the one before.
+
+        So they can't have what matters dropped.
+        """
+        last, unseen = self._of_strangers.get(kind, (-1.0, 0))
+        now = time.monotonic()
+        if last >= 0 and now - last < 1.0:
+            self._of_strangers[kind] = (last, unseen + 1)
+            return
+        self._of_strangers[kind] = (now, 0)
+        self.note(kind, unseen=unseen or None, **more)
 
     def kept(self, since: int = 0) -> list[RareEvent]:
         """The events that are kept, oldest first, of those with a number above ``since``.
