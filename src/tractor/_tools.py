@@ -152,7 +152,13 @@ async def _look_at_tree(actor: Actor, args: dict[str, Any]) -> Any:
     return await look(actor, args)
 
 
-LOOKS = {"tree": _look_at_tree}
+async def _look_at_samples(actor: Actor, args: dict[str, Any]) -> Any:
+    from tractor.observe._in_code import look
+
+    return await look(actor, args)
+
+
+LOOKS = {"tree": _look_at_tree, "samples": _look_at_samples}
 """What a parent may have this actor and all below it say; see :mod:`tractor.control._passing`."""
 
 

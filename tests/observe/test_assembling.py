@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from ep_observe import answered, child, facts, found, sample
 
+from tractor.control._passing import Told
 from tractor.observe._assembling import assemble, in_order
 from tractor.observe._finding import Silent
+from tractor.observe._in_code import tree_of
 from tractor.observe._naming import matching, with_all_below
 from tractor.observe._openmetrics import openmetrics
 from tractor.observe._processes import Stray
@@ -209,3 +212,21 @@ def test_text_for_a_scraper() -> None:
     assert "# TYPE tractor_calls counter\n" in text
     assert "tractor_rss" not in text
     assert text.endswith("# EOF\n")
+
+
+def test_what_actors_say_over_channels() -> None:
+    root = sample("root", "r", 1, children=(child("a", "a", 2, restarts=3), child("b", "b", 3)))
+    told = Told(
+        "root",
+        "r",
+        1,
+        value=msgspec.to_builtins(root),
+        below=[
+            Told("a", "a", 2, value=msgspec.to_builtins(sample("a", "a", 2, "r"))),
+            Told("b", "b", 3, why="no sign of life of its host for 3.2 s", state="lost"),
+        ],
+    )
+    tree = tree_of(told)
+    rows = [(one.name, one.state, one.parent, one.restarts) for one in tree.actors]
+    assert rows == [("root", "run", None, None), ("a", "run", "r", 3), ("b", "lost", "r", None)]
+    assert [one.what for one in tree.missing] == ["b@3"]

@@ -11,7 +11,8 @@ import msgspec
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.control._sampling import child_of, sample_of
+from tractor.control._passing import SHARE, Question, Told, ask_down
+from tractor.control._sampling import sample_of
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
@@ -21,10 +22,6 @@ from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._callee import put_return, relay_error
 from tractor.runtime.dialog._caller import boxed, request
 from tractor.runtime.seen._samples import ChildSample, Missing, Sample, TreeSample
-from tractor.trionics._groups import collapse_eg
-
-SHARE = 0.75
-"""Of an actor's time, what each of those that it asks has: so that it still answers itself when they don't."""
 
 MOST_AT_A_TIME = 64
 """Looks that an actor takes for others at a time."""
@@ -52,20 +49,19 @@ async def tree_statistics(limit: float = 2.0) -> TreeSample:
 
 
 def serve_samples(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
-    """The request ``self:_samples(limit, up)``: this actor and those below; with ``up`` the whole tree it is in.
+    """The request ``self:_samples(limit)``: the whole tree that this actor is in.
 
     Raises:
         RuntimeFailure: it takes too many looks for others already.
     """
     limit = min(max(float(kwargs.get("limit", 2.0)), 0.0), 60.0)
-    gather = _from_the_root if kwargs.get("up") else _downwards
     if _looks.get(actor, 0) >= MOST_AT_A_TIME:
         raise RuntimeFailure(f"{MOST_AT_A_TIME} looks at the tree are being taken here already")
     _looks[actor] = _looks.get(actor, 0) + 1
 
     async def answer() -> None:
         try:
-            put_return(chan, cid, msgspec.to_builtins(await gather(actor, limit)))
+            put_return(chan, cid, msgspec.to_builtins(await _from_the_root(actor, limit)))
         except Exception as exc:
             relay_error(actor, chan, cid, exc)
         finally:
@@ -79,70 +75,70 @@ async def _from_the_root(actor: Actor, limit: float) -> TreeSample:
     if parent is None:
         return await _downwards(actor, limit)
     try:
-        return await _ask(actor, parent, limit * SHARE, up=True)
+        return await _ask_up(actor, parent, limit * SHARE)
     except (TransportClosed, trio.TooSlowError) as exc:
         below = await _downwards(actor, limit * (1 - SHARE))
         above = Missing(what=f"what is above {actor.aid.reprol()}", why=str(exc))
         return msgspec.structs.replace(below, missing=(*below.missing, above))
 
 
-async def _downwards(actor: Actor, limit: float) -> TreeSample:
+async def look(actor: Actor, _args: dict[str, Any]) -> Sample:
+    """What this actor says of itself; see :mod:`tractor.control._passing`."""
     await trio.lowlevel.checkpoint()
-    own = sample_of(actor)
-    records = list(actor.children.values())
-    found: list[TreeSample | None] = [None] * len(records)
-
-    async def one(i: int) -> None:
-        found[i] = await _child(actor, records[i], limit * SHARE)
-
-    async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-        for i in range(len(records)):
-            tn.start_soon(one, i)
-    for known in own.children:
-        if known.state == "backoff":
-            down = of_parents_word(known, own.uuid, known.last_error)
-            found.append(TreeSample(time=down.time, host=own.host, actors=(down,)))
-    return _joined(own, [below for below in found if below is not None])
+    return sample_of(actor)
 
 
-def _joined(own: Sample, below: list[TreeSample]) -> TreeSample:
-    actors = [own, *(sample for tree in below for sample in tree.actors)]
+async def _downwards(actor: Actor, limit: float) -> TreeSample:
+    return tree_of(await ask_down(actor, Question("samples", look, {}), limit))
+
+
+def tree_of(told: Told) -> TreeSample:
+    """What actors have said, as a list, with what their parents know of them."""
+    actors: list[Sample] = []
+    missing: list[Missing] = []
+    _add(told, None, None, actors, missing)
     return TreeSample(
         time=time.time(),
         host=socket.gethostname(),
         actors=tuple(actors[:MAX_ACTORS]),
-        missing=tuple(one for tree in below for one in tree.missing),
-        truncated=sum(tree.truncated for tree in below) + max(0, len(actors) - MAX_ACTORS),
+        missing=tuple(missing),
+        truncated=max(0, len(actors) - MAX_ACTORS),
     )
 
 
-async def _child(actor: Actor, record: Any, limit: float) -> TreeSample:
-    """A child and those below it, with what this actor knows of it."""
-    known, portal = child_of(record), record.info().portal
-    why = "it is not connected yet"
-    if portal is not None:
-        try:
-            tree = await _ask(actor, portal.chan, limit)
-        except trio.TooSlowError as exc:
-            why = str(exc)
-        except Exception as exc:
-            why = f"it can't be asked: {exc}"
-        else:
-            first, *others = tree.actors
-            first = msgspec.structs.replace(
-                first, restarts=known.restarts, last_error=known.last_error
-            )
-            return msgspec.structs.replace(tree, actors=(first, *others))
-    silent = of_parents_word(known, actor.aid.uuid, why)
-    return TreeSample(
-        time=silent.time,
-        host=silent.host,
-        actors=(silent,),
-        missing=(Missing(what=f"{known.name}@{known.pid}", why=why),),
-    )
+def _add(
+    told: Told,
+    parent: str | None,
+    known: ChildSample | None,
+    actors: list[Sample],
+    missing: list[Missing],
+) -> None:
+    """Add an actor and those below it; ``known``: what its parent, of that uuid, says."""
+    if told.value is not None:
+        sample = msgspec.convert(told.value, Sample)
+    else:
+        word = known or ChildSample(
+            name=told.name, uuid=told.uuid, pid=told.pid, host="", state=told.state
+        )
+        sample = of_parents_word(word, parent, told.why)
+        if told.state == "lost":
+            sample = msgspec.structs.replace(sample, state="lost")
+        missing.append(Missing(what=f"{told.name}@{told.pid}", why=told.why))
+    if known is not None:
+        sample = msgspec.structs.replace(
+            sample, restarts=known.restarts, last_error=known.last_error
+        )
+    actors.append(sample)
+    words = {child.uuid: child for child in sample.children}
+    for below in told.below:
+        _add(below, sample.uuid, words.get(below.uuid), actors, missing)
+    for child in sample.children:
+        if child.state == "backoff":
+            down = of_parents_word(child, sample.uuid, child.last_error)
+            actors.append(msgspec.structs.replace(down, host=sample.host))
 
 
-def of_parents_word(known: ChildSample, parent: str, why: str | None = None) -> Sample:
+def of_parents_word(known: ChildSample, parent: str | None, why: str | None = None) -> Sample:
     """What can be said of an actor that does not say anything itself."""
     states = {"booting": "boot", "cancelling": "cancel", "backoff": "backoff"}
     return Sample(
@@ -159,9 +155,9 @@ def of_parents_word(known: ChildSample, parent: str, why: str | None = None) -> 
     )
 
 
-async def _ask(actor: Actor, chan: Channel, limit: float, up: bool = False) -> TreeSample:
+async def _ask_up(actor: Actor, chan: Channel, limit: float) -> TreeSample:
     """Raises TransportClosed, RemoteActorError, trio.TooSlowError."""
-    pending = request(chan, "_samples", limit=limit, up=up)
+    pending = request(chan, "_samples", limit=limit)
     with trio.move_on_after(limit):
         reply = await pending.wait()
         if isinstance(reply, Return):
