@@ -115,7 +115,7 @@ def _box(
     *,
     plain: bool = False,
 ) -> Error:
-    """The message for an error of this actor's own; ``plain``: its text is its first argument."""
+    """The message for an error of this actor's own; ``plain``: its text is its first argument, and no more is asked."""
     # A ctxc that this actor raises itself stands for the cancellation of its own task.
     boxed = trio.Cancelled if isinstance(exc, ContextCancelled) else type(exc)
     name, path = _names(boxed)
@@ -137,8 +137,8 @@ def _box(
         canceller=canceller,
         sender=own_uid,
         cid=cid,
-        trail=[(os.getpid(), "" if shown else _place_of(tb or exc.__traceback__))],
-        kinds=_kinds_of(exc, boxed),
+        trail=[(os.getpid(), "" if shown or plain else _place_of(tb or exc.__traceback__))],
+        kinds=[] if plain else _kinds_of(exc, boxed),
     )
 
 
