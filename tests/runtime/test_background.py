@@ -64,7 +64,7 @@ def test_an_error_is_told_to_who_holds_a_context_and_to_the_parent_once(
                 async with portal.open_context(ep_life.hold, fail=True):
                     await trio.sleep_forever()
             expect_job_failure(caught)
-            assert "the end of the actor: ('it', " in str(caught.value)
+            assert "the end of the actor: it" in str(caught.value)
             raise caught.value
 
     fails_by_the_job(main)

@@ -40,7 +40,7 @@ def loss(aid: Aid) -> tractor.TransportClosed:
 
 def ctxc(of: Aid, canceller: Any) -> BaseException:
     msg = pack_error(trio.Cancelled._create(source="explicit"), 1, of.uid, canceller=canceller)
-    return _caller.boxed(msg, channel(of), SimpleNamespace(enabled=()))
+    return _caller.boxed(msg, channel(of), SimpleNamespace(enabled=(), aid=Aid("root", "0", 1)))
 
 
 def remote(exc: BaseException, *path: Aid) -> BaseException:
