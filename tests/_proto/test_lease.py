@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tractor._proto.deadlines import LOSS_TIMEOUT
+from tractor._proto.deadlines import TEARDOWN_TIME
 from tractor._proto.lease import KEPT, LONGEST_INTERVAL, Answered, Lease
 
 # -- the agent's side --
@@ -94,11 +94,11 @@ def test_the_oldest_unanswered_ping_is_known() -> None:
 
 def test_the_link_counts_from_the_receipt_of_the_last_ping_that_it_answered() -> None:
     answered = Answered(10.0, 500.0)
-    assert answered.must_have_ended_at() == 510.0 + LOSS_TIMEOUT
+    assert answered.must_have_ended_at() == 510.0 + TEARDOWN_TIME
     answered.ping(503.0)
     answered.ping(502.0)
     assert answered.last_sign == 503.0
-    assert answered.must_have_ended_at() == 513.0 + LOSS_TIMEOUT
+    assert answered.must_have_ended_at() == 513.0 + TEARDOWN_TIME
     assert answered.silent_from() == 508.0
 
 
@@ -117,7 +117,7 @@ class TwoSides(RuleBasedStateMachine):
     """The agent and the link with a network that delays, drops, repeats and reorders, and stops on either side.
 
     What must hold at all times: the link never says that the lease must have ended while it runs, and what it held
-    may be there for :data:`LOSS_TIMEOUT` more.
+    may be there for :data:`TEARDOWN_TIME` more.
     """
 
     @initialize(
@@ -197,7 +197,7 @@ class TwoSides(RuleBasedStateMachine):
             over_there = self.lease.ends_at() - self.agent_offset
             told_here = self.link.must_have_ended_at() - self.link_offset
             # Offsets of a million seconds leave a float some nanoseconds.
-            assert told_here >= over_there + LOSS_TIMEOUT - 1e-6
+            assert told_here >= over_there + TEARDOWN_TIME - 1e-6
 
 
 TestTwoSides = TwoSides.TestCase

@@ -18,6 +18,7 @@ import trio
 from ep_run import run
 
 import tractor
+from tractor._proto.deadlines import TEARDOWN_TIME
 from tractor.hosts._links import links_of
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -146,7 +147,7 @@ def test_the_agent_is_killed() -> None:
     seen: dict[str, Any] = {}
 
     async def main() -> None:
-        async with far_away(plain(deadline=2.0)) as far:
+        async with far_away(plain(deadline=30.0)) as far:
             (link,) = links_of(tractor.current_actor())._hosts.values()
             os.kill(link.facts["pid"], signal.SIGKILL)
             seen["killed"] = time.monotonic()
@@ -158,7 +159,28 @@ def test_the_agent_is_killed() -> None:
     assert caught.value.uid is not None
     assert caught.value.uid[0] == "far"
     assert caught.value.host == URL
-    assert caught.value.silent >= 2.0
+    assert "the agent there was killed" in str(caught.value)
+    # Its sentinel says that nothing is left: the lease is not waited for. But what is below its children has its time.
+    assert TEARDOWN_TIME - 0.2 < time.monotonic() - seen["killed"] < 20.0
+
+
+def test_the_agent_and_its_sentinel_are_killed() -> None:
+    seen: dict[str, Any] = {}
+
+    async def main() -> None:
+        async with far_away(plain(deadline=2.0)) as far:
+            (link,) = links_of(tractor.current_actor())._hosts.values()
+            agent = link.facts["pid"]
+            children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+            (guard,) = {int(pid) for pid in children} - {far.pid}
+            os.kill(guard, signal.SIGSTOP)
+            os.kill(agent, signal.SIGKILL)
+            os.kill(guard, signal.SIGKILL)
+            seen["killed"] = time.monotonic()
+            await trio.sleep_forever()
+
+    with pytest.raises(tractor.HostLost):
+        run(main, limit=LIMIT)
     # The lease is waited for: nobody can say that nothing runs there before.
     assert time.monotonic() - seen["killed"] >= 2.0
 

@@ -42,6 +42,18 @@ SENTINEL_GRACE: Final = 1.3
 DESCENDANTS_TIMEOUT: Final = 1.6
 """The nursery of a child that was killed waits for the child's own subactors, which have lost their parent."""
 
+# -- another host (`lease`) ----------------------------------------------------------------------------
+
+LEASE_SLACK: Final = 0.15
+"""An agent that has not begun to leave so long after the end of its lease counts as stopped, and is killed."""
+TEARDOWN_TIME: Final = 1.7
+"""So long after the end of a lease, or of its agent, nothing of what the agent held is left.
+
+What can end by itself does so within `LEAVE_AFTER`, and all else is killed after `SENTINEL_GRACE`: by the agent; where
+that was stopped by its sentinel, which kills it first; and below an actor that was stopped by that one's own sentinel,
+which sees the agent's end.  The rest is for the looks of these loops, and for the machine over there to be busy.
+"""
+
 # -- the end of an actor -------------------------------------------------------------------------------
 
 UNREGISTER_TIMEOUT: Final = 0.5
@@ -65,6 +77,12 @@ WORD_TIMEOUT: Final = 1.0
 ORDER: Final[tuple[tuple[str, float, float], ...]] = (
     ("a forced exit comes before the sentinel", LEAVE_AFTER, SENTINEL_GRACE),
     ("the sentinel keeps the promise of a loss", SENTINEL_GRACE, LOSS_TIMEOUT),
+    (
+        "what an agent held is gone when it counts as gone",
+        LEASE_SLACK + SENTINEL_GRACE,
+        TEARDOWN_TIME,
+    ),
+    ("a lost host keeps the promise of a loss", TEARDOWN_TIME, LOSS_TIMEOUT),
     ("a nursery waits for what the sentinel kills", SENTINEL_GRACE, DESCENDANTS_TIMEOUT),
     (
         "a nursery that waits for a killed child's own keeps the promise",

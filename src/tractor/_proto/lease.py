@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tractor._proto.deadlines import LOSS_TIMEOUT
+from tractor._proto.deadlines import TEARDOWN_TIME
 
 LONGEST_INTERVAL: Final = 1.0
 """Seconds between two pings, at most."""
@@ -150,6 +150,9 @@ class Answered:
     def must_have_ended_at(self) -> float:
         """When the agent, and all that ran below it, must have ended, if nothing is heard of it again.
 
-        The lease ends by then at the latest; what it held has :data:`~tractor._proto.deadlines.LOSS_TIMEOUT` to end.
+        The ping was sent before it was received, and the lease ends one deadline after the sending of the last ping
+        whose answer came: of this one, or of an earlier one.  What it held takes
+        :data:`~tractor._proto.deadlines.TEARDOWN_TIME` to end.  That an answer was lost, so that it has ended before,
+        can't be known here.
         """
-        return self._last + self._deadline + LOSS_TIMEOUT
+        return self._last + self._deadline + TEARDOWN_TIME

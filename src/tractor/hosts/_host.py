@@ -21,7 +21,7 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import HostUnavailable
-from tractor._proto.deadlines import LOSS_TIMEOUT
+from tractor._proto.deadlines import LOSS_TIMEOUT, TEARDOWN_TIME
 from tractor._util.dist._name import pip_install
 from tractor._util.dist._version import __version__
 from tractor.hosts._frames import to_bytes
@@ -246,7 +246,7 @@ class Host:
                 "the link to host %r broke: %s; what runs there ends within %s s",
                 self.place.name,
                 frame["error"],
-                self.place.deadline + LOSS_TIMEOUT,
+                self.place.deadline + TEARDOWN_TIME,
             )
             self._last_sign = time.monotonic() - frame["silent"]
             self._fail_question()

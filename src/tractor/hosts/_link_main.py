@@ -12,7 +12,9 @@ How a link ends (each is told once):
 
 - `refused`: it could not be opened; nothing runs there.
 - `closed`: the agent has said that nothing runs there any more, and its command has ended.
-- `lost`: the lease says that nothing runs there any more.  That may come long after the command's end.
+- `lost`: the lease says that nothing runs there any more.  That may come long after the command's end.  Or the agent
+  was killed, and its sentinel says so.  How what ran there has ended is not known then.  (That the command has ended
+  says nothing: an ssh client that was killed, or has met with a reset, ends like one whose agent was killed.)
 
 Before that it may be told several times that it is `silent`, and that it was `heard` again.
 
@@ -98,8 +100,9 @@ class Link:
         self._outbox: Outbox | None = None
         self._lease: Answered | None = None
         self._is_silent = False
-        # The agent has said that nothing runs there.
+        # The agent has said that nothing runs there; or its sentinel, because it was killed.
         self._gone = trio.Event()
+        self._was_killed = False
         # The link has ended, whatever runs there.
         self._ended = trio.Event()
         # Nobody wants it any more.
@@ -205,7 +208,8 @@ class Link:
                         self._tell("heard")
                     self._outbox.put(encode({"t": "pong", "n": frame.get("n")}), urgent=True)
                     continue
-                if frame["t"] == "gone":
+                if frame["t"] in ("gone", "dead"):
+                    self._was_killed = frame["t"] == "dead"
                     self._gone.set()
                     return
                 frame.pop("raw", None)
@@ -223,7 +227,7 @@ class Link:
             left = self._lease.must_have_ended_at() - now
             silent = now - self._lease.last_sign
             if left <= 0:
-                self._tell("lost", silent=silent, error=self._last_words().removeprefix("; "))
+                self._tell_lost(self._last_words().removeprefix("; "))
                 return
             quiet_left = self._lease.silent_from() - now
             if quiet_left <= 0 and not self._is_silent:
@@ -231,7 +235,14 @@ class Link:
                 self._tell("silent", silent=silent)
             with trio.move_on_after(min(left, max(quiet_left, self.place.deadline / 8))):
                 await self._gone.wait()
-        self._tell("closed")
+        if self._was_killed:
+            self._tell_lost("the agent there was killed, and all that it had started has ended")
+        else:
+            self._tell("closed")
+
+    def _tell_lost(self, error: str) -> None:
+        assert self._lease is not None
+        self._tell("lost", silent=time.monotonic() - self._lease.last_sign, error=error)
 
     async def _read_words(self, carrier: Carrier) -> None:
         await carrier.read_words(lambda line: self._note_line(line, carrier.port_in(line)))

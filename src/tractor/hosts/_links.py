@@ -25,7 +25,7 @@ import msgspec
 import trio
 
 from tractor import log as _log
-from tractor._proto.deadlines import LOSS_TIMEOUT
+from tractor._proto.deadlines import LOSS_TIMEOUT, TEARDOWN_TIME
 from tractor._util.dist._version import __version__
 from tractor.hosts._engine import get_engine
 from tractor.hosts._frames import encode
@@ -255,7 +255,7 @@ class Links:
         for host in hosts:
             host.handle({"t": "silent", "silent": 0.0})
         for host in sorted(hosts, key=lambda host: host.place.deadline):
-            left = began + host.place.deadline + LOSS_TIMEOUT - time.monotonic()
+            left = began + host.place.deadline + TEARDOWN_TIME - time.monotonic()
             if host.facts:
                 await trio.sleep(max(0.0, left))
             host.handle(

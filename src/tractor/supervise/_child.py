@@ -470,7 +470,9 @@ class Child:
                 self.life.handle(ChildEvent.DIED, status)
                 self.died.set()
                 self._report_loss()
-                stuck = self.chan is not None and not await end_channel(self.actor, self.chan)
+                stuck = self.chan is not None and not await end_channel(
+                    self.actor, self.chan, host_lost=status is None
+                )
                 if not self.ready:
                     await process.drain_stderr()
                 on_death()

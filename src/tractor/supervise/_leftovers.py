@@ -7,6 +7,7 @@ inode, same time of change), or has a name that only its owner gives; and nothin
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,6 +29,9 @@ from tractor.transport._addresses import wrap_address
 from tractor.transport._uds_leftovers import SOCKET_NAME, answers, own_file_mark, remove_if_dead
 
 log = _log.get_logger()
+
+QUIET = 0.1
+"""Seconds without a message after which all that has come from a lost host was read."""
 
 
 def socket_files(addrs: Iterable[UnwrappedAddress]) -> list[Path]:
@@ -102,15 +106,23 @@ def remove_files(
                 os.unlink(path)
 
 
-async def end_channel(actor: Actor, chan: Channel) -> bool:
+async def end_channel(actor: Actor, chan: Channel, host_lost: bool = False) -> bool:
     """Wait until all that came over a dead child's channel is delivered; ``False``: it had to be closed here.
 
-    It stays open if the actor was not a process of its own, and was abandoned.
+    It stays open if the actor was not a process of its own, and was abandoned; or if its host is lost: then what has
+    come is delivered once nothing is read any more.
     """
+    heard = -1
     with trio.move_on_after(DELIVERY_TIMEOUT):
-        await actor.ipc_server.wait_for_departure(chan)
-        return True
-    log.warning("the channel to %s was still open %s s after its end", chan.peer, DELIVERY_TIMEOUT)
+        while not host_lost or chan.transport.received != heard:
+            heard = chan.transport.received
+            with trio.move_on_after(QUIET if host_lost else math.inf):
+                await actor.ipc_server.wait_for_departure(chan)
+                return True
+    if not host_lost:
+        log.warning(
+            "the channel to %s was still open %s s after its end", chan.peer, DELIVERY_TIMEOUT
+        )
     chan.abort()
     with trio.move_on_after(DELIVERY_TIMEOUT):
         # Those who wait in its dialogs are told before the nursery cancels its block.

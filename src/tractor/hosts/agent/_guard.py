@@ -3,6 +3,12 @@
 An agent that is killed drops the lifelines, and what can run ends by them; what is stopped is killed by the sentinel.
 An agent that is *stopped* keeps them, and would let all below it run on beyond the lease: the sentinel knows when that
 ends, and then kills the agent, too.
+
+It has the last word.  Where the agent was killed, and the link is whole, the other side would have to wait for the end
+of the lease.  So the sentinel keeps the link open, and says ``dead`` over it: once the agent and every child of it are
+gone, and those below them have had the time in which they end.  It writes nothing while the agent lives.  A frame that
+the agent was killed in the middle of makes nonsense of it, and the lease is left to tell, as it is where no sentinel
+is, or where it is killed, too.
 """
 
 from __future__ import annotations
@@ -13,11 +19,13 @@ import signal
 import time
 from collections.abc import Callable
 
+from tractor._proto.deadlines import LEASE_SLACK, TEARDOWN_TIME
+from tractor.hosts._frames import encode
 from tractor.hosts.agent._facts import lease_clock, start_time
 from tractor.process.sentinel._sentinel_main import Sentinel
 
-LATE = 0.25
-"""Seconds after the end of the lease in which a busy machine's agent begins to leave; then it counts as stopped."""
+GONE_AFTER = TEARDOWN_TIME - 0.1
+"""Seconds after the agent's end in which what is below its children has ended, too; see there."""
 
 MAX_PENDING = 256 * 1024
 """Bytes that a sentinel has not read: then it is stopped itself, and another one is started."""
@@ -31,9 +39,21 @@ class LeaseSentinel(Sentinel):
     - ``leave``: the agent ends; from now on what is below it has the grace.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, link_fd: int) -> None:
         super().__init__(fd)
         self._lease: float | None = None
+        self._link_fd = link_fd
+        self._died_at: float | None = None
+
+    def run(self) -> None:
+        """Watch until the agent is gone and everything below it too; then say so."""
+        super().run()
+        if self.below or self._died_at is None:
+            # Something could not be killed; or the agent lives, and closes the pipe at its end.
+            return
+        time.sleep(max(0.0, self._died_at + GONE_AFTER - time.monotonic()))
+        with contextlib.suppress(OSError):
+            os.write(self._link_fd, encode({"t": "dead"}))
 
     def take(self, kind: bytes, rest: bytes) -> None:
         """Take one line.  Raises ValueError, OverflowError: it makes no sense."""
@@ -50,6 +70,8 @@ class LeaseSentinel(Sentinel):
             left = max(0.0, self._lease - lease_clock())
             timeout = left if timeout is None else min(left, timeout)
         super().wait(timeout)
+        if self._died_at is None and self.actor is not None and self.actor.gone():
+            self._died_at = time.monotonic()
         if self._lease is not None and lease_clock() >= self._lease:
             self._lease = None
             if self.actor is not None:
@@ -61,13 +83,15 @@ class Guard:
 
     Args:
         warn: told when the sentinel had to be replaced, or can't be.
+        link_fd: where it says that the agent is dead.
 
     Attributes:
         pid: the sentinel's; 0: there is none.
     """
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], None], link_fd: int) -> None:
         self._warn = warn
+        self._link_fd = link_fd
         self._below: dict[int, float | None] = {}
         self._lease_line = b""
         self.pid = 0
@@ -86,7 +110,7 @@ class Guard:
 
     def lease(self, until: float) -> None:
         """The lease runs until then."""
-        self._lease_line = b"lease %r\n" % (until + LATE)
+        self._lease_line = b"lease %r\n" % (until + LEASE_SLACK)
         self._put(self._lease_line)
 
     def leave(self, until: float) -> None:
@@ -134,7 +158,7 @@ class Guard:
             os.close(self._fd)
             self._fd = -1
         try:
-            self.pid, self._fd = _fork()
+            self.pid, self._fd = _fork(self._link_fd)
         except OSError as exc:
             self._warn(f"no sentinel could be started ({exc}); actors are left to their lifelines")
             return
@@ -148,7 +172,7 @@ def _line(kind: bytes, pid: int, start: float | None) -> bytes:
     return b"%b %d %b\n" % (kind, pid, b"-" if start is None else repr(start).encode())
 
 
-def _fork() -> tuple[int, int]:
+def _fork(link_fd: int) -> tuple[int, int]:
     """Start a sentinel; its pid, and the end of the pipe that it is told by.  Raises OSError."""
     read_fd, write_fd = os.pipe()
     # Signals stay blocked in it: it must outlive what ends the others.
@@ -156,7 +180,7 @@ def _fork() -> tuple[int, int]:
     try:
         pid = os.fork()  # type: ignore[attr-defined, unused-ignore]
         if pid == 0:
-            _be_sentinel(read_fd)
+            _be_sentinel(read_fd, link_fd)
     except BaseException:
         os.close(write_fd)
         raise
@@ -167,20 +191,25 @@ def _fork() -> tuple[int, int]:
     return pid, write_fd
 
 
-def _be_sentinel(read_fd: int) -> None:
+def _be_sentinel(read_fd: int, link_fd: int) -> None:
     try:
         # Away from the terminal and the engine's group, and with nothing open that others wait for the end of.
         os.setsid()  # type: ignore[attr-defined, unused-ignore]
         signal.set_wakeup_fd(-1)
         os.chdir("/")
+        # Above what is overwritten here.
+        link = os.dup(link_fd)
+        while link < 4:
+            link = os.dup(link_fd)
         os.dup2(read_fd, 0)
+        os.dup2(link, 3)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        _close_from(3)
+        _close_from(4)
         with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
             comm.write("tractor-sentinel"[:15])
-        LeaseSentinel(0).run()
+        LeaseSentinel(0, 3).run()
     finally:
         os._exit(0)
 

@@ -3,7 +3,7 @@
 It ends, and takes all below it along, when it is told to, when the link ends or its lease does, when the process above
 it (the engine's) has ended, and on SIGTERM, SIGHUP and SIGINT: the lifelines are released, what ends by itself has the
 grace of :data:`~tractor._proto.deadlines.SENTINEL_GRACE`, within which an actor leaves by force at the latest, and what
-is left then is killed; within :data:`~tractor._proto.deadlines.LOSS_TIMEOUT` in all.
+is left then is killed; within :data:`~tractor._proto.deadlines.TEARDOWN_TIME` in all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from tractor._proto.deadlines import LOSS_TIMEOUT, SENTINEL_GRACE
+from tractor._proto.deadlines import SENTINEL_GRACE, TEARDOWN_TIME
 from tractor._proto.lease import Lease
 from tractor.hosts.agent import _fields as fields
 from tractor.hosts.agent._children import kill_below, processes_below, reap, start_child
@@ -43,7 +43,7 @@ TICK = 0.05
 STALLED = 1.0
 """Seconds that a ping goes without an answer: then no child is made to wait any more for its output to be sent."""
 
-GONE_BY = LOSS_TIMEOUT - 0.2
+GONE_BY = TEARDOWN_TIME - 0.1
 """Seconds after which an agent that leaves is gone, also if something below it could not be killed."""
 
 LAST_WRITE = 0.1
@@ -80,7 +80,7 @@ class Agent:
         link.flush()
         self._roster = Roster(link)
         self._store = CodeStore(os.environ)
-        self._guard = Guard(self._warn)
+        self._guard = Guard(self._warn, link.write_fd)
         self._above = os.getppid()
         self._above_fd, self._above_queue = self._watch_above()
         self._handlers: dict[str, Callable[[dict[str, Any], bytes | None], None]] = {
