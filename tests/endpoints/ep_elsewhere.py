@@ -101,3 +101,17 @@ async def chain(ctx: tractor.Context, urls: list[str], options: dict[str, Any]) 
         async with next_one.open_context(chain, urls=urls[1:], options=options) as (_, names):
             await ctx.started([here, *names])
             await trio.sleep_forever()
+
+
+@tractor.context
+async def call_from(ctx: tractor.Context, url: str, options: dict[str, Any], name: str) -> int:
+    """Have an actor of its own on that host call a peer."""
+    await ctx.started()
+    async with (
+        tractor.open_nursery() as an,
+        tractor.hosts.open_host(url, **options) as host,
+    ):
+        far = await an.start_actor("far", host=host, enable_modules=[__name__])
+        found = await far.run(call_peer, name=name)
+        await an.cancel()
+    return found

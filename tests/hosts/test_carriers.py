@@ -115,7 +115,7 @@ async def waiting(
 ) -> AsyncIterator[tuple[Scheduler, list[Ends | Exception]]]:
     """A link that waits for its agent's call, until the block has seen to it; what became of it."""
     scheduler = Scheduler()
-    carrier = carrier_for(scheduler, place_at("kept://here", python=sys.executable), None, tls)
+    carrier = carrier_for(scheduler, place_at("kept://here", python=sys.executable), (), tls)
     found: list[Ends | Exception] = []
 
     async def connect() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from typing import Any
 
 import ep_elsewhere
 import pytest
@@ -66,6 +67,67 @@ def test_peers_find_each_other(way: Way) -> None:
             await an.cancel()
 
     trio.run(main)
+
+
+def test_an_actor_below_one_that_is_no_registrar_finds_its_peers(way: Way) -> None:
+    """Its registrar listens on loopback of the root's host: the tunnel leads there, too; another road does not."""
+    if way.engine != "ssh":
+        pytest.skip("one engine of each road will do")
+
+    async def main() -> None:
+        async with open_tree(way, "h1") as (an, [h1]):
+            one = await an.start_actor("one", host=h1, enable_modules=MODULES)
+            near = await an.start_actor("near", enable_modules=MODULES)
+            order: Any = {"url": way.url("h1"), "options": way.options(), "name": "one"}
+
+            async def found() -> object:
+                async with near.open_context(ep_elsewhere.call_from, **order) as (ctx, _):
+                    value = await ctx.wait_for_result()
+                return value
+
+            if way.road == "tunnel":
+                assert await found() == await one.run(ep_elsewhere.pid)
+            else:
+                with pytest.raises(tractor.RemoteActorError) as caught:
+                    await found()
+                assert caught.value.boxed_type is tractor.HostUnavailable
+                assert "no actor there could reach the registrar at" in str(caught.value)
+            await an.cancel()
+
+    trio.run(main)
+
+
+@pytest.mark.long
+def test_peers_are_told_the_address_that_is_advertised(way: Way) -> None:
+    if (way.engine, way.road) != ("ssh", "direct"):
+        pytest.skip("one way where peers of two hosts reach each other will do")
+    shown = way.bed.run("h1", ["ip", "-o", "-4", "addr", "show", "scope", "global"]).stdout
+    found = re.search(r": (\S+) +inet (\d+\.\d+\.\d+)\.\d+/(\d+)", shown)
+    assert found is not None, shown
+    device, public = found[1], f"{found[2]}.99"
+    # The registrar, to which it comes from its own address, looks whether it is there.
+    way.bed.run("h1", ["ip", "addr", "add", f"{public}/{found[3]}", "dev", device])
+
+    async def main() -> None:
+        known = {"listen": "0.0.0.0", "advertise": public}
+        async with (
+            open_tree(way, "h2") as (an, [h2]),
+            tractor.hosts.open_host(way.url("h1"), **way.options(**known)) as h1,
+        ):
+            one = await an.start_actor("one", host=h1, enable_modules=MODULES)
+            two = await an.start_actor("two", host=h2, enable_modules=MODULES)
+            async with tractor.get_registry() as registry:
+                table = await registry.run_from_ns("self", "get_registry")
+            (addrs,) = [addrs for name, addrs in table.items() if name.startswith("one.")]
+            assert [addr[0] for addr in addrs] == [public]
+            pid = await one.run(ep_elsewhere.pid)
+            assert await two.run(ep_elsewhere.call_peer, name="one") == pid
+            await an.cancel()
+
+    try:
+        trio.run(main)
+    finally:
+        way.bed.run("h1", ["ip", "addr", "del", f"{public}/{found[3]}", "dev", device])
 
 
 def test_nothing_listens_beyond_loopback_with_a_tunnel(bed: Bed) -> None:

@@ -41,6 +41,9 @@ def test_ship_is_one_name_or_several() -> None:
         ("ssh://h", {"deadline": float("nan")}, ValueError, "deadline=nan"),
         ("ssh://h", {"start_timeout": 0.0}, ValueError, r"start_timeout=0\.0"),
         ("ssh://h", {"road": "air"}, TypeError, "road"),
+        ("ssh://h", {"advertise": "0.0.0.0"}, ValueError, "advertise='0.0.0.0' must be a name"),
+        ("ssh://h", {"advertise": "localhost"}, ValueError, "advertise='localhost' means"),
+        ("ssh://h", {"advertise": "gate:80"}, ValueError, "advertise='gate:80' must be a name"),
         ("ssh://h", {"env": {"A=B": "c"}}, ValueError, "'A=B'"),
         ("ssh://h", {"env": {"A": 1}}, TypeError, "env"),
     ],
@@ -115,7 +118,7 @@ def test_a_table_with_faults_names_all_of_them(tmp_path: Path, text: str, says: 
 # -- engines ------------------------------------------------------------------------------------------
 
 
-def command(url: str, back: int | None = None, **options: Any) -> list[str]:
+def command(url: str, *back: tuple[str, int], **options: Any) -> list[str]:
     place = place_at(url, **options)
     engine: Any = get_engine(place.engine)
     engine.check(place)
@@ -124,12 +127,19 @@ def command(url: str, back: int | None = None, **options: Any) -> list[str]:
 
 
 def test_the_command_of_ssh() -> None:
-    argv = command("ssh://bob@h1:2222", 4711, options={"ProxyJump": "gate"}, deadline=5.5)
+    argv = command(
+        "ssh://bob@h1:2222",
+        ("127.0.0.1", 4711),
+        ("::1", 1616),
+        options={"ProxyJump": "gate"},
+        deadline=5.5,
+    )
     assert argv[:3] == ["ssh", "-o", "ProxyJump=gate"]
     assert argv[-2:] == ["h1", shlex.join(boot_command("python3"))]
     assert argv[argv.index("-p") + 1] == "2222"
     assert argv[argv.index("-l") + 1] == "bob"
-    assert argv[argv.index("-R") + 1] == "127.0.0.1:0:127.0.0.1:4711"
+    ways = [argv[i + 1] for i, arg in enumerate(argv) if arg == "-R"]
+    assert ways == ["127.0.0.1:0:127.0.0.1:4711", "127.0.0.1:0:[::1]:1616"]
     # Its own keepalive is not shorter than the lease.
     assert "ServerAliveInterval=6" in argv
     assert "-R" not in command("ssh://h1")
@@ -145,7 +155,9 @@ def test_a_target_is_no_option_of_ssh(target: str) -> None:
 def test_what_ssh_says_of_the_port() -> None:
     engine: Any = get_engine("ssh")
     line = "Allocated port 40123 for remote forward to 127.0.0.1:4711"
-    assert engine.port_there(line) == 40123
+    assert engine.port_there(line) == (("127.0.0.1", 4711), 40123)
+    line = "Allocated port 40124 for remote forward to ::1:1616"
+    assert engine.port_there(line) == (("::1", 1616), 40124)
     assert engine.port_there("Warning: remote port forwarding failed") is None
 
 

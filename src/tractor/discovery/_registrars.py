@@ -18,7 +18,7 @@ from tractor.discovery._bounds import Bound, bound_of, first_of
 from tractor.discovery._portals import FoundChannels, connect, is_away, open_portal
 from tractor.ipc._chan import Channel
 from tractor.process._proc import OUT_OF_RESOURCES
-from tractor.process.host._host_id import host_id
+from tractor.process.host._host_id import host_id, is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal, Portal
 from tractor.runtime._reader import serve_channel
@@ -95,11 +95,15 @@ def far_registrars(actor: Actor) -> list[UnwrappedAddress]:
 
     One that its tree has of the root, and that is one of the root's host alone, leads nowhere on another host.
     """
-    home, given = home_addrs(actor), tree_registry_addrs()
+    home, given, values = home_addrs(actor), tree_registry_addrs(), runtime_vars()
+    # On another host than the root's the parent has given addresses of the actor's own one.
+    own = values._registry_host is not None and is_here(values._registry_host)
+    here = {wrap_address(a).unwrap() for a in values._registry_addrs if own}
     return [
         addr
         for addr in dict.fromkeys(actor.reg_addrs)
-        if addr not in home and not (addr in given and is_away(wrap_address(addr)))
+        if addr not in home
+        and not (addr in given and addr not in here and is_away(wrap_address(addr)))
     ]
 
 

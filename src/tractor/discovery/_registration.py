@@ -31,6 +31,7 @@ from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import LocalPortal
 from tractor.runtime._reader import serve_channel
+from tractor.runtime._vars import runtime_vars
 from tractor.runtime.dialog._caller import request, result_of
 from tractor.transport._addresses import wrap_address
 
@@ -348,9 +349,13 @@ async def unregister(actor: Actor, chan: Channel) -> None:
 def published(addr: UnwrappedAddress, chan: Channel | None) -> UnwrappedAddress:
     """What to register for a bound address: for a wildcard the local address of the way to the registrar.
 
-    Where that way is of another family, or no TCP at all, only this host's own address is known.
+    Where that way is of another family, or no TCP at all, only this host's own address is known.  Where peers know the
+    host by another name than it has itself (``advertise``), that one, unless the address is one of this host alone.
     """
     wrapped = wrap_address(addr)
+    known_as = runtime_vars()._advertise
+    if isinstance(wrapped, TCPAddress) and known_as and not wrapped.is_loopback:
+        return TCPAddress(known_as, wrapped.port).unwrap()
     if not isinstance(wrapped, TCPAddress) or not wrapped.is_wildcard:
         return addr
     here = chan.laddr if chan is not None else None

@@ -9,7 +9,7 @@ import trio
 
 from tractor.hosts._frames import to_text
 from tractor.hosts._host import Host
-from tractor.hosts._links import links_of
+from tractor.hosts._links import links_of, registrars_there
 from tractor.hosts._place import VARIABLE, Place
 from tractor.hosts._process import RemoteProcess
 from tractor.msg.types import SpawnSpec
@@ -18,7 +18,6 @@ from tractor.process._stat import ProcessId
 from tractor.runtime._actor import Actor
 from tractor.spawn._boot import BootRecord, packed_record
 from tractor.spawn._contract import SpawnRequest, selected_start_method
-from tractor.transport._addresses import wrap_address
 from tractor.transport._authkey import KEY_FILE_VARIABLE
 
 
@@ -54,6 +53,8 @@ class HostBackend:
         host = await links.open(self._place)
         try:
             request = msgspec.structs.replace(request, parent_addr=host.parent_addr)
+            # Before there is a process.
+            registrars_there(self._actor, host)
             path = await host.ship()
             order = _order(host, request, path)
             output = request.proc_kwargs.get("stdout")
@@ -110,20 +111,14 @@ def spec_there(spec: SpawnSpec, process: RemoteProcess, actor: Actor) -> SpawnSp
     if bind is None:
         # Peers of other hosts reach it by TCP alone.
         bind = [(host.place.listen or host.own_host, 0)]
-    registrars = [host.parent_addr] if actor.is_registrar else _reachable(actor)
+    registrars = registrars_there(actor, host)
     variables = {
         **spec._runtime_vars,
         "_enable_tpts": transports if "tcp" in transports else ["tcp"],
         "_registry_addrs": registrars,
+        "_registry_host": host.host_id,
+        "_advertise": host.place.advertise,
     }
     return msgspec.structs.replace(
         spec, bind_addrs=bind, reg_addrs=registrars, _runtime_vars=variables
     )
-
-
-def _reachable(actor: Actor) -> list[tuple[str, int | str]]:
-    """The registrars that an actor of another host can reach."""
-    wrapped = [wrap_address(addr) for addr in actor.reg_addrs]
-    return [
-        a.unwrap() for a in wrapped if a.proto_key == "tcp" and not getattr(a, "is_loopback", False)
-    ]

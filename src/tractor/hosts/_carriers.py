@@ -21,7 +21,7 @@ import ssl
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import trio
 
 from tractor.hosts._bundle import Dial, boot_command, boot_input
-from tractor.hosts._engine import CallbackEngine, Offer, Port, StdioEngine, is_callback
+from tractor.hosts._engine import CallbackEngine, Offer, Port, StdioEngine, Target, is_callback
 from tractor.hosts._place import Place
 from tractor.hosts._streams import CHUNK, LinkError
 from tractor.hosts.agent._seal import LINK, NONCE, PROOF, Seal
@@ -65,8 +65,8 @@ class Carrier(Protocol):
     async def read_words(self, note: Callable[[str], None]) -> None:
         """Tell each line that the engine says, until it says no more."""
 
-    def port_in(self, line: str) -> Port | None:
-        """What a line of the engine tells of the port there that leads back; ``None``: it is of something else."""
+    def port_in(self, line: str) -> tuple[Target, Port] | None:
+        """What a line of the engine tells of a port there that leads back, and to what; ``None``: of something else."""
 
     async def close(self, may_wait: bool) -> None:
         """End it.  Shielded by the caller.
@@ -77,14 +77,17 @@ class Carrier(Protocol):
 
 
 def carrier_for(
-    engine: StdioEngine | CallbackEngine, place: Place, back: Port | None, tls: TLSConfig | None
+    engine: StdioEngine | CallbackEngine,
+    place: Place,
+    back: Sequence[Target],
+    tls: TLSConfig | None,
 ) -> Carrier:
     """What carries a link to a place.
 
     Args:
         engine: the place's.
         place: where it leads.
-        back: a port of loopback here that the engine is to lead back to.
+        back: what the engine is to lead back to.
         tls: the tree's certificates.
     """
     if is_callback(engine):
@@ -95,7 +98,7 @@ def carrier_for(
 class _Command:
     """A command of an engine, whose stdin and stdout are the link."""
 
-    def __init__(self, engine: StdioEngine, place: Place, back: Port | None) -> None:
+    def __init__(self, engine: StdioEngine, place: Place, back: Sequence[Target]) -> None:
         self._engine, self._place, self._back = engine, place, back
         self._process: trio.Process | None = None
         self._there = trio.Event()
@@ -131,7 +134,7 @@ class _Command:
         if line:
             note(_text(bytes(line)))
 
-    def port_in(self, line: str) -> Port | None:
+    def port_in(self, line: str) -> tuple[Target, Port] | None:
         return self._engine.port_there(line)
 
     async def close(self, may_wait: bool) -> None:
@@ -247,7 +250,7 @@ class _Call:
         for line in self._words:
             note(line)
 
-    def port_in(self, line: str) -> Port | None:
+    def port_in(self, line: str) -> tuple[Target, Port] | None:
         return None
 
     async def close(self, may_wait: bool) -> None:

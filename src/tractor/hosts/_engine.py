@@ -22,6 +22,9 @@ ENTRY_POINT_GROUP = "tractor.host_engines"
 
 Port = int
 
+Target = tuple[str, int]
+"""A host and a port of TCP, as this host reaches them."""
+
 
 class HostEngine(Protocol):
     """One way of starting a program on another host: a :class:`StdioEngine` or a :class:`CallbackEngine`."""
@@ -56,7 +59,7 @@ class StdioEngine(HostEngine, Protocol):
     keepalive, if it has one, must not be shorter than the place's ``deadline``.
     """
 
-    def command(self, place: Place, program: Sequence[str], back: Port | None) -> list[str]:
+    def command(self, place: Place, program: Sequence[str], back: Sequence[Target]) -> list[str]:
         """The command, run on this host, that runs a program on the other one.
 
         Its stdin and stdout are the program's; it ends with the program, and the program sees the end of its stdin
@@ -65,11 +68,11 @@ class StdioEngine(HostEngine, Protocol):
         Args:
             place: where.
             program: the program and its arguments there.
-            back: a port of loopback here that the program is to reach from there; ``None``: none.
+            back: what the program is to reach from there, each at a port of loopback there; none without a tunnel.
         """
 
-    def port_there(self, line: str) -> Port | None:
-        """What a line of the command's stderr tells of the port of loopback there that leads back."""
+    def port_there(self, line: str) -> tuple[Target, Port] | None:
+        """What a line of the command's stderr tells: what is reached from there, at which port of loopback there."""
 
 
 class Offer(msgspec.Struct, frozen=True):

@@ -140,7 +140,7 @@ async def open_host(host: str | Place, **options: Any) -> AsyncIterator[HostHand
     Args:
         host: a URL (``"ssh://bob@gpu1"``), or a name of the hosts table.
         options: of :class:`Place`, with a URL: ``python``, ``cwd``, ``env``, ``ship``, ``road``, ``listen``,
-            ``deadline``, ``start_timeout``, ``options``.
+            ``advertise``, ``deadline``, ``start_timeout``, ``options``.
 
     Yields:
         A handle for ``start_actor(host=)``.

@@ -77,6 +77,7 @@ class Host:
         parent_addr: where an actor there reaches this one.
         opened_at: when that was, in seconds since 1970.
         own_host: the address there of the interface towards this host, for what listens there.
+        over_tunnel: at which addresses there the tunnel leads to which of this side, this actor's own first.
         is_dropped: it is being closed, or its start withdrawn: nobody else may come to use it.
     """
 
@@ -93,7 +94,7 @@ class Host:
         self.opened = trio.Event()
         self.ended = trio.Event()
         self.error: HostUnavailable | None = None
-        self.port_there: int | None = None
+        self.over_tunnel: dict[tuple[str, int], tuple[str, int]] = {}
         self.opened_at = 0.0
         self._last_sign: float | None = None
         self._next = 0
@@ -226,7 +227,9 @@ class Host:
         if kind == "opened":
             self.facts = frame["hello"]
             self.opened_at = time.time()
-            self.port_there = frame["port_there"]
+            self.over_tunnel = {
+                (host, port): ("127.0.0.1", there) for (host, port), there in frame["ports_there"]
+            }
             self.opened.set()
         elif kind == "refused":
             self.error = self.unavailable(frame["error"])

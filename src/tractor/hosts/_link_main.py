@@ -46,7 +46,7 @@ import trio
 from tractor._proto.deadlines import LOSS_TIMEOUT
 from tractor._proto.lease import Answered
 from tractor.hosts._carriers import Carrier, carrier_for
-from tractor.hosts._engine import get_engine
+from tractor.hosts._engine import Port, Target, get_engine
 from tractor.hosts._frames import encode
 from tractor.hosts._place import Place
 from tractor.hosts._streams import Incoming, LinkError, Outbox
@@ -72,7 +72,7 @@ class Link:
     Args:
         number: the actor's name for it.
         place: where it leads.
-        back: the port here that the actors there connect to, for a tunnel; ``None``: there is none.
+        back: what the actors there connect to over a tunnel; none without one.
         tls: the tree's certificates.
         hello: what the agent is greeted with.
         to_actor: sends a frame to the actor.
@@ -82,7 +82,7 @@ class Link:
         self,
         number: int,
         place: Place,
-        back: int | None,
+        back: list[Target],
         tls: TLSConfig | None,
         hello: dict[str, Any],
         to_actor: Any,
@@ -95,8 +95,9 @@ class Link:
         self._to_actor = to_actor
         self._words = bytearray()
         self._words_over = trio.Event()
-        self._port_there: int | None = None
-        self._port_known = trio.Event()
+        # What of that is reached at which port of loopback there.
+        self._ports_there: dict[Target, Port] = {}
+        self._ports_known = trio.Event()
         self._outbox: Outbox | None = None
         self._lease: Answered | None = None
         self._is_silent = False
@@ -180,19 +181,21 @@ class Link:
         """Greet the agent, and wait for its greeting."""
         assert self._outbox is not None
         await frames.skip_to(_FIRST_LINE)
-        if self._back is not None:
+        if self._back:
             # Before the greeting, from which the agent's lease runs.
             with trio.move_on_after(_PORT_TIMEOUT):
-                await self._port_known.wait()
-            if self._port_there is None:
-                raise LinkError("the engine opened no way back to this host")
+                await self._ports_known.wait()
+            if missing := [one for one in self._back if one not in self._ports_there]:
+                raise LinkError(f"the engine opened no way back to {missing}")
         self._outbox.put(encode({"t": "hello", "deadline": self.place.deadline, **self._hello}))
         # The first that it says; pings come once it is greeted.
         frame, _ = await frames.next()
         if frame["t"] != "hello":
             raise LinkError(f"the agent began with a frame {frame['t']!r}")
         self._lease = Answered(self.place.deadline, time.monotonic())
-        self._tell("opened", hello=frame, port_there=self._port_there)
+        self._tell(
+            "opened", hello=frame, ports_there=[(one, self._ports_there[one]) for one in self._back]
+        )
 
     async def _read(self, frames: Incoming) -> None:
         """What the agent says, until the link breaks."""
@@ -248,10 +251,11 @@ class Link:
         await carrier.read_words(lambda line: self._note_line(line, carrier.port_in(line)))
         self._words_over.set()
 
-    def _note_line(self, line: str, port: int | None) -> None:
-        if port is not None:
-            self._port_there = port
-            self._port_known.set()
+    def _note_line(self, line: str, found: tuple[Target, Port] | None) -> None:
+        if found is not None:
+            self._ports_there[found[0]] = found[1]
+            if set(self._back) <= self._ports_there.keys():
+                self._ports_known.set()
             return
         self._words += line.encode() + b"\n"
         del self._words[:-_WORDS]
@@ -322,7 +326,8 @@ class LinkProcess:
         if frame["t"] == "open":
             place = msgspec.convert(frame["place"], Place)
             tls = msgspec.convert(frame["tls"], TLSConfig | None)
-            link = Link(number, place, frame["back"], tls, frame["hello"], self._to_actor)
+            back = msgspec.convert(frame["back"], list[Target])
+            link = Link(number, place, back, tls, frame["hello"], self._to_actor)
             self._links[number] = link
             links.start_soon(self._keep, link)
         elif (known := self._links.get(number)) is not None:

@@ -27,17 +27,22 @@ import trio
 from tractor import log as _log
 from tractor._proto.deadlines import LOSS_TIMEOUT, TEARDOWN_TIME
 from tractor._util.dist._version import __version__
-from tractor.hosts._engine import get_engine
+from tractor.address._policy import from_this_host, reaches_further
+from tractor.address._types import TCPAddress, UnwrappedAddress
+from tractor.hosts._engine import Target, get_engine
 from tractor.hosts._frames import encode
 from tractor.hosts._host import Host, Output, require_versions
 from tractor.hosts._place import Place
+from tractor.hosts._process import Agent
 from tractor.hosts._streams import Incoming, LinkError, Outbox
 from tractor.process._at_fork import close_in_child
 from tractor.process._state import ProcessVar
+from tractor.process.host._host_id import is_here
 from tractor.runtime._actor import Actor
 from tractor.spawn._command import program_command
 from tractor.spawn._exec import PopenChild
 from tractor.spawn._signal_help import held_off
+from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
 
 log = _log.get_logger()
@@ -113,13 +118,14 @@ class Links:
         host = Host(self, self._next, place)
         self._hosts[host.number] = host
         try:
-            back = None
+            back: list[Target] = []
             if place.road == "tunnel" and not engine.can_tunnel:
                 raise ValueError(
                     f"host {place.name!r}: {place.engine + '://'!r} has no tunnel; use road='direct'"
                 )
             if engine.can_tunnel and place.road != "direct":
-                back = (await self.listener("127.0.0.1"))[1]
+                back = [await self.listener("127.0.0.1"), *_far_registrars(self.actor)]
+                back = [*dict.fromkeys(back)]
             await self._start()
         except BaseException:
             self._hosts.pop(host.number, None)
@@ -143,9 +149,15 @@ class Links:
     async def _find_road(self, host: Host) -> None:
         """Learn where an actor there reaches this one."""
         require_versions(host)
-        if host.port_there is not None:
+        if host.over_tunnel:
             host.own_host = "127.0.0.1"
-            host.parent_addr = ("127.0.0.1", host.port_there)
+            if host.place.advertise and not host.place.listen:
+                raise host.unavailable(
+                    f"advertise={host.place.advertise!r} has no effect over a tunnel, where actors listen on loopback;"
+                    " give `listen`, too, or road='direct'"
+                )
+            # The first that was asked for.
+            host.parent_addr = next(iter(host.over_tunnel.values()))
             return
         engine = get_engine(host.place.engine)
         try:
@@ -265,6 +277,52 @@ class Links:
                     "silent": time.monotonic() - began,
                 }
             )
+
+
+def _far_registrars(actor: Actor) -> list[Target]:
+    """The registrars beside an actor itself that a tunnel can lead to: those on TCP."""
+    if actor.is_registrar:
+        return []
+    wrapped = [from_this_host(wrap_address(addr)) for addr in actor.reg_addrs]
+    return [(addr.host, addr.port) for addr in wrapped if isinstance(addr, TCPAddress)]
+
+
+def registrars_there(actor: Actor, host: Agent) -> list[UnwrappedAddress]:
+    """The addresses at which an actor on another host reaches the registrars of its parent.
+
+    A parent that is one itself stands for all.  Else they are those to which the tunnel leads; without one those that
+    are no addresses of this host alone.
+
+    Args:
+        actor: the parent.
+        host: the link.
+
+    Raises:
+        HostUnavailable: there are registrars, but no way to any; names them, and says what to do.
+    """
+    if actor.is_registrar:
+        return [host.parent_addr]
+    if host.over_tunnel:
+        found: list[UnwrappedAddress] = [
+            host.over_tunnel[one] for one in _far_registrars(actor) if one in host.over_tunnel
+        ]
+        rest = "a tunnel leads to addresses of TCP alone: give the tree one, as by registry_addrs=[('127.0.0.1', 1616)]"
+    else:
+        wrapped = [wrap_address(addr) for addr in actor.reg_addrs]
+        # An agent on this very host, as behind a command, is no other host.
+        here = is_here(host.host_id)
+        found = [
+            a.unwrap() for a in wrapped if reaches_further(a) or (here and a.proto_key == "tcp")
+        ]
+        found = [addr for addr in found if wrap_address(addr).proto_key == "tcp"]
+        rest = (
+            "have the tree's registrar listen at an address of TCP that other hosts reach (registry_addrs=), or use "
+            "road='tunnel' where the engine has it"
+        )
+    if actor.reg_addrs and not found:
+        where = ", ".join(str(wrap_address(addr).unwrap()) for addr in actor.reg_addrs)
+        raise host.unavailable(f"no actor there could reach the registrar at {where}: {rest}")
+    return found
 
 
 async def _end_process(popen: subprocess.Popen[bytes]) -> None:

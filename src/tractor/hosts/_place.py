@@ -9,6 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from tractor.address._policy import require_connectable
+from tractor.address._types import TCPAddress
+
 Road: TypeAlias = Literal["tunnel", "direct"]
 """How the actor there reaches its parent: over the engine's link, loopback at both ends, or by an address of ours."""
 
@@ -32,6 +35,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         road: ``None``: as the engine has it.
         listen: the address there at which actors listen for their peers; empty: that of the interface towards this
             host, by a direct road, else loopback.
+        advertise: the host's name or address for its peers, where that is another one than it has itself, as behind a
+            router: what actors there are registered with, each with its own port.
         deadline: seconds without a sign of life after which the actors there end; a cut of about half of it is
             survived.
         start_timeout: seconds until a start is given up.
@@ -47,6 +52,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     ship: tuple[str, ...] = ()
     road: Road | None = None
     listen: str = ""
+    advertise: str = ""
     deadline: float = 10.0
     start_timeout: float = 60.0
     options: dict[str, Any] = {}
@@ -103,6 +109,8 @@ def place_at(url: str, name: str = "", **options: Any) -> Place:
     for text, value in (("python", place.python), ("target", place.target)):
         if not value or "\0" in value:
             raise ValueError(f"{where}: {text} {value!r} can't be used")
+    if place.advertise:
+        _require_public(where, place.advertise)
     for key, value in place.env.items():
         if not key or "=" in key or "\0" in key + value:
             raise ValueError(f"{where}: env has {key!r}={value!r}, which is no variable")
@@ -135,6 +143,19 @@ def split_url(url: str) -> tuple[str, str]:
 def is_url(host: str) -> bool:
     """Whether a text is a host's URL; else it is a name of the hosts table."""
     return "://" in host
+
+
+def _require_public(where: str, host: str) -> None:
+    """That others can be told of a host by that."""
+    try:
+        addr = TCPAddress(host, 1)
+        require_connectable(addr)
+    except (TypeError, ValueError) as exc:
+        raise ValueError(
+            f"{where}: advertise={host!r} must be a name or an IP address, without a port: {exc}"
+        ) from None
+    if addr.is_loopback:
+        raise ValueError(f"{where}: advertise={host!r} means every host's own one to its peers")
 
 
 def _require_seconds(where: str, name: str, value: float, least: float) -> None:

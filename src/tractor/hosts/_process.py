@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
-from tractor._errors import HostLost
+from tractor._errors import HostLost, HostUnavailable
 from tractor.hosts._place import Place
 from tractor.msg.types import Uid
 from tractor.process._stat import ProcessId
@@ -22,12 +22,17 @@ class Agent(Protocol):
         processes: those that it has started, by number.
         parent_addr: where an actor there reaches the actor of this process.
         own_host: the address there of the interface towards this host.
+        over_tunnel: at which addresses there a tunnel leads to which of this side.
     """
 
     place: Place
     processes: dict[int, RemoteProcess]
     parent_addr: tuple[str, int]
     own_host: str
+    over_tunnel: dict[tuple[str, int], tuple[str, int]]
+
+    def unavailable(self, why: str) -> HostUnavailable:
+        """An error that says why nothing can be started there."""
 
     @property
     def host_id(self) -> str:

@@ -30,6 +30,10 @@ class RuntimeVars(msgspec.Struct):
     _limits: dict[str, Any] = {}
     _hosts: dict[str, dict[str, Any]] = {}
     _terminal_elsewhere: bool = False
+    # The host on which `_registry_addrs` are of use, where that is not the root's.
+    _registry_host: str | None = None
+    # The host's name or address for its peers; empty: as it has it itself.
+    _advertise: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

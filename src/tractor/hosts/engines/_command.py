@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tractor.hosts._engine import Port
+from tractor.hosts._engine import Port, Target
 from tractor.hosts._place import Place
 
 
@@ -35,12 +35,12 @@ class CommandEngine:
                 f"['docker', 'exec', '-i', '{{name}}'], not {given!r}"
             )
 
-    def command(self, place: Place, program: Sequence[str], back: Port | None) -> list[str]:
+    def command(self, place: Place, program: Sequence[str], back: Sequence[Target]) -> list[str]:
         """The command, then the program."""
         name = place.target
         return [*(arg.replace("{name}", name) for arg in place.options["command"]), *program]
 
-    def port_there(self, line: str) -> Port | None:
+    def port_there(self, line: str) -> tuple[Target, Port] | None:
         """Nothing."""
         return None
 

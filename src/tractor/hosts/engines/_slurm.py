@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 
-from tractor.hosts._engine import Port, address_towards, require_options
+from tractor.hosts._engine import Port, Target, address_towards, require_options
 from tractor.hosts._place import Place
 
 _NODE = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -24,7 +24,7 @@ class SlurmEngine:
             raise ValueError(f"host {place.name!r}: {place.target!r} is no name of a node")
         require_options(place, "srun", (str, int, bool))
 
-    def command(self, place: Place, program: Sequence[str], back: Port | None) -> list[str]:
+    def command(self, place: Place, program: Sequence[str], back: Sequence[Target]) -> list[str]:
         """The ``srun`` command: one task, beside others of the allocation, its output not held back."""
         argv = ["srun", f"--nodelist={place.target}", "--nodes=1", "--ntasks=1", "--overlap"]
         argv += ["--unbuffered", "--kill-on-bad-exit=0", "--wait=0", "--mpi=none", "--quiet"]
@@ -32,7 +32,7 @@ class SlurmEngine:
             argv.append(f"--{name}" if value is True else f"--{name}={value}")
         return [*argv, *program]
 
-    def port_there(self, line: str) -> Port | None:
+    def port_there(self, line: str) -> tuple[Target, Port] | None:
         """Nothing."""
         return None
 

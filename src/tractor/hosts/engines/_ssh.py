@@ -8,13 +8,13 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 
-from tractor.hosts._engine import Port, address_towards, require_options
+from tractor.hosts._engine import Port, Target, address_towards, require_options
 from tractor.hosts._place import Place
 
 _TARGET = re.compile(
     r"(?:(?P<user>[^@:/\s-][^@:/\s]*)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^@:/\s-][^@:/\s]*)(?::(?P<port>\d{1,5}))?"
 )
-_ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
+_ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward to (\S+):(\d+)")
 
 
 class SshEngine:
@@ -31,7 +31,7 @@ class SshEngine:
             )
         require_options(place, "ssh", (str, int))
 
-    def command(self, place: Place, program: Sequence[str], back: Port | None) -> list[str]:
+    def command(self, place: Place, program: Sequence[str], back: Sequence[Target]) -> list[str]:
         """The ``ssh`` command."""
         # Ours ends first: it is what says what still runs.
         alive = math.ceil(place.deadline)
@@ -51,14 +51,16 @@ class SshEngine:
         # The first that ssh reads counts.
         for name, value in [*place.options.items(), *options.items()]:
             argv += ["-o", f"{name}={value}"]
-        if back is not None:
-            argv += ["-o", "ExitOnForwardFailure=yes", "-R", f"127.0.0.1:0:127.0.0.1:{back}"]
+        if back:
+            argv += ["-o", "ExitOnForwardFailure=yes"]
+        for host, port in back:
+            argv += ["-R", f"127.0.0.1:0:{f'[{host}]' if ':' in host else host}:{port}"]
         return [*argv, *self._destination(place), shlex.join(program)]
 
-    def port_there(self, line: str) -> Port | None:
+    def port_there(self, line: str) -> tuple[Target, Port] | None:
         """From ssh's own words."""
         found = _ALLOCATED.search(line)
-        return int(found[1]) if found else None
+        return ((found[2].strip("[]"), int(found[3])), int(found[1])) if found else None
 
     def address_here(self, place: Place) -> str:
         """The address on the way to the host that ssh's configuration leads to."""
