@@ -23,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-hosts test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos debug-matrix asyncio-kills hostile fuzz faults frozen docs dist-check news clean
+.PHONY: help venv demo demo-hosts test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos chaos-hosts debug-matrix asyncio-kills hostile fuzz faults frozen docs dist-check news clean
 
 help:
-	@echo 'make demo | demo-hosts | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | dist-check | format | news | clean'
+	@echo 'make demo | demo-hosts | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | chaos-hosts | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | dist-check | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -121,6 +121,10 @@ storm: $(VENV)/.stamp-dev
 
 chaos: $(VENV)/.stamp-dev
 	$(BIN)/python tests/chaos/chaos.py $(ARGS)
+
+# Over three hosts, which are namespaces of this machine: Linux, root, `openssh-server iproute2`.
+chaos-hosts: $(VENV)/.stamp-dev
+	$(BIN)/python tests/hosts/hosts_chaos.py $(ARGS)
 
 hostile: $(VENV)/.stamp-dev
 	$(BIN)/python tests/hostile/figures.py $(ARGS)
