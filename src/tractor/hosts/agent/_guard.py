@@ -8,7 +8,7 @@ It has the last word.  Where the agent was killed, and the link is whole, the ot
 of the lease.  So the sentinel keeps the link open, and says ``dead`` over it: once the agent and every child of it are
 gone, and those below them have had the time in which they end.  It writes nothing while the agent lives.  A frame that
 the agent was killed in the middle of makes nonsense of it, and the lease is left to tell, as it is where no sentinel
-is, or where it is killed, too.
+is, or where it is killed, too; and where the link is sealed, which nobody but the agent can write to.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LeaseSentinel(Sentinel):
     def run(self) -> None:
         """Watch until the agent is gone and everything below it too; then say so."""
         super().run()
-        if self.below or self._died_at is None:
+        if self.below or self._died_at is None or self._link_fd < 0:
             # Something could not be killed; or the agent lives, and closes the pipe at its end.
             return
         time.sleep(max(0.0, self._died_at + GONE_AFTER - time.monotonic()))
@@ -83,7 +83,7 @@ class Guard:
 
     Args:
         warn: told when the sentinel had to be replaced, or can't be.
-        link_fd: where it says that the agent is dead.
+        link_fd: where it says that the agent is dead; -1: nowhere.
 
     Attributes:
         pid: the sentinel's; 0: there is none.
@@ -197,19 +197,19 @@ def _be_sentinel(read_fd: int, link_fd: int) -> None:
         os.setsid()  # type: ignore[attr-defined, unused-ignore]
         signal.set_wakeup_fd(-1)
         os.chdir("/")
-        # Above what is overwritten here.
-        link = os.dup(link_fd)
-        while link < 4:
-            link = os.dup(link_fd)
+        if link_fd >= 0:
+            # Above what is overwritten here.
+            while link_fd < 4 or read_fd == 3:
+                link_fd, read_fd = os.dup(link_fd), os.dup(read_fd)
+            os.dup2(link_fd, 3)
         os.dup2(read_fd, 0)
-        os.dup2(link, 3)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        _close_from(4)
+        _close_from(3 if link_fd < 0 else 4)
         with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
             comm.write("tractor-sentinel"[:15])
-        LeaseSentinel(0, 3).run()
+        LeaseSentinel(0, -1 if link_fd < 0 else 3).run()
     finally:
         os._exit(0)
 

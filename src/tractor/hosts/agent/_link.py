@@ -52,6 +52,8 @@ class Link:
     def __init__(self, read_fd: int, write_fd: int, wrapping: Wrapping | None = None) -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
+        # Where another process may write a frame, too; of a link that is sealed, or within TLS, nobody else can.
+        self.open_fd = write_fd if wrapping is None else -1
         self.lost: str | None = None
         self._blocked = {fd: os.get_blocking(fd) for fd in (read_fd, write_fd)}  # type: ignore[attr-defined, unused-ignore]
         for fd in self._blocked:

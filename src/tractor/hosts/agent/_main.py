@@ -80,7 +80,7 @@ class Agent:
         link.flush()
         self._roster = Roster(link)
         self._store = CodeStore(os.environ)
-        self._guard = Guard(self._warn, link.write_fd)
+        self._guard = Guard(self._warn, link.open_fd)
         self._above = os.getppid()
         self._above_fd, self._above_queue = self._watch_above()
         self._handlers: dict[str, Callable[[dict[str, Any], bytes | None], None]] = {
