@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import tractor.spawn._exec
     import tractor.spawn.fork._backend
     import tractor.spawn.mp._backends
-    import tractor.spawn.subint._backend  # noqa: F401
+    import tractor.spawn.subint._backend
+    import tractor.spawn.zygote._backend  # noqa: F401
 
 _HELPER = re.compile(
     r"(import sys; )?from multiprocessing\.(forkserver|resource_tracker) import main; ?main\("
