@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tractor.hosts._bundle import boot_command, boot_input
-from tractor.hosts._frames import Decoder, encode, to_bytes
+from tractor.hosts._frames import Decoder, FrameError, encode, to_bytes
 from tractor.hosts.agent._link import MAGIC
 from tractor.process._stat import pid_alive
 
@@ -183,6 +183,12 @@ class Near:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.popen.poll() is not None:
+            # Its sentinel, if it has outlived it, has the last word.
+            give_up = time.monotonic() + PATIENCE
+            while not (self.from_agent.closed or self.ended) and time.monotonic() < give_up:
+                with contextlib.suppress(FrameError):
+                    self.read(0.05)
         self.close()
 
 
@@ -196,6 +202,21 @@ def wait_until(condition: Callable[[], bool], what: str = "it") -> None:
     while not condition():
         assert time.monotonic() < give_up, f"{what} has not come"
         time.sleep(0.01)
+
+
+def sentinel_of(near: Near) -> int:
+    """The agent's child in a session of its own."""
+    agent = near.hello["pid"]
+    found: list[int] = []
+
+    def look() -> bool:
+        with open(f"/proc/{agent}/task/{agent}/children") as file:
+            pids = map(int, file.read().split())
+        found[:] = [pid for pid in pids if pid_alive(pid) and os.getsid(pid) == pid]
+        return bool(found)
+
+    wait_until(look, "a sentinel")
+    return found[0]
 
 
 def wait_gone(*processes: Frame) -> None:

@@ -15,6 +15,7 @@ from ep_near_side import (
     WAITS_FOR_LIFELINE,
     Frame,
     Near,
+    sentinel_of,
     stopped,
     wait_gone,
     wait_until,
@@ -244,7 +245,8 @@ def test_a_sentinel_holds_nothing_open_and_is_out_of_reach() -> None:
         near.spawn(1, SLEEPS)
         near.wait_for_output(1, b"up")
         pid = sentinel_of(near)
-        wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= 5, "its descriptors' end")
+        # Its pipe, twice the null device, the link, and one for each process that it watches.
+        wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= 6, "its descriptors' end")
         targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (1, 2)]
         assert targets == ["/dev/null", "/dev/null"]
         assert os.getsid(pid) == pid
@@ -255,21 +257,6 @@ def test_a_sentinel_holds_nothing_open_and_is_out_of_reach() -> None:
         near.send("end")
         near.wait_until_ended()
         assert not pid_alive(pid)
-
-
-def sentinel_of(near: Near) -> int:
-    """The agent's child in a session of its own."""
-    agent = near.hello["pid"]
-    found: list[int] = []
-
-    def look() -> bool:
-        with open(f"/proc/{agent}/task/{agent}/children") as file:
-            pids = map(int, file.read().split())
-        found[:] = [pid for pid in pids if pid_alive(pid) and os.getsid(pid) == pid]
-        return bool(found)
-
-    wait_until(look, "a sentinel")
-    return found[0]
 
 
 def test_orphans_below_it_are_reaped() -> None:

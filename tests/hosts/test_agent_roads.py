@@ -18,6 +18,7 @@ from ep_near_side import (
     WAITS_FOR_LIFELINE,
     Frame,
     Near,
+    sentinel_of,
     stopped,
     wait_gone,
 )
@@ -196,11 +197,13 @@ def test_whatever_runs_and_however_it_ends_nothing_is_left(
                 for word in near.output(ident).split()
                 if word.isdigit()
             ]
+            sentinel = {"pid": sentinel_of(near), "start": None}
             end(near)
             while not near.ended and near.popen.poll() is None:
                 near.read(0.05)
             near.popen.wait(30)
-            wait_gone(*known)
+            # One that has lost its agent has the last word, a while after that.
+            wait_gone(*known, sentinel)
             if end not in LEAVE_DAEMONS:
                 wait_gone(*({"pid": pid, "start": None} for pid in daemons))
             for pid in daemons:
