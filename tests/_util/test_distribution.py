@@ -41,6 +41,8 @@ def test_it_is_unknown_where_the_package_is_not_installed(monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patch:
         patch.setattr(metadata, "version", none)
+        # What Python passes over when it looks for modules is passed over here, too.
+        patch.setattr(sys, "path", [Path("/"), "\0"])
         assert importlib.reload(_version).__version__ == "unknown"
     importlib.reload(_version)
 

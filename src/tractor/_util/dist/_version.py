@@ -14,8 +14,10 @@ def _looked_up() -> str | None:
     begin = f"{RECORD}-"
     usual = ("site-packages", "dist-packages")
     # They come first: other folders may have any number of files.
-    for folder in sorted(sys.path, key=lambda one: not one.endswith(usual)):
-        with contextlib.suppress(OSError):
+    folders: list[object] = [*sys.path]
+    known = [one for one in folders if isinstance(one, str)]
+    for folder in sorted(known, key=lambda one: not one.endswith(usual)):
+        with contextlib.suppress(OSError, ValueError):
             for name in os.listdir(folder or "."):
                 if name.startswith(begin) and name.endswith(".dist-info"):
                     with open(os.path.join(folder, name, "METADATA"), encoding="utf-8") as file:
