@@ -105,6 +105,10 @@ def test_one_that_says_who_it_is_and_no_more_is_mute_with_the_reason() -> None:
     one = answered(sample("a", "a-uuid", 2), why="no answer within 1 s")._replace(sample=None)
     (told,) = assemble(found(one, facts={2: facts()})).actors
     assert (told.state, told.why, told.rss) == ("mute", "no answer within 1 s", 1024)
+    # Unless it was stopped meanwhile.
+    (told,) = assemble(found(one, facts={2: facts("stopped")})).actors
+    assert told.state == "stopped"
+    assert "SIGSTOP" in (told.why or "")
 
 
 def test_a_ring_of_parents_is_shown() -> None:

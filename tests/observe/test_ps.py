@@ -55,6 +55,9 @@ def test_a_blocked_loop_a_stopped_process_and_counts(tmp_path: Path, forked_acto
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
+            # Another of its threads may go on for a moment.
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                await trio.sleep(0.001)
             shown = {one["name"]: one for one in await listed("root", "--depth", "1")}
         finally:
             os.kill(pid, signal.SIGCONT)

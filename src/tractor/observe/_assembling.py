@@ -65,6 +65,8 @@ class _Making:
         self._add(self._with_facts(sample))
 
     def _without_figures(self, who: Who, why: str) -> Sample:
+        facts = self._found.facts.get(who.pid)
+        state = facts.state if facts is not None and facts.state != "run" else "mute"
         return Sample(
             name=who.name,
             uuid=who.uuid,
@@ -72,8 +74,8 @@ class _Making:
             host=who.host,
             parent=who.parent,
             time=self._found.time,
-            state="mute",
-            why=why or "it did not say how it does",
+            state=state,
+            why=WHY.get(state) or why or "it did not say how it does",
         )
 
     def add_child(self, parent: Sample, child: ChildSample) -> None:

@@ -134,6 +134,8 @@ def _look_at_others(found: Found) -> None:
                 if child.pid is not None and (not child.host or is_here(child.host))
             }
     silent = {one.pid for one in found.silent}
+    # One that was stopped in the middle of its answers.
+    silent |= {one.who.pid for one in found.answered if one.sample is None}
     found.facts.update(facts_of(pids - found.facts.keys() | silent))
 
 
