@@ -30,6 +30,8 @@ from tractor.runtime.dialog._callee import put_return
 from tractor.runtime.dialog._caller import request
 
 
+# An interrupt must not come between the sockets and the block that closes them.
+@trio.lowlevel.enable_ki_protection
 async def note_signals(
     actor: Actor,
     run_handlers: Callable[[], object] = lambda: None,

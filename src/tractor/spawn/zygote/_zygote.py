@@ -151,6 +151,8 @@ def _after_fork() -> None:
 on_fork(_after_fork, always=True)
 
 
+# An interrupt must not come between a descriptor and what closes it.
+@trio.lowlevel.enable_ki_protection
 async def order(tie: Tie, request: SpawnRequest, pipes: ChildPipes) -> Ordered:
     """Have a process forked.
 
