@@ -24,7 +24,7 @@ from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import put_return, relay_error
-from tractor.runtime.dialog._caller import boxed, request
+from tractor.runtime.dialog._caller import ask, boxed
 from tractor.trionics._groups import collapse_eg
 
 log = _log.get_logger()
@@ -167,29 +167,49 @@ async def _child(actor: Actor, info: Any, question: Question, limit: float, room
         told.why = "is not connected yet"
     else:
         try:
-            raw = await _ask(actor, info.portal.chan, question, limit)
+            raw = await answer_of(
+                actor,
+                info.portal.chan,
+                "_look",
+                limit,
+                op=question.op,
+                args=question.args,
+                limit=limit,
+            )
             if room.take(len(raw)):
                 answer = msgspec.convert(any_value(raw), Told)
                 answer.state, answer.place = told.state, told.place
                 return answer
             told.why = f"left out: {len(raw)} bytes more than {MOST_BELOW} for all"
         except trio.TooSlowError as exc:
+            log.warning("%s", exc)
             told.why = f"does not answer: {exc}"
         except Exception as exc:
             told.why = f"can't be asked: {exc}"
     return told
 
 
-async def _ask(actor: Actor, chan: Channel, question: Question, limit: float) -> msgspec.Raw:
-    """Raises TransportClosed, RemoteActorError, trio.TooSlowError."""
-    pending = request(chan, "_look", op=question.op, args=question.args, limit=limit)
-    with trio.move_on_after(limit):
-        reply = await pending.wait()
-        if isinstance(reply, Return):
-            pld: msgspec.Raw = reply.pld
-            return pld
-        raise reply if isinstance(reply, BaseException) else boxed(reply, chan, actor)
-    chan.forget(pending.cid)
-    text = f"no answer from {chan.peer} within {limit:.2f} s"
-    log.warning("%s", text)
-    raise trio.TooSlowError(text)
+async def answer_of(
+    actor: Actor, chan: Channel, func: str, within: float, /, **kwargs: Any
+) -> msgspec.Raw:
+    """What a peer answers to a runtime request, undecoded.
+
+    Args:
+        actor: this process's.
+        chan: the channel to the peer.
+        func: the request.
+        within: seconds to wait.
+        kwargs: its arguments.
+
+    Raises:
+        TransportClosed: the peer is gone.
+        RemoteActorError: it refuses, or has failed.
+        trio.TooSlowError: it has not answered in time.
+    """
+    reply = await ask(chan, func, within, **kwargs)
+    if reply is None:
+        raise trio.TooSlowError(f"no answer from {chan.peer} within {within:.2f} s")
+    if isinstance(reply, Return):
+        pld: msgspec.Raw = reply.pld
+        return pld
+    raise reply if isinstance(reply, BaseException) else boxed(reply, chan, actor)

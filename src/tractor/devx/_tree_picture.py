@@ -11,17 +11,16 @@ import trio
 
 from tractor import log as _log
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.control._passing import SHARE, Question, Told, ask_down
+from tractor.control._passing import SHARE, Question, Told, answer_of, ask_down
 from tractor.devx._picture import ActorPicture, picture_of, pretty_picture
 from tractor.devx.debug._public import Lock
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
-from tractor.msg.types import Return, Uid
+from tractor.msg.types import Uid
 from tractor.process._state import of_process
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._callee import put_return, relay_error
-from tractor.runtime.dialog._caller import boxed, request
 
 log = _log.get_logger()
 
@@ -133,16 +132,12 @@ def _picture_of(told: Told) -> ActorPicture:
 
 async def _ask_up(actor: Actor, chan: Channel, limit: float) -> ActorPicture:
     """Raises TransportClosed, RemoteActorError, trio.TooSlowError."""
-    pending = request(chan, "_tree", limit=limit, up=True)
-    with trio.move_on_after(limit):
-        reply = await pending.wait()
-        if isinstance(reply, Return):
-            return msgspec.convert(any_value(reply.pld), ActorPicture)
-        raise reply if isinstance(reply, BaseException) else boxed(reply, chan, actor)
-    chan.forget(pending.cid)
-    text = f"no picture from {chan.peer} within {limit:.2f} s"
-    log.warning("%s", text)
-    raise trio.TooSlowError(text)
+    try:
+        raw = await answer_of(actor, chan, "_tree", limit, limit=limit, up=True)
+    except trio.TooSlowError as exc:
+        log.warning("%s", exc)
+        raise
+    return msgspec.convert(any_value(raw), ActorPicture)
 
 
 def _note_repl(root: ActorPicture) -> None:

@@ -20,7 +20,7 @@ from tractor.runtime._portal import Portal
 from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
-from tractor.runtime.dialog._caller import request
+from tractor.runtime.dialog._caller import ask
 from tractor.transport._addresses import rank_addrs, wrap_address
 from tractor.trionics._ki import ki_protected_manager
 
@@ -154,12 +154,7 @@ async def living_peer(
 
 async def _seems_alive(chan: Channel) -> bool:
     try:
-        asked = request(chan, "_ping")
-        try:
-            with trio.move_on_after(SIGN_TIMEOUT):
-                await asked.wait()
-        finally:
-            chan.forget(asked.cid)
+        await ask(chan, "_ping", SIGN_TIMEOUT)
     except TransportClosed:
         return False
     return chan.connected()

@@ -11,16 +11,14 @@ import msgspec
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.control._passing import SHARE, Question, Told, ask_down
+from tractor.control._passing import SHARE, Question, Told, answer_of, ask_down
 from tractor.control._sampling import sample_of
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
-from tractor.msg.types import Return
 from tractor.process._state import of_process
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.runtime.dialog._callee import put_return, relay_error
-from tractor.runtime.dialog._caller import boxed, request
 from tractor.runtime.seen._samples import ChildSample, Missing, Sample, TreeSample
 
 MOST_AT_A_TIME = 64
@@ -157,11 +155,5 @@ def of_parents_word(known: ChildSample, parent: str | None, why: str | None = No
 
 async def _ask_up(actor: Actor, chan: Channel, limit: float) -> TreeSample:
     """Raises TransportClosed, RemoteActorError, trio.TooSlowError."""
-    pending = request(chan, "_samples", limit=limit)
-    with trio.move_on_after(limit):
-        reply = await pending.wait()
-        if isinstance(reply, Return):
-            return msgspec.convert(any_value(reply.pld), TreeSample)
-        raise reply if isinstance(reply, BaseException) else boxed(reply, chan, actor)
-    chan.forget(pending.cid)
-    raise trio.TooSlowError(f"no answer from {chan.peer} within {limit:.2f} s")
+    raw = await answer_of(actor, chan, "_samples", limit, limit=limit)
+    return msgspec.convert(any_value(raw), TreeSample)

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import trio
-
 from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor.ipc._chan import Channel
 from tractor.msg.types import Uid
 from tractor.process.host._host_id import is_here
 from tractor.runtime._actor import Actor
-from tractor.runtime.dialog._caller import request
+from tractor.runtime.dialog._caller import ask
 
 log = _log.get_logger()
 
@@ -51,12 +49,7 @@ def doubt(actor: Actor, uids: Collection[Uid]) -> None:
 async def _ask(chan: Channel) -> None:
     heard = chan.transport.received
     try:
-        asked = request(chan, "_ping")
-        try:
-            with trio.move_on_after(SIGN_TIMEOUT):
-                await asked.wait()
-        finally:
-            chan.forget(asked.cid)
+        await ask(chan, "_ping", SIGN_TIMEOUT)
     except TransportClosed:
         return
     finally:

@@ -48,7 +48,7 @@ from tractor.process.sentinel._sentinel import forget, guard, guard_files
 from tractor.runtime._actor import Actor
 from tractor.runtime._portal import Portal
 from tractor.runtime._records import ServiceRecord
-from tractor.runtime.dialog._caller import request
+from tractor.runtime.dialog._caller import ask
 from tractor.spawn._contract import ChildProcess
 from tractor.supervise._arguments import Recipe
 from tractor.supervise._ladder import Descent
@@ -373,13 +373,9 @@ class Child:
             return False
         chan = self.chan
         with contextlib.suppress(TransportClosed):
-            asked = request(chan, "_drain", timeout=timeout, but=but)
-            try:
-                with trio.move_on_after(timeout + ACK_TIMEOUT):
-                    reply = await asked.wait()
-                    return isinstance(reply, Return) and any_value(reply.pld) is True
-            finally:
-                chan.forget(asked.cid)
+            limit = timeout + ACK_TIMEOUT
+            reply = await ask(chan, "_drain", limit, timeout=timeout, but=but)
+            return isinstance(reply, Return) and any_value(reply.pld) is True
         return False
 
     # -- the way down ---------------------------------------------------------------------------------

@@ -244,6 +244,32 @@ def request(chan: Channel, func: str, **kwargs: Any) -> PendingCall:
     return pending
 
 
+async def ask(
+    chan: Channel, func: str, limit: float, /, **kwargs: Any
+) -> MsgType | BaseException | None:
+    """Send a runtime request and wait for its reply.
+
+    Args:
+        chan: the channel to the peer.
+        func: the request.
+        limit: seconds to wait.
+        kwargs: its arguments.
+
+    Returns:
+        The reply, or the reason why none will come; ``None``: none came in time, and one that comes is dropped.
+
+    Raises:
+        TransportClosed: the peer is gone.
+    """
+    asked = request(chan, func, **kwargs)
+    try:
+        with trio.move_on_after(limit):
+            return await asked.wait()
+        return None
+    finally:
+        chan.forget(asked.cid)
+
+
 def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
     """Ask the peer to cancel the task of a dialog; ``None`` when the peer is gone."""
     try:
