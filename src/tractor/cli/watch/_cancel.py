@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
-from tractor.cli.watch._common import chosen, common_options, look, print_json, quiet_pipe, seconds
+from tractor.cli.watch._common import (
+    chosen,
+    common_options,
+    is_confirmed,
+    look,
+    print_json,
+    quiet_pipe,
+    seconds,
+)
 from tractor.observe._ending import end_actors, ended_text
 from tractor.observe._naming import called, with_all_below
 
@@ -86,5 +94,4 @@ def _not_meant(names: list[str], below: int) -> str:
     what = ", ".join(names) + (f" and {below} below" if below else "")
     if not sys.stdin.isatty():
         return f"{what}: several are ended only with --yes" if len(names) + below > 1 else ""
-    answer = input(f"end {what}? [y/N] ")
-    return "" if answer.strip().lower() in ("y", "yes") else "nothing was done"
+    return "" if is_confirmed(f"end {what}") else "nothing was done"

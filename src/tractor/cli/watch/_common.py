@@ -16,7 +16,7 @@ import msgspec
 from tractor.control._client import runtime_dirs
 from tractor.observe._assembling import assemble
 from tractor.observe._finding import LIMIT, Found, find
-from tractor.observe._naming import called, matching
+from tractor.observe._naming import called, matching, with_all_below
 from tractor.runtime.seen._samples import Sample, TreeSample
 
 
@@ -87,6 +87,26 @@ def look(
     dirs = runtime_dirs(map(Path, options.runtime_dir))
     found = find(dirs, more, limit=options.limit, dialogs=dialogs)
     return found, assemble(found)
+
+
+def one_actor(
+    options: argparse.Namespace,
+) -> tuple[list[Sample], Found, TreeSample, str]:
+    """The actor that a command is about, with ``--tree`` those below it, too.
+
+    Returns:
+        The actors, what there is, and why there are none; empty: there are.
+    """
+    found, tree = look(options)
+    actors, why = chosen([options.actor], found, tree, every=options.tree)
+    if options.tree and not why:
+        actors = with_all_below(actors, tree.actors)
+    return actors, found, tree, why
+
+
+def is_confirmed(question: str) -> bool:
+    """Whether the user at the terminal says yes."""
+    return input(f"{question}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def chosen(

@@ -12,15 +12,15 @@ import msgspec
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.cli.watch._common import (
-    chosen,
     common_options,
-    look,
+    is_confirmed,
+    one_actor,
     print_json,
     quiet_pipe,
     seconds,
 )
 from tractor.observe._finding import Found
-from tractor.observe._naming import called, with_all_below
+from tractor.observe._naming import called
 from tractor.observe._requests import ask_each
 from tractor.observe._words import plain
 from tractor.runtime.seen._samples import Sample
@@ -48,22 +48,16 @@ def main(argv: Sequence[str], prog: str) -> int:
     options = parser(prog).parse_args(argv)
     if options.seconds is not None and (options.level is None or options.follow):
         return fail(f"{prog}: --for needs a LEVEL that is set")
-    found, tree = look(options)
-    actors, why = chosen([options.actor], found, tree, every=options.tree)
+    actors, found, tree, why = one_actor(options)
     if why:
         return fail(f"{prog}: {why}")
-    if options.tree:
-        actors = with_all_below(actors, tree.actors)
     if options.follow:
         with quiet_pipe():
             return _follow(options, actors, found, prog)
     if options.level is not None and len(actors) > 1 and not options.yes:
         if not sys.stdin.isatty():
             return fail(f"{prog}: the levels of {len(actors)} actors are set only with --yes")
-        if input(f"set the level of {len(actors)} actors? [y/N] ").strip().lower() not in (
-            "y",
-            "yes",
-        ):
+        if not is_confirmed(f"set the level of {len(actors)} actors"):
             return fail(f"{prog}: nothing was done")
     request = {"spec": options.level, "for": options.seconds} if options.level else {}
     told, missing = ask_each(actors, found, max(options.limit, ASK_LIMIT), "log", **request)

@@ -13,9 +13,9 @@ import msgspec
 
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
-from tractor.cli.watch._common import chosen, common_options, look, quiet_pipe
+from tractor.cli.watch._common import common_options, one_actor, quiet_pipe
 from tractor.observe._finding import Found
-from tractor.observe._naming import called, with_all_below
+from tractor.observe._naming import called
 from tractor.observe._requests import ask_each
 from tractor.observe._stacks_text import profile_text, running_stack, stacks_text
 from tractor.runtime.seen._samples import Missing, Sample
@@ -43,12 +43,9 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
-    found, tree = look(options)
-    actors, why = chosen([options.actor], found, tree, every=options.tree)
+    actors, found, _, why = one_actor(options)
     if why:
         return fail(f"{prog}: {why}")
-    if options.tree:
-        actors = with_all_below(actors, tree.actors)
     if options.native:
         return _native(actors, prog)
     text, missing = _collected(options, actors, found)
