@@ -44,6 +44,10 @@ class OutputOfChildren(Protocol):
         """The child of that name, on another host, has printed something."""
 
 
+CHILD_MODULE = "tractor._child"
+"""The program of every subactor."""
+
+
 class SpawnRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All that a backend is told about the child it starts; the rest follows as a message."""
 

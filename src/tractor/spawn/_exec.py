@@ -13,7 +13,7 @@ from tractor.process._frozen import require_support
 from tractor.process._handed_down import limits_of, sockets_of
 from tractor.process._stdio import to_hand_down
 from tractor.spawn._command import program_command
-from tractor.spawn._contract import OutputOfChildren, SpawnRequest
+from tractor.spawn._contract import CHILD_MODULE, OutputOfChildren, SpawnRequest
 from tractor.spawn._own_child import OwnChild
 from tractor.spawn._pipes import BootedChild, ChildPipes
 from tractor.spawn._signal_help import held_off
@@ -55,7 +55,7 @@ class ExecBackend:
 
     key = "trio"
 
-    def __init__(self, module: str = "tractor._child") -> None:
+    def __init__(self, module: str = CHILD_MODULE) -> None:
         self._module = module
 
     def is_available(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Mapping
 
@@ -10,7 +11,7 @@ import trio
 
 from tractor.process._stdio import dup_above_stdio
 from tractor.spawn._boot import BootRecord, LifelineEnd, open_boot_pipe
-from tractor.spawn._contract import SpawnRequest, selected_start_method
+from tractor.spawn._contract import CHILD_MODULE, SpawnRequest, selected_start_method
 from tractor.spawn._own_child import ExitSource
 from tractor.spawn._stderr import StderrCapture
 from tractor.spawn.mp._tracker import tracker_fd
@@ -105,6 +106,11 @@ class ChildPipes:
         fd, self._tracker_fd = self._tracker_fd, None
         if fd is not None:
             os.close(fd)
+
+
+def forked_cmdline(who: str, request: SpawnRequest, boot_fd: int) -> str:
+    """What a child that was forked would be called had it been started by itself, behind whose fork it is."""
+    return f"({who}) {shlex.join([CHILD_MODULE, *request.argv(boot_fd)])}"
 
 
 class BootedChild:

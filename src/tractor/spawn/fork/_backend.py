@@ -6,7 +6,6 @@ import _thread
 import importlib
 import inspect
 import os
-import shlex
 import sys
 import threading
 from collections.abc import Callable
@@ -17,8 +16,8 @@ import trio
 from tractor import log as _log
 from tractor.process._state import of_process
 from tractor.process._stdio import replace_missing
-from tractor.spawn._contract import SpawnRequest
-from tractor.spawn._pipes import BootedChild, ChildPipes
+from tractor.spawn._contract import CHILD_MODULE, SpawnRequest
+from tractor.spawn._pipes import BootedChild, ChildPipes, forked_cmdline
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.fork._descriptors import close_descriptors
 from tractor.spawn.fork._fork import fork_in_fresh_thread
@@ -26,8 +25,6 @@ from tractor.spawn.fork._forked import ForkedProc
 from tractor.spawn.fork._reset import forget_program, reset_process
 
 log = _log.get_logger()
-
-CHILD_MODULE = "tractor._child"
 
 PRELOADED = (CHILD_MODULE,)
 """What a child needs: loaded once, in the parent, at its first fork."""
@@ -83,9 +80,7 @@ class ForkBackend:
             pid = fork_in_fresh_thread(lambda mask: _run_child(request, pipes, mask))
             process = ForkedProc(pid)
             try:
-                # What it would be called had it been started by itself.
-                argv = shlex.join([CHILD_MODULE, *request.argv(pipes.boot_fd)])
-                cmdline = f"(fork of {os.getpid()}) {argv}"
+                cmdline = forked_cmdline(f"fork of {os.getpid()}", request, pipes.boot_fd)
                 return ForkProcess(process, pipes, cmdline, nursery)
             except BaseException:
                 process.kill()

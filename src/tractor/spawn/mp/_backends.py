@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import io
 import os
-import shlex
 import sys
 import threading
 from collections.abc import Callable
@@ -22,10 +21,10 @@ import trio
 
 from tractor.process._frozen import is_frozen, require_support
 from tractor.spawn._command import with_path
-from tractor.spawn._contract import SpawnRequest
+from tractor.spawn._contract import CHILD_MODULE, SpawnRequest
 from tractor.spawn._exec import ExecBackend, ExecProcess, require_executable, start_program
 from tractor.spawn._import_path import import_path
-from tractor.spawn._pipes import BootedChild, ChildPipes
+from tractor.spawn._pipes import BootedChild, ChildPipes, forked_cmdline
 from tractor.spawn.mp._forkserver import (
     ForkServerClient,
     ForkServerProcess,
@@ -34,8 +33,6 @@ from tractor.spawn.mp._forkserver import (
     write_all,
 )
 from tractor.spawn.mp._tracker import take_over_tracker
-
-CHILD_MODULE = "tractor._child"
 
 
 class MpSpawnBackend(ExecBackend):
@@ -156,9 +153,10 @@ class _Launch:
         assert started is not None
         try:
             note_started(self._server)
-            argv = shlex.join([CHILD_MODULE, *request.argv(pipes.boot_fd)])
             who = f"fork of {self._server.pid}, the fork server of {os.getpid()}"
-            child = BootedChild(started, pipes, f"({who}) {argv}", nursery)
+            child = BootedChild(
+                started, pipes, forked_cmdline(who, request, pipes.boot_fd), nursery
+            )
         except BaseException:
             started.abandon()
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -15,7 +14,7 @@ from tractor.process._frozen import is_frozen
 from tractor.spawn._contract import SpawnRequest
 from tractor.spawn._exec import BACKEND as EXEC
 from tractor.spawn._exec import require_executable
-from tractor.spawn._pipes import BootedChild, ChildPipes
+from tractor.spawn._pipes import BootedChild, ChildPipes, forked_cmdline
 
 if sys.platform == "linux":
     from tractor.spawn.zygote._zygote import Refused, order, warn_once, zygote
@@ -24,8 +23,6 @@ else:
     warn_once: Any = None
     Refused: Any = Exception
     zygote: Any = None
-
-CHILD_MODULE = "tractor._child"
 
 
 class ZygoteProcess(BootedChild):
@@ -77,8 +74,8 @@ def _adopt(
     process: Any, request: SpawnRequest, pipes: ChildPipes, nursery: trio.Nursery
 ) -> ZygoteProcess:
     try:
-        argv = shlex.join([CHILD_MODULE, *request.argv(pipes.boot_fd)])
-        return ZygoteProcess(process, pipes, f"(fork of the zygote) {argv}", nursery)
+        cmdline = forked_cmdline("fork of the zygote", request, pipes.boot_fd)
+        return ZygoteProcess(process, pipes, cmdline, nursery)
     except BaseException:
         process.send_signal(signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
         process.close()

@@ -31,10 +31,11 @@ import msgspec
 from tractor.process._stat import process_start_time
 from tractor.process._title import set_short_name, set_title
 from tractor.spawn._boot import read_boot_record
+from tractor.spawn._contract import CHILD_MODULE
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.fork._reset import forget_program, reset_process
 from tractor.spawn.zygote._order import Order, Place, out_of_reach, take_over
-from tractor.spawn.zygote._preload import CHILD_MODULE, preload
+from tractor.spawn.zygote._preload import preload
 from tractor.spawn.zygote._tie import SLOT
 from tractor.spawn.zygote._words import MAX_FDS, Answer, encode_answer, read_file
 

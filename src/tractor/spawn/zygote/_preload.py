@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 
-CHILD_MODULE = "tractor._child"
+from tractor.spawn._contract import CHILD_MODULE
 
 MODULES = (
     CHILD_MODULE,
