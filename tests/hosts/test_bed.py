@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,10 +49,27 @@ def reaches(bed: Bed, address: str, frm: str) -> bool:
     return not bed.run(frm, [sys.executable, "-c", program]).returncode
 
 
-def wait_for_one(bed: Bed, name: str) -> list[Process]:
-    """The command on a host, once it runs: before, that process is `nsenter`."""
-    wait_for(lambda: [p.argv[:1] for p in bed.processes(name)] == [("sleep",)], f"one on {name}")
-    return bed.processes(name)
+@contextlib.contextmanager
+def sleeper(bed: Bed, name: str) -> Iterator[Process]:
+    """The only command on a host, which sleeps until it is killed: at the end of the block at the latest."""
+    with bed.popen(name, SLEEP):
+        try:
+            # Before it is `sleep`, that process is `nsenter`.
+            wait_for(
+                lambda: [p.argv[:1] for p in bed.processes(name)] == [("sleep",)], f"one on {name}"
+            )
+            (process,) = bed.processes(name)
+            yield process
+        finally:
+            # Without this a failure in the block would wait for the end of the sleep.
+            for left in bed.processes(name):
+                with contextlib.suppress(ProcessLookupError):
+                    bed.kill(name, left.pid, signal.SIGKILL)
+
+
+def pids(bed: Bed, name: str) -> list[int]:
+    """What runs on a host; a process's state changes by itself, its pid does not."""
+    return [process.pid for process in bed.processes(name)]
 
 
 def links() -> set[str]:
@@ -111,8 +130,7 @@ def test_a_unix_socket_of_a_host_is_not_there_on_another(bed: Bed) -> None:
 
 def test_processes_are_a_hosts_own(bed: Bed) -> None:
     assert bed.processes("h1") == []
-    with bed.popen("h1", SLEEP):
-        (process,) = wait_for_one(bed, "h1")
+    with sleeper(bed, "h1") as process:
         assert process.argv == tuple(SLEEP)
         assert process.pid_here != process.pid
         assert bed.processes("h2") == []
@@ -128,14 +146,12 @@ def test_processes_are_a_hosts_own(bed: Bed) -> None:
 def test_two_processes_of_one_pid(bed: Bed) -> None:
     for name in ("h1", "h2"):
         bed.next_pid(name, 4321)
-    with bed.popen("h1", SLEEP), bed.popen("h2", SLEEP):
-        (one,), (two,) = wait_for_one(bed, "h1"), wait_for_one(bed, "h2")
+    with sleeper(bed, "h1") as one, sleeper(bed, "h2") as two:
         assert one.pid == two.pid == 4321
         assert one.pid_here != two.pid_here
         bed.kill("h1", 4321, signal.SIGKILL)
         wait_for(lambda: not bed.processes("h1"), "the end of the one")
-        assert bed.processes("h2") == [two]
-        bed.kill("h2", 4321, signal.SIGKILL)
+        assert pids(bed, "h2") == [two.pid]
 
 
 def test_monotonic_clocks_have_nothing_to_do_with_each_other(bed: Bed) -> None:
@@ -180,7 +196,7 @@ def test_a_connection_outlives_a_cut(bed: Bed) -> None:
 @pytest.mark.usefixtures("require_bed")
 def test_power_off() -> None:
     with open_bed(["h1", "h2"]) as bed:
-        with bed.popen("h1", SLEEP):
+        with sleeper(bed, "h1"):
             bed.power_off("h1")
         assert bed.processes("h1") == []
         assert bed.run("h2", ["hostname"]).stdout == "h2\n"
@@ -218,10 +234,8 @@ def test_two_at_once() -> None:
         assert one.hosts["h1"].address != two.hosts["h1"].address
         both = {one.claim.link, two.claim.link}
         assert len(both & links()) == 2
-        with one.popen("h1", SLEEP):
-            (process,) = wait_for_one(one, "h1")
+        with sleeper(one, "h1"):
             assert two.processes("h1") == []
-            one.kill("h1", process.pid, signal.SIGKILL)
         two.cut("h1")
         assert one.run("h1", ["hostname"]).stdout == "h1\n"
         assert not reaches(one, two.hosts["h1"].address, "h1")
