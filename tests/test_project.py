@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -68,3 +71,39 @@ def test_workflows_run_targets_that_there_are() -> None:
     texts = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
     used = {target for text in texts for target in re.findall(r"\bmake ([\w-]+)", text)}
     assert {"test", "check", "docs", "dist-check"} <= used <= targets
+
+
+RUNS = """
+test:
+\t@echo run >>runs; mkdir -p .pytest_cache/v/cache; echo '{{}}' >.pytest_cache/v/cache/lastfailed
+\t@printf '%s\\n' {lines}; test $$(wc -l <runs) -gt {bad}
+"""
+"""A `make test` that says *lines* and fails the first *bad* times."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script of bash")
+@pytest.mark.parametrize(
+    ("failing", "bad", "passes", "runs"),
+    [
+        pytest.param(0, 0, True, 1, id="none"),
+        pytest.param(2, 1, True, 4, id="two that pass again"),
+        pytest.param(1, 2, False, 2, id="one that fails again"),
+        pytest.param(4, 1, False, 1, id="too many"),
+        pytest.param(0, 1, False, 1, id="no test, but the run"),
+    ],
+)
+def test_what_fails_in_ci_may_pass_three_times_more(
+    failing: int, bad: int, passes: bool, runs: int, tmp_path: Path
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "tests", tmp_path / ".ci")
+    names = [f"tests/test_a.py::test_{number}[a b]" for number in range(failing)]
+    lines = " ".join(f"'FAILED {name} - OSError: x'" for name in names) or "nothing"
+    (tmp_path / "Makefile").write_text(RUNS.format(lines=lines, bad=bad))
+    done = subprocess.run(
+        [tmp_path / ".ci" / "tests", "test"], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode == 0) is passes, done
+    assert (tmp_path / "runs").read_text().count("run") == runs
+    assert ("FLAKY" in done.stdout) is bool(failing and passes)
+    assert all(done.stdout.rstrip().endswith(name) for name in names[-1:] if passes)
