@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
 import itertools
@@ -100,6 +101,14 @@ PRINTS = {
     "nested_actor_tree.py": [r"^\[1, 4, 9, 16\]$"],
     "parallelism/concurrent_actors_primes.py": [r"^112272535095293 is prime$", r"^start .* total"],
     "parallelism/concurrent_futures_primes.py": [r"^112272535095293 is prime$", r"total with"],
+    "parallelism/pipeline.py": [
+        r"^functions in json: [1-9]\d+$",
+        r"^SyntaxError in parser@\d+: .*worse\.py, line 1",
+    ],
+    "parallelism/multiprocessing_pipeline.py": [
+        r"^functions in json: [1-9]\d+$",
+        r"^SyntaxError: .*worse\.py, line 1",
+    ],
     "parallelism/single_func.py": [r"^collected the pid \d+ "],
     "parallelism/images.py": [
         r"^1 of 7  cat: mean 0, edges \(599, 600\)\n2 of 7  flaky: mean 1, .*\n3 of 7  dog: mean 2, ",
@@ -291,6 +300,34 @@ def test_script_teaches_and_runs_main(script: str) -> None:
     assert text.startswith('"""')
     assert "What to learn" in text
     assert text.endswith('\n\nif __name__ == "__main__":\n    trio.run(main)\n')
+
+
+def code_lines(script: str) -> int:
+    """Lines of code, one a statement as `ast` writes it: no comments, docstrings or imports."""
+    tree = ast.parse((EXAMPLES / script).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
+            kept = [
+                statement
+                for statement in node.body
+                if not isinstance(statement, ast.Import | ast.ImportFrom)
+                and not (
+                    isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+                )
+            ]
+            node.body[:] = kept or [ast.Pass()]
+    return sum(bool(line.strip()) for line in ast.unparse(tree).splitlines())
+
+
+def test_a_pipeline_is_shorter_than_on_multiprocessing() -> None:
+    ours, theirs = "parallelism/pipeline.py", "parallelism/multiprocessing_pipeline.py"
+    counted = [
+        re.search(r"^functions in json: (\d+)$", outcome_of(script).stdout, re.MULTILINE)
+        for script in (ours, theirs)
+    ]
+    assert None not in counted
+    assert len({found[1] for found in counted if found is not None}) == 1
+    assert code_lines(ours) < 0.7 * code_lines(theirs)
 
 
 def test_tree_comes_down_leaves_first() -> None:
