@@ -33,7 +33,7 @@ class Program:
 
 
 def programs(page: Path) -> Iterator[Program]:
-    """The python blocks of *page* that call `trio.run`, each with the text block after it."""
+    """The python blocks of *page* that are scripts, each with the text block after it."""
     pattern = MARKDOWN_BLOCK if page.suffix == ".md" else RST_BLOCK
     blocks = [
         (language, textwrap.dedent(text).rstrip() + "\n")
@@ -42,7 +42,7 @@ def programs(page: Path) -> Iterator[Program]:
     for (language, text), (next_language, next_text) in zip(
         blocks, [*blocks, ("", "")][1:], strict=True
     ):
-        if language == "python" and "trio.run(main)" in text:
+        if language == "python" and 'if __name__ == "__main__":' in text:
             yield Program(page.stem, text, next_text if next_language == "text" else None)
 
 
