@@ -7,6 +7,7 @@ process of its own, with as many workers, which are warm before anything is time
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import importlib.util
 import json
@@ -225,6 +226,30 @@ def bench_trio_parallel(options: Options) -> Figures:
     return trio.run(main)
 
 
+def bench_joblib(options: Options) -> Figures:
+    """joblib's default, loky: batches of its own making."""
+    from joblib import Parallel, delayed
+
+    n, files = options.count(TINY, 20), _files(options)
+    figures: Figures = {}
+    with Parallel(n_jobs=_workers()) as parallel:
+        _check(parallel(delayed(_pool_tasks.tiny)(item) for item in range(100)), 100)
+        began = time.perf_counter()
+        _check(parallel(delayed(_pool_tasks.tiny)(item) for item in range(n)), n)
+        figures["pool_tiny"] = n / (time.perf_counter() - began)
+        began = time.perf_counter()
+        _check(parallel(delayed(_pool_tasks.index_lines)(path) for path in files), len(files))
+        figures["pool_index"] = len(files) / (time.perf_counter() - began)
+        figures["pool_memory"] = _memory()
+        began = time.perf_counter()
+        with contextlib.suppress(ValueError):
+            parallel(delayed(_pool_tasks.spin_or_fail)(s) for s in _to_stop(options))
+        figures["pool_stop"] = (time.perf_counter() - began - FAILS_AFTER) * 1e3
+    if HAS_NUMPY:
+        figures |= _pool_data.of_joblib(options)
+    return figures
+
+
 def _of_tractor(method: str, tiny: Callable[..., Any]) -> Callable[[Options], Figures]:
     return functools.partial(bench_tractor, method=method, tiny=tiny)
 
@@ -238,7 +263,11 @@ CONTENDERS: dict[str, Callable[[Options], Figures]] = {
     "multiprocessing.Pool.imap": functools.partial(bench_multiprocessing, chunked=False),
     "multiprocessing.Pool.map": functools.partial(bench_multiprocessing, chunked=True),
     "trio-parallel": bench_trio_parallel,
+    "joblib": bench_joblib,
 }
+
+NEEDS = {"trio-parallel": "trio_parallel", "joblib": "joblib"}
+"""What must be installed for a contender."""
 
 
 # -- the rows ----------------------------------------------------------------------------------------
@@ -263,7 +292,7 @@ def _take(name: str, options: Options, found: dict[str, list[Figures] | str]) ->
     before = found.setdefault(name, [])
     if isinstance(before, str):
         return
-    if name == "trio-parallel" and importlib.util.find_spec("trio_parallel") is None:
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
         found[name] = "not installed"
         return
     smoke = ["--smoke"] if options.smoke else []

@@ -18,7 +18,7 @@ import trio
 from benches._rows import Options
 from tractor.trionics import open_worker_pool
 
-__all__ = ["of_futures", "of_multiprocessing", "of_tractor"]
+__all__ = ["of_futures", "of_joblib", "of_multiprocessing", "of_tractor"]
 
 ARRAYS, MEGABYTES = 200, 8
 
@@ -141,4 +141,23 @@ def of_multiprocessing(options: Options) -> Figures:
                 except multiprocessing.TimeoutError:
                     pass
         figures[name] = count if name == "pool_dies" else time.perf_counter() - began
+    return figures
+
+
+def of_joblib(options: Options) -> Figures:
+    """joblib: one that dies takes all values with it, and so does one that hangs: of that there is no figure."""
+    from joblib import Parallel, delayed
+
+    figures: Figures = {}
+    with Parallel(n_jobs=-1) as parallel:
+        parallel(delayed(maybe_hang)(n) for n in range(2))
+        _time(
+            figures,
+            options,
+            lambda: sum(1 for _ in parallel(delayed(double)(a) for a in _arrays(options))),
+        )
+        try:
+            figures["pool_dies"] = len(parallel(delayed(maybe_die)(n) for n in range(ITEMS)))
+        except Exception:
+            figures["pool_dies"] = 0
     return figures
