@@ -16,7 +16,11 @@ import pytest
 import tractor
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").rglob("*.rst"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "index.rst",
+    *sorted((ROOT / "docs" / "guide").rglob("*.rst")),
+]
 PROGRAM_LIMIT = 55
 """Seconds that a program may take."""
 
