@@ -84,6 +84,20 @@ def test_the_guides_name_every_devx_function() -> None:
     assert sorted(told - names - submodules) == []
 
 
+def test_the_page_of_limits_has_each_of_the_peers_with_its_default() -> None:
+    rows = (ROOT / "docs" / "guide" / "limits.rst").read_text().split("   * - ")
+    limits = tractor.Limits()
+    for name in tractor.Limits.__struct_fields__:
+        (row,) = [row for row in rows if f"``{name}``" in row.partition("\n")[0]]
+        value = getattr(limits, name)
+        told = {
+            f"{value:,}",
+            *(f"{value / 2**power:g} {unit}" for power, unit in ((20, "MiB"), (30, "GiB"))),
+            *(f"{value * times:g} {unit}" for times, unit in ((1, "s"), (1000, "ms"))),
+        }
+        assert any(re.search(rf"(?<!\d){re.escape(text)}\b", row) for text in told), (name, value)
+
+
 def test_every_page_with_python_has_a_program() -> None:
     with_python = {
         page.stem
