@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,9 @@ SCRIPT = f'printf init >/proc/$$/comm; trap : INT; {VARIABLE}=$$ "$@"; exit $?'
 It is a shell, and named `init`, which it is to the orphans: no program that may have started them.
 A ctrl-c is for the session to answer; a trap, other than an ignored signal, is not inherited.
 """
+
+EXEC_LOOKS, EXEC_PAUSE = 100, 0.002
+"""How often, and how many seconds apart, a process is looked at that has no environment: its `exec` is not over."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -93,9 +97,16 @@ class Adopter:
         if self._mark is None:
             return True
         try:
-            return self._mark in read_proc(pid, "environ")
+            for _ in range(EXEC_LOOKS):
+                environ = read_proc(pid, "environ")
+                # Whoever started it may know already that the program runs, while the kernel has not put its
+                # environment there yet. A zombie has none any more.
+                if environ or read_stat(pid).has_ended:
+                    return self._mark in environ
+                time.sleep(EXEC_PAUSE)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return False  # it ended while we looked, or is another user's
+            pass  # it ended while we looked, or is another user's
+        return False
 
 
 def private_mark() -> bytes | None:
