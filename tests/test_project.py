@@ -74,11 +74,12 @@ def test_workflows_run_targets_that_there_are() -> None:
 
 
 RUNS = """
-test:
+test-version test:
 \t@echo run >>runs; mkdir -p .pytest_cache/v/cache; echo '{{}}' >.pytest_cache/v/cache/lastfailed
+\t@echo '$@ $(VENV) $(ARGS)' >>asked
 \t@printf '%s\\n' {lines}; test $$(wc -l <runs) -gt {bad}
 """
-"""A `make test` that says *lines* and fails the first *bad* times."""
+"""Tests that say *lines* and fail the first *bad* times, and note what was asked for."""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script of bash")
@@ -101,9 +102,17 @@ def test_what_fails_in_ci_may_pass_three_times_more(
     lines = " ".join(f"'FAILED {name} - OSError: x'" for name in names) or "nothing"
     (tmp_path / "Makefile").write_text(RUNS.format(lines=lines, bad=bad))
     done = subprocess.run(
-        [tmp_path / ".ci" / "tests", "test"], capture_output=True, text=True, timeout=30
+        [tmp_path / ".ci" / "tests", "test-version", "VENV=.v"],
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert (done.returncode == 0) is passes, done
     assert (tmp_path / "runs").read_text().count("run") == runs
+    asked, *again = (tmp_path / "asked").read_text().splitlines()
+    assert asked.split() == ["test-version", ".v"]
+    # A set refuses names that it has and that were not collected, as all but those that failed.
+    assert {line.split()[0] for line in again} <= {"test"}
+    assert all(line.split()[1:3] == [".v", "--last-failed"] for line in again)
     assert ("FLAKY" in done.stdout) is bool(failing and passes)
     assert all(done.stdout.rstrip().endswith(name) for name in names[-1:] if passes)

@@ -28,6 +28,7 @@ from tractor.reaping._strays import StrayId
 from tractor.reaping._table import ProcessInfo, process_table
 from tractor.shm._record import add_record
 from tractor.testing import find_orphaned_shm, find_orphaned_uds
+from tractor.testing._adopter import bears_mark
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 
@@ -55,7 +56,7 @@ def no_foreign_orphans(monkeypatch: pytest.MonkeyPatch, runtime_dir: Path) -> No
 
     def has_mark(pid: int) -> bool:
         with contextlib.suppress(OSError):
-            return mark in Path(f"/proc/{pid}/environ").read_bytes()
+            return bears_mark(pid, mark)
         return False
 
     def own_table() -> dict[int, ProcessInfo]:

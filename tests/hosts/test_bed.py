@@ -67,11 +67,6 @@ def sleeper(bed: Bed, name: str) -> Iterator[Process]:
                     bed.kill(name, left.pid, signal.SIGKILL)
 
 
-def pids(bed: Bed, name: str) -> list[int]:
-    """What runs on a host; a process's state changes by itself, its pid does not."""
-    return [process.pid for process in bed.processes(name)]
-
-
 def links() -> set[str]:
     return {name for name in os.listdir("/sys/class/net") if name.startswith("trbed")}
 
@@ -151,7 +146,8 @@ def test_two_processes_of_one_pid(bed: Bed) -> None:
         assert one.pid_here != two.pid_here
         bed.kill("h1", 4321, signal.SIGKILL)
         wait_for(lambda: not bed.processes("h1"), "the end of the one")
-        assert pids(bed, "h2") == [two.pid]
+        # Its state changes by itself, its pid does not.
+        assert [process.pid for process in bed.processes("h2")] == [two.pid]
 
 
 def test_monotonic_clocks_have_nothing_to_do_with_each_other(bed: Bed) -> None:

@@ -179,3 +179,27 @@ def test_the_session_ends_with_its_adopter(signum: signal.Signals) -> None:
         process.send_signal(signum)
         process.wait(strays.LIMIT)
         strays.until(lambda: not strays.runs(session), "the end of the session")
+
+
+def test_a_process_that_has_just_been_started_bears_its_mark() -> None:
+    mark = b"/of/this/very/test"
+    for _ in range(30):
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env={"MARK": mark}) as cat:
+            assert _adopter.bears_mark(cat.pid, mark)
+    assert not _adopter.bears_mark(os.getpid(), mark)
+
+
+def test_what_has_no_environment_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_seconds: float) -> None:
+        pytest.fail("waited")
+
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env={}) as cat:
+        # Until then its `exec` may not be over.
+        while not Path(f"/proc/{cat.pid}/cmdline").read_bytes():
+            pass
+        monkeypatch.setattr("time.sleep", fail)
+        assert not _adopter.bears_mark(cat.pid, b"/a/mark")
+        cat.kill()
+        os.waitid(os.P_PID, cat.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            _adopter.bears_mark(cat.pid, b"/a/mark")

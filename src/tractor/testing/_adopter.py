@@ -31,7 +31,7 @@ A ctrl-c is for the session to answer; a trap, other than an ignored signal, is 
 """
 
 EXEC_LOOKS, EXEC_PAUSE = 100, 0.002
-"""How often, and how many seconds apart, a process is looked at that has no environment: its `exec` is not over."""
+"""How often, and how many seconds apart, a process is looked at whose `exec` is not over."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -97,16 +97,28 @@ class Adopter:
         if self._mark is None:
             return True
         try:
-            for _ in range(EXEC_LOOKS):
-                environ = read_proc(pid, "environ")
-                # Whoever started it may know already that the program runs, while the kernel has not put its
-                # environment there yet. A zombie has none any more.
-                if environ or read_stat(pid).has_ended:
-                    return self._mark in environ
-                time.sleep(EXEC_PAUSE)
+            return bears_mark(pid, self._mark)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            pass  # it ended while we looked, or is another user's
-        return False
+            return False  # it ended while we looked, or is another user's
+
+
+def bears_mark(pid: int, mark: bytes) -> bool:
+    """Whether a process was started with this in its environment.
+
+    Whoever started a process may know already that its program runs, while the kernel has not put the environment there
+    yet: it reads as empty then, and so do the arguments.  That moment is waited for.
+
+    Raises:
+        OSError: the process is gone, a zombie, a thread of the kernel's, or another user's.
+    """
+    for _ in range(EXEC_LOOKS):
+        if environ := read_proc(pid, "environ"):
+            return mark in environ
+        if read_proc(pid, "cmdline"):
+            break
+        time.sleep(EXEC_PAUSE)
+    # That moment may have ended between the two looks.
+    return mark in read_proc(pid, "environ")
 
 
 def private_mark() -> bytes | None:

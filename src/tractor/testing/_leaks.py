@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tractor.ipc._debug_sock import CONTROL_DIR
 from tractor.process._dirs import runtime_dir_path
-from tractor.process._proc import ON_LINUX, all_pids, read_proc, read_stat
+from tractor.process._proc import ON_LINUX, all_pids, read_stat
 from tractor.process._stat import pid_alive
 from tractor.reaping._table import read_process
 from tractor.testing._addrs import reservations
-from tractor.testing._adopter import Adopter, private_mark
+from tractor.testing._adopter import Adopter, bears_mark, private_mark
 from tractor.transport._uds_leftovers import SOCKET_NAME
 
 
@@ -97,7 +97,7 @@ def _among_all_processes() -> Iterator[tuple[int, str]]:
         try:
             stat = read_stat(pid)
             parents[pid], started[pid] = stat.ppid, str(stat.start_time)
-            if mark is not None and mark in read_proc(pid, "environ"):
+            if mark is not None and bears_mark(pid, mark):
                 marked.add(pid)
         except OSError:
             continue  # it ended while we looked, or is another user's
