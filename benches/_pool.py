@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,25 @@ def _memory() -> float:
     return total / 1024 / _workers()
 
 
+def _of_work(
+    options: Options,
+    tiny: Callable[[range], Iterable[int]],
+    index: Callable[[list[str]], Iterable[int]],
+) -> Figures:
+    """What a pool without async does in a second, warmed up, and the memory that it has then."""
+    n, files = options.count(TINY, 20), _files(options)
+    figures: Figures = {}
+    _check(list(tiny(range(100))), 100)
+    began = time.perf_counter()
+    _check(list(tiny(range(n))), n)
+    figures["pool_tiny"] = n / (time.perf_counter() - began)
+    began = time.perf_counter()
+    _check(list(index(files)), len(files))
+    figures["pool_index"] = len(files) / (time.perf_counter() - began)
+    figures["pool_memory"] = _memory()
+    return figures
+
+
 # -- the contenders ----------------------------------------------------------------------------------
 
 
@@ -133,18 +152,14 @@ def bench_tractor(options: Options, method: str, tiny: Callable[..., Any]) -> Fi
 
 def bench_futures(options: Options, chunk: int) -> Figures:
     """`concurrent.futures.ProcessPoolExecutor`."""
-    n, files = options.count(TINY, 20), _files(options)
-    figures: Figures = {}
     with concurrent.futures.ProcessPoolExecutor(_workers()) as pool:
+        # One by one: a chunk would warm one worker alone.
         _check(list(pool.map(_pool_tasks.tiny, range(100))), 100)
-        began = time.perf_counter()
-        _check(list(pool.map(_pool_tasks.tiny, range(n), chunksize=chunk)), n)
-        figures["pool_tiny"] = n / (time.perf_counter() - began)
-        began = time.perf_counter()
-        _check(list(pool.map(_pool_tasks.index_lines, files)), len(files))
-        figures["pool_index"] = len(files) / (time.perf_counter() - began)
-        figures["pool_memory"] = _memory()
-    began = time.perf_counter()
+        figures = _of_work(
+            options,
+            lambda items: pool.map(_pool_tasks.tiny, items, chunksize=chunk),
+            lambda files: pool.map(_pool_tasks.index_lines, files),
+        )
     with concurrent.futures.ProcessPoolExecutor(_workers()) as pool:
         _check(list(pool.map(_pool_tasks.tiny, range(100))), 100)
         began = time.perf_counter()
@@ -160,18 +175,13 @@ def bench_futures(options: Options, chunk: int) -> Figures:
 
 def bench_multiprocessing(options: Options, chunked: bool) -> Figures:
     """`multiprocessing.Pool`: `map()`, which cuts everything into a few chunks, or `imap()`."""
-    n, files = options.count(TINY, 20), _files(options)
-    figures: Figures = {}
     with multiprocessing.Pool(_workers()) as pool:
         many: Any = pool.map if chunked else pool.imap
-        _check(list(many(_pool_tasks.tiny, range(100))), 100)
-        began = time.perf_counter()
-        _check(list(many(_pool_tasks.tiny, range(n))), n)
-        figures["pool_tiny"] = n / (time.perf_counter() - began)
-        began = time.perf_counter()
-        _check(list(pool.imap_unordered(_pool_tasks.index_lines, files)), len(files))
-        figures["pool_index"] = len(files) / (time.perf_counter() - began)
-        figures["pool_memory"] = _memory()
+        figures = _of_work(
+            options,
+            lambda items: many(_pool_tasks.tiny, items),
+            lambda files: pool.imap_unordered(_pool_tasks.index_lines, files),
+        )
     pool.join()
     with multiprocessing.Pool(_workers()) as pool:
         began = time.perf_counter()
@@ -230,17 +240,12 @@ def bench_joblib(options: Options) -> Figures:
     """joblib's default, loky: batches of its own making."""
     from joblib import Parallel, delayed
 
-    n, files = options.count(TINY, 20), _files(options)
-    figures: Figures = {}
     with Parallel(n_jobs=_workers()) as parallel:
-        _check(parallel(delayed(_pool_tasks.tiny)(item) for item in range(100)), 100)
-        began = time.perf_counter()
-        _check(parallel(delayed(_pool_tasks.tiny)(item) for item in range(n)), n)
-        figures["pool_tiny"] = n / (time.perf_counter() - began)
-        began = time.perf_counter()
-        _check(parallel(delayed(_pool_tasks.index_lines)(path) for path in files), len(files))
-        figures["pool_index"] = len(files) / (time.perf_counter() - began)
-        figures["pool_memory"] = _memory()
+        figures = _of_work(
+            options,
+            lambda items: parallel(delayed(_pool_tasks.tiny)(item) for item in items),
+            lambda files: parallel(delayed(_pool_tasks.index_lines)(path) for path in files),
+        )
         began = time.perf_counter()
         with contextlib.suppress(ValueError):
             parallel(delayed(_pool_tasks.spin_or_fail)(s) for s in _to_stop(options))
