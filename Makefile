@@ -46,7 +46,7 @@ $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
 	@$(FORMER)
 	$(call GROUP,dev)
-	$(PIP) --editable '.[titles,testing,certs,top]' --requirement $(VENV)/dev.txt
+	$(PIP) --editable '.[titles,testing,certs,top,dash,otel]' --requirement $(VENV)/dev.txt
 	@# A dependency of multiaddr that it does not import; its stubs, years old, would replace trio's own types.
 	$(BIN)/python -m pip --disable-pip-version-check uninstall --quiet --yes trio-typing
 	@touch $(VENV)/.stamp-run $@
