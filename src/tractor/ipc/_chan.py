@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import socket
 import warnings
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -24,6 +26,7 @@ from tractor.address._types import Addr, Address, UDSAddress
 from tractor.ipc._dialog_end import DialogEnd
 from tractor.msg._codec import MsgCodec, apply_codec
 from tractor.msg.types import Aid, MsgType, Uid
+from tractor.process._state import ProcessVar
 from tractor.process.host._host_id import host_id, is_here
 from tractor.transport._addresses import wrap_address
 from tractor.transport._settings import wire_settings
@@ -34,6 +37,9 @@ from tractor.trionics._ki import ki_protected, ki_protected_manager
 log = _log.get_logger()
 
 _plain_encoder = msgspec.msgpack.Encoder()
+
+_numbers = ProcessVar(lambda: itertools.count(1))
+"""Of the channels that this process connects."""
 
 
 class PeerProcess(Protocol):
@@ -63,9 +69,13 @@ class Channel:
         self.transport = transport
         self._role: Role = role
         self._last_cid = -1 if role == "connect" else 0
+        # With the uuid of the side that has connected it names the channel; that side tells it at the handshake.
+        self._number = next(_numbers.value) if role == "connect" else 0
         self.aid: Aid | None = None
         # The secret that came with it, until this actor has compared it.
         self.claim: bytes | None = None
+        # The first number that `dialog_of()` counts from; below zero: not known yet.
+        self._serial = -1
         # This side's identity as the peer knows it; every request carries it.
         self.local_uid: Uid = ("", "")
         # Who gets what comes.  By `open()` and `forget()`, but where a call's own ends save a call of Python's.
@@ -190,6 +200,18 @@ class Channel:
         """A dialog id that was never used on this channel."""
         self._last_cid += 2
         return self._last_cid
+
+    def dialog_of(self, cid: int) -> tuple[str, int]:
+        """What names a dialog beyond this channel: who has opened it, and a number; equal at both ends.
+
+        The number is made of what both ends know, so that nothing has to travel for it.
+        """
+        own, peer = self.local_uid[1], self.aid.uuid if self.aid is not None else ""
+        connected = self._role == "connect"
+        if self._serial < 0:
+            by = own if connected else peer
+            self._serial = (zlib.crc32(f"{by}/{self._number}".encode()) & 0x7FFFFFFF) << 21
+        return own if bool(cid & 1) is connected else peer, self._serial + cid
 
     def open(self, end: DialogEnd, cid: int | None = None) -> int:
         """Have ``end`` get the messages of a dialog, which the peer has opened as ``cid``, or of a new one; its id."""
@@ -321,7 +343,8 @@ class Channel:
         """
         self.local_uid = aid.uid
         most = wire_settings().limits.max_served
-        aid = msgspec.structs.replace(aid, max_served=most, claim=claim)
+        number = self._number if self._role == "connect" else None
+        aid = msgspec.structs.replace(aid, max_served=most, claim=claim, channel=number)
         if self._authenticated:
             await self.transport.send(aid)
         else:
@@ -345,7 +368,9 @@ class Channel:
             # Between a process and its parent nobody has chosen the way but the parent.
             self._require_same_host(first)
         self.claim = first.claim
-        self.aid = first = msgspec.structs.replace(first, claim=None)
+        if self._role == "accept" and first.channel is not None:
+            self._number = first.channel
+        self.aid = first = msgspec.structs.replace(first, claim=None, channel=None)
         if first.max_served is not None:
             self.set_room(first.max_served)
         return first

@@ -56,6 +56,7 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
         max_served: dialogs that it serves for a peer at a time, as it tells that peer at the handshake.
         claim: in a subactor's first hello to its parent the one-time secret of its boot pipe; ``None`` everywhere else.
         host: the id of the host on which its pid is one; ``None``: it does not say.
+        channel: from the side that connects: a number that it gives to no other of its channels.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
     max_served: int | None = None
     claim: bytes | None = None
     host: str | None = None
+    channel: int | None = None
 
     @property
     def uid(self) -> Uid:
@@ -105,7 +107,11 @@ class SpawnSpec(msgspec.Struct, array_like=True, tag=2):
 
 
 class Start(msgspec.Struct, array_like=True, tag=3):
-    """A request to run ``ns:func`` as a task of the receiving actor, under the dialog ``cid``."""
+    """A request to run ``ns:func`` as a task of the receiving actor, under the dialog ``cid``.
+
+    Attributes:
+        headers: what instruments of the sender have to say to those of the receiver; ``None``: nothing.
+    """
 
     cid: int
     ns: str
@@ -114,6 +120,7 @@ class Start(msgspec.Struct, array_like=True, tag=3):
     uid: Uid
     pld_spec: str | None = None
     kind: Literal["call", "asyncgen", "context"] = "call"
+    headers: dict[str, str] | None = None
 
 
 class Request(msgspec.Struct, array_like=True, tag=3):
@@ -126,6 +133,7 @@ class Request(msgspec.Struct, array_like=True, tag=3):
     uid: Uid
     pld_spec: str | None = None
     kind: Literal["call", "asyncgen", "context"] = "call"
+    headers: Raw = Raw()
 
 
 class StartAck(msgspec.Struct, array_like=True, tag=4):

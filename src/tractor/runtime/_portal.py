@@ -23,8 +23,6 @@ from tractor.runtime._records import ChildRecord
 from tractor.runtime.dialog._caller import (
     OneWayReceiver,
     call,
-    explain_loss,
-    put_start,
     request,
 )
 from tractor.runtime.dialog._context import Context, MsgStream, OpenContext
@@ -194,17 +192,9 @@ class Portal:
         """
         plain, merged = plain_function(agen_fn)
         target = target_of(plain, Kind.ASYNCGEN)
-        ns, name = target.ns, target.name
         kwargs = target.arguments(args, {**merged, **kwargs})
-        receiver = OneWayReceiver(self.chan, self._actor, f"{ns}:{name}", find_caller(1))
-        try:
-            put_start(
-                self.chan, receiver.cid, ns, name, kwargs, kind="asyncgen", endpoint=target.endpoint
-            )
-        except TransportClosed as exc:
-            await explain_loss(self.chan, exc, receiver.what)
-            raise
-        self.chan.opened += 1
+        receiver = OneWayReceiver(self.chan, self._actor, target.endpoint.name, find_caller(1))
+        await receiver.begin(target.ns, target.name, kwargs, target.endpoint)
         port = receiver.port
 
         stream: MsgStream[Any, Any] = MsgStream(port, receiver.bad_yield, port.close)
@@ -221,6 +211,7 @@ class Portal:
                 await receiver.stop()
             finally:
                 self.chan.note_closed()
+                receiver.tell_end()
 
     @overload
     def open_context(

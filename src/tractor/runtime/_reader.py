@@ -45,6 +45,8 @@ from tractor.runtime.dialog._callee import ServedCall, ServedStream
 from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._context_child import ServedContext
 from tractor.runtime.dialog._endpoints import Kind, find_endpoint
+from tractor.runtime.dialog._telling import NOT_TOLD, ToldDialog
+from tractor.runtime.seen._told import TOLD
 from tractor.transport._settings import wire_settings
 
 log = _log.get_logger()
@@ -226,14 +228,17 @@ def _begin(actor: Actor, chan: Channel, msg: Request) -> None:
         actor.intakes[chan].refuse(cid, exc, actor.aid.uid)
         return
     start = actor.service_nursery.start_soon
+    told = None
+    if TOLD.dialogs and msg.ns not in NOT_TOLD:
+        told = ToldDialog(chan, cid, "callee", endpoint.name, endpoint.kind, msg.headers)
     if endpoint.kind is Kind.CONTEXT:
         # Written apart, so that its end may still leave at once: see `FrameSender.put()`.
         chan.transport.put_now(StartAck(cid, "context"))
         core = ServedContext(actor, chan, cid, msg.kwargs, endpoint, Context)
-        start(core.run, name=endpoint.name)
+        start(core.run, told, name=endpoint.name)
         return
     cls = ServedCall if endpoint.kind is Kind.CALL else ServedStream
-    start(cls(actor, chan, cid, msg.kwargs, endpoint).run, name=endpoint.name)
+    start(cls(actor, chan, cid, msg.kwargs, endpoint).run, told, name=endpoint.name)
 
 
 def _on_boot_error(actor: Actor, chan: Channel, msg: Any) -> None:

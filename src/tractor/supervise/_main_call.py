@@ -12,6 +12,8 @@ from tractor._util._caller import Caller
 from tractor.runtime._portal import Portal
 from tractor.runtime.dialog._caller import PendingCall, put_start, result_of
 from tractor.runtime.dialog._targets import Target
+from tractor.runtime.dialog._telling import ToldDialog, told_call
+from tractor.runtime.seen._told import TOLD
 
 
 class _Value(msgspec.Struct):
@@ -47,16 +49,29 @@ class MainCall:
         """
         target, chan = self._target, portal.chan
         run = PendingCall(chan, target.endpoint.name)
-        put_start(chan, run.cid, target.ns, target.name, self._kwargs, endpoint=target.endpoint)
+        told = told_call(chan, run.cid, target.ns, run.what) if TOLD.dialogs else None
+        headers = None if told is None else told.headers
+        put_start(
+            chan,
+            run.cid,
+            target.ns,
+            target.name,
+            self._kwargs,
+            endpoint=target.endpoint,
+            headers=headers,
+        )
         self._portal, self._run = portal, run
         portal.wait_main = self.wait_for_result
         # At the reply itself: who waits has it before a nursery learns that the actor has died, and cancels its block.
-        run.on_end = partial(self._settle, run)
+        run.on_end = partial(self._settle, run, told)
         if run.reply is not None:
-            self._settle(run)
+            self._settle(run, told)
         return run
 
-    def _settle(self, run: PendingCall) -> None:
+    def _settle(self, run: PendingCall, told: ToldDialog | None) -> None:
+        if told is not None:
+            told.replied(run.reply, run.chan.local_uid)
+            told.end()
         if run is self._run:
             self._outcome = run.reply
             self._done.set()

@@ -8,6 +8,7 @@ from tractor._errors import RuntimeFailure
 from tractor.ipc._chan import Channel
 from tractor.msg._boxing import pack_error
 from tractor.runtime.dialog._callee import ServedCall, put_error
+from tractor.runtime.dialog._telling import ToldDialog
 
 
 class CountedCall(ServedCall):
@@ -20,9 +21,9 @@ class CountedCall(ServedCall):
     __slots__ = ("counter",)
     counter: Counter[Channel]
 
-    async def run(self) -> None:
+    async def run(self, told: ToldDialog | None = None) -> None:
         try:
-            await super().run()
+            await super().run(told)
         finally:
             self.counter[self.chan] -= 1
             if not self.counter[self.chan]:

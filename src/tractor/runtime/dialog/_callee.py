@@ -22,6 +22,7 @@ from tractor.runtime.dialog._caller import told_once
 from tractor.runtime.dialog._endpoints import Endpoint, Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
+from tractor.runtime.dialog._telling import ToldDialog, tell_stream
 from tractor.trionics._groups import is_multi_cancelled
 from tractor.trionics._masking import unmasked
 
@@ -128,6 +129,7 @@ class ServedTask(DialogEnd):
         "given",
         "lost",
         "scope",
+        "told",
         "turn",
     )
 
@@ -147,6 +149,7 @@ class ServedTask(DialogEnd):
         self.canceller: Uid | None = None
         self.lost = False
         self._acks: list[int] = []
+        self.told: ToldDialog | None = None
         # Of the channel's reader, in which the request came.
         self.turn = 0
         chan.dialogs[cid] = self
@@ -181,8 +184,15 @@ class ServedTask(DialogEnd):
             self.canceller = canceller
         self.scope.cancel()
 
-    async def run(self) -> None:
-        """The task: run the endpoint, tell the caller how it ended, acknowledge cancel requests."""
+    async def run(self, told: ToldDialog | None = None) -> None:
+        """The task: run the endpoint, tell the caller how it ended, acknowledge cancel requests.
+
+        Args:
+            told: tells instruments of it.
+        """
+        if told is not None:
+            self.told = told
+            told.begin()
         try:
             with self.scope:
                 try:
@@ -202,14 +212,16 @@ class ServedTask(DialogEnd):
                         raise hidden from None
                     raise
             if self.scope.cancelled_caught:
-                self._report_cancel()
+                self._end_cancelled()
         except trio.Cancelled:
-            self._report_cancel()
+            self._end_cancelled()
             raise
         except BaseException as exc:
             if self.was_cancelled() and is_only_cancelled(exc):
-                self._report_cancel()
+                self._end_cancelled()
                 return
+            if told is not None:
+                told.failed(exc, self.actor.aid.uid)
             await self.report_error(told_once(exc) or exc)
             if isinstance(exc, KeyboardInterrupt):
                 raise
@@ -217,7 +229,19 @@ class ServedTask(DialogEnd):
             self.chan.dialogs.pop(self.cid, None)
             for cid in self._acks:
                 put_ack(self.chan, cid)
+            if told is not None:
+                told.end(self.stream_port)
             self.actor.note_served(self)
+
+    @property
+    def stream_port(self) -> StreamPort | None:
+        """Where its messages go, if it has a stream."""
+        return None
+
+    def _end_cancelled(self) -> None:
+        if self.told is not None:
+            self.told.cancelled(self.canceller == self.actor.aid.uid)
+        self._report_cancel()
 
     def begin(self) -> Awaitable[Any]:
         """Call the endpoint."""
@@ -336,6 +360,7 @@ class ServedStream(ServedTask):
         if self.endpoint.kind is Kind.ASYNCGEN:
             agen = self.endpoint.fn(**self.arguments())
             self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
+            tell_stream(self.port, True)
             async with aclosing(agen):
                 async for value in agen:
                     await put(value)
@@ -343,11 +368,16 @@ class ServedStream(ServedTask):
             kwargs = self.arguments()
             coro = self.endpoint.fn(**{str(self.endpoint.param): self._handle()}, **kwargs)
             self.chan.transport.put_now(StartAck(self.cid, "asyncgen"))
+            tell_stream(self.port, True)
             await coro
 
     def conclude(self, value: Any) -> None:
         if not self.lost:
             self.chan.transport.put(Stop(self.cid))
+
+    @property
+    def stream_port(self) -> StreamPort:
+        return self.port
 
     def _handle(self) -> LegacySender:
         if self.endpoint.param == "ctx":

@@ -31,9 +31,11 @@ from tractor.msg._conversion import decode_result, result_error
 from tractor.msg._payload import payload_type_error, refuse_garbage, unencodable_error
 from tractor.msg.types import CancelAck, Error, MsgType, Return, Start, StartAck, Stop, Yield
 from tractor.process._state import of_process
-from tractor.runtime.dialog._endpoints import Endpoint
+from tractor.runtime.dialog._endpoints import Endpoint, Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
+from tractor.runtime.dialog._telling import ToldDialog, tell_stream, told_call
+from tractor.runtime.seen._told import TOLD
 from tractor.transport._stream import HIGH_WATER
 from tractor.trionics._groups import the_one_error, without
 
@@ -193,6 +195,7 @@ def put_start(
     spec: str | None = None,
     encoder: msgspec.msgpack.Encoder | None = None,
     endpoint: Endpoint | None = None,
+    headers: dict[str, str] | None = None,
 ) -> None:
     """Send a request; on failure its dialog is forgotten.
 
@@ -205,6 +208,7 @@ def put_start(
         spec: the payload spec, for people.
         encoder: encodes the arguments; default: the channel's.
         endpoint: the function, where it is at hand.
+        headers: of this actor's instruments, for those of the peer.
 
     Raises:
         MsgTypeError: an argument can't be encoded; nothing was sent.
@@ -215,7 +219,7 @@ def put_start(
         for value in kwargs.values():
             if type(value) is msgspec.Raw:
                 refuse_garbage(value, "Start", cid=cid)
-        start = Start(cid, ns, func, kwargs, chan.local_uid, spec, kind)
+        start = Start(cid, ns, func, kwargs, chan.local_uid, spec, kind, headers)
         try:
             chan.transport.put(start, encoder)
         except TypeError:
@@ -309,25 +313,35 @@ async def call(
         await chan.wait_for_room()
     pending = PendingCall(chan, f"{ns}:{func}")
     enc = codec_in_force().enc
+    told = told_call(chan, pending.cid, ns, pending.what) if TOLD.dialogs else None
+    headers = None if told is None else told.headers
     try:
-        put_start(chan, pending.cid, ns, func, kwargs, encoder=enc, endpoint=endpoint)
-    except TransportClosed as exc:
-        await explain_loss(chan, exc, pending.what)
-        raise
-    chan.opened += 1
-    actor.calls_total += 1
-    try:
-        if chan.transport.unsent > HIGH_WATER:
-            await chan.transport.wait_below_mark()
-        reply = await pending.wait()
-    except (trio.Cancelled, KeyboardInterrupt):
-        await _cancel_call(pending)
+        try:
+            put_start(chan, pending.cid, ns, func, kwargs, "call", None, enc, endpoint, headers)
+        except TransportClosed as exc:
+            await explain_loss(chan, exc, pending.what)
+            raise
+        chan.opened += 1
+        actor.calls_total += 1
+        try:
+            if chan.transport.unsent > HIGH_WATER:
+                await chan.transport.wait_below_mark()
+            reply = await pending.wait()
+        except (trio.Cancelled, KeyboardInterrupt):
+            await _cancel_call(pending)
+            raise
+        finally:
+            chan.note_closed()
+        if type(reply) is Error:
+            raise ended_by(reply, chan, actor, calling_code())
+        return result_of(reply, chan, actor, endpoint)
+    except BaseException as exc:
+        if told is not None:
+            told.failed(exc, actor.aid.uid)
         raise
     finally:
-        chan.note_closed()
-    if type(reply) is Error:
-        raise ended_by(reply, chan, actor, calling_code())
-    return result_of(reply, chan, actor, endpoint)
+        if told is not None:
+            told.end()
 
 
 async def _cancel_call(pending: PendingCall) -> None:
@@ -421,6 +435,34 @@ class OneWayReceiver(DialogEnd):
         self.port = StreamPort(chan, self.cid, what=what)
         self.acked = trio.Event()
         self.over = trio.Event()
+        self._told: ToldDialog | None = None
+
+    async def begin(self, ns: str, func: str, kwargs: dict[str, Any], endpoint: Endpoint) -> None:
+        """Have the generator begin.  Raises as :func:`put_start`."""
+        chan = self.chan
+        told = None
+        if TOLD.dialogs:
+            told = self._told = told_call(chan, self.cid, ns, self.what, Kind.ASYNCGEN)
+        headers = None if told is None else told.headers
+        try:
+            put_start(chan, self.cid, ns, func, kwargs, "asyncgen", None, None, endpoint, headers)
+        except BaseException as exc:
+            if isinstance(exc, TransportClosed):
+                await explain_loss(chan, exc, self.what)
+            if told is not None:
+                told.failed(exc, self.actor.aid.uid)
+                told.end()
+            raise
+        chan.opened += 1
+        tell_stream(self.port, True)
+
+    def tell_end(self) -> None:
+        """Tell instruments that it has ended, with what the other side has said of that."""
+        tell_stream(self.port, False)
+        if self._told is not None:
+            if self.port.error is not None:
+                self._told.failed(self.port.error, self.actor.aid.uid)
+            self._told.end()
 
     def end(self, error: BaseException | None) -> None:
         self.chan.forget(self.cid)

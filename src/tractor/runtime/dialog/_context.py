@@ -28,6 +28,7 @@ from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
 from tractor.runtime.dialog._stream import DialogStream, port_statistics
 from tractor.runtime.dialog._targets import Target
+from tractor.runtime.dialog._telling import tell_stream
 from tractor.trionics._ki import ki_protected
 
 
@@ -461,6 +462,7 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
         ctx, core = self._ctx, self._core
         core.begin_stream(self._size, self._overruns, self._back_pressure)
         self._stream = ctx._stream = MsgStream(core.port, core.bad_yield, core.close_stream, ctx)
+        tell_stream(core.port, True)
         return self._stream
 
     async def __aexit__(
@@ -468,12 +470,15 @@ class OpenStream(Generic[StreamSendT, StreamRecvT]):
     ) -> bool:
         stream = self._stream
         assert stream is not None
-        if exc is None or _is_end(exc):
-            await stream.aclose()
-            return True
-        # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
-        self._core.abandon_stream()
-        return False
+        try:
+            if exc is None or _is_end(exc):
+                await stream.aclose()
+                return True
+            # The peer learns of an error or a cancellation from the dialog, not from an end of the stream.
+            self._core.abandon_stream()
+            return False
+        finally:
+            tell_stream(self._core.port, False)
 
 
 def _is_end(exc: BaseException) -> bool:

@@ -21,6 +21,7 @@ from tractor.runtime.dialog._caller import boxed, lost
 from tractor.runtime.dialog._context_core import ContextCore
 from tractor.runtime.dialog._endpoints import Endpoint
 from tractor.runtime.dialog._host import Host
+from tractor.runtime.dialog._port import StreamPort
 
 log = _log.get_logger()
 
@@ -52,6 +53,7 @@ class ServedContext(ContextCore, ServedTask):
         self.given = given
         self.turn = 0
         self._acks = []
+        self.told = None
         self._face = face
         chan.open(self, cid)
         actor.note_serving(self)
@@ -95,8 +97,14 @@ class ServedContext(ContextCore, ServedTask):
         except TypeError as exc:
             raise unencodable_error(value, "Started", exc, cid=self.cid) from exc
         self.dialog.handle(DialogEvent.START)
+        if self.told is not None:
+            self.told.started()
         if transport.unsent:
             await transport.wait_written()
+
+    @property
+    def stream_port(self) -> StreamPort:
+        return self.port
 
     def was_cancelled(self) -> bool:
         """Whether somebody has asked for the cancellation, and nothing else had begun to unwind it before."""

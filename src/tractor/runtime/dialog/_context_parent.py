@@ -32,8 +32,11 @@ from tractor.runtime.dialog._caller import (
     request_cancel,
 )
 from tractor.runtime.dialog._context_core import ContextCore
+from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._targets import Target
+from tractor.runtime.dialog._telling import ToldDialog, told_call
+from tractor.runtime.seen._told import TOLD
 from tractor.transport._stream import HIGH_WATER
 from tractor.trionics._groups import is_multi_cancelled, leaves
 
@@ -60,6 +63,7 @@ class ParentContext(ContextCore):
         super().__init__(actor, chan, chan.open(self), "parent", target.endpoint)
         self.target = target
         self.caller = caller
+        self.told: ToldDialog | None = None
         self.task = trio.lowlevel.current_task()
 
     # -- the channel's side ---------------------------------------------------------------------------
@@ -113,11 +117,16 @@ class ParentContext(ContextCore):
         chan, endpoint = self.chan, self.endpoint
         declared = endpoint.pld_dec
         shown = None if declared is None else declared.spec_str
+        ns, name, enc = self.target.ns, self.target.name, self.rx.encoder
+        if TOLD.dialogs:
+            self.told = told_call(chan, self.cid, ns, endpoint.name, Kind.CONTEXT)
+        headers = None if self.told is None else self.told.headers
         try:
-            ns, name, enc = self.target.ns, self.target.name, self.rx.encoder
-            put_start(chan, self.cid, ns, name, kwargs, "context", shown, enc, endpoint)
-        except TransportClosed as exc:
-            await explain_loss(chan, exc, self.repr_rpc)
+            put_start(chan, self.cid, ns, name, kwargs, "context", shown, enc, endpoint, headers)
+        except BaseException as exc:
+            if isinstance(exc, TransportClosed):
+                await explain_loss(chan, exc, self.repr_rpc)
+            self._tell_end(exc)
             raise
         chan.opened += 1
         if allow_overruns is not None:
@@ -134,9 +143,21 @@ class ParentContext(ContextCore):
             finally:
                 chan.forget(self.cid)
                 chan.note_closed()
+                self._tell_end(exc)
             raise
         self.scope.__enter__()
+        if self.told is not None:
+            self.told.started()
         return first
+
+    def _tell_end(self, exc: BaseException | None) -> None:
+        """Tell instruments how it has ended; ``exc``: what the block, or the way into it, has raised."""
+        if self.told is not None:
+            end = self.dialog.end
+            error = self.remote_error or self.local_error
+            if error is None and end is not ContextState.RESULT_RETURNED:
+                error = exc
+            self.told.end_opened(self.port, end, error)
 
     async def _wait_started(self) -> None:
         dialog, transport = self.dialog, self.chan.transport
@@ -167,6 +188,7 @@ class ParentContext(ContextCore):
             self.port.close()
             self.chan.forget(self.cid)
             self.chan.note_closed()
+            self._tell_end(exc)
 
     def _close_scope(self, exc: BaseException | None) -> BaseException | None:
         """Leave the context's scope; what remains of the block's exception, ``None`` when nothing does.

@@ -21,6 +21,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
+from time import monotonic_ns
 from typing import Any
 
 import trio
@@ -36,6 +37,8 @@ from tractor.msg._codec import codec_in_force
 from tractor.msg._payload import refuse_garbage, unencodable_error
 from tractor.msg._pld_rx import PldRx
 from tractor.msg.types import Credit, Yield
+from tractor.runtime.dialog._telling import tell_credit, tell_message
+from tractor.runtime.seen._told import TOLD
 from tractor.transport._stream import HIGH_WATER, NO_COPY_ABOVE
 
 log = _log.get_logger()
@@ -145,6 +148,8 @@ class StreamPort:
             return admission
         buffer.append(raw)
         self.received += 1
+        if TOLD.message_received is not None:
+            tell_message(self, len(raw), False)
         if recv.strict and held >= recv.size:
             self.overflowed += 1
         if self._readers:
@@ -159,6 +164,9 @@ class StreamPort:
         self.heard = True
         self.buffer.extend(raws)
         self.received += len(raws)
+        if TOLD.message_received is not None:
+            for raw in raws:
+                tell_message(self, len(raw), False)
         self._readers.wake(len(raws))
         return True
 
@@ -411,6 +419,8 @@ class StreamPort:
                 except TypeError as exc:
                     raise unencodable_error(value, "Yield", exc, cid=cid) from exc
                 send.spend(size - envelope)
+                if TOLD.message_sent is not None:
+                    tell_message(self, size - envelope, True)
             if lazy or transport.write_is_due:
                 transport.write_now()
             if transport.unsent > HIGH_WATER or not (free or send.may_send()):
@@ -428,13 +438,18 @@ class StreamPort:
 
     async def _wait_may_put(self) -> None:
         transport = self.chan.transport
+        began = 0
         while not self.may_put():
             if self.send.may_send() or self.ended:
                 await transport.wait_below_mark()
-            elif self.heard:
+                continue
+            began = began or (monotonic_ns() if TOLD.credit_waited is not None else 0)
+            if self.heard:
                 await self._senders.park()
             else:
                 await self._wait_heard()
+        if began:
+            tell_credit(self, began)
         self._turns.began()
 
     async def _wait_heard(self) -> None:
@@ -468,6 +483,8 @@ class StreamPort:
             except TypeError as exc:
                 raise unencodable_error(data, "Yield", exc, cid=self.cid) from exc
         self.send.spend(size - self._envelope)
+        if TOLD.message_sent is not None:
+            tell_message(self, size - self._envelope, True)
 
     async def _wait_error(self) -> None:
         """After a broken connection: wait, bounded, for the reader to learn how the dialog ended, and raise that.
