@@ -6,7 +6,7 @@ boot record and its parent's configuration.  Both then
 1. set the tree's settings (`set_runtime_vars`), which everything below reads;
 2. make their actor, with the tools' requests in it and what debugs it armed (`make_actor`);
 3. open its runtime, and watch for signals;
-4. listen, enter the lifespan and register (`begin_service`); only from then on can peers find it.
+4. have instruments told, listen, enter the lifespan and register (`begin_service`); only from then on can peers find it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from tractor.ipc._endpoint import Endpoint
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
 from tractor.runtime._life import Lifespan
-from tractor.runtime._vars import debug_mode
+from tractor.runtime._vars import debug_mode, runtime_vars
+from tractor.runtime.seen._factories import begin_telling
+from tractor.runtime.seen._instrument import Instrument
+from tractor.runtime.seen._lives import tell_started
+from tractor.runtime.seen._told import TOLD
 from tractor.spawn._contract import selected_start_method
 
 NOT_ENTERED = "its lifespan is not entered yet"
@@ -53,6 +57,8 @@ def make_actor(
     actor = cls(
         aid, enable_modules=enable_modules, loglevel=loglevel, reg_addrs=reg_addrs, started=started
     )
+    TOLD.clear()
+    TOLD.actor = aid.uuid
     # Before the debugger: where it asks for the terminal depends on whether there is a parent.
     actor.parent_chan = parent
     actor.sampler = _tools.sample_of
@@ -71,14 +77,27 @@ async def begin_service(
     registration: Registration,
     endpoints: Sequence[Endpoint],
     lifespan: Lifespan | None = None,
+    instruments: Sequence[Instrument | str] | None = None,
 ) -> None:
     """Listen, enter the lifespan, and register: in this order, since whoever finds the actor may connect at once.
 
     The lifespan may start subactors, which connect; a request that comes meanwhile is not begun.
 
+    Args:
+        actor: this process's.
+        registration: registers it.
+        endpoints: where it listens.
+        lifespan: around its life.
+        instruments: that are told of it, and factories; ``None``: those that were handed down.
+
     Raises:
+        RuntimeFailure: a factory of instruments has failed.
         BaseException: what the lifespan raises.
     """
+    given = runtime_vars()._instruments if instruments is None else instruments
+    if given:
+        begin_telling(given, actor.aid.reprol())
+    tell_started(actor.aid, actor.parent_chan, actor.intakes)
     if lifespan is not None:
         actor.closed_because = actor.closed_because or NOT_ENTERED
     actor.ipc_server.serve_endpoints(endpoints)

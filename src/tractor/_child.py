@@ -48,6 +48,7 @@ from tractor.runtime._reader import serve_channel
 from tractor.runtime._state import asyncio_host
 from tractor.runtime._vars import debug_mode, enabled_transports, runtime_vars, set_runtime_vars
 from tractor.runtime.dialog._caller import request
+from tractor.runtime.seen._lives import tell_crashed
 from tractor.spawn._boot import BootRecord, read_boot_record, restore_stderr
 from tractor.spawn._contract import select_start_method_later
 from tractor.spawn._lifeline import Lifeline
@@ -229,6 +230,8 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
                 await _tools.init_greenback()
             await _configure(actor, args, spec, registration)
         except Exception as exc:
+            actor.boot_error = exc
+            tell_crashed(exc)
             chan.transport.put(pack_error(exc, cid=0, src_uid=aid.uid))
             code = 1
         else:

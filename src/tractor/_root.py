@@ -63,6 +63,8 @@ from tractor.runtime._vars import (
     set_runtime_vars,
 )
 from tractor.runtime.dialog._caller import told_once
+from tractor.runtime.seen._factories import factories_of
+from tractor.runtime.seen._instrument import Instrument
 from tractor.spawn._contract import (
     select_start_method_later,
     selected_start_method,
@@ -119,6 +121,7 @@ async def open_root_actor(
     registrar: bool | None = None,
     limits: Limits | None = None,
     hosts: str | os.PathLike[str] | None = None,
+    instruments: Sequence[Instrument | str] = (),
     max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
     authkey: bytes | None = None,
     tls: TLSConfig | None = None,
@@ -151,6 +154,9 @@ async def open_root_actor(
         limits: what peers can't make an actor hold or do, for the whole tree; see :class:`tractor.Limits`.
         hosts: the hosts file (TOML), whose tables give names to places for ``start_actor(host=)``; default: that of the
             variable ``TRACTOR_HOSTS``.  See :mod:`tractor.hosts`.
+        instruments: what is told of events: objects of :class:`tractor.devx.Instrument`, which stay in this actor, and
+            ``'module:function'`` of factories.  Every actor of the tree calls such a function at its start, before it
+            serves, without arguments, and is given what it returns; ``None``: nothing in that actor.
         max_frame_size: bytes; bound for one message, both ways, inherited by children: short for that field of
             ``limits``.
         authkey: at least 16 bytes that TCP peers must hold; default: ``TRACTOR_AUTHKEY_FILE``, else the user's key.
@@ -164,7 +170,7 @@ async def open_root_actor(
         The root :class:`Actor`.
 
     Raises:
-        RuntimeFailure: this process is an actor already; or an address beyond loopback without an explicit key
+        RuntimeFailure: a factory of ``instruments`` has failed; this process is an actor already; or an address beyond loopback without an explicit key
             and without ``tls``.
         RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with
             ``ensure_registry``; the debugger on a backend that does not support it.
@@ -201,6 +207,7 @@ async def open_root_actor(
             registrar=registrar,
             limits=limits,
             hosts=hosts,
+            instruments=instruments,
             max_frame_size=max_frame_size,
             authkey=authkey,
             tls=tls,
@@ -256,7 +263,9 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
         log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), options.method)
         await actor.io_nursery.start(note_signals, actor)
         await actor.io_nursery.start(share_tracker)
-        await begin_service(actor, registration, endpoints, around.lifespan)
+        await begin_service(
+            actor, registration, endpoints, around.lifespan, options.instruments
+        )
         if options.debug_mode:
             _tools.serve_attach(actor)
         _tools.serve_control(actor)
@@ -324,6 +333,7 @@ def _tree_vars(
         "_max_frame_size": options.limits.max_frame_size,
         "_limits": options.limits.to_dict(),
         "_hosts": options.hosts,
+        "_instruments": factories_of(options.instruments),
     }
 
 

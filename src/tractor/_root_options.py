@@ -18,6 +18,8 @@ from tractor.address._types import HAS_UDS, Addr, Address
 from tractor.hosts._place import VARIABLE, Tables
 from tractor.process._breakpoint import greenback_is_there
 from tractor.runtime._vars import runtime_vars
+from tractor.runtime.seen._factories import checked_instruments
+from tractor.runtime.seen._instrument import Instrument
 from tractor.spawn._contract import get_backend, require_debug_support, selected_start_method
 from tractor.supervise._arguments import module_names
 from tractor.transport._addresses import wrap_addresses
@@ -42,6 +44,7 @@ class TreeKwargs(TypedDict, total=False):
     registrar: bool | None
     limits: Limits | None
     hosts: str | os.PathLike[str] | None
+    instruments: Sequence[Instrument | str]
     max_frame_size: int
     authkey: bytes | None
     tls: TLSConfig | None
@@ -83,6 +86,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         ensure_registry: it must become the registrar.
         limits: of the tree.
         hosts: the tables of the hosts file, by name.
+        instruments: that are told in the root, and factories of those of every actor.
         authkey: that was given; ``None``: that of the environment or the user, if one is needed.
         tls: the certificates; ``None``: plain.
         debug_mode: arm the debugger.
@@ -104,6 +108,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
     ensure_registry: bool
     limits: Limits
     hosts: Tables
+    instruments: tuple[Instrument | str, ...]
     authkey: bytes | None
     tls: TLSConfig | None
     debug_mode: bool
@@ -126,6 +131,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         registrar: bool | None,
         limits: Limits | None,
         hosts: str | os.PathLike[str] | None,
+        instruments: Sequence[Instrument | str],
         max_frame_size: int,
         authkey: bytes | None,
         tls: TLSConfig | None,
@@ -166,6 +172,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             ensure_registry=ensure_registry or registrar is True,
             limits=_limits(limits, max_frame_size),
             hosts=_hosts(hosts),
+            instruments=checked_instruments(instruments),
             authkey=authkey,
             tls=tls,
             debug_mode=debug_mode,

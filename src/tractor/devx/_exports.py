@@ -2,11 +2,14 @@
 
 from tractor.devx import cli as cli
 from tractor.devx import debug as debug
+from tractor.devx import events as events
 from tractor.devx import pformat as pformat
 from tractor.devx._frames import CallerInfo as CallerInfo
 from tractor.devx._frames import api_frame as api_frame
 from tractor.devx._frames import hide_runtime_frames as hide_runtime_frames
 from tractor.devx._hang import dump_on_hang as dump_on_hang
+from tractor.devx._instruments import add_instrument as add_instrument
+from tractor.devx._instruments import remove_instrument as remove_instrument
 from tractor.devx._resources import resource_delta_fixture as resource_delta_fixture
 from tractor.devx._resources import track_resource_deltas as track_resource_deltas
 from tractor.devx._stack_dump import dump_task_tree as dump_task_tree
@@ -29,3 +32,4 @@ from tractor.devx.pformat import add_div as add_div
 from tractor.devx.pformat import pformat_boxed_tb as pformat_boxed_tb
 from tractor.devx.pformat import pformat_caller_frame as pformat_caller_frame
 from tractor.process._title import set_actor_proctitle as set_actor_proctitle
+from tractor.runtime.seen._instrument import Instrument as Instrument

@@ -47,7 +47,10 @@ from tractor.runtime.dialog._callee import (
 from tractor.runtime.dialog._caller import request
 from tractor.runtime.dialog._endpoints import canonical
 from tractor.runtime.dialog._host import Served
+from tractor.runtime.seen._instrument import Instrument
 from tractor.runtime.seen._kept import Carried, Recorder
+from tractor.runtime.seen._lives import tell_cancel, tell_crashed
+from tractor.runtime.seen._told import TOLD
 from tractor.transport._addresses import wrap_address, wrap_addresses
 
 if TYPE_CHECKING:
@@ -88,6 +91,8 @@ class Actor:
         "_server",
         "_service_nursery",
         "began",
+        "begun",
+        "boot_error",
         "calls_total",
         "carried",
         "errors_total",
@@ -111,6 +116,10 @@ class Actor:
         self.aid = aid
         # When it was made, by this host's clock.
         self.began = time.time()
+        # The same, in nanoseconds of the monotonic clock.
+        self.begun = time.monotonic_ns()
+        # What its start has failed with.
+        self.boot_error: BaseException | None = None
         # When it was started, in seconds since 1970, by its parent's clock.
         self.started = started
         # What the last of its subactors has got for that.
@@ -307,6 +316,24 @@ class Actor:
         """A frozen record of plain values: what ``tractor ps --json`` shows of it; counters grow for life."""
         return self.sampler(self)
 
+    def add_instrument(self, instrument: Instrument) -> None:
+        """Have an instrument told what happens in this actor, from now on; what is open already included.
+
+        To be called in the actor's event loop.  One that was added already stays where it is.
+
+        Raises:
+            TypeError: it is not a :class:`tractor.devx.Instrument`.
+        """
+        TOLD.add(instrument)
+
+    def remove_instrument(self, instrument: Instrument) -> None:
+        """Have an instrument told nothing more.
+
+        Raises:
+            KeyError: it was not added, or is removed already, as one that has raised is.
+        """
+        TOLD.remove(instrument)
+
     def pformat(self) -> str:
         """One line for people."""
         state = "draining" if self.draining.is_begun else "running"
@@ -425,8 +452,13 @@ class Actor:
         await self._cancel_done.wait()
         return True
 
-    def start_cancel(self, caller: Aid | None) -> None:
-        """Begin the cancellation of the runtime on behalf of ``caller``; the first caller stays."""
+    def start_cancel(self, caller: Aid | None, at_end: bool = False) -> None:
+        """Begin the cancellation of the runtime on behalf of ``caller``; the first caller stays.
+
+        Args:
+            caller: who wants it.
+            at_end: nobody does: its block has ended.
+        """
         if self.cancel_called:
             return
         self.cancel_called = True
@@ -434,6 +466,8 @@ class Actor:
         self.closed_because = "it is being cancelled"
         by = "itself" if caller is self.aid else caller and caller.reprol(sin_uuid=False)
         self.recorder.note("cancel_requested", kind_of="actor", by=by)
+        if not at_end:
+            tell_cancel("actor", self.aid.uuid, caller and caller.uid)
         log.cancel(
             "%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None
         )
@@ -491,6 +525,7 @@ class Actor:
         """
         self.life.failures.append(exc)
         self.recorder.note("actor_failed", exc)
+        tell_crashed(exc)
         log.cancel("%s fails with %r", self.aid.reprol(), exc)
         if self.parent_chan is not None and self.parent_chan.connected():
             put_error(self.parent_chan, failure_error(self, cid=0))

@@ -15,6 +15,8 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._reader import serve_channel
 from tractor.runtime._requests import RUNTIME_REQUESTS
 from tractor.runtime._state import set_current_actor
+from tractor.runtime.seen._lives import tell_crashed, tell_ended
+from tractor.runtime.seen._told import TOLD
 from tractor.trionics._groups import is_multi_cancelled, raise_as_it_was, the_one_error
 from tractor.trionics._ki import ki_protected_manager
 
@@ -57,6 +59,9 @@ async def open_runtime(
         BaseException: what the block raised, as itself; else what a served task or the runtime raised.
     """
     block_exc: BaseException | None = None
+    # What has happened beside the block.
+    beside: BaseException | None = None
+    cancelled = False
     hosted: list[trio.Nursery] = []
     try:
         async with trio.open_nursery() as outer:
@@ -80,6 +85,8 @@ async def open_runtime(
                     yield
             except BaseException as exc:
                 block_exc = exc
+                tell_crashed(exc)
+            cancelled = actor.cancel_called
             actor.end_if_copy(block_exc)
             actor.hooks.note_leaving(True)
             # In a task of its own: a second KeyboardInterrupt hits the main task, which only waits.
@@ -89,9 +96,14 @@ async def open_runtime(
     except BaseExceptionGroup as group:
         # A crash beside the block cancels it; then the crash is what has happened.
         if block_exc is None or is_multi_cancelled(block_exc):
-            raise_as_it_was(the_one_error(group))
+            beside = the_one_error(group)
+            tell_crashed(beside)
+            raise_as_it_was(beside)
         log.error("the runtime failed beside the block: %r", group)
     finally:
+        error = beside or actor.failure or actor.boot_error or block_exc
+        tell_ended(actor.aid, actor.begun, error, cancelled)
+        TOLD.clear()
         set_current_actor(None)
     if actor.failure is not None:
         _raise_failure(actor, block_exc)
@@ -129,7 +141,7 @@ async def _close_runtime(
 ) -> None:
     with trio.CancelScope(shield=True):
         try:
-            actor.start_cancel(actor.aid)
+            actor.start_cancel(actor.aid, at_end=True)
             while not actor.cancel_complete:
                 await actor.cancel(None)
             try:

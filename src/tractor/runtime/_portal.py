@@ -29,6 +29,7 @@ from tractor.runtime.dialog._context import Context, MsgStream, OpenContext
 from tractor.runtime.dialog._endpoints import Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._targets import plain_function, refuse_swallowed, target_of
+from tractor.runtime.seen._lives import tell_cancel, uuid_at
 from tractor.trionics._ki import ki_protected, ki_protected_manager
 
 log = _log.get_logger()
@@ -362,6 +363,7 @@ class Portal:
         try:
             if not self.chan.connected():
                 raise TransportClosed("disconnected already")
+            tell_cancel("actor", uuid_at(self.chan), self.chan.local_uid)
             pending = request(self.chan, "cancel")
         except TransportClosed:
             await trio.lowlevel.cancel_shielded_checkpoint()

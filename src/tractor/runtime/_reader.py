@@ -46,6 +46,7 @@ from tractor.runtime.dialog._context import Context
 from tractor.runtime.dialog._context_child import ServedContext
 from tractor.runtime.dialog._endpoints import Kind, find_endpoint
 from tractor.runtime.dialog._telling import NOT_TOLD, ToldDialog
+from tractor.runtime.seen._lives import tell_channel
 from tractor.runtime.seen._told import TOLD
 from tractor.transport._settings import wire_settings
 
@@ -82,6 +83,7 @@ async def serve_channel(
         partial(_begin, actor, chan),
         lambda limit: actor.limits_reached.update((limit,)),
     )
+    tell_channel(chan, True)
     chan.transport.frame_progress = wire_settings().limits.frame_progress
     chan.transport.may_stall = lambda: actor.is_trusted_with_time(chan)
     lost = TransportClosed(f"the channel to {chan.peer} was closed on this side")
@@ -262,6 +264,7 @@ async def _drop(actor: Actor, chan: Channel, lost: TransportClosed) -> None:
     finally:
         if actor.intakes.pop(chan, None) is not None:
             actor.carried = actor.carried.plus((chan.transport,))
+            tell_channel(chan, False)
         # There are those who wait for it, shielded.
         actor.ipc_server.remove_peer(chan)
     actor.on_channel_lost(chan)

@@ -20,6 +20,7 @@ from tractor.runtime._doubts import doubt
 from tractor.runtime._drain import checked_timeout
 from tractor.runtime._intake import Intake
 from tractor.runtime.dialog._callee import ServedTask, put_ack, put_return
+from tractor.runtime.seen._lives import tell_task_cancel
 from tractor.transport._addresses import wrap_address
 
 CHILD_REQUESTS = frozenset(
@@ -113,6 +114,7 @@ def _cancel_task(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) 
     target = chan.dialogs.get(kwargs["cid"])
     if isinstance(target, ServedTask):
         assert chan.aid is not None
+        tell_task_cancel(chan, kwargs["cid"], chan.aid.uid, True)
         target.take_cancel(chan.aid.uid, cid)
         actor.note_reset(target, cid)
     else:

@@ -34,6 +34,8 @@ class RuntimeVars(msgspec.Struct):
     _registry_host: str | None = None
     # The host's name or address for its peers; empty: as it has it itself.
     _advertise: str = ""
+    # The factories of instruments, as `'module:function'`.
+    _instruments: list[str] = []
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

@@ -31,6 +31,9 @@ from tractor._proto.services.service_life import (
     latest_error,
 )
 from tractor._proto.services.supervision import Supervision
+from tractor.runtime.seen import _events
+from tractor.runtime.seen._lives import path_of
+from tractor.runtime.seen._told import TOLD
 from tractor.services._events import Events, ServiceEvent
 from tractor.services._incarnation import End, Incarnation
 from tractor.services._specification import ServiceSpec
@@ -429,6 +432,8 @@ class Carrier:
             delay=event.delay,
             because=event.because,
         )
+        if TOLD.service_event is not None:
+            TOLD.service_event(_told_of(event, _more(told)))
         for subscriber in self._subscribers:
             subscriber.put(event)
 
@@ -466,6 +471,16 @@ def _prepared(options: Callable[..., StartOptions], name: str, spec: ServiceSpec
 def _names_of(unit: Unit) -> set[str]:
     """What a service and its actors are called."""
     return {unit.rules.name, *(member.name for member in unit.members)}
+
+
+def _told_of(event: ServiceEvent, more: str) -> _events.ServiceEvent:
+    """What instruments are told."""
+    error = None if event.error is None else path_of(event.error)
+    text = f"incarnation {event.incarnation}: {event.kind}{more}"
+    restarts = max(event.incarnation - 1, 0)
+    return _events.ServiceEvent(
+        time.monotonic_ns(), TOLD.actor, event.service, event.kind, text, restarts, error
+    )
 
 
 def _more(told: Told) -> str:

@@ -143,6 +143,7 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         needed = [*self.modules]
         if self.lifespan:
             needed.append(self.lifespan.partition(":")[0])
+        needed += self._of_instruments(handed["_instruments"])
         if self.place is None:
             main_data = get_parent_main_data(self.inherit_parent_main, needed)
             main_data["sys_path"] = [*map(pack, self._own_path()), *main_data["sys_path"]]
@@ -174,6 +175,21 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
             proc_kwargs=self.proc_kwargs,
         )
         return Recipe(spec, request, handed["_debug_mode"], self.place)
+
+    def _of_instruments(self, factories: list[str]) -> list[str]:
+        """The modules of the factories of instruments.
+
+        Raises:
+            ValueError: one is in ``__main__``, which this child is not to have.
+        """
+        modules = [path.partition(":")[0] for path in factories]
+        if "__main__" in modules and not self.inherit_parent_main and self.place is None:
+            raise ValueError(
+                f"actor {self.name!r} can't call {factories[modules.index('__main__')]!r}, which makes instruments:"
+                " `inherit_parent_main=False` keeps that module from it; leave the argument out, or move the factory to a"
+                " module of its own"
+            )
+        return modules
 
     def runtime_vars(self) -> dict[str, Any]:
         """The tree's settings, as that child gets them.  Raises as :meth:`recipe`."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -51,7 +52,7 @@ from tractor.runtime._records import ServiceRecord
 from tractor.runtime.dialog._caller import ask
 from tractor.spawn._contract import ChildProcess
 from tractor.supervise._arguments import Recipe
-from tractor.supervise._ladder import Descent
+from tractor.supervise._ladder import Descent, number_of
 from tractor.supervise._leftovers import (
     end_channel,
     end_descendants,
@@ -162,6 +163,8 @@ class Child:
         self.chan: Channel | None = None
         # Set then.
         self.connected = trio.Event()
+        # When, by `time.monotonic()`.
+        self.connected_at = 0.0
         # Leads to it; there is one once its start has succeeded.
         self.portal: Portal | None = None
         # The function of a one-shot; `None`: it is a daemon.
@@ -242,6 +245,11 @@ class Child:
         """The last rung of its ladder that it took to end it, in words; ``None``: it was not to go."""
         return None if self.descent is None else self.descent.last.value
 
+    @property
+    def rung_taken(self) -> int | None:
+        """The number of the last rung that it took to end it, 0 to 4; ``None``: it was not to go."""
+        return None if self.descent is None else number_of(self.descent.last)
+
     def info(self) -> ChildInfo:
         """A frozen record."""
         pid = self.process.pid if self.process is not None else None
@@ -283,6 +291,7 @@ class Child:
             # There its process has another number.
             pid, host = chan.aid.pid, chan.aid.host
             self.aid = msgspec.structs.replace(self.aid, pid=pid, host=host)
+        self.connected_at = time.monotonic()
         self.connected.set()
         if self.given_up:
             chan.abort()

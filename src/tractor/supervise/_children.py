@@ -18,6 +18,7 @@ them, and a second ctrl-c hits the main task, which only waits.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -39,6 +40,7 @@ from tractor.supervise._arguments import Recipe, StartOptions
 from tractor.supervise._child import Child
 from tractor.supervise._elsewhere import backend_of, spec_of
 from tractor.supervise._outcome import note_losses
+from tractor.supervise._telling import tell_gone, tell_ready, tell_starting
 from tractor.transport._settings import wire_settings
 from tractor.trionics._groups import collapse_eg
 from tractor.trionics._ki import ki_protected, ki_protected_manager
@@ -167,11 +169,18 @@ class Children:
             child.claim = os.urandom(32)
             child.started = self.actor.next_start()
             req = msgspec.structs.replace(recipe.request, uuid=child.aid.uuid, claim=child.claim)
-            with named_shortage(backend.key, child.aid.name):
-                child.process = await backend.start(req, self.tn)
+            began = time.monotonic()
+            tell_starting(child)
+            try:
+                with named_shortage(backend.key, child.aid.name):
+                    child.process = await backend.start(req, self.tn)
+            except BaseException as exc:
+                tell_gone(child, exc)
+                raise
         except BaseException:
             self._forget(child)
             raise
+        spawned = time.monotonic()
         self.spawned += 1
         log.runtime(
             "subactor %r was started: process %s, spawn backend %r",
@@ -209,6 +218,7 @@ class Children:
                 pid=child.process.pid,
                 seconds=trio.current_time() - begun,
             )
+            tell_ready(child, began, spawned)
             return portal
         except BaseException:
             # Whatever kept it from being usable: it is not a child of this nursery's any more. One that was not told
@@ -284,9 +294,11 @@ class Children:
 
     def _note_death(self, child: Child) -> None:
         """A child's process has ended, and what it had sent is delivered: was that a failure?"""
+        failure = self._failure_of(child) if child.failed else None
+        tell_gone(child, failure)
         self.actor.recorder.note(
             "child_gone",
-            self._failure_of(child) if child.failed else None,
+            failure,
             child=child.aid.name,
             uuid=child.aid.uuid,
             pid=child.aid.pid,

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import ClassVar, Protocol
 
 import trio
@@ -36,9 +37,18 @@ from tractor.ipc._chan import Channel
 from tractor.msg.types import Aid
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._caller import PendingCall, request
+from tractor.runtime.seen._events import Rung as RungEvent
+from tractor.runtime.seen._lives import tell_cancel
+from tractor.runtime.seen._told import TOLD
 from tractor.spawn._contract import ChildProcess
 
 log = _log.get_logger()
+
+
+def number_of(rung: Rung) -> int | None:
+    """As instruments are told of it, 0 to 4; ``None``: it is before the first, or behind the last."""
+    number = rung.depth - 1
+    return number if 0 <= number <= 4 else None
 
 
 class GoesDown(Protocol):
@@ -138,6 +148,10 @@ class Descent:
         self._child.actor.recorder.note(
             "rung", child=self._child.aid.name, pid=self._child.aid.pid, rung=self.last.value
         )
+        number = number_of(self.last)
+        if TOLD.rung is not None and number is not None:
+            aid = self._child.aid
+            TOLD.rung(RungEvent(monotonic_ns(), TOLD.actor, aid.uuid, aid.name, number))
 
     def on_repl_change(self, restart: bool) -> None:
         """An actor at or below the child has asked for the debugger's REPL, or is done with it.
@@ -170,6 +184,7 @@ class Descent:
         if chan is None or self._tn is None:
             return
         chan.cancel_called = True
+        tell_cancel("actor", self._child.aid.uuid, self._child.actor.aid.uid)
         try:
             pending = request(chan, "cancel")
         except TransportClosed:

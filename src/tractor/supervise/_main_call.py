@@ -89,6 +89,11 @@ class MainCall:
         return True
 
     @property
+    def reply(self) -> object:
+        """What the latest run was answered by; ``None``: nothing yet, or nothing will be."""
+        return None if self._run is None else self._run.reply
+
+    @property
     def has_value(self) -> bool:
         """Whether it has ended well, as somebody has seen by :meth:`result`."""
         return isinstance(self._outcome, _Value)

@@ -17,6 +17,7 @@ from tractor.msg.types import Uid
 from tractor.runtime._actor import Actor
 from tractor.runtime._life import Lifespan
 from tractor.runtime._portal import Portal
+from tractor.runtime.seen._lives import tell_cancel
 from tractor.supervise._arguments import StartOptions
 from tractor.supervise._child import ChildInfo
 from tractor.supervise._children import Children
@@ -186,6 +187,8 @@ class ActorNursery(OneShots):
             hard_kill: start at the signals instead of asking first.
         """
         self._children.cancel_called = True
+        own = self._children.actor.aid
+        tell_cancel("nursery", own.uuid, own.uid)
         await self._children.tear_all_down(hard_kill)
 
 

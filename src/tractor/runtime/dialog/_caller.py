@@ -35,6 +35,7 @@ from tractor.runtime.dialog._endpoints import Endpoint, Kind
 from tractor.runtime.dialog._host import Host
 from tractor.runtime.dialog._port import StreamPort
 from tractor.runtime.dialog._telling import ToldDialog, tell_stream, told_call
+from tractor.runtime.seen._lives import tell_task_cancel
 from tractor.runtime.seen._told import TOLD
 from tractor.transport._stream import HIGH_WATER
 from tractor.trionics._groups import the_one_error, without
@@ -276,6 +277,7 @@ async def ask(
 
 def request_cancel(chan: Channel, cid: int) -> PendingCall | None:
     """Ask the peer to cancel the task of a dialog; ``None`` when the peer is gone."""
+    tell_task_cancel(chan, cid, chan.local_uid, False)
     try:
         return request(chan, "_cancel_task", cid=cid)
     except TransportClosed:

@@ -330,7 +330,7 @@ class CreditWaited(Event, frozen=True, array_like=True, gc=False, tag="credit_wa
 
 
 class CancelRequested(Event, frozen=True, array_like=True, gc=False, tag="cancel_requested"):
-    """Somebody asks for a cancellation.
+    """Somebody asks for a cancellation; told in the actor that asks, and in the one where that arrives.
 
     Attributes:
         kind: ``'task'``, ``'actor'`` or ``'nursery'``.
@@ -384,7 +384,7 @@ class ServiceEvent(Event, frozen=True, array_like=True, gc=False, tag="service_e
 
     Attributes:
         service: its name.
-        kind: the type of the supervisor's event, as ``'Restarting'``.
+        kind: of the supervisor's event, as ``'crashed'`` or ``'backoff'``.
         text: the event in words.
         restarts: how often it was started again.
         error: the type of the error that it ended with; ``None``: there is none.
