@@ -42,6 +42,7 @@ MODULES = (
     "tractor.devx.debug",
     "tractor.devx.pformat",
     "tractor.devx.cli",
+    "tractor.devx.events",
     "tractor.topics",
     "tractor.experimental",
     "tractor.testing",

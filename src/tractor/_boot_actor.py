@@ -6,7 +6,7 @@ boot record and its parent's configuration.  Both then
 1. set the tree's settings (`set_runtime_vars`), which everything below reads;
 2. make their actor, with the tools' requests in it and what debugs it armed (`make_actor`);
 3. open its runtime, and watch for signals;
-4. have instruments told, listen, enter the lifespan and register (`begin_service`); only from then on can peers find it.
+4. tell instruments, listen, enter the lifespan and register (`begin_service`); only from then on can peers find it.
 """
 
 from __future__ import annotations

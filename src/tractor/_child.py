@@ -230,7 +230,7 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
                 await _tools.init_greenback()
             await _configure(actor, args, spec, registration)
         except Exception as exc:
-            actor.boot_error = exc
+            actor.life.start_error = exc
             tell_crashed(exc)
             chan.transport.put(pack_error(exc, cid=0, src_uid=aid.uid))
             code = 1

@@ -170,8 +170,8 @@ async def open_root_actor(
         The root :class:`Actor`.
 
     Raises:
-        RuntimeFailure: a factory of ``instruments`` has failed; this process is an actor already; or an address beyond loopback without an explicit key
-            and without ``tls``.
+        RuntimeFailure: this process is an actor already; an address beyond loopback without an explicit key and
+            without ``tls``; or a factory of ``instruments`` has failed.
         RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with
             ``ensure_registry``; the debugger on a backend that does not support it.
         ValueError: a limit that makes no sense, ``registrar=False`` with ``ensure_registry`` or with a registry address
@@ -179,7 +179,8 @@ async def open_root_actor(
             enabled; a hosts file with a fault; a key that is too short; a file of ``tls`` that does not hold what it
             must; a ``name`` that no message can carry.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty,
-            ``enable_modules`` no list of strings, ``registrar`` neither a bool nor ``None``.
+            ``enable_modules`` no list of strings, ``registrar`` neither a bool nor ``None``, ``instruments`` no list of
+            instruments and paths.
         OSError: the key file, the hosts file or a file of ``tls`` can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
@@ -263,9 +264,7 @@ async def _boot(options: RootOptions, undo: contextlib.ExitStack) -> AsyncIterat
         log.runtime("%s has started, spawn backend %r", actor.aid.reprol(), options.method)
         await actor.io_nursery.start(note_signals, actor)
         await actor.io_nursery.start(share_tracker)
-        await begin_service(
-            actor, registration, endpoints, around.lifespan, options.instruments
-        )
+        await begin_service(actor, registration, endpoints, around.lifespan, options.instruments)
         if options.debug_mode:
             _tools.serve_attach(actor)
         _tools.serve_control(actor)

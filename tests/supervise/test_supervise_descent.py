@@ -31,7 +31,7 @@ class FakeChild:
         self.aid = Aid("it", "a-uuid", 1)
         self.ready = True
         self.drains = False
-        self.chan: Any = SimpleNamespace(cancel_called=False)
+        self.chan: Any = SimpleNamespace(cancel_called=False, local_uid=("own", "own-uuid"))
         self.process: Any = SimpleNamespace(
             pid=1,
             cmdline="it",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from tractor.runtime.dialog._caller import OneWayReceiver, PendingCall
 from tractor.runtime.dialog._context_core import ContextCore
 from tractor.runtime.dialog._port import StreamPort
 from tractor.runtime.seen._samples import ChildSample, DialogSample, Sample
+from tractor.runtime.seen._told import TOLD
 
 MAX_CHILDREN = 1000
 MAX_DIALOGS = 200
@@ -128,10 +130,15 @@ def _sample(
         serving=len(actor.served),
         children=(*map(child_of, islice(children, MAX_CHILDREN)), *_waiting(actor)),
         start_method=actor.start_method,
-        limits_reached=copied(lambda: dict(actor.limits_reached + bounds.reached)),
+        limits_reached=copied(lambda: dict(actor.limits_reached + bounds.reached + _dropped())),
         dialogs=listed,
         truncated=left_out,
     )
+
+
+def _dropped() -> Counter[str]:
+    """Headers of instruments that were over a limit."""
+    return Counter({"headers": TOLD.headers_dropped})
 
 
 def _peers(actor: Actor) -> int:

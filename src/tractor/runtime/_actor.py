@@ -91,8 +91,6 @@ class Actor:
         "_server",
         "_service_nursery",
         "began",
-        "begun",
-        "boot_error",
         "calls_total",
         "carried",
         "errors_total",
@@ -116,10 +114,6 @@ class Actor:
         self.aid = aid
         # When it was made, by this host's clock.
         self.began = time.time()
-        # The same, in nanoseconds of the monotonic clock.
-        self.begun = time.monotonic_ns()
-        # What its start has failed with.
-        self.boot_error: BaseException | None = None
         # When it was started, in seconds since 1970, by its parent's clock.
         self.started = started
         # What the last of its subactors has got for that.
@@ -467,7 +461,7 @@ class Actor:
         by = "itself" if caller is self.aid else caller and caller.reprol(sin_uuid=False)
         self.recorder.note("cancel_requested", kind_of="actor", by=by)
         if not at_end:
-            tell_cancel("actor", self.aid.uuid, caller and caller.uid)
+            tell_cancel("actor", self.aid.uuid, None if caller is None else caller.uid)
         log.cancel(
             "%s is being cancelled by %s", self.aid.reprol(), caller.reprol() if caller else None
         )

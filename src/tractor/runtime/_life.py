@@ -20,6 +20,7 @@ of its parent, the lifeline.  Who insists (a further signal) cancels what is lef
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
@@ -44,6 +45,10 @@ class Life:
     """
 
     def __init__(self, on_error: Callable[[BaseException], None], on_crash: OnError) -> None:
+        # When the actor was made, in nanoseconds of the monotonic clock.
+        self.began = time.monotonic_ns()
+        # What its start has failed with.
+        self.start_error: BaseException | None = None
         self._on_error = on_error
         self._on_crash = on_crash
         # Hosts the background tasks; there is one while the actor's runtime is open.

@@ -101,8 +101,8 @@ async def open_runtime(
             raise_as_it_was(beside)
         log.error("the runtime failed beside the block: %r", group)
     finally:
-        error = beside or actor.failure or actor.boot_error or block_exc
-        tell_ended(actor.aid, actor.begun, error, cancelled)
+        error = beside or actor.failure or actor.life.start_error or block_exc
+        tell_ended(actor.aid, actor.life.began, error, cancelled)
         TOLD.clear()
         set_current_actor(None)
     if actor.failure is not None:

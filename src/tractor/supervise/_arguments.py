@@ -186,8 +186,8 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
         if "__main__" in modules and not self.inherit_parent_main and self.place is None:
             raise ValueError(
                 f"actor {self.name!r} can't call {factories[modules.index('__main__')]!r}, which makes instruments:"
-                " `inherit_parent_main=False` keeps that module from it; leave the argument out, or move the factory to a"
-                " module of its own"
+                " `inherit_parent_main=False` keeps that module from it; leave the argument out, or move the factory"
+                " to a module of its own"
             )
         return modules
 

@@ -184,7 +184,7 @@ class Descent:
         if chan is None or self._tn is None:
             return
         chan.cancel_called = True
-        tell_cancel("actor", self._child.aid.uuid, self._child.actor.aid.uid)
+        tell_cancel("actor", self._child.aid.uuid, chan.local_uid)
         try:
             pending = request(chan, "cancel")
         except TransportClosed:

@@ -31,9 +31,7 @@ def tell_ready(child: Child, began: float, spawned: float) -> None:
         head = (monotonic_ns(), TOLD.actor, child.aid.uuid, child.aid.name)
         connected = max(child.connected_at, spawned)
         times = (spawned - began, connected - spawned, monotonic() - connected)
-        TOLD.child_ready(
-            _events.ChildReady(*head, child.start_method, _place_of(child), *times)
-        )
+        TOLD.child_ready(_events.ChildReady(*head, child.start_method, _place_of(child), *times))
 
 
 def tell_gone(child: Child, error: BaseException | None) -> None:

@@ -14,10 +14,9 @@ import msgspec
 import trio
 
 from tractor._error_registry import type_path
-from tractor._errors import ContextCancelled, RemoteActorError, TransportClosed, Uid
+from tractor._errors import ContextCancelled, TransportClosed, Uid
 from tractor._proto.dialog.context import ContextState
 from tractor.ipc._chan import Channel
-from tractor.msg._boxing import pack_error
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Error
 from tractor.runtime.dialog._endpoints import Kind
@@ -33,6 +32,7 @@ from tractor.runtime.seen._events import (
     StreamClosed,
     StreamOpened,
 )
+from tractor.runtime.seen._lives import boxed_text, shortened
 from tractor.runtime.seen._told import TOLD, read_headers
 
 
@@ -46,8 +46,6 @@ class ToldPort(Protocol):
     received: int
     discarded: int
 
-
-MAX_TRACEBACK = 16 * 1024
 
 _CANCELLED = type_path(trio.Cancelled)
 
@@ -147,7 +145,7 @@ class ToldDialog:
             self.cancelled(exc.canceller == own)
         else:
             self._outcome = "error"
-            self._error, self._traceback = _boxed(exc)
+            self._error, self._traceback = boxed_text(exc)
 
     def cancelled(self, by_us: bool) -> None:
         """Note that it ends cancelled; ``by_us``: this side has asked for that."""
@@ -163,7 +161,7 @@ class ToldDialog:
                 self.cancelled(reply.canceller == own)
             else:
                 self._outcome = "error"
-                self._error, self._traceback = reply.src_type_path, _shortened(reply.tb_str)
+                self._error, self._traceback = reply.src_type_path, shortened(reply.tb_str)
 
     def end(self, port: ToldPort | None = None) -> None:
         """Tell the end.
@@ -235,21 +233,6 @@ def _read(sent: msgspec.Raw) -> dict[str, str] | None:
     except Exception:
         # They are no part of the request, which is served without them.
         return None
-
-
-def _boxed(exc: BaseException) -> tuple[str, str]:
-    """The type of an error, as ``module:name``, and its boxed traceback."""
-    if isinstance(exc, RemoteActorError) and exc.ipc_msg is not None:
-        path, text = exc.ipc_msg.src_type_path, exc.ipc_msg.tb_str
-    else:
-        packed = pack_error(exc, 0, ("", ""))
-        path, text = packed.src_type_path, packed.tb_str
-    return path, _shortened(text)
-
-
-def _shortened(text: str) -> str:
-    # The end says what has happened.
-    return text if len(text) <= MAX_TRACEBACK else f"...\n{text[-MAX_TRACEBACK:]}"
 
 
 def _counts(port: ToldPort) -> tuple[int, int, int]:

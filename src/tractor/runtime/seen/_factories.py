@@ -66,8 +66,8 @@ def _made(path: str, who: str) -> Instrument | None:
         made: Any = NamespacePath(path).load_ref()()
     except Exception as exc:
         raise RuntimeFailure(
-            f"{failed}: {type(exc).__name__}: {exc}. Every actor calls it at its start, without arguments: its module must"
-            " be found there"
+            f"{failed}: {type(exc).__name__}: {exc}. Every actor calls it at its start, without arguments: its"
+            " module must be found there"
         ) from exc
     if made is None or isinstance(made, Instrument):
         return made

@@ -35,9 +35,7 @@ def tell_started(aid: Aid, parent: Channel | None, channels: Iterable[Channel]) 
         tell_channel(chan, True)
 
 
-def tell_ended(
-    aid: Aid, began: int, error: BaseException | None, cancelled: bool
-) -> None:
+def tell_ended(aid: Aid, began: int, error: BaseException | None, cancelled: bool) -> None:
     """Tell that the runtime goes.
 
     Args:
@@ -55,9 +53,7 @@ def tell_ended(
         if not is_asked_for(error):
             outcome, path = "error", path_of(error)
     now = monotonic_ns()
-    TOLD.actor_ended(
-        _events.ActorEnded(now, TOLD.actor, aid.name, outcome, path, now - began)
-    )
+    TOLD.actor_ended(_events.ActorEnded(now, TOLD.actor, aid.name, outcome, path, now - began))
 
 
 def is_asked_for(exc: BaseException) -> bool:

@@ -121,7 +121,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         serving: requests that are served.
         children: its subactors, as it knows them.
         start_method: the key of the backend that starts them.
-        limits_reached: how often each limit was reached; see ``tractor.Limits``.
+        limits_reached: how often each limit was reached; see ``tractor.Limits``.  ``'headers'``: those of its
+            instruments that were dropped, over a limit or no text.
         dialogs: those that are open, busiest first, where they were asked for.
         truncated: children and dialogs that were left out.
     """
