@@ -165,7 +165,7 @@ async def sinks(ctx: tractor.Context) -> tuple[int, int]:
     return cost.hooks, n
 
 
-# -- what an actor pays that nobody looks at -----------------------------------------------------------------------------
+# -- what an actor pays that nobody looks at --
 
 _HOOK = re.compile(r"\btold\b|\bTOLD\b|\btell_\w+|\bheaders\b")
 _PASSES_ON = re.compile(r"\b(put_start|Start|start)\(")
@@ -173,7 +173,7 @@ _HOMES = re.compile(r"tractor/runtime/(seen/_(told|lives|instrument|events)|dial
 
 
 ARGUMENTS = 8
-"""Bytecodes that passing on what is told takes at most, on one side of a call: four times one argument and its check."""
+"""Bytecodes that passing on what is told takes at most, on one side of a call: four times an argument and its check."""
 
 
 class HookCost:
