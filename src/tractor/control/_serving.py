@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import trio
 
@@ -60,8 +60,28 @@ class LoopFirst(NamedTuple):
     limit: float = SAMPLE_LIMIT
 
 
+class Feed(Protocol):
+    """What goes on to be told to one peer, until its connection ends, or it says that it is enough: by ending its side."""
+
+    @property
+    def due(self) -> float:
+        """When the next line is due, by the monotonic clock."""
+
+    def line(self, now: float, last: bool = False) -> bytes | None:
+        """The next line, if one is due; ``last``: what there still is, due or not."""
+
+    def close(self) -> None:
+        """Nothing more is wanted.  Idempotent."""
+
+
+FeedOp: TypeAlias = Callable[[Mapping[str, Any]], tuple[Any, Feed]]
+"""Answers a request in the control thread, and goes on."""
+
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at the limits of connections, while there are any."""
+
+LAST_LIMIT = 0.1
+"""Seconds that an actor which ends waits for a peer to take what it has still to hear."""
 
 
 class Serving:
@@ -72,6 +92,7 @@ class Serving:
         in_thread: what the thread answers, by op.
         either: what the loop answers, or the thread where the loop does not come to it.
         acts: what the loop answers, beside the acts of the socket.
+        feeds: what goes on after its answer.
     """
 
     def __init__(
@@ -80,9 +101,11 @@ class Serving:
         in_thread: Mapping[str, ThreadOp],
         either: Mapping[str, LoopFirst] | None = None,
         acts: Mapping[str, Act] | None = None,
+        feeds: Mapping[str, FeedOp] | None = None,
     ) -> None:
         self.in_thread = dict(in_thread)
         self.either = dict(either or {})
+        self.feeds = dict(feeds or {})
         self._own_acts = dict(acts or {})
         self._control = control
         self._peers: dict[int, _Peer] = {}
@@ -92,7 +115,7 @@ class Serving:
     @property
     def ops(self) -> list[str]:
         """What may be asked."""
-        return [*self.in_thread, *self.either, *self._acts]
+        return [*self.in_thread, *self.either, *self.feeds, *self._acts]
 
     @property
     def _acts(self) -> dict[str, Act]:
@@ -101,7 +124,9 @@ class Serving:
     def close(self) -> None:
         """Hang up on everybody, once the thread has ended."""
         for peer in self._peers.values():
-            peer.sock.close()
+            if peer.feed is not None and not peer.gone:
+                peer.finish(LAST_LIMIT)
+            peer.close()
         self._peers.clear()
 
     def run(self) -> None:
@@ -116,6 +141,7 @@ class Serving:
             for fd, event in poll.poll(self._patience()):
                 self._on_event(fd, event)
             self._deliver()
+            self._tell_on()
             self._apply_limits(time.monotonic())
             self._rearm(poll)
 
@@ -125,6 +151,11 @@ class Serving:
             return None
         now = time.monotonic()
         due = [peer.due - now for peer in self._peers.values() if peer.due is not None]
+        due += [
+            peer.feed.due - now
+            for peer in self._peers.values()
+            if peer.feed is not None and not peer.out
+        ]
         return 1000 * max(0.001, min([LOOK_INTERVAL, *due]))
 
     def _rearm(self, poll: Any) -> None:
@@ -132,8 +163,12 @@ class Serving:
             if peer.gone:
                 with contextlib.suppress(KeyError):
                     poll.unregister(fd)
-                peer.sock.close()
+                peer.close()
                 del self._peers[fd]
+            elif peer.feed is not None:
+                # Its end is noted at once, also while it takes nothing.
+                reads = 0 if peer.is_enough else select.POLLIN  # type: ignore[attr-defined, unused-ignore]
+                poll.register(fd, reads | (select.POLLOUT if peer.out else 0))  # type: ignore[attr-defined, unused-ignore]
             else:
                 # Who waits for an answer is not read: one request at a time.
                 reads = not peer.out and peer.due is None
@@ -147,7 +182,12 @@ class Serving:
         elif fd == self._control.listener.fileno():
             self._accept()
         elif (peer := self._peers.get(fd)) is not None:
-            if peer.out:
+            if peer.feed is not None:
+                if event & ~select.POLLOUT:  # type: ignore[attr-defined, unused-ignore]
+                    peer.listen()
+                if peer.out:
+                    peer.write()
+            elif peer.out:
                 peer.write()
             elif peer.due is None:
                 peer.read()
@@ -197,6 +237,10 @@ class Serving:
                     request,
                     either.limit,
                 )
+            elif (feed := self.feeds.get(op)) is not None:
+                first, peer.feed = feed(request)
+                peer.lines.clear()
+                peer.say(answer(first))
             elif (later := self._acts.get(op)) is not None:
                 self._ask_loop(peer, later, request)
             else:
@@ -232,9 +276,17 @@ class Serving:
                 peer.say(line)
                 self._serve(peer)
 
+    def _tell_on(self) -> None:
+        now = time.monotonic()
+        for peer in self._peers.values():
+            if peer.feed is not None and not peer.gone:
+                peer.tell(now, peer.is_enough)
+
     def _apply_limits(self, now: float) -> None:
         for peer in self._peers.values():
-            if peer.due is not None and now >= peer.due:
+            if peer.feed is not None:
+                peer.gone = peer.gone or (bool(peer.out) and now - peer.moved >= STALL_LIMIT)
+            elif peer.due is not None and now >= peer.due:
                 peer.due = None
                 if peer.instead is not None:
                     instead, peer.instead = peer.instead, None
@@ -277,7 +329,46 @@ class _Peer:
         # How many of its requests went to the loop.
         self.asked = 0
         self.lines: deque[bytes] = deque()
+        # What goes on to be told to it.
+        self.feed: Feed | None = None
+        # It has said that it wants no more of that than there is.
+        self.is_enough = False
         self._read = bytearray()
+
+    def close(self) -> None:
+        """Hang up, and tell it nothing any more."""
+        self.sock.close()
+        if self.feed is not None:
+            self.feed.close()
+
+    def tell(self, now: float, last: bool) -> None:
+        """Have it get the lines of its feed that are due, as long as it takes them."""
+        while self.feed is not None and not self.out and not self.gone:
+            line = self.feed.line(now, last)
+            if line is None:
+                self.gone = last
+                return
+            self.say(line)
+
+    def finish(self, limit: float) -> None:
+        """Have it get what there still is, as far as it takes that within ``limit`` seconds."""
+        end = time.monotonic() + limit
+        while not self.gone and (left := end - time.monotonic()) > 0:
+            self.tell(time.monotonic(), last=True)
+            if self.out:
+                select.select([], [self.sock], [], left)
+                self.write()
+
+    def listen(self) -> None:
+        """Take note of its end; what else it says meanwhile is no request."""
+        try:
+            data = self.sock.recv(MAX_REQUEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.gone = True
+            return
+        self.is_enough = not data
 
     def say(self, line: bytes) -> None:
         """Have it get a line."""

@@ -1,0 +1,1 @@
+"""The trace of a tree: what its actors have told for some seconds, as a file that a viewer reads."""
