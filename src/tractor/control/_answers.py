@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -103,6 +104,7 @@ class Answers:
             },
             addrs=[list(addr) for addr in actor.accept_addrs],
             ops=self.ops,
+            clock=time.monotonic_ns(),
         )
 
     def _stacks(self, _request: Mapping[str, Any]) -> Any:

@@ -340,4 +340,6 @@ def _dialog(chan: Channel, dialog: Any) -> DialogSample:
         received=None if port is None else port.received,
         discarded=None if port is None else port.discarded,
         fill=None if port is None else _fill(port),
+        buffered=None if port is None else len(port.buffer),
+        credit=None if port is None or port.send.strict else port.send.credit,
     )

@@ -25,6 +25,7 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
         versions: of Python and this package.
         addrs: where peers reach it.
         ops: what it may be asked.
+        clock: nanoseconds of the monotonic clock of its host, when it answered.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
     addrs: list[Any]
     ops: list[str]
     host_id: str | None = None
+    clock: int | None = None
 
 
 class ChildSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +78,9 @@ class DialogSample(msgspec.Struct, frozen=True, kw_only=True):
         state: of a context.
         sent, received, discarded: messages of its stream; ``None``: it has none.
         fill: of its buffer of messages that nobody has read yet, in per cent.
+        dialog: the uuid of the actor that opened it, and a number; equal at both ends.
+        buffered: messages that nobody has read yet.
+        credit: messages that may be sent before the other side has read one; ``None``: that does not count.
     """
 
     kind: str
@@ -87,6 +92,9 @@ class DialogSample(msgspec.Struct, frozen=True, kw_only=True):
     received: int | None = None
     discarded: int | None = None
     fill: float | None = None
+    dialog: tuple[str, int] | None = None
+    buffered: int | None = None
+    credit: int | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
