@@ -263,7 +263,8 @@ class Collector:
                     if talk.sock.fileno() < 0:
                         break
             except (OSError, msgspec.DecodeError) as exc:
-                self._missing[self._called(one)] = str(exc)
+                if one.who is not None:
+                    self._missing[self._called(one)] = str(exc)
                 self._drop(talk)
             if talk.is_over:
                 self._on_over(one, talk)
@@ -283,7 +284,11 @@ class Collector:
 
     def _on_feed(self, one: _Actor, answer: bytes | Refusal) -> None:
         if isinstance(answer, Refusal):
-            self._missing[self._called(one)] = answer.text
+            if one.who is not None:
+                self._missing[self._called(one)] = answer.text
+            elif answer.code is Code.BUSY:
+                # Others ask it just now.
+                self._paths.discard(one.path)
             self._leave(one)
         elif one.who is None:
             self._on_who(one, _who.decode(answer))

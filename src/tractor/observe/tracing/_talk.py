@@ -14,16 +14,19 @@ from tractor.control._protocol import MAX_ANSWER, VERSION, Code, Refusal
 from tractor.transport._uds import check_peer_uid, peer_credentials
 
 
+_NOTHING = msgspec.Raw()
+
+
 class Line(msgspec.Struct):
     """An answer, or one of those that go on.
 
     Attributes:
-        ok: what it says, as JSON; ``None``: it is an error.
+        ok: what it says, as JSON; empty: it is an error.
         error: that.
     """
 
     v: int
-    ok: msgspec.Raw | None = None
+    ok: msgspec.Raw = msgspec.Raw()
     error: dict[str, Any] | None = None
 
 
@@ -90,7 +93,8 @@ class Talk:
             found = self._decoder.decode(line)
         except (msgspec.DecodeError, RecursionError) as exc:
             return Refusal(Code.FAILED, f"its answer can't be read: {exc}")
-        if found.ok is not None:
+        if found.ok != _NOTHING:
+            # A copy: the line goes.
             return bytes(found.ok)
         error = found.error or {}
         code = error.get("code")
