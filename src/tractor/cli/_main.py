@@ -53,7 +53,9 @@ COMMANDS: dict[str, Command] = {
     "start": Command("tractor.cli._services", "start a service of `tractor run` that is down"),
     "stop": Command("tractor.cli._services", "stop a service of `tractor run`"),
     "top": Command("tractor.cli.watch._top", "show your actors on a full screen"),
-    "trace": Command("tractor.cli.watch._trace", "record what your actors do, as a file to look at"),
+    "trace": Command(
+        "tractor.cli.watch._trace", "record what your actors do, as a file to look at"
+    ),
     "tree": Command("tractor.cli._tree", "show a running tree: actors, tasks, what they wait for"),
 }
 

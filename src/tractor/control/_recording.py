@@ -1,6 +1,6 @@
 """Recording an actor's events for somebody outside, as long as that one's connection lasts.
 
-**Who drives.**  The loop tells a :class:`Recorder` each event, which keeps it in a bounded queue, and nothing else.  The
+**Who drives.**  The loop tells a :class:`Recorder` each event, which keeps it in a bounded queue, and no more.  The
 control thread takes them out, every :data:`INTERVAL`, also while the loop is blocked.  Both ends of the queue are each
 used by one thread alone.
 

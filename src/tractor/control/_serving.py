@@ -61,7 +61,7 @@ class LoopFirst(NamedTuple):
 
 
 class Feed(Protocol):
-    """What goes on to be told to one peer, until its connection ends, or it says that it is enough: by ending its side."""
+    """What goes on to be told to a peer, until its connection ends, or it says by ending its side that it is enough."""
 
     @property
     def due(self) -> float:

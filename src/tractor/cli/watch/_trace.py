@@ -102,7 +102,9 @@ def parser(prog: str) -> Parser:
         "times, never arguments or values. Actors that start meanwhile are recorded, too.",
         epilog=f"Perfetto's viewer: {VIEWER}",
     )
-    made.add_argument("actor", nargs="?", metavar="ACTOR", help="it and all below it (default: all)")
+    made.add_argument(
+        "actor", nargs="?", metavar="ACTOR", help="it and all below it (default: all)"
+    )
     made.add_argument(
         "-o",
         "--output",
@@ -199,7 +201,9 @@ def _complain(
     """Say what is not in the file; whether that is a failure."""
     for one in recording.actors:
         if one.lost:
-            fail(f"{prog}: {one.name}@{one.pid}: {one.lost} events lost; --events, or a quicker disk")
+            fail(
+                f"{prog}: {one.name}@{one.pid}: {one.lost} events lost; --events, or a quicker disk"
+            )
         if one.unknown:
             fail(f"{prog}: {one.name}@{one.pid}: {one.unknown} events of a kind that is not known")
     for absent in missing:

@@ -185,9 +185,7 @@ class Collector:
         _mend_deaths(recorded)
         ordered: list[Recorded] = list(in_order(recorded))  # type: ignore[arg-type]
         missing = [Missing(what=what, why=why) for what, why in self._missing.items()]
-        return Recording(
-            self.time, socket.gethostname(), self.began, self.ended, ordered, missing
-        )
+        return Recording(self.time, socket.gethostname(), self.began, self.ended, ordered, missing)
 
     def _called(self, one: _Actor) -> str:
         return one.path.stem if one.who is None else f"{one.who.name}@{one.who.pid}"

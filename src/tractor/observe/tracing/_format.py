@@ -1,7 +1,7 @@
 """A recording as Trace Event JSON, which Perfetto's viewer reads.  Pure.
 
 A process is an actor, numbered by its place in the tree; a thread is a task of it.  Times are microseconds since the
-beginning, exact to the nanosecond.  Records come by time, so that the beginning of a file is the beginning of the trace.
+beginning, exact to the nanosecond.  Records come by time: the beginning of a file is the beginning of the trace.
 """
 
 from __future__ import annotations
@@ -150,7 +150,9 @@ class _Tracks:
     # -- what is drawn where --------------------------------------------------------------------------
 
     def _draw_runtime(self, timeline: Timeline, arrows: Arrows) -> None:
-        own = [one.mark for one in arrows.cancelled.get(timeline.recorded.uuid, ()) if one.task is None]
+        own = [
+            one.mark for one in arrows.cancelled.get(timeline.recorded.uuid, ()) if one.task is None
+        ]
         points = [*(mark for mark, _ in timeline.cancels), *own]
         for number, line in enumerate(lanes(timeline.runtime)):
             self._add_slices(line, self._runtime if not number else self._thread(RUNTIME))
@@ -180,8 +182,12 @@ class _Tracks:
 
     def _draw_spans(self, spans: Iterable[Span]) -> None:
         for one in spans:
-            common = {"cat": one.cat, "id2": {"local": hex(next(self._numbers) + 1)}}
-            tid = self._threads.get(one.task, self._runtime) if one.task is not None else self._runtime
+            common: Record = {"cat": one.cat, "id2": {"local": hex(next(self._numbers) + 1)}}
+            tid = (
+                self._threads.get(one.task, self._runtime)
+                if one.task is not None
+                else self._runtime
+            )
             common |= {"pid": self._pid, "tid": tid}
             first = {"ph": "b", "name": one.name, **common, "args": one.args, **_arrows(one)}
             self._add(one.start, 0, first)
@@ -229,7 +235,9 @@ class _Tracks:
 
     def _add_mark(self, mark: Mark) -> None:
         record = {"ph": "i", "s": "p" if mark.wide else "t", "name": mark.name, "cat": mark.cat}
-        self._add(mark.time, 0, {**record, "pid": self._pid, "tid": self._runtime, "args": mark.args})
+        self._add(
+            mark.time, 0, {**record, "pid": self._pid, "tid": self._runtime, "args": mark.args}
+        )
 
     def _add_points(self, name: str, unit: str, points: Sequence[Point]) -> None:
         """These times are of this host's clock."""

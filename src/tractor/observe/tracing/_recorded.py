@@ -40,11 +40,11 @@ class Loss(NamedTuple):
 
     Attributes:
         time: when that was told, in nanoseconds of the actor's host.
-        count: how many.
+        number: how many.
     """
 
     time: int
-    count: int
+    number: int
 
 
 class Offset(NamedTuple):
@@ -57,6 +57,9 @@ class Offset(NamedTuple):
 
     ns: int = 0
     error: int = 0
+
+
+SAME_CLOCK = Offset()
 
 
 @dataclass
@@ -108,7 +111,7 @@ class Recorded:
     began: int
     ended: int = 0
     how: str = "open"
-    clock: Offset = Offset()
+    clock: Offset = SAME_CLOCK
     events: list[Event] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     unknown: int = 0
@@ -119,7 +122,7 @@ class Recorded:
     @property
     def lost(self) -> int:
         """Events that are not among :attr:`events`."""
-        return sum(loss.count for loss in self.losses)
+        return sum(loss.number for loss in self.losses)
 
     @property
     def title(self) -> str:

@@ -13,7 +13,6 @@ import msgspec
 from tractor.control._protocol import MAX_ANSWER, VERSION, Code, Refusal
 from tractor.transport._uds import check_peer_uid, peer_credentials
 
-
 _NOTHING = msgspec.Raw()
 
 

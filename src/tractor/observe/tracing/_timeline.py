@@ -134,8 +134,8 @@ class Timeline:
                 Slice(phase.name, "state", phase.start - shift, phase.end - shift, {}, unit="state")
             )
         for loss in recorded.losses:
-            text = f"{loss.count} events lost"
-            self.marks.append(Mark(text, "lost", loss.time, {"lost": loss.count}, wide=True))
+            text = f"{loss.number} events lost"
+            self.marks.append(Mark(text, "lost", loss.time, {"lost": loss.number}, wide=True))
 
     def _end(self) -> None:
         """End what is open."""
@@ -254,9 +254,7 @@ class Timeline:
 
     def _on_child_starting(self, event: _events.ChildStarting) -> None:
         args = _known({"child": event.child, "backend": event.backend, "host": event.host})
-        one = Slice(
-            f"start {event.name}", "start", event.time, event.time, args, unit=event.child
-        )
+        one = Slice(f"start {event.name}", "start", event.time, event.time, args, unit=event.child)
         self._begin(("start", event.child), one)
 
     def _on_child_ready(self, event: _events.ChildReady) -> None:
@@ -318,8 +316,9 @@ class Timeline:
         self._mark(event, f"parted from {event.peer_name}", "channel", transport=event.transport)
 
     def _on_service_event(self, event: _events.ServiceEvent) -> None:
-        args = {"text": event.text, "restarts": event.restarts, "error": event.error}
-        self._mark(event, f"{event.kind} {event.service}", "service", **args)
+        name = f"{event.kind} {event.service}"
+        restarts, error = event.restarts, event.error
+        self._mark(event, name, "service", text=event.text, restarts=restarts, error=error)
 
     def _on_crashed(self, event: _events.Crashed) -> None:
         name = f"crash: {event.error}"
