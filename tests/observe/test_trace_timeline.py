@@ -18,10 +18,11 @@ from tractor.observe.tracing._recorded import (
     Point,
     Recorded,
     Recording,
+    Seen,
     StreamFigures,
     best_offset,
 )
-from tractor.observe.tracing._timeline import DIED, STILL_OPEN, Slice, Timeline
+from tractor.observe.tracing._timeline import BEGAN_BEFORE, DIED, STILL_OPEN, Slice, Timeline
 from tractor.runtime.seen import _events
 from tractor.runtime.seen._events import (
     CallEnded,
@@ -145,6 +146,44 @@ def test_contexts_and_streams() -> None:
     assert line.spans[0].marks == [(15, "started", {})]
     assert line.spans[1].marks == [(25, "sent", {"bytes": 99})]
     assert line.spans[1].args | {"sent": 1, "received": 2, "discarded": 3} == line.spans[1].args
+
+
+def test_with_a_dialog_ends_its_stream() -> None:
+    line = Timeline(
+        recorded(
+            ROOT,
+            opened(10, ROOT, 1, "caller", 5),
+            StreamOpened(20, ROOT, (ROOT, 1), "caller", CHILD, "m:c"),
+            closed(40, ROOT, 1, "caller"),
+            started(50, ROOT, 2, "caller", 5, kind="stream"),
+            StreamOpened(55, ROOT, (ROOT, 2), "caller", CHILD, "m:f"),
+            ended(60, ROOT, 2, "caller"),
+        )
+    )
+    assert [(one.name, one.start, one.end) for one in line.spans] == [
+        ("m:c", 10, 40),
+        ("stream of m:c", 20, 40),
+        ("m:f", 50, 60),
+    ]
+
+
+def test_what_was_open_all_the_while_is_known_by_looks() -> None:
+    second = 10**9
+    one = recorded(ROOT, opened(5 * second, ROOT, 9, "caller", 5), began=0, ended=10 * second)
+    one.seen = {
+        # All the while; until something between; begun meanwhile, so that its events are lost; and known by events.
+        ((ROOT, 1), "callee"): Seen("call", "m:stuck", "b@7", 1000, 10 * second),
+        ((ROOT, 2), "caller"): Seen("context", "m:c", "b@7", 1000, 4 * second),
+        ((ROOT, 3), "caller"): Seen("call", "m:f", "b@7", 2 * second, 4 * second),
+        ((ROOT, 9), "caller"): Seen("context", "m:c", "b@7", 5 * second, 6 * second),
+    }
+    line = Timeline(one)
+    assert [(one.name, one.cat, one.start, one.end) for one in (*line.stray, *line.spans)] == [
+        ("m:stuck", "call.served", 0, 10 * second),
+        ("m:c", "context.made", 5 * second, 10 * second),
+        ("m:c", "context.made", 0, 4 * second),
+    ]
+    assert line.stray[0].args["cut"] == BEGAN_BEFORE
 
 
 def test_the_way_of_a_subactor() -> None:

@@ -18,6 +18,7 @@ import trio
 from tractor._util.dist._version import __version__
 from tractor.control._acting import Acting
 from tractor.control._protocol import Code, Refusal
+from tractor.control._recording import recordings_of
 from tractor.control._sampling import sample_of, stale_sample_of
 from tractor.control._serving import LoopFirst, Serving
 from tractor.control._socket import ControlSocket
@@ -143,5 +144,6 @@ def answers_of(
         loop: the ident of the run's thread.
     """
     acts = Acting(actor).acts if control.may_act else {}
-    answers = Answers(actor, root, loop, lambda: {**acts, **control.acts})
-    return Serving(control, answers.in_thread, answers.either, acts)
+    feeds = {"record": recordings_of(control.token).begin}
+    answers = Answers(actor, root, loop, lambda: {**feeds, **acts, **control.acts})
+    return Serving(control, answers.in_thread, answers.either, acts, feeds)

@@ -9,16 +9,19 @@ used by one thread alone.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import trio
 
 from tractor.control._protocol import MAX_ANSWER, VERSION, Code, Refusal
 from tractor.runtime.seen._events import Event
 from tractor.runtime.seen._instrument import Instrument
+from tractor.runtime.seen._told import TOLD
 
 AT_A_TIME = 2
 """Recordings of an actor."""
@@ -246,3 +249,27 @@ class Recordings:
     def _over(self, recording: Recording) -> None:
         self._running.remove(recording)
         self._remove(recording.recorder)
+
+
+def recordings_of(token: trio.lowlevel.TrioToken) -> Recordings:
+    """The recordings of this process's actor.
+
+    Args:
+        token: of its loop, which adds and removes the instruments: while that is blocked, nothing happens anyway.
+    """
+
+    def in_loop(do: Callable[[Instrument], None]) -> Callable[[Instrument], None]:
+        def soon(instrument: Instrument) -> None:
+            # A loop that has ended tells nothing any more.
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(do, instrument)
+
+        return soon
+
+    return Recordings(in_loop(TOLD.add), in_loop(_remove))
+
+
+def _remove(instrument: Instrument) -> None:
+    # One that has raised is removed already.
+    with contextlib.suppress(KeyError):
+        TOLD.remove(instrument)

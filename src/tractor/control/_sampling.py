@@ -275,11 +275,11 @@ class _Open:
     def __init__(self, channels: Iterable[Channel] = ()) -> None:
         self.calls = self.contexts = self.streams = 0
         self.fill: float | None = None
-        self.found: list[tuple[Channel, Any]] = []
+        self.found: list[tuple[Channel, int, Any]] = []
         for chan in channels:
-            for dialog in list(chan.dialogs.values()):
+            for cid, dialog in list(chan.dialogs.items()):
                 if self._count(dialog):
-                    self.found.append((chan, dialog))
+                    self.found.append((chan, cid, dialog))
 
     def _count(self, dialog: Any) -> bool:
         """Whether it is the program's."""
@@ -305,7 +305,7 @@ class _Open:
 
     def listed(self) -> tuple[DialogSample, ...]:
         """Each of them, busiest first."""
-        rows = [_dialog(chan, dialog) for chan, dialog in self.found]
+        rows = [_dialog(*one) for one in self.found]
         rows.sort(key=lambda row: (row.sent or 0) + (row.received or 0), reverse=True)
         return tuple(rows[:MAX_DIALOGS])
 
@@ -318,7 +318,7 @@ def _fill(port: StreamPort) -> float:
     return 100 * len(port.buffer) / max(1, port.recv.size)
 
 
-def _dialog(chan: Channel, dialog: Any) -> DialogSample:
+def _dialog(chan: Channel, cid: int, dialog: Any) -> DialogSample:
     port: StreamPort | None = getattr(dialog, "port", None)
     state = None
     if isinstance(dialog, ContextCore):
@@ -340,6 +340,7 @@ def _dialog(chan: Channel, dialog: Any) -> DialogSample:
         received=None if port is None else port.received,
         discarded=None if port is None else port.discarded,
         fill=None if port is None else _fill(port),
+        dialog=chan.dialog_of(cid),
         buffered=None if port is None else len(port.buffer),
         credit=None if port is None or port.send.strict else port.send.credit,
     )

@@ -83,8 +83,8 @@ class _Actor:
         self.exchanges: list[tuple[int, int, int]] = []
         # When it was asked over `looks`, in nanoseconds, for an answer that has not come; 0: it was not.
         self.asked = 0
-        # It has streams: they are looked at as well.
-        self.streams = False
+        # It has dialogs that are open: they are looked at as well.
+        self.dialogs = True
 
     @property
     def is_over(self) -> bool:
@@ -340,7 +340,7 @@ class Collector:
             if len(one.exchanges) < EXCHANGES:
                 one.looks.say("hello")
             else:
-                one.looks.say("sample", dialogs=one.streams)
+                one.looks.say("sample", dialogs=one.dialogs)
         except OSError as exc:
             self._missing[f"figures of {self._called(one)}"] = str(exc)
             self._drop(one.looks)
@@ -357,7 +357,7 @@ class Collector:
             self._look_at(one)
         elif one.figures is not None:
             sample = _sample.decode(answer)
-            one.streams = bool(sample.streams)
+            one.dialogs = bool(sample.calls or sample.contexts or sample.streams)
             one.figures.add(sample, asked, came)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tractor.observe.tracing._recorded import Phase, Point, Recorded, StreamFigures
+from tractor.observe.tracing._recorded import Phase, Point, Recorded, Seen, StreamFigures
 from tractor.runtime.seen._events import Dialog
 from tractor.runtime.seen._samples import DialogSample, Sample
 
@@ -44,6 +44,7 @@ class Figures:
             self._point(LAG, came, sample.lag * 1000)
         self._phase(sample.state, asked, came)
         for dialog in sample.dialogs or ():
+            self._see(dialog, asked, came)
             self._stream(dialog, came)
 
     def _point(self, name: str, time: int, value: float) -> None:
@@ -57,6 +58,16 @@ class Figures:
         elif name is not None:
             phases.append(Phase(name, asked, came))
         self._in = name
+
+    def _see(self, dialog: DialogSample, asked: int, came: int) -> None:
+        if dialog.dialog is None:
+            return
+        key = dialog.dialog, dialog.side
+        seen = self._recorded.seen.get(key)
+        if seen is None:
+            seen = Seen(dialog.kind, dialog.function, dialog.peer, asked, came)
+            self._recorded.seen[key] = seen
+        seen.last = came
 
     def _stream(self, dialog: DialogSample, came: int) -> None:
         if dialog.dialog is None or dialog.sent is None or dialog.received is None:

@@ -86,6 +86,22 @@ class StreamFigures:
 
 
 @dataclass
+class Seen:
+    """An end of a dialog that was open when an actor was looked at.
+
+    Attributes:
+        kind, function, peer: as of :class:`tractor.DialogSample`.
+        first, last: when it was seen, in nanoseconds of this host's clock.
+    """
+
+    kind: str
+    function: str
+    peer: str
+    first: int
+    last: int
+
+
+@dataclass
 class Recorded:
     """One actor.
 
@@ -100,6 +116,7 @@ class Recorded:
         unknown: events that this version does not know.
         figures: CPU, memory and lag, by name with the unit.
         streams: figures of streams.
+        seen: dialogs that were open when it was looked at.
         phases: states.
     """
 
@@ -117,6 +134,7 @@ class Recorded:
     unknown: int = 0
     figures: dict[str, list[Point]] = field(default_factory=dict)
     streams: dict[tuple[Dialog, str], StreamFigures] = field(default_factory=dict)
+    seen: dict[tuple[Dialog, str], Seen] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
 
     @property

@@ -20,6 +20,12 @@ ENDED = "its actor ended"
 BEGAN_BEFORE = "began before the recording"
 """Why a slice is shorter than what it shows."""
 
+BEFORE = 500_000_000
+"""Nanoseconds after the beginning in which whoever is seen had begun before."""
+
+UNSEEN = 500_000_000
+"""Nanoseconds before the end in which whoever was seen had not ended."""
+
 RUNGS = ("its boot awaited", "cancel requested", "exit awaited", "SIGTERM", "SIGKILL")
 
 
@@ -128,6 +134,7 @@ class Timeline:
             if (handler := handlers.get(event.event)) is not None:
                 handler(event)
         self._end()
+        self._draw_seen()
         for phase in recorded.phases:
             shift = recorded.clock.ns
             self.runtime.append(
@@ -145,6 +152,28 @@ class Timeline:
             one.args["cut"] = why
         self._open.clear()
 
+    def _draw_seen(self) -> None:
+        """What has begun before, and has not ended as long as it was recorded: looks tell of it alone."""
+        shift = self.recorded.clock.ns
+        for (dialog, side), seen in self.recorded.seen.items():
+            start, end = seen.first - shift, seen.last - shift
+            if (dialog, side) in self.dialogs or start > self.recorded.began + BEFORE:
+                continue
+            args: Args = {"dialog": dialog_text(dialog), "peer": seen.peer, "cut": BEGAN_BEFORE}
+            if end < self.recorded.ended - UNSEEN:
+                # It has ended; by which look that was known tells when.
+                args["end"] = "seen by looks alone"
+            else:
+                end = self.recorded.ended
+            cat = f"{seen.kind}.{_WORDS[side]}"
+            kind = Slice if seen.kind == "call" else Span
+            one = kind(seen.function, cat, min(self.recorded.began, end), end, args)
+            if isinstance(one, Span):
+                self.spans.append(one)
+            else:
+                self.stray.append(one)
+            self.dialogs[dialog, side] = one
+
     # -- what begins and ends -------------------------------------------------------------------------
 
     def _begin(self, key: tuple[Any, ...], one: Slice) -> None:
@@ -158,6 +187,9 @@ class Timeline:
 
     def _finish(self, key: tuple[Any, ...], event: Event, **args: Any) -> Slice | None:
         """End what has begun; ``None``: its beginning is not known."""
+        if len(key) == 2 and self._open.get(("stream", *key)) is not None:
+            # With a dialog ends its stream.
+            self._finish(("stream", *key), event)
         one = self._open.pop(key, None)
         if one is not None:
             one.end = max(one.start, event.time)
@@ -222,6 +254,10 @@ class Timeline:
             self.dialogs[event.dialog, event.side] = one
 
     def _on_stream_opened(self, event: _events.StreamOpened) -> None:
+        around = self._open.get((event.dialog, event.side))
+        if around is not None and around.cat.startswith("stream."):
+            # A one-way stream is drawn as it is.
+            return
         args = {"dialog": dialog_text(event.dialog)}
         one = Span(f"stream of {event.function}", "stream", event.time, event.time, args)
         self._begin(("stream", event.dialog, event.side), one)
