@@ -10,13 +10,23 @@ from collections.abc import AsyncIterator
 import trio
 
 import tractor
-
-NAP = 0.4
+from tractor.runtime.seen._told import TOLD
 
 
 async def nap(seconds: float) -> None:
     """Take so long, as a call."""
     await trio.sleep(seconds)
+
+
+async def is_recorded() -> bool:
+    """Whether somebody records this actor."""
+    return bool(TOLD.instruments)
+
+
+async def is_recorded_below(name: str) -> bool:
+    """Whether somebody records another."""
+    async with tractor.wait_for_actor(name) as portal:
+        return await portal.run(is_recorded)
 
 
 async def compute(seconds: float) -> None:
