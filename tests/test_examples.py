@@ -49,6 +49,7 @@ POSIX_ONLY = (
     "parallelism/images.py",
     "parallelism/worker_pool.py",
     "shared_array.py",
+    "trace_of_a_pipeline.py",
 )
 
 PRINTS = {
@@ -94,6 +95,11 @@ PRINTS = {
     "infected_asyncio_websockets.py": [
         r"^STRUCTURED CONCURRENCY ACROSS EVENT LOOPS$",
         r"^the client closed its connection\nthe server was cancelled$",
+    ],
+    "trace_of_a_pipeline.py": [
+        r"^trace\.json: \d+ events of 3 actors in 2\.\d s, ",
+        r"^brew: [1-9]\d* calls, the longest took \d+ ms$",
+        r"^grind: [1-9]\d* calls, the longest took ([6-9]\d|\d{3,}) ms$",
     ],
     "tls_actor_tree.py": [r"^the child is connected by MsgpackTLSStream$", r"turned away$"],
     "multi_transport.py": [r"^tcp .*I can hear", r"^uds .*I can hear", r"prefers uds$"],

@@ -13,9 +13,11 @@ import tractor
 from tractor.runtime.seen._told import TOLD
 
 
-async def nap(seconds: float) -> None:
-    """Take so long, as a call."""
+async def nap(seconds: float) -> float:
+    """Take so long, as a call; the seconds that it took."""
+    begun = time.monotonic()
     await trio.sleep(seconds)
+    return time.monotonic() - begun
 
 
 async def is_recorded() -> bool:
@@ -29,9 +31,11 @@ async def is_recorded_below(name: str) -> bool:
         return await portal.run(is_recorded)
 
 
-async def compute(seconds: float) -> None:
-    """Let the loop stand still."""
+async def compute(seconds: float) -> float:
+    """Let the loop stand still; the seconds that it took."""
+    begun = time.monotonic()
     time.sleep(seconds)
+    return time.monotonic() - begun
 
 
 async def relay(name: str, seconds: float) -> None:
