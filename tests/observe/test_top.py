@@ -20,7 +20,9 @@ textual = pytest.importorskip("textual", reason="needs textual")
 
 from textual.widgets import DataTable, Static  # noqa: E402
 
+from tractor.cli.watch import _top_app  # noqa: E402
 from tractor.cli.watch._top_app import NARROW, USUAL, Top  # noqa: E402
+from tractor.observe.tracing._collecting import Collector  # noqa: E402
 
 Pilot = Any
 
@@ -118,6 +120,44 @@ def test_keys() -> None:
         await pilot.press(*"no", "enter")
         await until(pilot, lambda: len(app.screen_stack) == 1)
         await pilot.press("q")
+
+    drive(test)
+
+
+def test_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+
+    def record(path: Path, collector: Collector, seconds: float) -> str:
+        assert seconds == 5
+        path.write_text("a trace")
+        return "all"
+
+    monkeypatch.setattr(_top_app, "record_to", record)
+
+    async def test(app: Top, pilot: Pilot) -> None:
+        monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
+        await pilot.press("down", "t")
+        await until(pilot, lambda: len(told) == 2)
+        assert told == ["recording feed@2 for 5 s", "all; https://ui.perfetto.dev shows it"]
+        (file,) = tmp_path.iterdir()
+        assert file.name.startswith("trace-feed-")
+        assert file.suffixes == [".json", ".gz"]
+
+    drive(test)
+
+
+def test_nobody_to_be_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_top_app, "TRACE_SECONDS", 0.1)
+    told: list[str] = []
+
+    async def test(app: Top, pilot: Pilot) -> None:
+        monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
+        await pilot.press("t")
+        await until(pilot, lambda: len(told) == 2)
+        assert told[1] == "no trace: no answer"
+        assert not list(tmp_path.iterdir())
 
     drive(test)
 

@@ -150,7 +150,9 @@ def traced(path: Path, program: Program) -> int:
                 process = await trio.lowlevel.open_process([*argv, "--seconds", "80"])
                 try:
                     # The command records all that are there at about the same time.
-                    while not (TOLD.instruments and await one.run(tree.is_recorded)):
+                    while not TOLD.instruments:
+                        await trio.sleep(0.05)
+                    while not await one.run(tree.is_recorded):
                         await trio.sleep(0.05)
                     while not await one.run(tree.is_recorded_below, name="two"):
                         await trio.sleep(0.05)

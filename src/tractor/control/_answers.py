@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import trio
@@ -38,6 +38,7 @@ class Answers:
         root: the root task of its run.
         loop: the ident of the run's thread.
         more: names of the ops that others answer, at its control socket.
+        feeds: names of those that go on there.
 
     Attributes:
         in_thread: what any thread may answer, by op.
@@ -49,11 +50,13 @@ class Answers:
         root: trio.lowlevel.Task,
         loop: int | None,
         more: Callable[[], Mapping[str, Callable[[Mapping[str, Any], int | None], Any]]] = dict,
+        feeds: Iterable[str] = (),
     ) -> None:
         self._actor = actor
         self._root = root
         self._loop = loop
         self._more = more
+        self._feeds = list(feeds)
         self.in_thread: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "hello": self._hello,
             "stacks": self._stacks,
@@ -64,7 +67,7 @@ class Answers:
     @property
     def ops(self) -> list[str]:
         """What may be asked."""
-        return [*self.in_thread, *self.either, *self._more()]
+        return [*self.in_thread, *self.either, *self._feeds, *self._more()]
 
     def answer(self, request: Mapping[str, Any], pid: int | None = None) -> Any:
         """The answer to a request, as plain data or a record; in the actor's loop.
@@ -145,5 +148,5 @@ def answers_of(
     """
     acts = Acting(actor).acts if control.may_act else {}
     feeds = {"record": recordings_of(control.token).begin}
-    answers = Answers(actor, root, loop, lambda: {**feeds, **acts, **control.acts})
+    answers = Answers(actor, root, loop, lambda: {**acts, **control.acts}, feeds)
     return Serving(control, answers.in_thread, answers.either, acts, feeds)

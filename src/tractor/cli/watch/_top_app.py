@@ -33,6 +33,8 @@ from tractor.observe._recent_text import event_text, events_of
 from tractor.observe._stacks_text import stacks_text
 from tractor.observe._table import COLUMNS, LAG_IS_HIGH, Row, rows_of
 from tractor.observe._words import plain, span
+from tractor.observe.tracing._collecting import Collector
+from tractor.observe.tracing._taking import VIEWER, record_to
 from tractor.runtime.seen._samples import Sample, TreeSample
 
 NARROW = ("NAME", "STATE", "CPU", "LAG", "FILL")
@@ -67,8 +69,12 @@ KEYS = """\
 < >     sort              l      log level
 space   fold              c      cancel (asks)
 p       freeze            d      debug, where it is in debug mode
-?       this              q      quit
+?       this              t      trace of 5 s, into a file here
+                          q      quit
 """
+
+TRACE_SECONDS = 5.0
+TRACE_EVENTS = 200_000
 
 Looks = Callable[[], tuple[Found, TreeSample]]
 
@@ -137,6 +143,7 @@ class Top(App[int]):
         Binding("l", "log", "log"),
         Binding("c", "cancel", "cancel"),
         Binding("d", "debug", "debug"),
+        Binding("t", "trace", "trace 5s"),
         Binding("p", "freeze", "freeze"),
         Binding("question_mark", "keys", "keys", key_display="?"),
         Binding("q", "quit", "quit"),
@@ -165,6 +172,8 @@ class Top(App[int]):
         self._pattern = ""
         self._frozen = False
         self._shown: list[str] = []
+        # What records now.
+        self._collector: Collector | None = None
 
     def show(self) -> int:
         """Run until the user leaves, or a signal comes; the exit status."""
@@ -425,6 +434,32 @@ class Top(App[int]):
             end_actors, [one], below, paths, hard=False, limit=ASK_LIMIT * 10
         )
         self.notify("\n".join(map(ended_text, ended)) or f"{called(one)} has no process here")
+
+    def action_trace(self) -> None:
+        """Record it and those below it, and write that to a file."""
+        one = self._selected()
+        if one is not None and one.uuid and self._collector is None:
+            self._collector = Collector(self._dirs, {one.uuid}, TRACE_EVENTS)
+            self.run_worker(self._trace(one, self._collector))
+
+    async def _trace(self, one: Sample, collector: Collector) -> None:
+        name = "".join(
+            letter if letter.isalnum() or letter in "._-" else "_" for letter in one.name
+        )
+        path = Path(f"trace-{name}-{time.strftime('%H%M%S')}.json.gz")
+        self.notify(f"recording {called(one)} for {TRACE_SECONDS:g} s", timeout=TRACE_SECONDS)
+        try:
+            text = await asyncio.to_thread(record_to, path, collector, TRACE_SECONDS)
+            self.notify(f"{text}; {VIEWER} shows it")
+        except (OSError, LookupError) as exc:
+            self.notify(f"no trace: {exc}", severity="error")
+        finally:
+            self._collector = None
+
+    def on_unmount(self) -> None:
+        """Whatever records is not waited for."""
+        if self._collector is not None:
+            self._collector.stop()
 
     def action_debug(self) -> None:
         """Leave the screen to `tractor debug`, until the user lets go there."""

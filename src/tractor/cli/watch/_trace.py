@@ -17,10 +17,11 @@ from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.cli.watch._common import chosen, common_options, look, print_json, quiet_pipe, seconds
 from tractor.control._client import runtime_dirs
 from tractor.observe._naming import called, with_all_below
-from tractor.observe._words import plain, size
+from tractor.observe._words import plain
 from tractor.observe.tracing._collecting import Collector
 from tractor.observe.tracing._format import Trace
 from tractor.observe.tracing._recorded import Recording
+from tractor.observe.tracing._taking import VIEWER, in_words
 from tractor.observe.tracing._writing import TraceFile, Written
 from tractor.runtime.seen._samples import Missing, Sample
 
@@ -30,8 +31,6 @@ EVENTS = 200_000
 MOST_EVENTS = 1_000_000
 
 EXIT_INTERRUPTED = 130
-
-VIEWER = "https://ui.perfetto.dev"
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -189,10 +188,7 @@ def _tell(
         more = {"file": str(path), "bytes": written.size, "records": written.records}
         print_json({"v": 1, **more, "left-out": written.left_out, **trace.metadata})
         return
-    events = sum(len(one.events) for one in recording.actors)
-    length = (recording.ended - recording.began) / 1e9
-    text = f"{path}: {events} events of {len(recording.actors)} actors in {length:.1f} s"
-    print(plain(f"{text}, {size(written.size)}; {VIEWER} shows it"))
+    print(plain(f"{in_words(path, recording, written)}; {VIEWER} shows it"))
 
 
 def _complain(

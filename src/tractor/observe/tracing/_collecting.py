@@ -162,7 +162,9 @@ class Collector:
                 one.feed.enough()
         end = time.monotonic() + LAST_LIMIT
         try:
-            while not self._has_ended() and (left := end - time.monotonic()) > 0:
+            while any(not one.is_over for one in self._actors):
+                if (left := end - time.monotonic()) <= 0:
+                    break
                 self._wait(left)
         finally:
             self._close()
@@ -261,7 +263,7 @@ class Collector:
                     if talk.sock.fileno() < 0:
                         break
             except (OSError, msgspec.DecodeError) as exc:
-                if one.who is not None:
+                if one.who is not None and talk is one.feed:
                     self._missing[self._called(one)] = str(exc)
                 self._drop(talk)
             if talk.is_over:
@@ -323,7 +325,8 @@ class Collector:
         try:
             one.looks = Talk(one.path)
         except (OSError, TransportClosed) as exc:
-            self._missing[f"figures of {self._called(one)}"] = str(exc)
+            if not one.is_over:
+                self._missing[f"figures of {self._called(one)}"] = str(exc)
             return
         self._selector.register(one.looks.sock, selectors.EVENT_READ, (one, one.looks))
         self._look_at(one)
@@ -341,8 +344,8 @@ class Collector:
                 one.looks.say("hello")
             else:
                 one.looks.say("sample", dialogs=one.dialogs)
-        except OSError as exc:
-            self._missing[f"figures of {self._called(one)}"] = str(exc)
+        except OSError:
+            # It has ended, which it tells over the other connection.
             self._drop(one.looks)
 
     def _on_look(self, one: _Actor, answer: bytes | Refusal) -> None:
