@@ -15,6 +15,7 @@ from benches import (
     _backends,
     _hosts,
     _messages,
+    _observing,
     _pool,
     _processes,
     _security,
@@ -30,10 +31,11 @@ from benches._rows import Options, Row, Series, rows
 __all__ = ["main"]
 
 # Each of these fills the table of rows.
-_ = (_backends, _hosts, _messages, _pool, _processes, _security, _typed)
+_ = (_backends, _hosts, _messages, _observing, _pool, _processes, _security, _typed)
 
 ORDER = (
     "call",
+    "recorded_call",
     "concurrent",
     "context",
     "ping_pong",
