@@ -355,6 +355,17 @@ def test_an_arrow_from_a_cancel_to_what_it_ended() -> None:
     assert begins[1]["flow_in"]
 
 
+def test_who_is_cancelled_tells_of_it_too_which_is_no_second_arrow() -> None:
+    asks = CancelRequested(600, ROOT, "task", CHILD, ("a", ROOT), (ROOT, 1))
+    hears = CancelRequested(650, CHILD, "task", CHILD, ("a", ROOT), (ROOT, 1))
+    served = (opened(550, CHILD, 1, "callee", 6), hears, closed(700, CHILD, 1, "callee"))
+    _, records = trace(recorded(ROOT, asks), recorded(CHILD, *served))
+    assert sum(one["name"] == "cancelled" for one in drawn(records, "X")) == 1
+    # Unless who has asked is not recorded.
+    _, records = trace(recorded(CHILD, *served))
+    assert sum(one["name"] == "cancelled" for one in drawn(records, "X")) == 1
+
+
 def test_an_arrow_from_a_cancel_to_the_end_of_an_actor() -> None:
     cancel = CancelRequested(600, ROOT, "actor", CHILD, ("a", ROOT))
     _, records = trace(recorded(ROOT, cancel), recorded(CHILD, ended=800, how="ended"))

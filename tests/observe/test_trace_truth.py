@@ -73,6 +73,14 @@ class Read:
             and (not actor or one.actor.startswith(f"{actor}["))
         ]
 
+    def marks(self, name: str) -> list[One]:
+        """Those that are drawn through all tracks of an actor."""
+        columns = "name, category, ts, dur, depth, '', null, id"
+        return [
+            One(*row)
+            for row in self.viewer.query(f"select {columns} from slice where name = '{name}'")
+        ]
+
     def arg(self, one: One, name: str) -> str:
         """What is told of a slice."""
         sql = "select display_value from args join slice using (arg_set_id)"
@@ -220,6 +228,8 @@ def test_a_trace_says_what_the_program_did(tmp_path: Path) -> None:
         arrows_lead_from_who_calls_to_who_serves(read)
         three_levels_are_seen(read)
         contexts_and_streams_are_right(read)
+        a_cancel_leads_to_what_it_ended(read)
+        starts_and_deaths_are_seen(read)
         a_loop_that_stood_still_is_seen(read)
         a_killed_actors_slices_end_at_its_death(read)
         actors_are_named(read, passed)
@@ -275,6 +285,27 @@ def contexts_and_streams_are_right(read: Read) -> None:
     (wait,) = read.named(f"{MODULE}:wait", "context.served", "one")
     assert read.arg(wait, "outcome") == "cancelled"
     assert len(read.named(f"stream of {MODULE}:echo", "stream")) == 2
+
+
+def a_cancel_leads_to_what_it_ended(read: Read) -> None:
+    (wait,) = read.named(f"{MODULE}:wait", "context.served", "one")
+    asked = read.named("cancel task", "cancel", "root")
+    ended = read.named("cancelled", "cancel", "one")
+    ((out, into),) = [(a, b) for a in asked for b in ended if read.connects(a, b)][:1]
+    assert out.thread == "runtime"
+    assert wait.start < out.start <= into.start
+    assert into.start == pytest.approx(wait.end, abs=1e-5)
+
+
+def starts_and_deaths_are_seen(read: Read) -> None:
+    (start,) = read.named("start late", "start", "root")
+    parts = [read.named(name, "start", "root")[0] for name in ("spawn", "connect", "boot")]
+    assert all(one.thread == "runtime" and one.depth == start.depth + 1 for one in parts)
+    assert sum(one.length for one in parts) == pytest.approx(start.length, abs=1e-6)
+    (death,) = read.marks("late died")
+    assert read.arg(death, "status") == "-9"
+    (made,) = read.named(f"{MODULE}:die", "call.made", "root")
+    assert made.start < death.start
 
 
 def a_loop_that_stood_still_is_seen(read: Read) -> None:

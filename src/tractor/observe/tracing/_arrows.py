@@ -60,7 +60,9 @@ def draw(timelines: Sequence[Timeline]) -> Arrows:
     for timeline in timelines:
         for mark, event in timeline.cancels:
             target = by_uuid.get(event.target)
-            if target is not None:
+            # Who is cancelled tells of it, too: the arrow comes from who asks, where that one was recorded.
+            is_echo = event.target == timeline.recorded.uuid and event.canceller[1] in by_uuid
+            if target is not None and (not is_echo or event.canceller[1] == event.target):
                 _cancel(arrows, timeline, mark, target, event.dialog)
     return arrows
 
