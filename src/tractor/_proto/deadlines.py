@@ -58,6 +58,8 @@ which sees the agent's end.  The rest is for the looks of these loops, and for t
 
 UNREGISTER_TIMEOUT: Final = 0.5
 """Saying goodbye to one registrar; to all of them at the same time."""
+EXPORT_TIMEOUT: Final = 0.9
+"""An SDK of OpenTelemetry exports what it still holds; at the same time the actor unregisters."""
 PEERS_TIMEOUT: Final = 3.0
 """Peers disconnect from an actor that ends."""
 DELIVERY_TIMEOUT: Final = 0.5
@@ -91,6 +93,7 @@ ORDER: Final[tuple[tuple[str, float, float], ...]] = (
     ),
     ("a note of progress comes before the exit is overdue", PROGRESS_INTERVAL, EXIT_TIMEOUT),
     ("an exit is not overdue while the actor unregisters", UNREGISTER_TIMEOUT, EXIT_TIMEOUT),
+    ("an exit is not overdue while spans are exported", EXPORT_TIMEOUT, EXIT_TIMEOUT),
     ("an exit is not overdue while a last call is given up", CANCEL_TIMEOUT, EXIT_TIMEOUT),
     ("an advance may take several notes", EXIT_TIMEOUT, PROGRESS_TIMEOUT),
     (

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import CodeType
@@ -308,6 +308,12 @@ class _Open:
         rows = [_dialog(*one) for one in self.found]
         rows.sort(key=lambda row: (row.sent or 0) + (row.received or 0), reverse=True)
         return tuple(rows[:MAX_DIALOGS])
+
+
+def dialogs_of(actor: Actor) -> Iterator[DialogSample]:
+    """Each dialog that is open on an actor's channels, less the runtime's own; in its loop."""
+    for chan, dialog in _Open(actor.intakes).found:
+        yield _dialog(chan, dialog)
 
 
 def _has_stream(core: ContextCore) -> bool:

@@ -3,6 +3,7 @@
 from tractor.devx import cli as cli
 from tractor.devx import debug as debug
 from tractor.devx import events as events
+from tractor.devx import otel as otel
 from tractor.devx import pformat as pformat
 from tractor.devx._frames import CallerInfo as CallerInfo
 from tractor.devx._frames import api_frame as api_frame

@@ -36,6 +36,8 @@ class RuntimeVars(msgspec.Struct):
     _advertise: str = ""
     # The factories of instruments, as `'module:function'`.
     _instruments: list[str] = []
+    # What the tree's OpenTelemetry is told; empty: it is not instrumented.
+    _otel: dict[str, Any] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

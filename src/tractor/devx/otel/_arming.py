@@ -1,0 +1,150 @@
+"""Having the actors of a tree tell OpenTelemetry what they do.
+
+The root's settings are handed down in the runtime vars, and each actor that is started from then on makes its own
+instrument of them before its first endpoint (`of_this_actor`).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tractor._errors import RuntimeFailure
+from tractor._util._names import plain_text
+from tractor._util.dist._name import pip_install
+from tractor.msg._nspath import NamespacePath
+from tractor.process._state import ProcessVar
+from tractor.runtime._actor import Actor
+from tractor.runtime._state import current_actor
+from tractor.runtime._vars import runtime_vars
+from tractor.runtime.seen._instrument import Instrument
+
+FACTORY = "tractor.devx.otel._arming:of_this_actor"
+"""What each further actor of the tree makes its instrument with."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What :func:`instrument` was called with; see there."""
+
+    setup: str | None = None
+    metrics: bool = True
+    propagate: bool = True
+
+
+class _SetUp:
+    """What the setups of this process have done.
+
+    It is as true of an actor that is forked off, where the SDK has kept its providers.
+    """
+
+    def __init__(self) -> None:
+        self.called: set[str] = set()
+        # What they have given the root logger, and a forked actor has not.
+        self.handlers: list[logging.Handler] = []
+
+
+_set_up: ProcessVar[_SetUp] = ProcessVar(_SetUp, survives=True)
+
+
+def instrument(
+    *, setup: str | None = None, metrics: bool = True, propagate: bool = True
+) -> None:
+    """Have this actor, and every actor that is started below it from now on, tell OpenTelemetry what it does.
+
+    Called in the root, before it starts its first actor, that is the whole tree.  Each actor makes spans of its calls
+    and contexts, of both sides, and of the starts, restarts and ends of its subactors; and log records carry the ids of
+    the span that is current where they are made.  At its end an actor has its SDK export what that still holds, for one
+    second at most.
+
+    Args:
+        setup: ``'module:function'``, which is called once in each process with a dict of resource attributes, before
+            the actor's first endpoint, and sets the providers of an SDK.  Not in an actor that is forked off a process
+            where it was called: that one has its parent's providers.  ``None``: the providers that are there.
+        metrics: make metrics, too.
+        propagate: send trace context and baggage along with calls, and take what comes with them.
+
+    Raises:
+        NoRuntime: this is no actor.
+        RuntimeFailure: it is instrumented already, with other settings.
+        ImportError: OpenTelemetry's API is not installed, or the setup's module can't be imported.
+        AttributeError: that has no such function.
+        ValueError: ``setup`` is not of the form ``'module:function'``.
+        TypeError: ``setup`` is no string.
+        BaseException: what the setup has raised.
+    """
+    actor = current_actor()
+    wanted = Settings(None if setup is None else _checked(setup), metrics, propagate)
+    there = _settings()
+    if there is not None:
+        if there != wanted:
+            raise RuntimeFailure(
+                f"{actor.aid.reprol()} is instrumented for OpenTelemetry already, with {there}; {wanted} can't be added"
+            )
+        return
+    made = _make(actor, wanted)
+    runtime_vars()._otel = msgspec.structs.asdict(wanted)
+    _add(actor, made)
+
+
+def of_this_actor() -> Instrument:
+    """The instrument of an actor whose tree is instrumented; a factory."""
+    wanted = _settings()
+    assert wanted is not None, "the tree is not instrumented"
+    return _make(current_actor(), wanted)
+
+
+def _settings() -> Settings | None:
+    values = runtime_vars()._otel
+    return msgspec.convert(values, Settings) if values else None
+
+
+def _checked(setup: object) -> str:
+    path = NamespacePath(plain_text(setup, "`setup` is the 'module:function' of what sets the providers"))
+    path.to_tuple()
+    return str(path)
+
+
+def _make(actor: Actor, wanted: Settings) -> Instrument:
+    try:
+        from tractor.devx.otel._making import make
+    except ModuleNotFoundError as exc:
+        if not (exc.name or "").startswith("opentelemetry"):
+            raise
+        raise ImportError(
+            f"OpenTelemetry's API is not installed: {pip_install('otel')}", name=exc.name
+        ) from exc
+    if wanted.setup is not None:
+        _call_once(wanted.setup, resource_of(actor))
+    return make(actor, metrics=wanted.metrics, propagate=wanted.propagate)
+
+
+def _call_once(setup: str, attributes: dict[str, Any]) -> None:
+    done = _set_up.value
+    root = logging.getLogger()
+    if setup in done.called:
+        for handler in done.handlers:
+            # A forked actor has lost its parent's.
+            root.addHandler(handler)
+        return
+    function: Callable[[dict[str, Any]], object] = NamespacePath(setup).load_ref()
+    before = list(root.handlers)
+    function(attributes)
+    done.called.add(setup)
+    done.handlers.extend(one for one in root.handlers if one not in before)
+
+
+def resource_of(actor: Actor) -> dict[str, Any]:
+    """The attributes of an actor's resource."""
+    attributes: dict[str, Any] = {
+        "service.instance.id": actor.aid.uuid,
+        "tractor.actor.name": actor.aid.name,
+        "tractor.actor.uuid": actor.aid.uuid,
+        "host.name": socket.gethostname(),
+    }
+    if actor.pid is not None:
+        attributes["process.pid"] = actor.pid
+    return attributes
