@@ -119,6 +119,7 @@ MAY_BE_IMPORTED_LATE = {
     "uvloop",
     "winreg",  # Windows
     "tractor.cli.watch._top_app",  # textual
+    "tractor.devx.otel._making",  # OpenTelemetry
     "tractor.devx.debug.repl._repl",  # pdbp
     "tractor.devx.debug.attach._repl",  # pdbp
     "tractor.devx.debug.relay._repl",  # pdbp

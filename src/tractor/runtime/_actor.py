@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -131,6 +131,8 @@ class Actor:
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
         self.cancel_complete = False
+        # Awaited at its end, while it unregisters: nothing that it serves runs any more.
+        self.last_acts: list[Callable[[], Awaitable[None]]] = []
         # Why it begins no request of a peer's; empty: it does. Set, too, once it is cancelled.
         self.closed_because = ""
         # Seconds in which a SIGTERM lets running requests end.

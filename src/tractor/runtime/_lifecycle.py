@@ -150,9 +150,19 @@ async def _close_runtime(
                 finally:
                     actor.lifetime_stack.close()
             finally:
-                await farewell()
+                await _say_goodbye(actor, farewell)
                 await actor.part_from_peers()
                 await actor.ipc_server.wait_for_shutdown()
         finally:
             service_tn.cancel_scope.cancel()
             io_tn.cancel_scope.cancel()
+
+
+async def _say_goodbye(actor: Actor, farewell: Callable[[], Awaitable[None]]) -> None:
+    if not actor.last_acts:
+        await farewell()
+        return
+    async with trio.open_nursery() as tn:
+        for act in actor.last_acts:
+            tn.start_soon(act)
+        await farewell()
