@@ -91,6 +91,13 @@ def serve_control(actor: Actor) -> None:
     serve_control(actor, load)
 
 
+def instrument_child(actor: Actor) -> None:
+    """Have OpenTelemetry told of what the actor does."""
+    from tractor.devx.otel._arming import instrument_child
+
+    instrument_child(actor)
+
+
 def services_of_file(
     sup: TakesServices, actor: Actor
 ) -> Callable[[ServiceFile], Awaitable[object]]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import trio
-from opentelemetry import _logs, metrics, trace
+from opentelemetry import _logs, baggage, metrics, trace
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -52,6 +52,11 @@ def set_up(attributes: dict[str, Any]) -> None:
 
 async def setups() -> int:
     return calls_of_setup
+
+
+async def carried() -> dict[str, object]:
+    """The baggage that has come."""
+    return dict(baggage.get_all())
 
 
 async def nap(seconds: float) -> int:

@@ -43,6 +43,9 @@ async def three_levels(said: dict[str, Any]) -> None:
                     for number in range(3):
                         await stream.send(number)
                         await stream.receive()
+            token = context.attach(baggage.set_baggage("customer", "blue"))
+            said["baggage"] = await middle.run(otel_acts.carried)
+            context.detach(token)
             async with middle.open_stream_from(otel_acts.numbers, count=5) as stream:
                 said["numbers"] = [number async for number in stream]
         await middle.cancel_actor()
@@ -67,15 +70,18 @@ async def errors(said: dict[str, Any]) -> None:
 
 
 async def killed(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery() as an:
+    async with tractor.open_nursery(name="root"):
         otel.instrument(setup=SETUP)
-        victim = await an.start_actor("victim", enable_modules=[ACTS])
-        pid: int = await victim.run(otel_acts.nap, seconds=0)
-        with contextlib.suppress(tractor.TransportClosed):
-            async with trio.open_nursery() as tn:
-                tn.start_soon(partial(victim.run, otel_acts.nap, seconds=60))
-                await trio.sleep(0.2)
-                os.kill(pid, signal.SIGKILL)
+        try:
+            async with tractor.open_nursery() as an:
+                victim = await an.start_actor("victim", enable_modules=[ACTS])
+                pid: int = await victim.run(otel_acts.nap, seconds=0)
+                async with trio.open_nursery() as tn:
+                    tn.start_soon(partial(victim.run, otel_acts.nap, seconds=60))
+                    await trio.sleep(0.2)
+                    os.kill(pid, signal.SIGKILL)
+        except (tractor.TransportClosed, tractor.ActorFailure, BaseExceptionGroup) as exc:
+            said["raised"] = type(exc).__name__
 
 
 async def infected(said: dict[str, Any]) -> None:
@@ -97,12 +103,13 @@ async def forked(said: dict[str, Any]) -> None:
 
 
 async def silent(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery() as an:
+    async with tractor.open_nursery(name="root"):
         otel.instrument(setup=SETUP)
-        other = await an.start_actor("other", enable_modules=[ACTS])
-        await other.run(otel_acts.nap, seconds=0)
-        before = time.monotonic()
-        await other.cancel_actor()
+        async with tractor.open_nursery() as an:
+            other = await an.start_actor("other", enable_modules=[ACTS])
+            await other.run(otel_acts.nap, seconds=0)
+            await other.cancel_actor()
+            before = time.monotonic()
         said["subactor"] = time.monotonic() - before
         before = time.monotonic()
     said["root"] = time.monotonic() - before
@@ -113,7 +120,7 @@ async def unsampled(said: dict[str, Any]) -> None:
         otel.instrument(setup=SETUP)
         other = await an.start_actor("other", enable_modules=[ACTS])
         token = context.attach(baggage.set_baggage("secret", "x"))
-        await other.run(otel_acts.nap, seconds=0)
+        said["baggage"] = await other.run(otel_acts.carried)
         context.detach(token)
         await other.cancel_actor()
 
@@ -124,12 +131,7 @@ PROGRAMS = {
 
 if __name__ == "__main__":
     said: dict[str, Any] = {}
-    try:
-        trio.run(PROGRAMS[sys.argv[1]], said)
-    except BaseExceptionGroup as group:
-        said["raised"] = repr(group)
-    except tractor.TransportClosed as exc:
-        said["raised"] = repr(exc)
+    trio.run(PROGRAMS[sys.argv[1]], said)
     print(json.dumps(said), flush=True)
     # What the SDK would do at the exit is no subject here.
     os._exit(0)

@@ -241,12 +241,18 @@ def test_an_unknown_function_is_other(bed: Bed) -> None:
 
 
 def test_a_missing_name_and_an_attribute_error_of_the_function_are_told_apart() -> None:
-    frame = 'Traceback (most recent call last):\n  File "a.py", line 3, in {}\nAttributeError: no x'
-    assert is_unknown_function("builtins:AttributeError", frame.format("find_endpoint"))
-    assert not is_unknown_function("builtins:AttributeError", frame.format("work"))
-    assert not is_unknown_function("builtins:AttributeError", None)
-    assert not is_unknown_function("builtins:ValueError", frame.format("find_endpoint"))
-    assert not is_unknown_function(None, None)
+    def is_unknown(error: str | None, text: str | None) -> bool:
+        return is_unknown_function("m:f", error, text)
+
+    missing = "AttributeError: m:f: this module has no attribute 'f'\n"
+    framed = f'Traceback (most recent call last):\n  File "a.py", line 3, in f\n{missing}'
+    assert is_unknown("builtins:AttributeError", missing)
+    assert is_unknown("AttributeError", missing)
+    assert is_unknown("builtins:TypeError", "TypeError: m:f must be an async function, and is")
+    assert not is_unknown("builtins:AttributeError", framed)
+    assert not is_unknown("builtins:AttributeError", None)
+    assert not is_unknown("builtins:ValueError", missing)
+    assert not is_unknown(None, None)
 
 
 def test_a_context_tells_its_messages_and_bytes(bed: Bed) -> None:

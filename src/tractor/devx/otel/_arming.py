@@ -1,7 +1,7 @@
 """Having the actors of a tree tell OpenTelemetry what they do.
 
 The root's settings are handed down in the runtime vars, and each actor that is started from then on makes its own
-instrument of them before its first endpoint (`of_this_actor`).
+instrument of them before its first endpoint (`instrument_child`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from tractor import log as _log
 from tractor._errors import RuntimeFailure
 from tractor._util._names import plain_text
 from tractor._util.dist._name import pip_install
@@ -22,9 +23,9 @@ from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
 from tractor.runtime.seen._instrument import Instrument
+from tractor.runtime.seen._told import TOLD
 
-FACTORY = "tractor.devx.otel._arming:of_this_actor"
-"""What each further actor of the tree makes its instrument with."""
+log = _log.get_logger()
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -87,14 +88,22 @@ def instrument(
         return
     made = _make(actor, wanted)
     runtime_vars()._otel = msgspec.structs.asdict(wanted)
-    _add(actor, made)
+    TOLD.add(made)
 
 
-def of_this_actor() -> Instrument:
-    """The instrument of an actor whose tree is instrumented; a factory."""
+def instrument_child(actor: Actor) -> None:
+    """As :func:`instrument`, in an actor whose tree is instrumented; one that fails at it serves without."""
     wanted = _settings()
-    assert wanted is not None, "the tree is not instrumented"
-    return _make(current_actor(), wanted)
+    if wanted is None:
+        return
+    try:
+        TOLD.add(_make(actor, wanted))
+    except Exception:
+        log.exception(
+            "%s can't be instrumented for OpenTelemetry with %s, and serves without",
+            actor.aid.reprol(),
+            wanted,
+        )
 
 
 def _settings() -> Settings | None:

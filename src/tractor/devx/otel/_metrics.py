@@ -120,7 +120,7 @@ class Metrics(Spans):
         is_cancel = record.outcome == "cancelled" and (record.by_us or record.side == CALLEE)
         if record.outcome != "ok" and not is_cancel:
             attributes["error.type"] = error_type_of(error)
-            if is_unknown_function(record.error, record.traceback):
+            if is_unknown_function(record.function, record.error, record.traceback):
                 attributes["rpc.method"] = OTHER
         made = self._made.server if record.side == CALLEE else self._made.client
         made.record(record.duration / 1e9, attributes)

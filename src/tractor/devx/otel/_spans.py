@@ -173,7 +173,7 @@ class Spans(Instrument):
 
     def _end_of_error(self, record: Closing, opened: Open) -> None:
         span = opened.span
-        if is_unknown_function(record.error, record.traceback):
+        if is_unknown_function(record.function, record.error, record.traceback):
             span.update_name(OTHER)
             span.set_attribute("rpc.method", OTHER)
             span.set_attribute("rpc.method_original", method_of(opened.function))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from typing import Final
 
@@ -16,9 +15,6 @@ _TRANSPORTS: Final = {"uds": "unix"}
 """The conventions' name of a transport, where it is not ours."""
 
 _NOT_EXPOSED: Final = "ModuleNotExposed"
-_LOOK_UP: Final = "find_endpoint"
-_NO_SUCH: Final = ("builtins:AttributeError", "AttributeError")
-_LAST_FRAME: Final = re.compile(r'^\s*File "[^"]*", line \d+, in (\S+)', re.MULTILINE)
 
 
 def method_of(function: str) -> str:
@@ -36,20 +32,29 @@ def error_type_of(error: str) -> str:
     return error.removeprefix("builtins:").replace(":", ".", 1)
 
 
-def is_unknown_function(error: str | None, traceback: str | None) -> bool:
-    """Whether an error says that the callee has no such function, or gives nobody that one.
+def is_unknown_function(function: str, error: str | None, traceback: str | None) -> bool:
+    """Whether an error says that the callee has no such endpoint, or gives nobody that one.
 
-    A module that is not exposed has an error type of its own.  A name that the module lacks is an ``AttributeError``,
-    as the function itself may raise one: what tells them apart is where it was raised.
+    A module that is not exposed has an error type of its own.  For a name that the module lacks, or that leads to
+    something else, the type is one that the function itself may raise; but the callee's runtime has raised it, whose
+    frames are in no traceback, with the function's name in front.
+
+    Args:
+        function: that was called, as ``module:name``.
+        error: the error's type, as ``module:name``.
+        traceback: the boxed one.
     """
     if error is None:
         return False
-    if error.endswith(_NOT_EXPOSED):
+    name = error.rpartition(":")[2].rpartition(".")[2]
+    if name == _NOT_EXPOSED:
         return True
-    if error not in _NO_SUCH or not traceback:
-        return False
-    frames = _LAST_FRAME.findall(traceback)
-    return bool(frames) and frames[-1] == _LOOK_UP
+    told = (f"AttributeError: {function}: ", f"TypeError: {function} must be an async function")
+    return (
+        name in ("AttributeError", "TypeError")
+        and traceback is not None
+        and traceback.startswith(told)
+    )
 
 
 def end_of(status: int | None) -> str:
