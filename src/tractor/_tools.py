@@ -181,6 +181,12 @@ def _samples(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> N
     serve_samples(actor, chan, cid, kwargs)
 
 
+def _otel(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.devx.otel._arming import serve_instrument
+
+    serve_instrument(actor, chan, cid, kwargs)
+
+
 def _respawn(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     from tractor.devx.debug.repl._respawn import serve_respawn
 
@@ -196,6 +202,7 @@ TOOL_REQUESTS: dict[str, ServeRequest] = {
     "_tree": _tree,
     "_look": _look,
     "_samples": _samples,
+    "_otel": _otel,
     "_respawn": _respawn,
 }
 """Requests in the namespace ``self`` that are not the runtime's own."""

@@ -50,6 +50,31 @@ def set_up(attributes: dict[str, Any]) -> None:
     log.setLevel(logging.INFO)
 
 
+def fail_elsewhere(attributes: dict[str, Any]) -> None:
+    if attributes["tractor.actor.name"] != "root":
+        raise OSError("no setup here")
+
+
+async def keep_leaf() -> None:
+    """Start an actor that stays."""
+
+    async def keep(task_status: trio.TaskStatus[tractor.Portal]) -> None:
+        async with tractor.open_nursery() as an:
+            task_status.started(await an.start_actor("leaf", enable_modules=[__name__]))
+            await trio.sleep_forever()
+
+    global leaf
+    leaf = await tractor.current_actor().background.start(keep)
+
+
+leaf: tractor.Portal | None = None
+
+
+async def ask_leaf() -> int:
+    assert leaf is not None
+    return int(await leaf.run(nap, seconds=0))
+
+
 async def setups() -> int:
     return calls_of_setup
 

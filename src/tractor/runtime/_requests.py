@@ -37,7 +37,7 @@ CHILD_REQUESTS = frozenset(
 )
 """Requests that concern a child's life: they exist on the channel on which it has proven itself alone."""
 
-PARENT_REQUESTS = frozenset({"_drain", "_dump_stacks", "_look", "_no_drain"})
+PARENT_REQUESTS = frozenset({"_drain", "_dump_stacks", "_look", "_no_drain", "_otel"})
 """Requests of the parent alone."""
 
 REGISTRAR_REQUESTS = frozenset({"_lost"})

@@ -125,8 +125,35 @@ async def unsampled(said: dict[str, Any]) -> None:
         await other.cancel_actor()
 
 
+async def late(said: dict[str, Any]) -> None:
+    async with tractor.open_nursery() as an:
+        other = await an.start_actor("other", enable_modules=[ACTS])
+        await other.run(otel_acts.keep_leaf)
+        otel.instrument(setup=SETUP)
+        otel.instrument(setup=SETUP)
+        try:
+            otel.instrument()
+        except tractor.RuntimeFailure as exc:
+            said["again"] = str(exc)
+        said["leaf"] = await other.run(otel_acts.ask_leaf)
+        await other.cancel_actor()
+
+
+async def wrong(said: dict[str, Any]) -> None:
+    async with tractor.open_nursery() as an:
+        for setup in ("no_such_module:f", "otel_acts:no_such", "otel_acts", 3):
+            try:
+                otel.instrument(setup=setup)  # type: ignore[arg-type]
+            except Exception as exc:
+                said[str(setup)] = type(exc).__name__
+        otel.instrument(setup="otel_acts:fail_elsewhere")
+        other = await an.start_actor("other", enable_modules=[ACTS])
+        said["pid"] = await other.run(otel_acts.nap, seconds=0)
+        await other.cancel_actor()
+
+
 PROGRAMS = {
-    one.__name__: one for one in (three_levels, errors, killed, infected, forked, silent, unsampled)
+    one.__name__: one for one in (three_levels, errors, killed, infected, forked, silent, unsampled, late, wrong)
 }
 
 if __name__ == "__main__":

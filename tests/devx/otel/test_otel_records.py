@@ -44,7 +44,7 @@ class Bed:
         self.reader = InMemoryMetricReader()
         self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
         self.spans = Metrics(
-            "me", OWN, 7, provider=self.provider, meter_provider=self.meters, **options
+            "me", OWN, 7, is_root=True, provider=self.provider, meter_provider=self.meters, **options
         )
 
     def told(self) -> list[ReadableSpan]:
@@ -277,7 +277,7 @@ def test_a_context_tells_its_messages_and_bytes(bed: Bed) -> None:
 
 def test_what_is_open_at_the_actors_end_is_exported(bed: Bed) -> None:
     bed.spans.call_started(call())
-    bed.spans.actor_ended(ev.ActorEnded(0, OWN, "me", "ok", None, 1))
+    bed.spans.end_all()
     assert attributes(bed.one())["tractor.outcome"] == "unknown"
 
 
@@ -391,7 +391,6 @@ def test_actors_are_counted_by_state_and_failures_by_outcome(bed: Bed) -> None:
             if value
         }
 
-    bed.spans.actor_started(ev.ActorStarted(0, OWN, "me", 7, None, "host"))
     bed.spans.child_starting(ev.ChildStarting(0, OWN, PEER, "worker", "trio"))
     assert now() == {("me", "run"): 1, ("worker", "boot"): 1}
     bed.spans.child_ready(ev.ChildReady(0, OWN, PEER, "worker", "trio", None, 0.1, 0.2, 0.3))
@@ -400,7 +399,7 @@ def test_actors_are_counted_by_state_and_failures_by_outcome(bed: Bed) -> None:
     assert now() == {("me", "run"): 1}
     failures = bed.metrics()["tractor.actor.failures"]
     assert failures == {(("tractor.actor.name", "worker"), ("tractor.outcome", "died")): 1}
-    bed.spans.actor_ended(ev.ActorEnded(0, OWN, "me", "ok", None, 1))
+    bed.spans.end_all()
     assert now() == {}
 
 
@@ -424,7 +423,6 @@ def test_streams_and_channels_are_summed_when_they_end(bed: Bed) -> None:
 def test_no_metric_names_a_process_or_a_dialog(bed: Bed) -> None:
     bed.spans.call_started(call())
     bed.spans.call_ended(ended())
-    bed.spans.actor_started(ev.ActorStarted(0, OWN, "me", 7, None, "host"))
     bed.spans.child_gone(gone(-9, None, "died"))
     bed.spans.stream_closed(ev.StreamClosed(0, OWN, DIALOG, "caller", PEER, FUNCTION, 5, 7, 0))
     keys = {key for points in bed.metrics().values() for point in points for key, _ in point}

@@ -1,11 +1,13 @@
 """Having the actors of a tree tell OpenTelemetry what they do.
 
-The root's settings are handed down in the runtime vars, and each actor that is started from then on makes its own
-instrument of them before its first endpoint (`instrument_child`).
+The settings are handed down in the runtime vars, and each actor that is started from then on makes its own instrument
+of them before its first endpoint (`instrument_child`).  Those that run already are asked by their parents, one level
+after the other (`serve_instrument`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -14,14 +16,17 @@ from typing import Any
 import msgspec
 
 from tractor import log as _log
-from tractor._errors import RuntimeFailure
+from tractor._errors import RuntimeFailure, TransportClosed
 from tractor._util._names import plain_text
 from tractor._util.dist._name import pip_install
+from tractor.ipc._chan import Channel
 from tractor.msg._nspath import NamespacePath
 from tractor.process._state import ProcessVar
 from tractor.runtime._actor import Actor
 from tractor.runtime._state import current_actor
 from tractor.runtime._vars import runtime_vars
+from tractor.runtime.dialog._callee import put_return
+from tractor.runtime.dialog._caller import request
 from tractor.runtime.seen._instrument import Instrument
 from tractor.runtime.seen._told import TOLD
 
@@ -54,12 +59,12 @@ _set_up: ProcessVar[_SetUp] = ProcessVar(_SetUp, survives=True)
 def instrument(
     *, setup: str | None = None, metrics: bool = True, propagate: bool = True
 ) -> None:
-    """Have this actor, and every actor that is started below it from now on, tell OpenTelemetry what it does.
+    """Have this actor and every actor below it tell OpenTelemetry what it does; in the root, that is the whole tree.
 
-    Called in the root, before it starts its first actor, that is the whole tree.  Each actor makes spans of its calls
-    and contexts, of both sides, and of the starts, restarts and ends of its subactors; and log records carry the ids of
-    the span that is current where they are made.  At its end an actor has its SDK export what that still holds, for one
-    second at most.
+    Actors that are started later do so from the beginning; those that run are asked to, and begin within moments: what
+    is open there is not told.  Each actor makes spans of its calls and contexts, of both sides, and of the starts,
+    restarts and ends of its subactors; and log records carry the ids of the span that is current where they are made.
+    At its end an actor has its SDK export what that still holds, for one second at most.
 
     Args:
         setup: ``'module:function'``, which is called once in each process with a dict of resource attributes, before
@@ -86,16 +91,28 @@ def instrument(
                 f"{actor.aid.reprol()} is instrumented for OpenTelemetry already, with {there}; {wanted} can't be added"
             )
         return
-    made = _make(actor, wanted)
-    runtime_vars()._otel = msgspec.structs.asdict(wanted)
-    TOLD.add(made)
+    TOLD.add(_make(actor, wanted))
+    _hand_down(actor, wanted)
 
 
 def instrument_child(actor: Actor) -> None:
-    """As :func:`instrument`, in an actor whose tree is instrumented; one that fails at it serves without."""
+    """As :func:`instrument`, in an actor that starts in a tree which is instrumented."""
     wanted = _settings()
-    if wanted is None:
-        return
+    if wanted is not None:
+        _instrument_gently(actor, wanted)
+
+
+def serve_instrument(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    """The request ``self:_otel(**settings)`` of the parent.  Never waits."""
+    wanted = msgspec.convert(kwargs, Settings)
+    if _settings() is None:
+        _instrument_gently(actor, wanted)
+        _hand_down(actor, wanted)
+    put_return(chan, cid, None)
+
+
+def _instrument_gently(actor: Actor, wanted: Settings) -> None:
+    """An actor that can't be instrumented serves without: it was not asked whether it wants to."""
     try:
         TOLD.add(_make(actor, wanted))
     except Exception:
@@ -104,6 +121,17 @@ def instrument_child(actor: Actor) -> None:
             actor.aid.reprol(),
             wanted,
         )
+
+
+def _hand_down(actor: Actor, wanted: Settings) -> None:
+    """Have the subactors instrumented, those to come and those that are there."""
+    values = msgspec.structs.asdict(wanted)
+    runtime_vars()._otel = values
+    for child in actor.children.values():
+        if child.chan is not None and child.chan.connected():
+            with contextlib.suppress(TransportClosed):
+                # Nobody waits for the answer.  One that boots gets this before it serves, since its channel is read.
+                request(child.chan, "_otel", **values)
 
 
 def _settings() -> Settings | None:

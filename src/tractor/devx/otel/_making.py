@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from tractor.devx.otel._flush import flush
 from tractor.devx.otel._logs import carry_ids
 from tractor.devx.otel._metrics import Metrics
@@ -15,9 +13,18 @@ from tractor.runtime.seen._instrument import Instrument
 def make(actor: Actor, *, metrics: bool, propagate: bool) -> Instrument:
     """The instrument of an actor; its settings are those of :func:`tractor.devx.otel.instrument`."""
     name, uuid, pid = actor.aid.name, actor.aid.uuid, actor.pid or 0
-    actor.lifetime_stack.callback(carry_ids())
-    # A root's providers are the program's, which goes on.
-    actor.last_acts.append(partial(flush, is_over=actor.parent_chan is not None))
+    is_root = actor.parent_chan is None
+    made: Spans
     if metrics:
-        return Metrics(name, uuid, pid, actor=actor, propagate=propagate)
-    return Spans(name, uuid, pid, propagate=propagate)
+        made = Metrics(name, uuid, pid, actor=actor, is_root=is_root, propagate=propagate)
+    else:
+        made = Spans(name, uuid, pid, propagate=propagate)
+
+    async def end() -> None:
+        made.end_all()
+        # A root's providers are the program's, which goes on.
+        await flush(is_over=not is_root)
+
+    actor.last_acts.append(end)
+    actor.lifetime_stack.callback(carry_ids())
+    return made

@@ -73,7 +73,8 @@ class Metrics(Spans):
     Args:
         name, uuid, pid, spans: as of :class:`Spans`.
         actor: which is looked at; ``None``: nothing is, as in tests.
-        provider: whose meter; ``None``: the global one.
+        is_root: it has no parent.
+        meter_provider: whose meter; ``None``: the global one.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Metrics(Spans):
         pid: int,
         *,
         actor: Actor | None = None,
+        is_root: bool = False,
         meter_provider: MeterProvider | None = None,
         **spans: Any,
     ) -> None:
@@ -99,10 +101,13 @@ class Metrics(Spans):
         self._looked = 0.0
         # The state in which each subactor was counted, by uuid.
         self._states: dict[str, tuple[str, str]] = {}
-        # The starts of each service.
+        # Services that were started.
         self._known: set[str] = set()
         self._made = _made_of(meter_provider)
         _CURRENT.value = self
+        if is_root:
+            # A subactor is counted by its parent, who still can when it was killed.
+            self._count(uuid, name, "run")
 
     # -- calls ----------------------------------------------------------------------------------------
 
@@ -144,13 +149,8 @@ class Metrics(Spans):
 
     # -- actors ---------------------------------------------------------------------------------------
 
-    def actor_started(self, record: _events.ActorStarted) -> None:
-        if record.parent is None:
-            # A subactor is counted by its parent, who still can when it was killed.
-            self._count(record.actor, record.name, "run")
-
-    def actor_ended(self, record: _events.ActorEnded) -> None:
-        super().actor_ended(record)
+    def end_all(self) -> None:
+        super().end_all()
         for uuid in list(self._states):
             self._count(uuid, "", None)
 

@@ -283,8 +283,8 @@ class Spans(Instrument):
 
     # -- the end --------------------------------------------------------------------------------------
 
-    def actor_ended(self, record: _events.ActorEnded) -> None:
-        """What is open still has an end all the same: an SDK exports no other spans."""
+    def end_all(self) -> None:
+        """End what is open: an SDK exports no other spans.  Before the last export."""
         left = [one.span for one in self._open.values()]
         for spans in (self._starts, self._downs, self._restarts):
             left.extend(spans.values())
