@@ -27,6 +27,8 @@ from tractor.devx import otel
 
 ACTS = "otel_acts"
 SETUP = "otel_acts:set_up"
+FORK = "main_thread_forkserver" if hasattr(os, "fork") else "trio"
+"""Quick where the kind of actor does not matter: an interpreter would load the SDK again."""
 
 
 async def three_levels(said: dict[str, Any]) -> None:
@@ -52,7 +54,7 @@ async def three_levels(said: dict[str, Any]) -> None:
 
 
 async def errors(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery() as an:
+    async with tractor.open_nursery(start_method=FORK) as an:
         otel.instrument(setup=SETUP)
         other = await an.start_actor("other", enable_modules=[ACTS])
         for call in (
@@ -70,7 +72,7 @@ async def errors(said: dict[str, Any]) -> None:
 
 
 async def killed(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery(name="root"):
+    async with tractor.open_nursery(name="root", start_method=FORK):
         otel.instrument(setup=SETUP)
         try:
             async with tractor.open_nursery() as an:
@@ -85,7 +87,7 @@ async def killed(said: dict[str, Any]) -> None:
 
 
 async def infected(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery() as an:
+    async with tractor.open_nursery(start_method=FORK) as an:
         otel.instrument(setup=SETUP)
         other = await an.start_actor("other", enable_modules=[ACTS], infect_asyncio=True)
         said["trace"] = await other.run(otel_acts.in_asyncio)
@@ -93,7 +95,7 @@ async def infected(said: dict[str, Any]) -> None:
 
 
 async def forked(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery(start_method="main_thread_forkserver") as an:
+    async with tractor.open_nursery(start_method=FORK) as an:
         otel.instrument(setup=SETUP)
         with trace.get_tracer("program").start_as_current_span("of the program"):
             other = await an.start_actor("other", enable_modules=[ACTS])
@@ -116,7 +118,7 @@ async def silent(said: dict[str, Any]) -> None:
 
 
 async def unsampled(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery() as an:
+    async with tractor.open_nursery(start_method=FORK) as an:
         otel.instrument(setup=SETUP)
         other = await an.start_actor("other", enable_modules=[ACTS])
         token = context.attach(baggage.set_baggage("secret", "x"))
@@ -126,7 +128,7 @@ async def unsampled(said: dict[str, Any]) -> None:
 
 
 async def late(said: dict[str, Any]) -> None:
-    async with tractor.open_nursery() as an:
+    async with tractor.open_nursery(start_method=FORK) as an:
         other = await an.start_actor("other", enable_modules=[ACTS])
         await other.run(otel_acts.keep_leaf)
         otel.instrument(setup=SETUP)
@@ -153,7 +155,8 @@ async def wrong(said: dict[str, Any]) -> None:
 
 
 PROGRAMS = {
-    one.__name__: one for one in (three_levels, errors, killed, infected, forked, silent, unsampled, late, wrong)
+    one.__name__: one
+    for one in (three_levels, errors, killed, infected, forked, silent, unsampled, late, wrong)
 }
 
 if __name__ == "__main__":

@@ -92,7 +92,11 @@ class Received:
 
     def one(self, name: str, kind: str | None = None, **attributes: Any) -> GotSpan:
         found = self.named(name, kind, **attributes)
-        assert len(found) == 1, (name, kind, [(one.name, one.kind, one.actor) for one in self.spans])
+        assert len(found) == 1, (
+            name,
+            kind,
+            [(one.name, one.kind, one.actor) for one in self.spans],
+        )
         return found[0]
 
     # -- decoding --
@@ -157,7 +161,12 @@ class Received:
             for scope in group.scope_logs:
                 for record in scope.log_records:
                     self.logs.append(
-                        GotLog(str(plain(record.body)), record.trace_id.hex(), record.span_id.hex(), resource)
+                        GotLog(
+                            str(plain(record.body)),
+                            record.trace_id.hex(),
+                            record.span_id.hex(),
+                            resource,
+                        )
                     )
 
 

@@ -29,7 +29,9 @@ OWN = "11111111-uuid"
 PEER = "22222222-uuid"
 DIALOG = (OWN, 1)
 FUNCTION = "pkg.module:work"
-TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in work\nValueError: too: bad'
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "x.py", line 1, in work\nValueError: too: bad'
+)
 
 
 class Bed:
@@ -37,14 +39,18 @@ class Bed:
 
     def __init__(self, **options: Any) -> None:
         self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(
-            sampler=options.pop("sampler", None), shutdown_on_exit=False
-        )
+        self.provider = TracerProvider(sampler=options.pop("sampler", None), shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.reader = InMemoryMetricReader()
         self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
         self.spans = Metrics(
-            "me", OWN, 7, is_root=True, provider=self.provider, meter_provider=self.meters, **options
+            "me",
+            OWN,
+            7,
+            is_root=True,
+            provider=self.provider,
+            meter_provider=self.meters,
+            **options,
         )
 
     def told(self) -> list[ReadableSpan]:
@@ -80,14 +86,26 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def call(side: str = "caller", headers: dict[str, str] | None = None, **more: Any) -> ev.CallStarted:
+def call(
+    side: str = "caller", headers: dict[str, str] | None = None, **more: Any
+) -> ev.CallStarted:
     values = {"function": FUNCTION, "dialog": DIALOG, **more}
     return ev.CallStarted(
-        0, OWN, side=side, peer=PEER, peer_name="other", task=1, transport="uds", headers=headers, **values
+        0,
+        OWN,
+        side=side,
+        peer=PEER,
+        peer_name="other",
+        task=1,
+        transport="uds",
+        headers=headers,
+        **values,
     )
 
 
-def ended(side: str = "caller", outcome: str = "ok", error: str | None = None, **more: Any) -> ev.CallEnded:
+def ended(
+    side: str = "caller", outcome: str = "ok", error: str | None = None, **more: Any
+) -> ev.CallEnded:
     values = {"function": FUNCTION, "dialog": DIALOG, "duration": 250_000_000, **more}
     return ev.CallEnded(0, OWN, side=side, outcome=outcome, error=error, **values)
 
@@ -216,7 +234,12 @@ def test_a_lost_peer_is_an_error(bed: Bed) -> None:
 
 @pytest.mark.parametrize(
     ("side", "by_us", "is_error"),
-    [("caller", True, False), ("callee", True, False), ("callee", False, False), ("caller", False, True)],
+    [
+        ("caller", True, False),
+        ("callee", True, False),
+        ("callee", False, False),
+        ("caller", False, True),
+    ],
 )
 def test_a_cancel_is_an_error_only_for_a_caller_that_did_not_ask(
     bed: Bed, side: str, by_us: bool, is_error: bool
@@ -258,20 +281,43 @@ def test_a_missing_name_and_an_attribute_error_of_the_function_are_told_apart() 
 def test_a_context_tells_its_messages_and_bytes(bed: Bed) -> None:
     bed.spans.context_opened(
         ev.ContextOpened(
-            0, OWN, DIALOG, side="caller", peer=PEER, peer_name="other", function=FUNCTION, task=1, transport="tcp"
+            0,
+            OWN,
+            DIALOG,
+            side="caller",
+            peer=PEER,
+            peer_name="other",
+            function=FUNCTION,
+            task=1,
+            transport="tcp",
         )
     )
     bed.spans.context_closed(
         ev.ContextClosed(
-            0, OWN, DIALOG, side="caller", function=FUNCTION, outcome="ok", error=None, duration=1_000_000_000,
-            sent=3, received=4, discarded=1, bytes_out=30, bytes_in=40,
+            0,
+            OWN,
+            DIALOG,
+            side="caller",
+            function=FUNCTION,
+            outcome="ok",
+            error=None,
+            duration=1_000_000_000,
+            sent=3,
+            received=4,
+            discarded=1,
+            bytes_out=30,
+            bytes_in=40,
         )
     )
     span = bed.one()
     told = attributes(span)
     assert told["tractor.dialog.kind"] == "context"
     assert told["network.transport"] == "tcp"
-    assert [told[f"tractor.messages.{one}"] for one in ("sent", "received", "discarded")] == [3, 4, 1]
+    assert [told[f"tractor.messages.{one}"] for one in ("sent", "received", "discarded")] == [
+        3,
+        4,
+        1,
+    ]
     assert [told[f"tractor.bytes.{one}"] for one in ("sent", "received")] == [30, 40]
 
 
@@ -284,7 +330,9 @@ def test_what_is_open_at_the_actors_end_is_exported(bed: Bed) -> None:
 # -- subactors ----------------------------------------------------------------------------------------
 
 
-def gone(status: int | None, rung: int | None, outcome: str, error: str | None = None) -> ev.ChildGone:
+def gone(
+    status: int | None, rung: int | None, outcome: str, error: str | None = None
+) -> ev.ChildGone:
     return ev.ChildGone(0, OWN, PEER, "worker", "trio", None, status, rung, outcome, error)
 
 

@@ -52,6 +52,68 @@ def total(received: Received, name: str, **attributes: Any) -> float:
         if all(one.attributes.get(key) == value for key, value in attributes.items())
     )
 
+
+def histogram(received: Received, name: str, function: str) -> float:
+    (point,) = [
+        one
+        for one in received.metrics[name]
+        if one.attributes["rpc.method"] == f"otel_acts/{function}"
+    ]
+    assert point.count == 1
+    return point.value
+
+
+def test_calls_over_three_levels_are_one_trace(received: Received) -> None:
+    said = run("three_levels", received)
+    program = received.one("of the program")
+    assert program.trace == said["trace"]
+    ours = [one for one in received.spans if one.kind in ("CLIENT", "SERVER")]
+    assert {one.trace for one in ours} == {said["trace"]}
+
+    def chain(name: str, caller: str, callee: str) -> str:
+        """Client below server; gives the id of what the client is below."""
+        client = received.one(f"otel_acts/{name}", "CLIENT")
+        server = received.one(f"otel_acts/{name}", "SERVER")
+        assert server.parent == client.id
+        assert (client.actor, server.actor) == (caller, callee)
+        assert client.attributes["server.address"] == callee
+        assert server.attributes["client.address"] == caller
+        assert client.attributes["rpc.method"] == f"otel_acts/{name}"
+        assert client.status == server.status == "UNSET"
+        return client.parent
+
+    relay = received.one("otel_acts/relay", "SERVER")
+    assert chain("relay", "root", "middle") == program.id
+    assert chain("nap", "middle", "leaf") == relay.id
+    # Made by another task, which the served one has started.
+    assert chain("setups", "middle", "leaf") == relay.id
+    for name in ("echo", "numbers"):
+        assert chain(name, "root", "middle") == program.id
+    assert said["baggage"] == {"customer": "blue"}
+
+    # Each call, stream and context once on each side, and nothing of the runtime's own.
+    assert len(ours) == 2 * 6
+    kinds = {one.name.partition("/")[2]: one.attributes["tractor.dialog.kind"] for one in ours}
+    assert (kinds["nap"], kinds["numbers"], kinds["echo"]) == ("call", "stream", "context")
+    for side in ("CLIENT", "SERVER"):
+        echo = received.one("otel_acts/echo", side).attributes
+        assert (echo["tractor.messages.sent"], echo["tractor.messages.received"]) == (3, 3)
+    for one in ours:
+        assert one.attributes["process.pid"] == one.resource["process.pid"]
+        assert one.attributes["tractor.actor.uuid"] == one.resource["service.instance.id"]
+
+    # What slept took as long, and no tenth more; a busy machine may add a little.
+    nap = received.one("otel_acts/nap", "SERVER")
+    assert 0.4 <= nap.seconds < 0.44 + 0.3
+    assert abs(nap.seconds - histogram(received, "rpc.server.call.duration", "nap")) < 0.04
+    assert relay.seconds > nap.seconds + 0.4
+    echo_client = received.one("otel_acts/echo", "CLIENT")
+    assert echo_client.seconds >= received.one("otel_acts/echo", "SERVER").seconds >= 0.3
+
+    # A log record of the program's own.
+    log = next(one for one in received.logs if one.text == "nap")
+    assert (log.trace, log.span) == (nap.trace, nap.id)
+
     # Metrics of the same run.
     methods = {one.attributes["rpc.method"] for one in received.metrics["rpc.client.call.duration"]}
     assert methods == {

@@ -56,9 +56,7 @@ class _SetUp:
 _set_up: ProcessVar[_SetUp] = ProcessVar(_SetUp, survives=True)
 
 
-def instrument(
-    *, setup: str | None = None, metrics: bool = True, propagate: bool = True
-) -> None:
+def instrument(*, setup: str | None = None, metrics: bool = True, propagate: bool = True) -> None:
     """Have this actor and every actor below it tell OpenTelemetry what it does; in the root, that is the whole tree.
 
     Actors that are started later do so from the beginning; those that run are asked to, and begin within moments: what
@@ -140,7 +138,9 @@ def _settings() -> Settings | None:
 
 
 def _checked(setup: object) -> str:
-    path = NamespacePath(plain_text(setup, "`setup` is the 'module:function' of what sets the providers"))
+    path = NamespacePath(
+        plain_text(setup, "`setup` is the 'module:function' of what sets the providers")
+    )
     path.to_tuple()
     return str(path)
 

@@ -7,6 +7,7 @@ asked in a thread of its own, which is left behind where it does not come back.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -51,11 +52,9 @@ async def flush(is_over: bool) -> None:
             done.set()
 
     def tell() -> None:
-        try:
+        # Where it comes too late nobody waits.
+        with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(one_is_done)
-        except trio.RunFinishedError:
-            # It came too late; nobody waits.
-            pass
 
     for provider in there:
         threading.Thread(

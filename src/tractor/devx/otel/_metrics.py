@@ -41,7 +41,25 @@ PROBE_LIMIT = 0.2
 PROBE_IS_GOOD = 0.05
 """Seconds for which the answer serves the other metrics of the same collection."""
 
-DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+DURATIONS = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1,
+    2.5,
+    5,
+    7.5,
+    10,
+)
 """The conventions' buckets, and three below: a call on one machine takes less than their first."""
 
 SENT = "transmit"

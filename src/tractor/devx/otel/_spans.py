@@ -79,7 +79,11 @@ class Spans(Instrument):
         provider: TracerProvider | None = None,
     ) -> None:
         self._name = name
-        self._own = {"tractor.actor.name": name, "tractor.actor.uuid": uuid, "process.pid": pid}
+        self._own: dict[str, str | int] = {
+            "tractor.actor.name": name,
+            "tractor.actor.uuid": uuid,
+            "process.pid": pid,
+        }
         self._propagate = propagate
         self._tracer: Tracer = trace.get_tracer(SYSTEM, tracer_provider=provider)
         self._open: dict[tuple[_events.Dialog, str], Open] = {}
