@@ -141,6 +141,19 @@ async def late(said: dict[str, Any]) -> None:
         await other.cancel_actor()
 
 
+async def restarted(said: dict[str, Any]) -> None:
+    async with tractor.open_nursery(name="root", start_method=FORK):
+        otel.instrument(setup=SETUP)
+        async with tractor.open_supervisor() as sup:
+            service = await sup.start_service("answers", enable_modules=[ACTS])
+            events = service.events()
+            assert service.pid is not None
+            os.kill(service.pid, signal.SIGKILL)
+            async for event in events:
+                if event.kind == "ready":
+                    break
+
+
 async def wrong(said: dict[str, Any]) -> None:
     async with tractor.open_nursery() as an:
         for setup in ("no_such_module:f", "otel_acts:no_such", "otel_acts", 3):
@@ -156,7 +169,18 @@ async def wrong(said: dict[str, Any]) -> None:
 
 PROGRAMS = {
     one.__name__: one
-    for one in (three_levels, errors, killed, infected, forked, silent, unsampled, late, wrong)
+    for one in (
+        three_levels,
+        errors,
+        killed,
+        infected,
+        forked,
+        silent,
+        unsampled,
+        late,
+        restarted,
+        wrong,
+    )
 }
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ class Received:
     spans: list[GotSpan] = field(default_factory=list)
     metrics: dict[str, list[GotPoint]] = field(default_factory=dict)
     logs: list[GotLog] = field(default_factory=list)
+    headers: set[tuple[str, str, str]] = field(default_factory=set)
+    """Of the requests: path, name and value."""
 
     def named(self, name: str, kind: str | None = None, **attributes: Any) -> list[GotSpan]:
         """The spans of a name, in the order of their starts."""
@@ -191,6 +193,7 @@ def open_receiver(answers: bool = True) -> Iterator[Received]:
                 self.close_connection = True
                 return
             with lock:
+                received.headers.update((self.path, *pair) for pair in self.headers.items())
                 received.take(self.path, body)
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")

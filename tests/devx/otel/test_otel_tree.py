@@ -30,15 +30,21 @@ def received() -> Iterator[Received]:
         yield found
 
 
-def run(program: str, received: Received, **environment: str) -> dict[str, Any]:
+def run_script(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), program],
-        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": received.url, **environment},
+        [sys.executable, *argv],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=LIMIT,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def run(program: str, received: Received, **environment: str) -> dict[str, Any]:
+    there = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, **environment}
+    done = run_script(str(PROGRAM), program, **there)
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     said["stderr"] = done.stderr
     return said
@@ -177,9 +183,22 @@ def test_a_killed_child_has_its_end_at_its_parent(received: Received) -> None:
     assert down.attributes["process.exit.code"] == -9
     start = received.one("start victim")
     assert (start.status, start.kind) == ("UNSET", "INTERNAL")
-    assert start.attributes["tractor.backend"] == "trio"
+    assert start.attributes["tractor.backend"] in ("main_thread_forkserver", "trio")
+    assert start.attributes["tractor.start.boot"] > 0
     assert total(received, "tractor.actor.failures", **{"tractor.actor.name": "victim"}) == 1
     assert total(received, "tractor.actors", **{"tractor.actor.name": "victim"}) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_service_that_is_started_again(received: Received) -> None:
+    run("restarted", received)
+    restart = received.one("restart answers")
+    assert (restart.status, restart.attributes["tractor.restarts"]) == ("UNSET", 1)
+    first, second = received.named("start answers")
+    assert first.parent == ""
+    assert second.parent == restart.id
+    assert restart.start <= second.start <= second.end <= restart.end
+    assert total(received, "tractor.actor.restarts", **{"tractor.actor.name": "answers"}) == 1
 
 
 def test_an_asyncio_task_is_in_the_trace(received: Received) -> None:
@@ -243,3 +262,30 @@ def test_a_setup_that_fails(received: Received) -> None:
     assert said["pid"] > 0
     assert "can't be instrumented for OpenTelemetry" in said["stderr"]
     assert "no setup here" in said["stderr"]
+
+
+def test_the_example_for_a_collector(received: Received) -> None:
+    script = PROGRAM.parents[3] / "examples" / "observing" / "telemetry.py"
+    done = run_script(str(script), OTEL_EXPORTER_OTLP_ENDPOINT=received.url)
+    assert done.stdout == "chopped leek, cooked\n"
+    own = received.one("sharpen the knife")
+    chop = received.one("__main__/chop", "SERVER")
+    cook = received.one("__main__/cook", "SERVER")
+    assert own.parent == chop.id
+    assert received.one("__main__/chop", "CLIENT").parent == cook.id
+    assert {one.resource["service.name"] for one in received.spans} == {"kitchen"}
+    assert own.resource["tractor.actor.name"] == "helper"
+
+
+def test_the_variables_that_lead_to_sentry(received: Received) -> None:
+    """What its page says, of a receiver that is not Sentry: the path, and the header."""
+    path = "/api/7/integration/otlp/v1/traces"
+    run(
+        "unsampled",
+        received,
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=received.url + path,
+        OTEL_EXPORTER_OTLP_TRACES_HEADERS="x-sentry-auth=sentry sentry_key=abc",
+    )
+    assert received.one("otel_acts/carried", "SERVER").actor == "other"
+    sent = {key.lower(): value for one, key, value in received.headers if one == path}
+    assert sent["x-sentry-auth"] == "sentry sentry_key=abc"

@@ -4,8 +4,9 @@ Durations and numbers of what ends are recorded as they come.  What grows while 
 stream and the bytes of a channel, is looked up at each collection, as are the fill of streams and the lag of the loop:
 all by one question to the loop, which the thread of a reader asks and awaits for a short time.
 
-**What a fork does.**  An SDK's instruments live on in a forked actor, and so do the functions that they call.  So these
-belong to no actor: they ask the one that this process has (`_CURRENT`).
+**What a fork does.**  An SDK's instruments live on in a forked actor, with what they have counted for its parent, and
+so do the functions that they call.  So counts are kept here, per actor, and looked up by functions that belong to none:
+they ask the one that this process has (`_CURRENT`).  Histograms alone can't be told anew.
 """
 
 from __future__ import annotations
@@ -117,7 +118,11 @@ class Metrics(Spans):
         self._told: dict[str, Totals] = {"messages": Counter(), "bytes": Counter()}
         self._look: Look | None = None
         self._looked = 0.0
-        # The state in which each subactor was counted, by uuid.
+        # Actors by name and state, those that are down at 0 too; what became of them.
+        self.actors: Counter[tuple[str, str]] = Counter()
+        self.restarts: Counter[str] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()
+        # The name and state with which each was counted, by uuid.
         self._states: dict[str, tuple[str, str]] = {}
         # Services that were started.
         self._known: set[str] = set()
@@ -188,24 +193,23 @@ class Metrics(Spans):
         super().child_gone(record)
         self._count(record.child, record.name, None)
         if record.outcome in ("error", "died"):
-            attributes = {"tractor.actor.name": record.name, "tractor.outcome": record.outcome}
-            self._made.failures.add(1, attributes)
+            self.failures[record.name, record.outcome] += 1
 
     def service_event(self, record: _events.ServiceEvent) -> None:
         super().service_event(record)
         if record.kind.lower() != "starting":
             return
         if record.restarts or record.service in self._known:
-            self._made.restarts.add(1, {"tractor.actor.name": record.service})
+            self.restarts[record.service] += 1
         self._known.add(record.service)
 
     def _count(self, uuid: str, name: str, state: str | None) -> None:
         before = self._states.pop(uuid, None)
         if before is not None:
-            self._made.actors.add(-1, _actor_attributes(*before))
+            self.actors[before] -= 1
         if state is not None:
             self._states[uuid] = (name, state)
-            self._made.actors.add(1, _actor_attributes(name, state))
+            self.actors[name, state] += 1
 
     # -- what is looked up ----------------------------------------------------------------------------
 
@@ -260,17 +264,14 @@ class Metrics(Spans):
         """The ``messages`` or ``bytes`` of all of the life."""
         look = self.look()
         ended = self._messages if kind == "messages" else self._bytes
-        total = ended.copy()
+        # Copied at once: the loop may count meanwhile.
+        total: Totals = Counter(dict(ended))
         if look is not None:
             total.update(look.messages if kind == "messages" else look.bytes)
         told = self._told[kind]
         for key, count in total.items():
             told[key] = max(count, told[key])
         return list(told.items())
-
-
-def _actor_attributes(name: str, state: str) -> dict[str, str]:
-    return {"tractor.actor.name": name, "tractor.actor.state": state}
 
 
 class _Made:
@@ -288,16 +289,28 @@ class _Made:
         self.credit = duration(
             "tractor.stream.credit_wait.duration", description="Sends that waited for the receiver."
         )
-        self.actors = meter.create_up_down_counter(
-            "tractor.actors", unit="{actor}", description="Actors, as their parents know them."
-        )
-        self.restarts = meter.create_counter(
-            "tractor.actor.restarts", unit="{restart}", description="Services started again."
-        )
-        self.failures = meter.create_counter(
-            "tractor.actor.failures", unit="{actor}", description="Actors that failed or died."
-        )
         observed: list[tuple[Callable[..., Any], str, str, Callable[..., Any], str]] = [
+            (
+                meter.create_observable_up_down_counter,
+                "tractor.actors",
+                "{actor}",
+                _actors,
+                "Actors, as their parents know them.",
+            ),
+            (
+                meter.create_observable_counter,
+                "tractor.actor.restarts",
+                "{restart}",
+                _restarts,
+                "Services started again.",
+            ),
+            (
+                meter.create_observable_counter,
+                "tractor.actor.failures",
+                "{actor}",
+                _failures,
+                "Actors that failed or died.",
+            ),
             (
                 meter.create_observable_counter,
                 "tractor.stream.messages",
@@ -344,6 +357,24 @@ def _made_of(provider: MeterProvider | None) -> _Made:
     if key not in of:
         of[key] = _Made(provider)
     return of[key]
+
+
+def _actors(_options: CallbackOptions) -> Iterable[Observation]:
+    current = _CURRENT.value
+    for (name, state), count in () if current is None else dict(current.actors).items():
+        yield Observation(count, {"tractor.actor.name": name, "tractor.actor.state": state})
+
+
+def _restarts(_options: CallbackOptions) -> Iterable[Observation]:
+    current = _CURRENT.value
+    for name, count in () if current is None else dict(current.restarts).items():
+        yield Observation(count, {"tractor.actor.name": name})
+
+
+def _failures(_options: CallbackOptions) -> Iterable[Observation]:
+    current = _CURRENT.value
+    for (name, outcome), count in () if current is None else dict(current.failures).items():
+        yield Observation(count, {"tractor.actor.name": name, "tractor.outcome": outcome})
 
 
 def _observed(kind: str, attribute: str) -> Iterable[Observation]:

@@ -257,7 +257,8 @@ class Spans(Instrument):
 
     def service_event(self, record: _events.ServiceEvent) -> None:
         kind = record.kind.lower()
-        if kind in RESTART_BEGINS:
+        # One that is started again for another reason than its end is so from its next start on.
+        if kind in RESTART_BEGINS or (kind == "starting" and record.restarts):
             self._restart_begins(record)
             return
         if kind not in RESTART_WORKS | RESTART_FAILS | RESTART_IS_OFF:
