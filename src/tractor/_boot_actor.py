@@ -97,6 +97,8 @@ async def begin_service(
     given = runtime_vars()._instruments if instruments is None else instruments
     if given:
         begin_telling(given, actor.aid.reprol())
+    if runtime_vars()._otel:
+        _tools.instrument_child(actor)
     tell_started(actor.aid, actor.parent_chan, actor.intakes)
     if lifespan is not None:
         actor.closed_because = actor.closed_because or NOT_ENTERED

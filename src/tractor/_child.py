@@ -228,8 +228,6 @@ async def _child_main(args: ChildArgs, record: BootRecord, early: EarlySignals) 
         try:
             if runtime_vars().use_greenback:
                 await _tools.init_greenback()
-            if runtime_vars()._otel:
-                _tools.instrument_child(actor)
             await _configure(actor, args, spec, registration)
         except Exception as exc:
             actor.life.start_error = exc
