@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import trio
+
+import tractor
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the SDK of OpenTelemetry")
 
@@ -19,6 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
+from tractor.devx import otel
 from tractor.devx.otel._logs import carry_ids
 from tractor.devx.otel._metrics import Metrics
 from tractor.devx.otel._spans import Spans
@@ -517,3 +522,22 @@ def test_ends_and_errors_in_words() -> None:
     assert end_of(None) == "its exit status is unknown"
     assert error_type_of("builtins:ValueError") == "ValueError"
     assert error_type_of("a.b:C.D") == "a.b.C.D"
+
+
+def test_without_the_api_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.startswith("tractor.devx.otel._")]:
+        if name.rpartition(".")[2] != "_arming":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+
+    async def main() -> None:
+        async with tractor.open_root_actor():
+            with pytest.raises(ImportError, match=r"pip install 'trio-tractor\[otel\]'"):
+                otel.instrument()
+
+    trio.run(main)
+
+
+def test_outside_of_an_actor_there_is_nothing_to_instrument() -> None:
+    with pytest.raises(tractor.NoRuntime):
+        otel.instrument()

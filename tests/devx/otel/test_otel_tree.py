@@ -71,6 +71,7 @@ def histogram(received: Received, name: str, function: str) -> float:
 
 def test_calls_over_three_levels_are_one_trace(received: Received) -> None:
     said = run("three_levels", received)
+    assert "detach" not in said["stderr"]
     program = received.one("of the program")
     assert program.trace == said["trace"]
     ours = [one for one in received.spans if one.kind in ("CLIENT", "SERVER")]
