@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -57,7 +58,7 @@ async def serve(bar: tractor.Portal) -> None:
         await bar.run(brew, cups=3)
 
 
-def show(trace: dict) -> None:
+def show(trace: dict[str, Any]) -> None:
     """Tell what is in the file."""
     events = trace["traceEvents"]
     served = [one for one in events if one.get("cat") == "call.served" and "cut" not in one["args"]]

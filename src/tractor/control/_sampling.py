@@ -312,8 +312,8 @@ class _Open:
 
 def dialogs_of(actor: Actor) -> Iterator[DialogSample]:
     """Each dialog that is open on an actor's channels, less the runtime's own; in its loop."""
-    for chan, dialog in _Open(actor.intakes).found:
-        yield _dialog(chan, dialog)
+    for one in _Open(actor.intakes).found:
+        yield _dialog(*one)
 
 
 def _has_stream(core: ContextCore) -> bool:
