@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ep_elsewhere
+import ep_instruments
 import pytest
 import trio
 from ep_run import run
 
 import tractor
 from tractor._proto.deadlines import TEARDOWN_TIME
+from tractor.devx import events
 from tractor.hosts._links import links_of
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -84,6 +86,28 @@ def test_it_is_an_actor_like_any_other() -> None:
         await gone([far_pid])
 
     run(main, limit=LIMIT)
+
+
+def test_its_instruments_are_made_there_and_tell_of_the_same_dialogs() -> None:
+    keeper = ep_instruments.Keeper()
+
+    async def main() -> None:
+        async with (
+            tractor.open_nursery(instruments=[keeper, "ep_instruments:make"]) as an,
+            tractor.hosts.open_host(URL, **plain()) as host,
+        ):
+            far = await an.start_actor("far", host=host, enable_modules=["ep_instruments"])
+            assert await far.run(ep_instruments.in_context) == "in_context"
+            told = ep_instruments.as_records(await far.run(ep_instruments.kept))
+            await an.cancel()
+        (asked, _) = keeper.of(events.CallStarted)
+        (served, _) = (one for one in told if isinstance(one, events.CallStarted))
+        assert (asked.dialog, asked.function) == (served.dialog, served.function)
+        (ready,) = keeper.of(events.ChildReady)
+        assert (ready.name, ready.backend, ready.host) == ("far", "command", URL)
+
+    run(main, limit=LIMIT)
+    ep_instruments.keepers.clear()
 
 
 def test_a_one_shot_there() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -203,6 +205,16 @@ def test_a_factory_is_named_by_module_and_function() -> None:
 
     with pytest.raises(ValueError, match=r"'pkg\.make' is not a namespace path"):
         run(main)
+
+
+def test_importing_the_package_loads_nothing_of_it() -> None:
+    code = (
+        "import sys, tractor; print([m for m in sys.modules if 'runtime.seen' in m or 'devx' in m])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 @pytest.fixture(autouse=True)
