@@ -7,15 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-import trio
-
+import tractor
 from benches import _endpoints as endpoints
 from benches._placement import on_one_cpu
 from benches._rows import Options, Series, Target, alternate, row
 from benches._tree import ENDPOINTS, open_root, run
-from tractor.control._socket import control_socket
-from tractor.runtime.seen._told import TOLD
 
 READER = """
 import select, socket, sys
@@ -38,16 +36,11 @@ while True:
 """Reads the recordings of actors, as `tractor trace` does, and does nothing with them."""
 
 
-async def control_path() -> str:
-    """Where users ask this actor."""
-    control = control_socket()
-    assert control is not None
-    return control.path
-
-
-async def is_recorded() -> int:
-    """How many record this actor."""
-    return len(TOLD.instruments)
+def _sockets() -> list[str]:
+    """Where users ask this actor and its subactors."""
+    me = tractor.current_actor()
+    found = [one.socket for one in me.statistics().children if one.socket is not None]
+    return [str(Path(found[0]).with_name(f"{me.name}@{me.pid}.sock")), *found]
 
 
 @contextmanager
@@ -62,30 +55,31 @@ def _recorded(paths: list[str]) -> Iterator[None]:
         reader.stdin.close()
 
 
+async def _call(portal: tractor.Portal, n: int) -> None:
+    for _ in range(n):
+        await portal.run(endpoints.nothing)
+
+
 @row("recorded_call", "call, both sides recorded", "us", "call", Target(1.03, times_floor=True))
 def recorded_call(options: Options) -> Series:
     """One after the other, while somebody reads what both actors tell, and while nobody does."""
-    n = options.count(5000)
+    n = options.count(2000)
 
     async def main() -> Series:
         with on_one_cpu(options.placement):
             async with open_root(options) as an:
-                portal = await an.start_actor("callee", enable_modules=[ENDPOINTS, __name__])
-                paths = [await control_path(), await portal.run(control_path)]
+                portal = await an.start_actor("callee", enable_modules=[ENDPOINTS])
+                paths = _sockets()
 
                 async def calls() -> float:
                     began = time.perf_counter()
-                    for _ in range(n):
-                        await portal.run(endpoints.nothing)
+                    await _call(portal, n)
                     return (time.perf_counter() - began) / n * 1e6
 
                 async def recorded() -> float:
                     with _recorded(paths):
                         # The loops add what records at their next turn.
-                        while not TOLD.instruments:
-                            await trio.sleep(0.001)
-                        while not await portal.run(is_recorded):
-                            await trio.sleep(0.001)
+                        await _call(portal, 20)
                         return await calls()
 
                 series = await alternate(options, recorded, calls)
