@@ -335,3 +335,15 @@ def test_several_at_once_that_do_not_fit_in_bytes_come_one_by_one() -> None:
     assert window.admit(0, 16 * MIB - 1) is Admission.HOLD
     assert window.admit(1, 2) is Admission.HOLD
     assert window.admit(2, 1) is Admission.BEYOND_CREDIT
+
+
+def test_bytes_are_counted_by_what_was_granted() -> None:
+    send, recv = SendWindow(), ReceiveWindow()
+    for size in [3, 5] * WINDOW:
+        assert send.may_send()
+        send.spend(size)
+        recv.admit(0, size)
+        due = recv.read(1, size)
+        if due is not None:
+            send.grant(*due)
+    assert send.sent_bytes == recv.received_bytes == 8 * WINDOW

@@ -51,13 +51,20 @@ class SendWindow:
         strict: credit does not count.
     """
 
-    __slots__ = ("credit", "credit_bytes", "sent", "strict")
+    __slots__ = ("_granted", "credit", "credit_bytes", "sent", "strict")
 
     def __init__(self) -> None:
         self.credit = WINDOW
         self.credit_bytes = WINDOW_BYTES
         self.sent = 0
         self.strict = False
+        # Bytes that there ever were credits for: by these what went needs no count of its own.
+        self._granted = WINDOW_BYTES
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of payloads that went."""
+        return self._granted - self.credit_bytes
 
     def may_send(self) -> bool:
         """Whether a message can go out now."""
@@ -79,6 +86,7 @@ class SendWindow:
             raise ValueError(f"a credit of {n} messages and {size} bytes was granted")
         self.credit += n
         self.credit_bytes += size
+        self._granted += size
 
 
 class ReceiveWindow:
@@ -95,6 +103,7 @@ class ReceiveWindow:
 
     __slots__ = (
         "_given",
+        "_granted",
         "_limit",
         "_limit_bytes",
         "_out",
@@ -122,6 +131,13 @@ class ReceiveWindow:
         # What was granted and has not come: the peer's credit, as far as this side knows.
         self._room = WINDOW
         self._room_bytes = WINDOW_BYTES
+        # Bytes that were ever granted: by these what has come needs no count of its own.
+        self._granted = WINDOW_BYTES
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of payloads that have come, those included that were refused or discarded."""
+        return self._granted - self._room_bytes
 
     @property
     def size(self) -> int:
@@ -184,4 +200,5 @@ class ReceiveWindow:
         self._out_bytes += size
         self._room += n
         self._room_bytes += size
+        self._granted += size
         return n, size

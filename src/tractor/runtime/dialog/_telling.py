@@ -43,6 +43,7 @@ class ToldPort(Protocol):
     cid: int
     what: str
     send: Any
+    recv: Any
     received: int
     discarded: int
 
@@ -186,7 +187,9 @@ class ToldDialog:
             if TOLD.call_ended is not None:
                 TOLD.call_ended(CallEnded(*head))
         elif TOLD.context_closed is not None:
-            counts = (0, 0, 0) if port is None else _counts(port)
+            counts = (0, 0, 0, 0, 0)
+            if port is not None:
+                counts = (*_counts(port), port.send.sent_bytes, port.recv.received_bytes)
             TOLD.context_closed(ContextClosed(*head, *counts))
 
     def end_opened(
