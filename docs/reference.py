@@ -385,6 +385,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
             "nest_from_op",
         ],
     ),
+    "opentelemetry": ("OpenTelemetry", "tractor.devx.otel", ["instrument"]),
     "devx_cli": ("Options for command lines", "tractor.devx.cli", ["load_runtime_vars"]),
     "log": (
         "Logging",
