@@ -1,31 +1,31 @@
 """What OpenTelemetry costs a call: `python -m benches.otel_cost`.
 
-One actor calls another one again and again, over each way to be told of it; the ways take turns, each in a process of
-its own, and the best of the rounds counts.  What is measured is CPU time, of both processes and all of their threads:
-what else happens on the machine changes it little.  The floor is the call without any instrument, in the same run.  The
-SDK's exporter throws the spans away: what a receiver costs is its own.
+One actor calls another one again and again, without any instrument, the floor, and with OpenTelemetry's: in the same
+two processes, by turns of a few calls, so that what else happens on the machine meets both.  What is measured is CPU
+time, of both processes and all of their threads; of the differences of neighbours the median counts.  The SDK's exporter
+throws the spans away: what a receiver costs is its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
+import statistics
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import trio
 
 import tractor
+from tractor.devx import otel
+from tractor.runtime.seen._instrument import Instrument
+from tractor.runtime.seen._told import TOLD
 
-WAYS = ("plain", "api alone", "metrics, not sampled", "sampled, no metrics", "sampled")
-"""Nothing; no SDK; an SDK that records no span; one that records both spans of each call, without and with metrics."""
-
-ROUNDS = 7
-"""Of calls in each process, after one that does not count."""
+WAYS = ("api alone", "metrics, not sampled", "sampled, no metrics", "sampled")
+"""No SDK; an SDK that records no span; one that records both spans of each call, without and with metrics."""
 
 
 async def echo(value: int) -> int:
@@ -57,52 +57,73 @@ def set_up(_attributes: dict[str, Any]) -> None:
     metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
 
 
-async def measure(way: str, calls: int) -> float:
-    """Seconds of CPU time of a call, the best of the rounds."""
+_instruments: list[Instrument] = []
+
+
+async def tell(on: bool) -> None:
+    """Have this actor's instruments told, or not."""
+    if on:
+        for one in _instruments:
+            TOLD.add(one)
+        return
+    _instruments[:] = TOLD.instruments
+    for one in _instruments:
+        TOLD.remove(one)
+
+
+async def measure(way: str, calls: int, rounds: int) -> tuple[float, float]:
+    """Seconds of CPU time of a call without instruments, and what they add to it: medians of the rounds."""
+    # By its name as a module: this file is `__main__` here, and not there.
+    from benches import otel_cost as here
+
     async with tractor.open_nursery() as an:
-        if way != "plain":
-            from tractor.devx import otel
-
-            os.environ["TRACTOR_BENCH_WAY"] = way
-            otel.instrument(
-                setup=None if way == "api alone" else "benches.otel_cost:set_up",
-                metrics=way not in ("api alone", "sampled, no metrics"),
-            )
+        os.environ["TRACTOR_BENCH_WAY"] = way
+        otel.instrument(
+            setup=None if way == "api alone" else "benches.otel_cost:set_up",
+            metrics=way not in ("api alone", "sampled, no metrics"),
+        )
         other = await an.start_actor("other", enable_modules=["benches.otel_cost"])
-        best = float("inf")
-        # By its name as a module: this file is `__main__` here, and not there.
-        from benches.otel_cost import echo, used
 
-        for _ in range(ROUNDS + 1):
-            began = time.process_time() + await other.run(used)
+        async def one_round(told: bool) -> float:
+            for _ in range(3):
+                await other.run(here.echo, value=0)
+            began = time.process_time() + await other.run(here.used)
             for number in range(calls):
-                await other.run(echo, value=number)
-            spent = time.process_time() + await other.run(used) - began
-            best = min(best, spent / calls)
+                await other.run(here.echo, value=number)
+            spent = time.process_time() + await other.run(here.used) - began
+            await here.tell(not told)
+            await other.run(here.tell, on=not told)
+            return spent / calls
+
+        pairs = [(await one_round(True), await one_round(False)) for _ in range(rounds + 1)][1:]
         await other.cancel_actor()
-    return best
+    floor = statistics.median(plain for _, plain in pairs)
+    return floor, statistics.median(told - plain for told, plain in pairs)
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(prog="python -m benches.otel_cost", description=__doc__)
-    parser.add_argument("--calls", type=int, default=1000, help="of a round")
-    parser.add_argument("--repeat", type=int, default=3, help="processes for each way")
-    parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--calls", type=int, default=50, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=100, help="pairs of turns")
+    parser.add_argument("--way", choices=WAYS, help="one alone")
     args = parser.parse_args()
-    if args.way is not None:
-        print(json.dumps(trio.run(measure, args.way, args.calls)))
-        return
-    best = dict.fromkeys(WAYS, float("inf"))
-    for _ in range(args.repeat):
-        for way in WAYS:
-            command = [sys.executable, "-m", "benches.otel_cost", "--way", way]
-            command += ["--calls", str(args.calls)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            best[way] = min(best[way], json.loads(done.stdout))
-    floor = best["plain"]
-    for way, seconds in best.items():
-        print(f"{way:22} {seconds * 1e6:7.1f} µs  {seconds / floor:5.2f}")
+    for way in WAYS:
+        if way == args.way or args.way is None:
+            report(way, args.calls, args.rounds)
+
+
+def report(way: str, calls: int, rounds: int) -> None:
+    """Print one way's line, by a process of its own: an SDK's providers are the process's for good."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        floor, more = pool.submit(run, way, calls, rounds).result()
+    ratio = (floor + more) / floor
+    print(f"{way:22} {floor * 1e6:6.0f} µs, and {more * 1e6:6.0f} µs: {ratio:5.2f}", flush=True)
+
+
+def run(way: str, calls: int, rounds: int) -> tuple[float, float]:
+    """As :func:`measure`, in a new process."""
+    return trio.run(measure, way, calls, rounds)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from tractor import log as _log
 from tractor.devx.otel._flush import flush
 from tractor.devx.otel._logs import carry_ids
 from tractor.devx.otel._metrics import Metrics
 from tractor.devx.otel._spans import Spans
 from tractor.runtime._actor import Actor
 from tractor.runtime.seen._instrument import Instrument
+
+log = _log.get_logger()
 
 
 def make(actor: Actor, *, metrics: bool, propagate: bool) -> Instrument:
@@ -21,7 +24,11 @@ def make(actor: Actor, *, metrics: bool, propagate: bool) -> Instrument:
         made = Spans(name, uuid, pid, propagate=propagate)
 
     async def end() -> None:
-        made.end_all()
+        try:
+            made.end_all()
+        except Exception:
+            # A processor of the program's own; the actor's end must not suffer from it.
+            log.exception("what was open could not be told to OpenTelemetry")
         # A root's providers are the program's, which goes on.
         await flush(is_over=not is_root)
 
