@@ -2,7 +2,7 @@
 
 One actor calls another one again and again, without any instrument, the floor, and with OpenTelemetry's: in the same
 two processes, by turns of a few calls, so that what else happens on the machine meets both.  What is measured is CPU
-time, of both processes and all of their threads; of the differences of neighbours the median counts.  The SDK's exporter
+time, of both processes and all of their threads; of the differences of neighbours the median counts.  The exporter
 throws the spans away: what a receiver costs is its own.
 """
 
