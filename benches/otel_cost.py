@@ -9,6 +9,7 @@ throws the spans away: what a receiver costs is its own.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import time
@@ -20,9 +21,7 @@ from typing import Any
 import trio
 
 import tractor
-from tractor.devx import otel
-from tractor.runtime.seen._instrument import Instrument
-from tractor.runtime.seen._told import TOLD
+from tractor.devx import Instrument, add_instrument, otel, remove_instrument
 
 WAYS = ("api alone", "metrics, not sampled", "sampled, no metrics", "sampled")
 """No SDK; an SDK that records no span; one that records both spans of each call, without and with metrics."""
@@ -62,13 +61,12 @@ _instruments: list[Instrument] = []
 
 async def tell(on: bool) -> None:
     """Have this actor's instruments told, or not."""
-    if on:
-        for one in _instruments:
-            TOLD.add(one)
-        return
-    _instruments[:] = TOLD.instruments
+    if not _instruments:
+        # Made by `otel.instrument()`, which gives it to nobody.
+        found = [one for one in gc.get_objects() if issubclass(type(one), Instrument)]
+        _instruments.extend(found)
     for one in _instruments:
-        TOLD.remove(one)
+        add_instrument(one) if on else remove_instrument(one)
 
 
 async def measure(way: str, calls: int, rounds: int) -> tuple[float, float]:
