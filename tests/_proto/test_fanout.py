@@ -103,11 +103,26 @@ def test_who_joins_late_gets_the_last_value_of_each_topic_where_they_are_kept() 
     kept.join(late)
     kept.join(partial)
     kept.publish("b", 2)
-    assert drained(late) == [("a", 2, 0), ("b", 1, 0), ("b", 2, 0)]
+    assert drained(late) == [("b", 1, 0), ("a", 2, 0), ("b", 2, 0)]
     assert drained(partial) == [("b", 1, 0), ("b", 2, 0)]
     other = Line()
     unkept.join(other)
     assert drained(other) == []
+
+
+def test_who_joins_late_gets_kept_values_in_the_order_of_who_was_early() -> None:
+    fanout, early = Fanout(keep_last=True), Line(size=9)
+    fanout.join(early)
+    for topic, value in [("a", 1), ("b", 2), ("c", 3), ("a", 4), ("b", 5)]:
+        fanout.publish(topic, value)
+    late, newest = Line(size=9), Line(slow="drop_oldest", size=2)
+    fanout.join(late)
+    fanout.join(newest)
+    got = drained(late)
+    assert got == [("c", 3, 0), ("a", 4, 0), ("b", 5, 0)]
+    assert got == drained(early)[-3:]
+    # What has no room is the oldest.
+    assert drained(newest) == [("a", 4, 1), ("b", 5, 1)]
 
 
 def test_leaving() -> None:

@@ -135,7 +135,7 @@ class Fanout:
         return wanted
 
     def join(self, line: Line) -> None:
-        """It gets what is published from now on, after the last values that were kept of what it wants."""
+        """It gets what is published from now on, after the last values that were kept of what it wants, oldest first."""
         for topic, value in self._last.items():
             if line.wants(topic):
                 line.put(topic, value)
@@ -155,6 +155,8 @@ class Fanout:
     def publish(self, topic: Hashable, value: Any) -> list[Line]:
         """Put a value into each line that wants it; these."""
         if self._keep_last:
+            # The dict's order is the order in which they were published: who joins late gets them so, too.
+            self._last.pop(topic, None)
             self._last[topic] = value
         lines = [line for line in self.lines if line.wants(topic)]
         for line in lines:

@@ -53,7 +53,8 @@ def publisher(
     Args:
         fn: the function, when used without arguments.
         pld_spec: the type of the values; default: any plain data.
-        keep_last: the last value of each topic is kept, and is what somebody who joins late gets first.
+        keep_last: the last value of each topic is kept, and is what somebody who joins late gets first, in the order
+            in which they were sent.
         linger: seconds that it goes on when nobody listens any more; ``math.inf``: until its actor ends.
 
     Raises:
