@@ -10,7 +10,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-import reference  # noqa: E402  (found through the line above)
+import inventories  # noqa: E402  (found through the line above)
+import reference  # noqa: E402
 
 _project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
 
@@ -20,8 +21,24 @@ version = release = _project["version"]
 author = "the tractor contributors"
 copyright = "the tractor contributors, MIT OR Apache-2.0"
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build"]
+
+# The build has no network: `inventories/write.py` has written these, of the names that the pages refer to.
+intersphinx_mapping = {
+    name: (site, f"inventories/{name}.inv") for name, site in inventories.SITES.items()
+}
+intersphinx_disabled_reftypes = ["std:doc"]
+
+# A button that copies a block, without prompts; what a program prints has none.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. |In \[\d+\]: "
+copybutton_prompt_is_regexp = True
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = False
@@ -34,4 +51,5 @@ python_use_unqualified_type_names = True
 
 
 def setup(app: Any) -> None:
+    app.connect("missing-reference", lambda app, env, node, text: inventories.alias(node), 100)
     app.connect("builder-inited", lambda app: reference.write(HERE / "api"))

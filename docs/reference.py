@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import textwrap
 from pathlib import Path
 from typing import Any
 
+import usages
 from sphinx.util import logging
 
 log = logging.getLogger(__name__)
@@ -433,7 +435,18 @@ def heading(text: str, line: str = "=") -> str:
     return f"{text}\n{line * len(text)}\n"
 
 
-def page(title: str, module: str, names: list[str]) -> str:
+def example(usage: usages.Usage) -> str:
+    """What stands below a name: a tested program that uses it, where it stands, and its lines."""
+    source = usage.source
+    place = f"``{source.title}``" if source.page is None else f":doc:`/{source.page}`"
+    code = textwrap.indent(usage.code, "   ")
+    return (
+        f"*Used in* {place}, *line {usage.line}:*\n\n"
+        f".. code-block:: python\n   :class: example\n\n{code}"
+    )
+
+
+def page(title: str, module: str, names: list[str], used: dict[int, list[usages.Usage]]) -> str:
     """The text of one page; warns about a name that *module* does not have."""
     parts = [heading(title)]
     for name in names:
@@ -445,18 +458,22 @@ def page(title: str, module: str, names: list[str]) -> str:
             )
             continue
         parts.append(f".. {directive(value).format(f'{module}.{name}')}\n")
+        if id(value) in used:
+            parts.append(example(used[id(value)][0]))
     return "\n".join(parts)
 
 
 def write(folder: Path) -> None:
     """Write all pages into *folder*; a page that would not change is left alone."""
     folder.mkdir(exist_ok=True)
-    texts = {name: page(*content) for name, content in PAGES.items()}
+    used = usages.usages()
+    texts = {name: page(*content, used) for name, content in PAGES.items()}
     listed = "\n".join(f"   {name}" for name in PAGES)
     texts["index"] = (
         f"{heading('API reference')}\n"
         "Every public name, with its arguments, results, errors and units. Times are seconds and\n"
-        "sizes bytes, unless said.\n\n"
+        "sizes bytes, unless said. Below a name stand the lines of a program that uses it; the tests\n"
+        "run each of these programs.\n\n"
         f".. toctree::\n   :maxdepth: 1\n\n{listed}\n"
     )
     for name, text in texts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -10,12 +11,15 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 import tractor
+from tractor._proto import deadlines
 
 ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "pictures"
 PAGES = [
     ROOT / "README.md",
     ROOT / "docs" / "index.rst",
@@ -96,6 +100,35 @@ def test_the_page_of_limits_has_each_of_the_peers_with_its_default() -> None:
             *(f"{value * times:g} {unit}" for times, unit in ((1, "s"), (1000, "ms"))),
         }
         assert any(re.search(rf"(?<!\d){re.escape(text)}\b", row) for text in told), (name, value)
+
+
+def test_the_pictures_are_as_the_code_draws_them() -> None:
+    spec = importlib.util.spec_from_file_location("draw", PICTURES / "draw.py")
+    assert spec is not None
+    assert spec.loader is not None
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    assert sorted(path.stem for path in PICTURES.glob("*.svg")) == sorted([*draw.PICTURES, "tree"])
+    for name, picture in draw.PICTURES.items():
+        assert (PICTURES / f"{name}.svg").read_text() == picture(), "run docs/pictures/draw.py"
+
+
+@pytest.mark.parametrize("picture", sorted(PICTURES.glob("*.svg")), ids=lambda path: path.stem)
+def test_a_picture_can_be_read_and_stands_on_a_page(picture: Path) -> None:
+    svg = ElementTree.fromstring(picture.read_text())
+    for tag in ("title", "desc"):
+        (told,) = svg.findall(f"{{*}}{tag}")
+        assert told.text
+        assert told.get("id") in svg.get("aria-labelledby", "").split()
+    assert "prefers-color-scheme: dark" in picture.read_text()
+    assert f"pictures/{picture.name}\n   :width: 640\n   :alt: " in guides()
+
+
+def test_the_numbers_of_the_ladder_are_those_of_the_code() -> None:
+    texts = re.findall(r">([^<]*)</text>", (PICTURES / "ladder.svg").read_text())
+    limits = [float(text.split()[2]) for text in texts if text.startswith("at most")]
+    names = ("BOOT_GRACE", "ACK_TIMEOUT", "EXIT_TIMEOUT", "TERM_TIMEOUT")
+    assert limits == [getattr(deadlines, name) for name in names]
 
 
 def test_every_page_with_python_has_a_program() -> None:
