@@ -103,14 +103,16 @@ def test_the_page_of_limits_has_each_of_the_peers_with_its_default() -> None:
 
 
 def test_the_pictures_are_as_the_code_draws_them() -> None:
-    spec = importlib.util.spec_from_file_location("draw", PICTURES / "draw.py")
+    path = Path(__file__).with_name("draw_pictures.py")
+    spec = importlib.util.spec_from_file_location("draw_pictures", path)
     assert spec is not None
     assert spec.loader is not None
-    draw = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw)
-    assert sorted(path.stem for path in PICTURES.glob("*.svg")) == sorted([*draw.PICTURES, "tree"])
-    for name, picture in draw.PICTURES.items():
-        assert (PICTURES / f"{name}.svg").read_text() == picture(), "run docs/pictures/draw.py"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = module.PICTURES
+    assert sorted(path.stem for path in PICTURES.glob("*.svg")) == sorted([*drawn, "tree"])
+    for name, picture in drawn.items():
+        assert (PICTURES / f"{name}.svg").read_text() == picture(), "run tests/draw_pictures.py"
 
 
 @pytest.mark.parametrize("picture", sorted(PICTURES.glob("*.svg")), ids=lambda path: path.stem)

@@ -37,6 +37,9 @@ NEEDS = {
     "typed_arrays.py": "numpy",
     "infected_asyncio_websockets.py": "websockets",
     "services/a_feed_behind_a_web_app.py": "hypercorn",
+    "parallelism/table.py": "polars",
+    "parallelism/futures_table.py": "polars",
+    "parallelism/joblib_table.py": "joblib",
 }
 
 POSIX_ONLY = (
@@ -50,6 +53,11 @@ POSIX_ONLY = (
     "parallelism/worker_pool.py",
     "shared_array.py",
     "trace_of_a_pipeline.py",
+    "parallelism/table.py",
+    "parallelism/futures_table.py",
+    "parallelism/joblib_table.py",
+    "services/a_restart_under_load.py",
+    "services/multiprocessing_service.py",
 )
 
 PRINTS = {
@@ -115,6 +123,18 @@ PRINTS = {
         r"^functions in json: [1-9]\d+$",
         r"^SyntaxError: .*worse\.py, line 1",
     ],
+    **{
+        f"parallelism/{name}.py": [
+            r"^5 of 6 are measured$",
+            rf"^lost: {error}$",
+            r"^the table has \[0, 2, 3, 4, 5\]$",
+        ]
+        for name, error in (
+            ("table", "WorkerDied"),
+            ("futures_table", "BrokenProcessPool"),
+            ("joblib_table", "TerminatedWorkerError"),
+        )
+    },
     "parallelism/single_func.py": [r"^collected the pid \d+ "],
     "parallelism/images.py": [
         r"^1 of 7  cat: mean 0, edges \(599, 600\)\n2 of 7  flaky: mean 1, .*\n3 of 7  dog: mean 2, ",
@@ -191,6 +211,8 @@ PRINTS = {
     "services/three_registrars.py": [
         r"^all are there: ACME: 42\.00\n(?:two are killed: ACME: 42\.00\n?){2}$",
     ],
+    "services/a_restart_under_load.py": [r"^no request was lost, 5 processes have answered$"],
+    "services/multiprocessing_service.py": [r"^no request was lost, 5 processes have answered$"],
     "services/a_leak_is_recycled.py": [r"^a replica was recycled\nno request was lost$"],
     "services/a_feed_behind_a_web_app.py": [r"^50 pages while one was down$"],
     "stream_backpressure.py": [
@@ -333,6 +355,19 @@ def test_a_pipeline_is_shorter_than_on_multiprocessing() -> None:
     ]
     assert None not in counted
     assert len({found[1] for found in counted if found is not None}) == 1
+    assert code_lines(ours) < 0.7 * code_lines(theirs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("parallelism/table.py", "parallelism/futures_table.py"),
+        ("parallelism/table.py", "parallelism/joblib_table.py"),
+        ("services/a_restart_under_load.py", "services/multiprocessing_service.py"),
+    ],
+)
+def test_a_program_is_shorter_than_in_another_library(ours: str, theirs: str) -> None:
+    # That both do the same is told by what they print, above.
     assert code_lines(ours) < 0.7 * code_lines(theirs)
 
 

@@ -17,10 +17,10 @@ def in_memory() -> tuple[Channel, Channel]:
     return Channel(near, "connect"), Channel(far, "accept")
 
 
-async def by_hand(endpoint: ipc.Endpoint) -> MsgTransport:
+async def by_hand(endpoint: ipc.Endpoint) -> ipc.MsgpackTransport:
     """Connect to an address, without a channel."""
     transport = await ipc.transport_from_addr(endpoint.addr)
-    print("a transport:", isinstance(transport, ipc.MsgpackTransport))
+    print("a transport of", transport.layer_key)
     return transport
 
 

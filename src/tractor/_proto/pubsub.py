@@ -135,7 +135,7 @@ class Fanout:
         return wanted
 
     def join(self, line: Line) -> None:
-        """It gets what is published from now on, after the last values that were kept of what it wants, oldest first."""
+        """It gets what is published from now on, after the values that were kept of what it wants, in their order."""
         for topic, value in self._last.items():
             if line.wants(topic):
                 line.put(topic, value)

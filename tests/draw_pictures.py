@@ -1,4 +1,4 @@
-"""Draws the pictures of the guide, with the numbers of the code: ``python docs/pictures/draw.py`` writes them anew.
+"""Draws the pictures of the guide, with the numbers of the code: ``python tests/draw_pictures.py`` writes them anew.
 
 Each is one SVG for light and dark, with a title and a description.  A test holds the files against what this draws.
 """
@@ -19,7 +19,7 @@ from tractor._proto.deadlines import (
 from tractor._proto.dialog.flow import WINDOW, WINDOW_BYTES
 from tractor._proto.lease import PINGS_A_DEADLINE
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 
 WIDTH = 640
 
@@ -279,7 +279,7 @@ PICTURES: dict[str, Callable[[], str]] = {
 
 def write() -> None:
     for name, draw in PICTURES.items():
-        (HERE / f"{name}.svg").write_text(draw())
+        (FOLDER / f"{name}.svg").write_text(draw())
 
 
 if __name__ == "__main__":
