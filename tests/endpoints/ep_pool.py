@@ -157,6 +157,15 @@ def die_on_7(x: int) -> int:
     return x
 
 
+def fail_then_die_on_7(folder: str, x: int) -> int:
+    """The first try of each fails; the second one of 7 kills the process."""
+    seen = Path(folder, str(x))
+    if not seen.exists():
+        seen.touch()
+        raise ConnectionError
+    return die_on_7(x)
+
+
 async def end_by_sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     await trio.sleep_forever()

@@ -247,6 +247,19 @@ def test_failures_are_tried_again_and_only_what_kills_is_lost(tmp_path: Path) ->
     with_pool(main)
 
 
+def test_who_has_no_try_left_is_not_lost_by_the_death_that_another_one_brings(
+    tmp_path: Path,
+) -> None:
+    async def main(pool: WorkerPool) -> None:
+        items = [(str(tmp_path), n) for n in range(100)]
+        values = pool.starmap(ep_pool.fail_then_die_on_7, items, retries=1, return_exceptions=True)
+        found = [value async for value in values]
+        assert isinstance(found[7], WorkerDied)
+        assert found[:7] + found[8:] == [*range(7), *range(8, 100)]
+
+    with_pool(main)
+
+
 def test_a_call_that_takes_too_long_is_ended() -> None:
     async def main(pool: WorkerPool) -> None:
         with pytest.raises(ItemTimeout, match="item 0 of ep_pool:ahang: 'waits'") as caught:

@@ -255,6 +255,11 @@ class Job:
         """Whether it may be made again."""
         return self.tries < self.handling.retries and not self.withdrawn
 
+    @property
+    def may_go_alone(self) -> bool:
+        """Whether it may be made again by itself, after a death that may have been another one's fault: once."""
+        return self.handling.retries > 0 and not self.is_suspect and not self.withdrawn
+
     def pack(self, share_above: int | None) -> Any:
         """What to send of it.  Raises as :meth:`Call.pack`."""
         if self.call.given is Given.ITEM and is_plain(self.payload):

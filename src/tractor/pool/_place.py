@@ -258,7 +258,7 @@ class WorkerPlace:
                 self.jobs.drop(job)
             elif self.jobs.is_closing:
                 self.jobs.end(job, closed_error(job))
-            elif among > 1 and job.has_tries_left and not isinstance(error, ContextCancelled):
+            elif among > 1 and job.may_go_alone and not isinstance(error, ContextCancelled):
                 # Which of them has killed it is not known.  Each goes alone from now on, so this costs it no try.
                 job.is_suspect = True
                 self.jobs.again(job)
