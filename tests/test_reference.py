@@ -16,11 +16,7 @@ import pytest
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 NOT_YET: dict[str, str] = {
-    "tractor": (
-        "DebugRequestError DebugStateError RestartLimitExceeded ServiceEnded ServiceEvent"
-        " ServiceNotReady ServiceSpec ServiceStuck Supervisor freeze_support run_daemon"
-        " set_runtime_vars stream"
-    ),
+    "tractor": "DebugRequestError DebugStateError freeze_support run_daemon set_runtime_vars stream",
     "tractor.notebook": "MODULE load_ipython_extension run_cell",
     "tractor.spawn": (
         "BootedChild ChildPipes ChildProcess ExitSource ForkedProc OwnChild PopenChild SpawnBackend"
@@ -38,12 +34,6 @@ NOT_YET: dict[str, str] = {
         "AsyncioCancelled AsyncioRuntimeTranslationError AsyncioTaskExited LinkedTaskStatistics"
         " TrioCancelled maybe_signal_aio_task run_trio_task_in_future"
     ),
-    "tractor.topics": "Item Slow Subscription",
-    "tractor.testing": (
-        "AFKAlarmTimeout afk_alarm_w_trace examples_dir expect_ctxc find_orphaned_shm"
-        " find_orphaned_uds find_orphans find_runaway_subactors find_zombies"
-        " generate_sample_messages mk_cmd reap_shm reap_uds repodir tractor_test"
-    ),
     "tractor.devx.debug": (
         "DebugStatus LockStatistics PdbREPL TractorConfig acquire_debug_lock get_debug_req get_lock"
         " maybe_init_greenback maybe_pause_bp maybe_wait_for_debugger mk_pdb open_crash_handler"
@@ -54,6 +44,7 @@ NOT_YET: dict[str, str] = {
         " resource_delta_fixture set_actor_proctitle track_resource_deltas tree_picture"
     ),
     "tractor.devx.cli": "load_runtime_vars",
+    "tractor.testing": "expect_ctxc",
 }
 """By module: names that have no example yet.  One that has got one may not stand here."""
 

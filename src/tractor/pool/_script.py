@@ -21,6 +21,11 @@ def run_pool(
     workers: int | None = None,
     on_value: Callable[[T | Exception], object] | None = None,
     return_exceptions: Literal[True],
+    ordered: bool = True,
+    in_flight: int | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+    key: Callable[[Any], object] | None = None,
     **options: Any,
 ) -> list[T | Exception]: ...
 @overload
@@ -31,6 +36,11 @@ def run_pool(
     workers: int | None = None,
     on_value: Callable[[T | Exception], object] | None = None,
     return_exceptions: Literal[True],
+    ordered: bool = True,
+    in_flight: int | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+    key: Callable[[Any], object] | None = None,
     **options: Any,
 ) -> list[T | Exception]: ...
 @overload
@@ -41,6 +51,11 @@ def run_pool(
     workers: int | None = None,
     on_value: Callable[[T], object] | None = None,
     return_exceptions: Literal[False] = False,
+    ordered: bool = True,
+    in_flight: int | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+    key: Callable[[Any], object] | None = None,
     **options: Any,
 ) -> list[T]: ...
 @overload
@@ -51,6 +66,11 @@ def run_pool(
     workers: int | None = None,
     on_value: Callable[[T], object] | None = None,
     return_exceptions: Literal[False] = False,
+    ordered: bool = True,
+    in_flight: int | None = None,
+    retries: int = 0,
+    timeout: float | None = None,
+    key: Callable[[Any], object] | None = None,
     **options: Any,
 ) -> list[T]: ...
 def run_pool(
