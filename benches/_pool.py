@@ -255,6 +255,36 @@ def bench_joblib(options: Options) -> Figures:
     return figures
 
 
+def bench_ray(options: Options) -> Figures:
+    """Ray: a task an item; a cluster of this machine alone, whose own processes count as memory of its workers."""
+    import ray
+
+    _pool_data.start_ray(_workers())
+    try:
+        task: Any = ray.remote(max_retries=0)
+        tiny, index_lines = task(_pool_tasks.tiny), task(_pool_tasks.index_lines)
+        spin_or_fail = task(_pool_tasks.spin_or_fail)
+        figures = _of_work(
+            options,
+            lambda items: ray.get([tiny.remote(item) for item in items]),
+            lambda files: ray.get([index_lines.remote(path) for path in files]),
+        )
+        began = time.perf_counter()
+        waiting = [spin_or_fail.remote(seconds) for seconds in _to_stop(options)]
+        try:
+            ray.get(waiting)
+        except ValueError:
+            for one in waiting:
+                ray.cancel(one, force=True)
+            ray.wait(waiting, num_returns=len(waiting))
+        figures["pool_stop"] = (time.perf_counter() - began - FAILS_AFTER) * 1e3
+        if HAS_NUMPY:
+            figures |= _pool_data.of_ray(options)
+    finally:
+        ray.shutdown()
+    return figures
+
+
 def _of_tractor(method: str, tiny: Callable[..., Any]) -> Callable[[Options], Figures]:
     return functools.partial(bench_tractor, method=method, tiny=tiny)
 
@@ -269,9 +299,10 @@ CONTENDERS: dict[str, Callable[[Options], Figures]] = {
     "multiprocessing.Pool.map": functools.partial(bench_multiprocessing, chunked=True),
     "trio-parallel": bench_trio_parallel,
     "joblib": bench_joblib,
+    "Ray": bench_ray,
 }
 
-NEEDS = {"trio-parallel": "trio_parallel", "joblib": "joblib"}
+NEEDS = {"trio-parallel": "trio_parallel", "joblib": "joblib", "Ray": "ray"}
 """What must be installed for a contender."""
 
 

@@ -6,6 +6,8 @@ Figures of each pool as it is used: where one has no answer to a case, with what
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -18,7 +20,7 @@ import trio
 from benches._rows import Options
 from tractor.trionics import open_worker_pool
 
-__all__ = ["of_futures", "of_joblib", "of_multiprocessing", "of_tractor"]
+__all__ = ["of_futures", "of_joblib", "of_multiprocessing", "of_ray", "of_tractor", "start_ray"]
 
 ARRAYS, MEGABYTES = 200, 8
 
@@ -161,3 +163,42 @@ def of_joblib(options: Options) -> Figures:
         except Exception:
             figures["pool_dies"] = 0
     return figures
+
+
+def start_ray(workers: int) -> None:
+    """A cluster of this process and machine."""
+    import ray
+
+    ray.init(
+        num_cpus=workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def of_ray(options: Options) -> Figures:
+    """Ray: one that dies costs itself alone; a task has no limit of time, so of one that hangs there is no figure."""
+    import ray
+
+    figures: Figures = {}
+    task: Any = ray.remote(max_retries=0)
+    doubles, dies = task(double), task(maybe_die)
+    _time(
+        figures,
+        options,
+        lambda: sum(1 for ref in [doubles.remote(a) for a in _arrays(options)] if _taken(ref)),
+    )
+    count = 0
+    for ref in [dies.remote(n) for n in range(ITEMS)]:
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(ref)
+            count += 1
+    figures["pool_dies"] = count
+    return figures
+
+
+def _taken(ref: Any) -> bool:
+    import ray
+
+    return ray.get(ref) is not None
