@@ -26,23 +26,15 @@ NOT_YET: dict[str, str] = {
     "tractor.discovery": "open_portal",
     "tractor.msg": "PldRx drain_to_final_msg limit_msg_spec maybe_limit_plds validate_payload_msg",
     "tractor.ipc": (
-        "ByteIO EventFD Listener NDToken RBToken SharedInt ShmArray ShmList ShmToken SocketIO"
-        " TransportSpec close_eventfd destroy_shm get_shm_token maybe_open_shm_ndarray open_eventfd"
-        " open_ipc_server open_ringbuf read_eventfd transport_from_stream write_eventfd"
+        "ByteIO EventFD Listener RBToken SharedInt SocketIO TransportSpec close_eventfd"
+        " open_eventfd open_ipc_server open_ringbuf read_eventfd transport_from_stream write_eventfd"
     ),
-    "tractor.to_asyncio": (
-        "AsyncioCancelled AsyncioRuntimeTranslationError AsyncioTaskExited LinkedTaskStatistics"
-        " TrioCancelled maybe_signal_aio_task run_trio_task_in_future"
-    ),
+    "tractor.to_asyncio": "maybe_signal_aio_task run_trio_task_in_future",
     "tractor.devx.debug": (
-        "DebugStatus LockStatistics PdbREPL TractorConfig acquire_debug_lock get_debug_req get_lock"
-        " maybe_init_greenback maybe_pause_bp maybe_wait_for_debugger mk_pdb open_crash_handler"
+        "DebugStatus acquire_debug_lock maybe_init_greenback maybe_pause_bp open_crash_handler"
         " sigint_shield"
     ),
-    "tractor.devx": (
-        "CallerInfo api_frame dump_on_hang dump_task_tree enable_stack_on_sig hide_runtime_frames"
-        " resource_delta_fixture set_actor_proctitle track_resource_deltas tree_picture"
-    ),
+    "tractor.devx": "CallerInfo dump_task_tree resource_delta_fixture",
     "tractor.devx.cli": "load_runtime_vars",
     "tractor.testing": "expect_ctxc",
 }
