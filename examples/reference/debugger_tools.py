@@ -3,7 +3,9 @@
 What to learn: none of these needs a terminal; `tractor.pause()` and the others are in `examples/debugging/`.
 """
 
+import os
 import signal
+import tempfile
 
 import trio
 
@@ -62,7 +64,7 @@ async def main() -> None:
         await lock()
         await pictures()
         devx.set_actor_proctitle(tractor.current_actor())
-    with devx.dump_on_hang(60.0, path="/dev/null"):
+    with devx.dump_on_hang(60.0, path=os.path.join(tempfile.gettempdir(), "example_hang.dump")):
         await trio.sleep(0)
     resources()
 
