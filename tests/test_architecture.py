@@ -120,6 +120,7 @@ MAY_BE_IMPORTED_LATE = {
     "winreg",  # Windows
     "tractor.cli.watch._top_app",  # textual
     "tractor.devx.otel._making",  # OpenTelemetry
+    "tractor.observe.page._serve",  # starlette, hypercorn
     "tractor.devx.debug.repl._repl",  # pdbp
     "tractor.devx.debug.attach._repl",  # pdbp
     "tractor.devx.debug.relay._repl",  # pdbp

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "completion": Command(
         "tractor.cli._completion", "print the script that completes commands in a shell"
     ),
+    "dash": Command("tractor.cli.watch._dash", "show your actors on a page for a browser"),
     "debug": Command("tractor.cli._debug", "attach a REPL to a running actor in debug mode"),
     "demo": Command("tractor.cli._demo", "index Python files with a cluster of actors"),
     "doctor": Command("tractor.cli.watch._doctor", "say what is wrong with your actors"),

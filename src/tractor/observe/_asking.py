@@ -28,6 +28,9 @@ PATIENCE = 3
 RETRY = 0.02
 """Seconds until one whose queue is full is tried again."""
 
+MOST_KEPT = 300
+"""Connections that are kept from one round to the next; each is a file descriptor."""
+
 
 class Reply:
     """What an actor has said.
@@ -46,8 +49,39 @@ class Reply:
         self.problem = ""
 
 
+class Kept:
+    """Connections to actors that were asked, for the next round: an actor is asked each second for less that way."""
+
+    def __init__(self) -> None:
+        self._socks: dict[Path, tuple[socket.socket, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._socks)
+
+    def pop(self, path: Path) -> tuple[socket.socket, int] | None:
+        """That to an actor, and who listens there."""
+        return self._socks.pop(path, None)
+
+    def keep(self, path: Path, sock: socket.socket, pid: int) -> bool:
+        """Take one on which nothing is under way; whether there is room for it."""
+        if len(self._socks) >= MOST_KEPT:
+            return False
+        self._socks[path] = (sock, pid)
+        return True
+
+    def close(self) -> None:
+        """Hang up on all."""
+        while self._socks:
+            self._socks.popitem()[1][0].close()
+
+
 def ask_all(
-    paths: Sequence[Path], requests: Sequence[Mapping[str, Any]], limit: float
+    paths: Sequence[Path],
+    requests: Sequence[Mapping[str, Any]],
+    limit: float,
+    *,
+    own: Mapping[Path, Sequence[Mapping[str, Any]]] | None = None,
+    kept: Kept | None = None,
 ) -> dict[Path, Reply]:
     """Ask each of the actors that listen at ``paths`` all ``requests``, in their order.
 
@@ -55,19 +89,32 @@ def ask_all(
         paths: of control sockets.
         requests: each with its ``"op"``.
         limit: seconds in which the next of them must have answered; in all it takes at most three times that.
+        own: what single ones are asked after that; as many requests for each, where there are some.
+        kept: connections of the round before, which are used again, and those for the next one.
 
     Returns:
         What each has said, with the problem where it said less; never an error.
     """
-    with _Round(requests, limit) as one:
+    with _Round(requests, limit, own or {}, kept) as one:
         return one.run(paths)
 
 
+def _lines(requests: Sequence[Mapping[str, Any]]) -> bytes:
+    return b"".join(msgspec.json.encode({"v": VERSION, **request}) + b"\n" for request in requests)
+
+
 class _Round:
-    def __init__(self, requests: Sequence[Mapping[str, Any]], limit: float) -> None:
-        lines = [msgspec.json.encode({"v": VERSION, **request}) + b"\n" for request in requests]
-        self._text = b"".join(lines)
-        self._wanted = len(lines)
+    def __init__(
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        limit: float,
+        own: Mapping[Path, Sequence[Mapping[str, Any]]],
+        kept: Kept | None,
+    ) -> None:
+        self._text = _lines(requests)
+        self._count = len(requests)
+        self._own = own
+        self._kept = kept
         self._limit = limit
         self._last = time.monotonic() + PATIENCE * limit
         self._end = min(self._last, time.monotonic() + limit)
@@ -105,7 +152,7 @@ class _Round:
                 return False
             path = waiting.popleft()
             try:
-                self._open[path] = one = _Conversation(path, self.replies[path], self._text)
+                self._open[path] = one = self._conversation(path)
             except BlockingIOError:
                 waiting.append(path)
                 return True
@@ -116,10 +163,23 @@ class _Round:
             self._selector.register(one.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, one)
         return False
 
+    def _conversation(self, path: Path) -> _Conversation:
+        own = self._own.get(path, ())
+        text = self._text + _lines(own) if own else self._text
+        wanted = self._count + len(own)
+        old = self._kept.pop(path) if self._kept is not None else None
+        if old is not None:
+            try:
+                return _Conversation(path, self.replies[path], text, wanted, old)
+            except OSError:
+                # It has hung up since; perhaps another one listens there by now.
+                old[0].close()
+        return _Conversation(path, self.replies[path], text, wanted)
+
     def _go_on(self, one: _Conversation) -> None:
         try:
-            if one.go_on(self._wanted):
-                self._close(one)
+            if one.go_on():
+                self._close(one, keep=True)
                 self._end = min(self._last, time.monotonic() + self._limit)
             elif not one.text:
                 self._selector.modify(one.sock, selectors.EVENT_READ, one)
@@ -127,20 +187,41 @@ class _Round:
             one.reply.problem = str(exc) or type(exc).__name__
             self._close(one)
 
-    def _close(self, one: _Conversation) -> None:
+    def _close(self, one: _Conversation, keep: bool = False) -> None:
         self._selector.unregister(one.sock)
-        one.sock.close()
+        pid = one.reply.pid
+        if not (
+            keep
+            and self._kept is not None
+            and pid is not None
+            and self._kept.keep(one.path, one.sock, pid)
+        ):
+            one.sock.close()
         del self._open[one.path]
 
 
 class _Conversation:
     """Raises OSError, TransportClosed: nobody listens, or another user; BlockingIOError: its queue is full."""
 
-    def __init__(self, path: Path, reply: Reply, text: bytes) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reply: Reply,
+        text: bytes,
+        wanted: int,
+        old: tuple[socket.socket, int] | None = None,
+    ) -> None:
         self.path = path
         self.reply = reply
         self.text = text
+        self._wanted = wanted
         self._line = bytearray()
+        if old is not None:
+            self.sock, pid = old
+            if self._has_hung_up():
+                raise ConnectionResetError(errno.ECONNRESET, "it has hung up")
+            reply.listens, reply.pid = True, pid
+            return
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # type: ignore[attr-defined, unused-ignore]
         try:
             self.sock.setblocking(False)
@@ -152,7 +233,16 @@ class _Conversation:
             self.sock.close()
             raise
 
-    def go_on(self, wanted: int) -> bool:
+    def _has_hung_up(self) -> bool:
+        """Whether a connection that was kept is over; nothing is due on it."""
+        try:
+            self.sock.recv(1)
+        except BlockingIOError:
+            return False
+        # What comes unasked is no answer to what will be asked.
+        return True
+
+    def go_on(self) -> bool:
         """Send and take what can be now; whether all is answered.  Raises OSError, ValueError."""
         if self.text:
             with contextlib.suppress(BlockingIOError):
@@ -174,4 +264,4 @@ class _Conversation:
                 self.reply.answers.append(exc)
                 if exc.code is Code.BUSY:
                     raise OSError(errno.EBUSY, exc.text) from None
-        return len(self.reply.answers) >= wanted
+        return len(self.reply.answers) >= self._wanted

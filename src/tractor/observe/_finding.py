@@ -16,7 +16,7 @@ import msgspec
 from tractor.address._types import HAS_UDS
 from tractor.control._protocol import Refusal
 from tractor.ipc._debug_sock import control_socks
-from tractor.observe._asking import Reply, ask_all
+from tractor.observe._asking import Kept, Reply, ask_all
 from tractor.observe._processes import Facts, Stray, facts_of, strays
 from tractor.process._proc import ON_LINUX
 from tractor.process.host._host_id import is_here
@@ -87,6 +87,8 @@ def find(
     *,
     limit: float = LIMIT,
     dialogs: bool = False,
+    kept: Kept | None = None,
+    known_strays: Sequence[Stray] | None = None,
 ) -> Found:
     """Look for actors, and ask each who it is and how it does.
 
@@ -95,6 +97,8 @@ def find(
         more: further requests for each of them.
         limit: seconds that the answers may take in all.
         dialogs: have the samples list open dialogs.
+        kept: connections of the look before, and for the next one.
+        known_strays: what another look has found just now; ``None``: every process is looked at.
     """
     files = [file for path in control_socks(dirs) if HAS_UDS if (file := _file(path)) is not None]
     found = Found(time.time(), socket.gethostname())
@@ -110,7 +114,9 @@ def find(
         else:
             asked.append((path, name, pid))
     sample: dict[str, Any] = {"op": "sample", "dialogs": dialogs}
-    replies = ask_all([path for path, _, _ in asked], [{"op": "hello"}, sample, *more], limit)
+    replies = ask_all(
+        [path for path, _, _ in asked], [{"op": "hello"}, sample, *more], limit, kept=kept
+    )
     for path, name, pid in asked:
         reply = replies[path]
         one = _answered(path, reply, found.facts)
@@ -118,7 +124,7 @@ def find(
             found.answered.append(one)
         elif reply.listens is not False and not reply.answers and reply.pid in (None, pid):
             found.silent.append(Silent(path, name, pid, reply.problem))
-    found.strays = strays()
+    found.strays = strays() if known_strays is None else list(known_strays)
     _look_at_others(found)
     return found
 
