@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from importlib import resources
 from typing import Any
 
@@ -92,11 +93,7 @@ class Page:
         except Full:
             raise Refused(503, "8 viewers look already; close one of their tabs") from None
 
-        async def lines() -> AsyncIterator[bytes]:
-            async for line in viewer.lines():
-                yield line
-
-        return _Stream(lines(), viewing)
+        return _Stream(viewer.lines(), viewing)
 
     async def _look(self, request: Request) -> Response:
         given = await _body(request)
@@ -119,13 +116,15 @@ class Page:
 class _Stream(StreamingResponse):
     """The states for a viewer, whose place is free when the response ends, whyever."""
 
-    def __init__(self, content: AsyncIterator[bytes], viewing: Any) -> None:
-        super().__init__(content, media_type="application/x-ndjson")
+    def __init__(self, lines: AsyncGenerator[bytes, None], viewing: Any) -> None:
+        super().__init__(lines, media_type="application/x-ndjson")
+        self._lines = lines
         self._viewing = viewing
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            async with aclosing(self._lines):
+                await super().__call__(scope, receive, send)
         finally:
             self._viewing.__exit__(None, None, None)
 
@@ -149,10 +148,11 @@ async def _body(request: Request) -> dict[str, Any]:
         raise Refused(415, "a request is JSON")
     with trio.move_on_after(BODY_LIMIT) as scope:
         try:
-            async for part in request.stream():
-                data += part
-                if len(data) > MAX_BODY:
-                    raise Refused(413, f"a request has at most {MAX_BODY} bytes")
+            async with aclosing(request.stream()) as parts:
+                async for part in parts:
+                    data += part
+                    if len(data) > MAX_BODY:
+                        raise Refused(413, f"a request has at most {MAX_BODY} bytes")
         except ClientDisconnect:
             raise Refused(400, "it was not sent to its end") from None
     if scope.cancelled_caught:

@@ -7,7 +7,7 @@ misses states and holds nobody up.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -89,7 +89,7 @@ class Viewer:
         self.is_gone = True
         self._changed.set()
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """What it gets, until it is gone."""
         while not self.is_gone:
             while self._states and not self.is_gone:

@@ -23,6 +23,9 @@ _HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?", re.ASC
 
 STATIC = "/static/"
 
+MAX_HEAD = 16 * 1024
+"""Bytes of a request's head.  The server counts what it can't take apart yet; one that came at once is counted here."""
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -73,6 +76,7 @@ class Gate:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            check_size(scope)
             check_origin(scope)
             if not is_open(scope["method"], scope["path"]):
                 self._check_secret(scope)
@@ -86,6 +90,13 @@ class Gate:
         scheme, _, secret = (values[0] if len(values) == 1 else "").partition(" ")
         if scheme.lower() != "bearer" or not self._doors.knows(secret.strip()):
             raise Refused(401, 'open the address that "tractor dash" prints')
+
+
+def check_size(scope: Scope) -> None:
+    """Return where the head of a request is within its bound.  Raises Refused."""
+    line = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+    if line + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MAX_HEAD:
+        raise Refused(431, f"the head of a request has at most {MAX_HEAD} bytes")
 
 
 def check_origin(scope: Scope) -> None:

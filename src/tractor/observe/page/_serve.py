@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import html
+import logging
 import os
 import signal
 import socket
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,10 @@ from tractor._util.dist._version import __version__
 from tractor.observe.page._app import Page
 from tractor.observe.page._collector import Collector
 from tractor.observe.page._doors import Doors
+from tractor.observe.page._gate import MAX_HEAD
 from tractor.observe.page._looks import Looks
 
 ADDRESS = "127.0.0.1"
-
-MAX_HEAD = 16 * 1024
-"""Bytes of a request's head."""
 
 HEAD_LIMIT = 10.0
 """Seconds for a request's head, and for which a connection may be idle."""
@@ -40,6 +39,19 @@ END_LIMIT = 1.0
 """Seconds for requests that are served when the command ends."""
 
 
+_log = logging.getLogger("tractor.observe.page")
+
+
+def _is_of_note(record: logging.LogRecord) -> bool:
+    """Whether it is more than that a browser has gone in the middle of something, which the server tells as an error."""
+    error = record.exc_info[1] if record.exc_info else None
+    gone = (trio.BusyResourceError, trio.BrokenResourceError, trio.ClosedResourceError)
+    return record.levelno >= logging.WARNING and not isinstance(error, gone)
+
+
+_log.addFilter(_is_of_note)
+
+
 class Dash:
     """The page, served.
 
@@ -49,6 +61,7 @@ class Dash:
         port: to listen on; 0: any that is free.
         control: whether the page may act.
         limit: seconds for answers to a look.
+        looks: takes them instead, for tests.
 
     Attributes:
         port: on which it listens.
@@ -64,11 +77,12 @@ class Dash:
         port: int = 0,
         control: bool = False,
         limit: float = 1.0,
+        looks: Looks | None = None,
     ) -> None:
         self._sock = _listening(port)
         self.port: int = self._sock.getsockname()[1]
         self._doors = Doors()
-        self._looks = Looks(dirs, actor, limit)
+        self._looks = looks or Looks(dirs, actor, limit)
         self._control = control
         self._facts = {
             "actor": actor,
@@ -99,23 +113,32 @@ class Dash:
         Returns:
             The number of the signal.
         """
-        number = 0
-        ending = trio.Event()
-        collector = Collector(self._looks, self._facts)
-        page = Page(self._doors, collector, self._looks, self._control)
         wanted = [signal.SIGINT, signal.SIGTERM]
         if sys.platform != "win32":
             wanted.append(signal.SIGHUP)
         with trio.open_signal_receiver(*wanted) as signals, self._file(open_it) as file:
-            async with trio.open_nursery() as tn:
-                tn.start_soon(collector.run)
-                tn.start_soon(self._serve, page, ending)
+            async with self.serving() as page, trio.open_nursery() as tn:
                 if file is not None:
                     tn.start_soon(self._open, file, page, say)
                 say(self.new_address())
                 if keys:
                     tn.start_soon(self._keys, say)
                 number = await anext(signals)
+                tn.cancel_scope.cancel()
+        return int(number)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Page]:
+        """Serve for the block, once."""
+        ending = trio.Event()
+        collector = Collector(self._looks, self._facts)
+        page = Page(self._doors, collector, self._looks, self._control)
+        async with trio.open_nursery() as tn:
+            tn.start_soon(collector.run)
+            tn.start_soon(self._serve, page, ending)
+            try:
+                yield page
+            finally:
                 collector.close()
                 ending.set()
                 with trio.move_on_after(END_LIMIT, shield=True):
@@ -123,7 +146,6 @@ class Dash:
                         await trio.sleep(0.01)
                 tn.cancel_scope.cancel()
         self._looks.rest()
-        return int(number)
 
     async def _serve(self, page: Page, ending: trio.Event) -> None:
         config = Config()
@@ -132,7 +154,7 @@ class Dash:
         config.keep_alive_timeout = HEAD_LIMIT
         config.graceful_timeout = END_LIMIT
         config.include_server_header = False
-        config.loglevel = "WARNING"
+        config.errorlog = _log
         app: Any = page.app()
         await serve(app, config, shutdown_trigger=ending.wait, mode="asgi")
 

@@ -240,7 +240,7 @@ class Dialogs:
 
 MAX_EVENTS = 500
 
-_BAD_SERVICE = ("crashed", "failed", "backoff", "gave-up")
+_BAD_SERVICE = ("crashed", "failed", "gave-up")
 
 
 class Events:
@@ -269,7 +269,12 @@ class Events:
             told["bad"] = is_bad(event)
             self._kept.append(told)
         self._kept.sort(key=lambda one: (one["time"], one["actor"], one["number"]))
-        del self._kept[:-MAX_EVENTS]
+        spare = len(self._kept) - MAX_EVENTS
+        if spare > 0:
+            # What is no crash goes first, but for the latest: many actors start at a time.
+            old = [one for one in self._kept[: -MAX_EVENTS // 5] if not one["bad"]][:spare]
+            gone = {id(one) for one in old}
+            self._kept = [one for one in self._kept if id(one) not in gone][-MAX_EVENTS:]
         return bool(new)
 
     def forget(self, uuids: Iterable[str]) -> None:
