@@ -43,7 +43,7 @@ _log = logging.getLogger("tractor.observe.page")
 
 
 def _is_of_note(record: logging.LogRecord) -> bool:
-    """Whether it is more than that a browser has gone in the middle of something, which the server tells as an error."""
+    """Whether it is more than that a browser has gone meanwhile, which the server tells as an error."""
     error = record.exc_info[1] if record.exc_info else None
     gone = (trio.BusyResourceError, trio.BrokenResourceError, trio.ClosedResourceError)
     return record.levelno >= logging.WARNING and not isinstance(error, gone)

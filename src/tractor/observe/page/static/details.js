@@ -170,6 +170,7 @@ export function stacksText(told) {
     const wait = task.frames[last + 1];
     if (wait) lines.push(`${indent}    waits in ${plain(wait.function)}()`);
   }
+  if (!lines.length) lines.push("no task of the program's");
   if (told.truncated) lines.push(`${told.truncated} more tasks were left out`);
   for (const thread of told.threads) {
     lines.push("", `thread ${plain(thread.name) || "?"}`);
