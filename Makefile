@@ -23,10 +23,10 @@ SOURCES := $(wildcard src tests examples benches docs)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-hosts test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos chaos-hosts debug-matrix asyncio-kills hostile fuzz faults frozen docs dist-check news clean
+.PHONY: help venv demo demo-hosts test test-quick test-version test-hosts check format bench bench-smoke backends churn registrar-storm rolling kill-storm shm-storm storm chaos chaos-hosts debug-matrix asyncio-kills hostile fuzz faults frozen docs docs-pictures dist-check news clean
 
 help:
-	@echo 'make demo | demo-hosts | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | chaos-hosts | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | dist-check | format | news | clean'
+	@echo 'make demo | demo-hosts | test | test-quick | test-version | test-hosts | check | bench | bench-smoke | backends | churn | registrar-storm | rolling | kill-storm | shm-storm | storm | chaos | chaos-hosts | debug-matrix | asyncio-kills | hostile | fuzz | faults | frozen | docs | docs-pictures | dist-check | format | news | clean'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -149,6 +149,11 @@ asyncio-kills: $(VENV)/.stamp-dev
 docs: $(VENV)/.stamp-docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
+
+# What the guide shows of `tractor top` and `tractor dash`, taken anew; the documentation's own pages into docs/_build/pictures.
+# It needs Chromium and its driver: `apt-get install chromium chromium-driver`.
+docs-pictures: $(VENV)/.stamp-dev
+	$(BIN)/python tests/pictures/take_pictures.py $(ARGS)
 
 # Both distributions are built and looked at, and the wheel is installed where nothing else is.
 dist-check: $(BIN)/python

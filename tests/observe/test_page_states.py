@@ -43,6 +43,8 @@ def test_who_does_not_answer_keeps_its_place_in_the_tree() -> None:
     assert (one["uuid"], one["parent"], one["state"], one["since"]) == ("u", "r", "stopped", 2.0)
     shown.add(tree(root, sample("w", "", 2, state="stopped"), time=5.0))
     assert shown.state()["actors"][1]["since"] == 2.0
+    # The root runs for longer than it was looked at.
+    assert [one["since_at_least"] for one in shown.state()["actors"]] == [True, False]
     # Another process of the same name is another actor.
     shown.add(tree(root, sample("w", "", 3, state="stopped"), time=6.0))
     assert shown.state()["actors"][1]["uuid"] == ""

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -49,30 +49,44 @@ class Reply:
         self.problem = ""
 
 
+class Known(NamedTuple):
+    """A connection that is kept.
+
+    Attributes:
+        sock: it; nothing is due on it.
+        pid: who listens, by the kernel's word.
+        hello: who that has said to be, which does not change; ``None``: that was not asked.
+    """
+
+    sock: socket.socket
+    pid: int
+    hello: Any
+
+
 class Kept:
-    """Connections to actors that were asked, for the next round: an actor is asked each second for less that way."""
+    """Connections to actors that were asked, for the next round: to ask an actor each second costs less that way."""
 
     def __init__(self) -> None:
-        self._socks: dict[Path, tuple[socket.socket, int]] = {}
+        self._known: dict[Path, Known] = {}
 
     def __len__(self) -> int:
-        return len(self._socks)
+        return len(self._known)
 
-    def pop(self, path: Path) -> tuple[socket.socket, int] | None:
-        """That to an actor, and who listens there."""
-        return self._socks.pop(path, None)
+    def pop(self, path: Path) -> Known | None:
+        """That to an actor."""
+        return self._known.pop(path, None)
 
-    def keep(self, path: Path, sock: socket.socket, pid: int) -> bool:
-        """Take one on which nothing is under way; whether there is room for it."""
-        if len(self._socks) >= MOST_KEPT:
+    def keep(self, path: Path, known: Known) -> bool:
+        """Take one; whether there is room for it."""
+        if len(self._known) >= MOST_KEPT:
             return False
-        self._socks[path] = (sock, pid)
+        self._known[path] = known
         return True
 
     def close(self) -> None:
         """Hang up on all."""
-        while self._socks:
-            self._socks.popitem()[1][0].close()
+        while self._known:
+            self._known.popitem()[1].sock.close()
 
 
 def ask_all(
@@ -112,6 +126,8 @@ class _Round:
         kept: Kept | None,
     ) -> None:
         self._text = _lines(requests)
+        self._begins_with_hello = bool(requests) and requests[0]["op"] == "hello"
+        self._after_hello = _lines(requests[1:])
         self._count = len(requests)
         self._own = own
         self._kept = kept
@@ -165,16 +181,23 @@ class _Round:
 
     def _conversation(self, path: Path) -> _Conversation:
         own = self._own.get(path, ())
-        text = self._text + _lines(own) if own else self._text
+        more = _lines(own) if own else b""
         wanted = self._count + len(own)
+        reply = self.replies[path]
         old = self._kept.pop(path) if self._kept is not None else None
         if old is not None:
+            is_said = self._begins_with_hello and old.hello is not None
+            text = (self._after_hello if is_said else self._text) + more
             try:
-                return _Conversation(path, self.replies[path], text, wanted, old)
+                one = _Conversation(path, reply, text, wanted, old)
             except OSError:
                 # It has hung up since; perhaps another one listens there by now.
-                old[0].close()
-        return _Conversation(path, self.replies[path], text, wanted)
+                old.sock.close()
+            else:
+                reply.answers = [old.hello] if is_said else []
+                one.hello = old.hello
+                return one
+        return _Conversation(path, reply, self._text + more, wanted)
 
     def _go_on(self, one: _Conversation) -> None:
         try:
@@ -189,15 +212,16 @@ class _Round:
 
     def _close(self, one: _Conversation, keep: bool = False) -> None:
         self._selector.unregister(one.sock)
-        pid = one.reply.pid
-        if not (
-            keep
-            and self._kept is not None
-            and pid is not None
-            and self._kept.keep(one.path, one.sock, pid)
-        ):
+        if not (keep and self._is_kept(one)):
             one.sock.close()
         del self._open[one.path]
+
+    def _is_kept(self, one: _Conversation) -> bool:
+        if self._kept is None or one.reply.pid is None:
+            return False
+        if self._begins_with_hello and not isinstance(one.reply.answers[0], Refusal):
+            one.hello = one.reply.answers[0]
+        return self._kept.keep(one.path, Known(one.sock, one.reply.pid, one.hello))
 
 
 class _Conversation:
@@ -209,18 +233,19 @@ class _Conversation:
         reply: Reply,
         text: bytes,
         wanted: int,
-        old: tuple[socket.socket, int] | None = None,
+        old: Known | None = None,
     ) -> None:
         self.path = path
         self.reply = reply
         self.text = text
         self._wanted = wanted
         self._line = bytearray()
+        self.hello: Any = None
         if old is not None:
-            self.sock, pid = old
+            self.sock = old.sock
             if self._has_hung_up():
                 raise ConnectionResetError(errno.ECONNRESET, "it has hung up")
-            reply.listens, reply.pid = True, pid
+            reply.listens, reply.pid = True, old.pid
             return
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # type: ignore[attr-defined, unused-ignore]
         try:

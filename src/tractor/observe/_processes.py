@@ -11,7 +11,6 @@ from tractor.process._proc import (
     ProcStat,
     read_proc,
     read_stat,
-    resident_bytes,
     since_boot,
 )
 from tractor.reaping._actors import actor_name, is_actor
@@ -58,7 +57,7 @@ def facts_of(pids: Iterable[int]) -> dict[int, Facts]:
                 start_time=stat.start_time,
                 age=max(0.0, (now or 0.0) - stat.start_time),
                 cpu_seconds=stat.cpu_seconds,
-                rss=resident_bytes(pid),
+                rss=stat.resident_bytes,
             )
     return found
 

@@ -50,6 +50,11 @@ class ProcStat(NamedTuple):
         return int(self.fields[19]) / _TICKS
 
     @property
+    def resident_bytes(self) -> int:
+        """The memory of the process that is resident."""
+        return int(self.fields[21]) * _PAGE
+
+    @property
     def cpu_seconds(self) -> float:
         """The CPU time that the process has used."""
         return (int(self.fields[11]) + int(self.fields[12])) / _TICKS

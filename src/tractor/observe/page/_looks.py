@@ -21,7 +21,7 @@ from tractor.observe.page._shown import Dialogs, Events, Shown
 from tractor.process._proc import ON_LINUX, read_stat
 from tractor.runtime.seen._samples import Missing, Sample, TreeSample
 
-STRAYS_INTERVAL = 5.0
+STRAYS_INTERVAL = 15.0
 """Seconds between two looks at every process of the machine: those that are no actors of this page's cost it most."""
 
 ASK_LIMIT = 3.5

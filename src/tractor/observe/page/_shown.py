@@ -42,6 +42,8 @@ class Shown:
         # What each was at the look before; who does not answer can't say whose child it is.
         self._before: dict[tuple[str, int | None], Sample] = {}
         self._since: dict[Key, tuple[str, float]] = {}
+        # Those whose state is that of their first look: it may have begun long before.
+        self._first: set[Key] = set()
         # The trees that live, by the root's uuid.
         self._trees: dict[str, list[Sample]] = {}
         self._ended: list[dict[str, Any]] = []
@@ -57,6 +59,12 @@ class Shown:
         self.history.add(msgspec.structs.replace(tree, actors=tuple(actors)))
         assert self.history.latest is not None
         dated = [self._dated(one, tree.time) for one in self.history.latest.actors]
+        self._first = {
+            key_of(one)
+            for one in dated
+            if key_of(one) not in self._since
+            or (key_of(one) in self._first and self._since[key_of(one)][0] == one.state)
+        }
         self._since = {key_of(one): (one.state, one.since or tree.time) for one in dated}
         self.latest = msgspec.structs.replace(self.history.latest, actors=tuple(dated))
         self._note_ends(dated, tree.time, statuses or {})
@@ -115,7 +123,10 @@ class Shown:
             "count": len(tree.actors),
             "calls_rate": total.calls,
             "messages_rate": total.messages,
-            "actors": [_row(one, self.history, folded) for one in kept],
+            "actors": [
+                {**_row(one, self.history, folded), "since_at_least": key_of(one) in self._first}
+                for one in kept
+            ],
             "missing": [{"what": one.what, "why": one.why} for one in tree.missing[:MAX_SHOWN]],
             "missing_count": len(tree.missing),
             "truncated": tree.truncated + left_out,
@@ -124,7 +135,9 @@ class Shown:
 
 
 def _row(one: Sample, history: History | None, folded: Mapping[Key, int]) -> dict[str, Any]:
-    row = {name: getattr(one, name) for name in Sample.__struct_fields__ if name not in _LEFT_OUT}
+    row = msgspec.structs.asdict(one)
+    for name in _LEFT_OUT:
+        del row[name]
     rates = history.rates(one) if history is not None else None
     row["calls_rate"] = rates.calls if rates is not None else None
     row["messages_rate"] = rates.messages if rates is not None else None

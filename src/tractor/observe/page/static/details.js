@@ -18,7 +18,7 @@ export class Details {
     $("details").hidden = !one;
     if (!one) return;
     put($("who"), called(one));
-    const since = known(one.since) && one.state !== "run" ? ` since ${clock(one.since)}` : "";
+    const since = known(one.since) && one.state !== "run" ? ` since ${one.since_at_least ? "before " : ""}${clock(one.since)}` : "";
     put($("how"), one.over ? "its program has ended; this is its last state" : `${sign(one)} ${one.state}${since}`.trim());
     $("how").className = one.over ? "" : grade(one);
     put($("why"), plain(one.why));

@@ -272,7 +272,7 @@ class App {
       const button = item.firstChild;
       button.one = one;
       button.className = grade(one);
-      put(button.children[0], `${sign(one)} ${one.state} ${known(one.since) ? span(state.time - one.since) : ""}`.trim());
+      put(button.children[0], `${sign(one)} ${one.state} ${known(one.since) ? (one.since_at_least ? "≥ " : "") + span(state.time - one.since) : ""}`.trim());
       put(button.children[1], called(one));
       put(button.children[2], plain(one.why ?? one.last_error ?? "").slice(0, 200));
     });
