@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent.parent / "docs"
 PICTURED = DOCS / "pictures"
 BUILT = DOCS / "_build"
-PAGES = ("index.html", "guide/getting_started.html", "api/tractor.html")
+PAGES = ("index.html", "guide/getting_started.html", "api/dialogs.html")
 WIDTHS = {"wide": (1280, 800), "narrow": (390, 844)}
 LARGEST = 200 * 1024
 PATIENCE = 60.0
@@ -139,10 +140,8 @@ def take_dash(opened: Any, pid: int) -> None:
                 ("report", "stopped"),
                 ("feed", "run"),
             ]:
-                wait(
-                    lambda a=actor, s=state: opened.execute_script(has % (a, s)),
-                    f"{actor} is {state}",
-                )
+                is_so = partial(opened.execute_script, has % (actor, state))
+                wait(is_so, f"{actor} is {state}")
             if name == "wide":
                 opened.execute_script(
                     "document.querySelector('#tree [data-name=\"feed\"]')"
