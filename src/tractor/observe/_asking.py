@@ -136,6 +136,7 @@ class _Round:
         self._end = min(self._last, time.monotonic() + limit)
         self._selector = selectors.DefaultSelector()
         self._open: dict[Path, _Conversation] = {}
+        self._waiting: deque[Path] = deque()
         self.replies: dict[Path, Reply] = {}
 
     def __enter__(self) -> _Round:
@@ -148,7 +149,7 @@ class _Round:
 
     def run(self, paths: Sequence[Path]) -> dict[Path, Reply]:
         self.replies = {path: Reply() for path in paths}
-        waiting = deque(paths)
+        waiting = self._waiting = deque(paths)
         while (waiting or self._open) and (left := self._end - time.monotonic()) > 0:
             full = self._begin(waiting)
             if not self._open:
@@ -207,8 +208,13 @@ class _Round:
             elif not one.text:
                 self._selector.modify(one.sock, selectors.EVENT_READ, one)
         except (OSError, ValueError) as exc:
-            one.reply.problem = str(exc) or type(exc).__name__
             self._close(one)
+            if one.is_old and not one.has_come:
+                # It was hung up just now. Who listens there by now, if anybody does, says so himself.
+                self.replies[one.path] = Reply()
+                self._waiting.append(one.path)
+            else:
+                one.reply.problem = str(exc) or type(exc).__name__
 
     def _close(self, one: _Conversation, keep: bool = False) -> None:
         self._selector.unregister(one.sock)
@@ -241,6 +247,8 @@ class _Conversation:
         self._wanted = wanted
         self._line = bytearray()
         self.hello: Any = None
+        self.is_old = old is not None
+        self.has_come = False
         if old is not None:
             self.sock = old.sock
             if self._has_hung_up():
@@ -278,6 +286,7 @@ class _Conversation:
             return False
         if not data:
             raise OSError(errno.ECONNRESET, "it has hung up")
+        self.has_come = True
         *lines, rest = (self._line + data).split(b"\n")
         self._line = rest
         if len(rest) > MAX_ANSWER:
