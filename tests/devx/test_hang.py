@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import os
 import sys
 import threading
 from pathlib import Path
@@ -108,3 +109,13 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_no_time_at_all_is_refused(seconds: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=str(seconds)), dump_on_hang(seconds):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_plain_file_is_not_removed(tmp_path: Path) -> None:
+    # As /dev/null is none, which root could remove.
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with dump_on_hang(60, path):
+        pass
+    assert path.is_fifo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import stat
 import threading
 import time
 import traceback
@@ -71,9 +72,10 @@ def dump_on_hang(
             else:
                 yield path
     finally:
-        empty = os.fstat(fd).st_size == 0
+        state = os.fstat(fd)
         os.close(fd)
-        if empty:
+        # What is no plain file, as /dev/stderr, is not this program's to remove.
+        if stat.S_ISREG(state.st_mode) and state.st_size == 0:
             # Another process may have removed its own, which was the same: there was nothing in it.
             with suppress(OSError):
                 os.unlink(path)
