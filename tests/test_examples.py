@@ -25,8 +25,8 @@ TIME_LIMIT = 100
 
 pytestmark = pytest.mark.timeout(TIME_LIMIT + 10)
 
-# Scripts of the debugger have interactive tests of their own, and those of OpenTelemetry need a receiver.
-ELSEWHERE = ("debugging", "observing")
+# They have tests of their own.
+ELSEWHERE = ("debugging", "observing", "tutorial", "recipes", "coming_from")
 
 WAITS_FOR_CTRL_C = "integration/open_context_and_sleep.py"
 

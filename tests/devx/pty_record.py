@@ -1,6 +1,7 @@
-"""Record the session of the guide from a real run: ``python tests/devx/pty_record.py``.
+"""Record the sessions of the guide from real runs: ``python tests/devx/pty_record.py``.
 
-Writes `docs/guide/debugging_session.txt`. Ids and addresses differ from run to run; `stable()` leaves that out.
+Writes `docs/guide/debugging_session.txt` and `docs/guide/tutorial_debugging.txt`. Ids and addresses differ from run to
+run; `stable()` leaves that out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pty_terminal import CRASHED, IGNORED, PAUSED, Terminal, python
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "debugging" / "multi_daemon_subactors.py"
 SESSION = ROOT / "docs" / "guide" / "debugging_session.txt"
+TUTORIAL = ROOT / "examples" / "tutorial" / "step_5_debugger.py"
+TUTORIAL_SESSION = ROOT / "docs" / "guide" / "tutorial_debugging.txt"
 
 
 def record() -> str:
@@ -35,8 +38,30 @@ def record() -> str:
         shown = t.transcript
         t.leave("c")
         t.end(1)
-    lines = [f"$ python {SCRIPT.relative_to(ROOT)}", *f"{shown}c".splitlines()]
-    return "\n".join(line.rstrip() for line in lines).replace(f"{ROOT}/", "") + "\n"
+    return written(SCRIPT.relative_to(ROOT), f"{shown}c").replace(f"{ROOT}/", "")
+
+
+def record_tutorial() -> str:
+    """Play the step of the tutorial, and return what the terminal shows."""
+    with tempfile.TemporaryDirectory() as home, Terminal(python(TUTORIAL), Path(home)) as t:
+        t.stop("crashed", "reader")
+        t.command("p line", r"'10:05:21 POST /ord\n'")
+        t.command("u", "follow()")
+        t.command("p log.name", "'thursday.log'")
+        t.leave("c")
+        t.stop("crashed", "root", "ValueError in reader@")
+        shown = t.transcript
+        t.leave("c")
+        t.end(1)
+    # What is said where an optional package is missing.
+    shown = re.sub(r"^`greenback` is not installed.*\n", "", shown, flags=re.MULTILINE)
+    return written(Path(TUTORIAL.name), f"{shown}c").replace(f"{TUTORIAL.parent}/", "")
+
+
+def written(script: Path, shown: str) -> str:
+    """A session as it is kept: the command, then what the terminal has shown."""
+    lines = [f"$ python {script}", *shown.splitlines()]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def stable(text: str) -> list[str]:
@@ -50,5 +75,6 @@ def stable(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    SESSION.write_text(record())
-    print(f"written: {SESSION}")
+    for path, session in ((SESSION, record), (TUTORIAL_SESSION, record_tutorial)):
+        path.write_text(session())
+        print(f"written: {path}")

@@ -141,7 +141,13 @@ def test_tasks_threads_and_asyncio_each_get_a_turn(play: Play) -> None:
 # -- the guide --
 
 
-def test_recorded_session_of_the_guide_is_up_to_date() -> None:
-    assert pty_record.stable(pty_record.record()) == pty_record.stable(
-        pty_record.SESSION.read_text()
-    )
+@pytest.mark.parametrize(
+    ("record", "kept"),
+    [
+        (pty_record.record, pty_record.SESSION),
+        (pty_record.record_tutorial, pty_record.TUTORIAL_SESSION),
+    ],
+    ids=["guide", "tutorial"],
+)
+def test_recorded_session_is_up_to_date(record: Callable[[], str], kept: Path) -> None:
+    assert pty_record.stable(record()) == pty_record.stable(kept.read_text())
