@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -50,6 +51,16 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
 
+NAMED_FILE = re.compile(r"``((?:examples|tests)/[\w/]+\.\w+)``")
+
+
+def link_files(app: Any, docname: str, source: list[str]) -> None:
+    """Have each file of the repository that a page names lead to it: a wheel has none of them."""
+    base = f"{_project['urls']['Source']}/blob/main"
+    source[0] = NAMED_FILE.sub(rf"`\1 <{base}/\1>`__", source[0])
+
+
 def setup(app: Any) -> None:
     app.connect("missing-reference", lambda app, env, node, text: inventories.alias(node), 100)
+    app.connect("source-read", link_files)
     app.connect("builder-inited", lambda app: reference.write(HERE / "api"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import json
@@ -35,6 +36,24 @@ uds_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix so
 def arguments_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the suite runs on another backend: the environment would beat `start_method`."""
     monkeypatch.delenv("TRACTOR_SPAWN_METHOD", raising=False)
+
+
+def test_a_loop_of_asyncio_is_told_how_to_start() -> None:
+    async def main() -> None:
+        async with tractor.open_nursery():
+            raise AssertionError("it was opened")
+
+    with pytest.raises(
+        RuntimeError, match=r"no task of trio's: .*trio\.run\(main\).*as_asyncio_guest"
+    ):
+        asyncio.run(main())
+    # Nothing was claimed: the process may be an actor yet.
+    trio.run(one_root)
+
+
+async def one_root() -> None:
+    async with tractor.open_root_actor(ensure_registry=False):
+        assert tractor.current_actor().name == "root"
 
 
 def free_port() -> int:

@@ -172,8 +172,8 @@ async def open_root_actor(
     Raises:
         RuntimeFailure: this process is an actor already; an address beyond loopback without an explicit key and
             without ``tls``; or a factory of ``instruments`` has failed.
-        RuntimeError: an empty ``tpt_bind_addrs``; a registry address is taken; a registrar is present with
-            ``ensure_registry``; the debugger on a backend that does not support it.
+        RuntimeError: this is no task of trio's; an empty ``tpt_bind_addrs``; a registry address is taken; a registrar
+            is present with ``ensure_registry``; the debugger on a backend that does not support it.
         ValueError: a limit that makes no sense, ``registrar=False`` with ``ensure_registry`` or with a registry address
             to listen on, an unknown backend, a bad address, or one of a transport that is not
             enabled; a hosts file with a fault; a key that is too short; a file of ``tls`` that does not hold what it
@@ -188,6 +188,11 @@ async def open_root_actor(
     """
     # Before anything else is looked at: a script without a main guard must be told of that.
     refuse_in_replay(any_thread=True)
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            "an actor runs on trio, and this is no task of trio's: start the program by `trio.run(main)`, or, where"
+            " the process is to have an asyncio loop, by `tractor.to_asyncio.run_as_asyncio_guest(main)`"
+        )
     claim_process()
     with contextlib.ExitStack() as undo:
         undo.callback(release_process)

@@ -224,6 +224,14 @@ def test_no_main_guard(project: Path, end: str) -> None:
     assert out.count("a run\n") == 2, "the child's replay, and no further one"
 
 
+def test_no_main_guard_around_a_pool_without_async(project: Path) -> None:
+    text = "import tractor\ndef twice(n):\n    return 2 * n\nprint(tractor.run_pool(twice, [1], workers=1))\n"
+    (project / "job.py").write_text(text)
+    out = run("job.py", cwd=project, ok=False)
+    assert "it has no main guard" in out
+    assert "is for code without async" not in out
+
+
 # -- import paths --
 
 VENDORED = """

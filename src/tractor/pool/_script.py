@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, overload
 import trio
 
 from tractor.pool._pool import Items, open_worker_pool
+from tractor.spawn._parent_main import refuse_in_replay
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
@@ -103,10 +104,13 @@ def run_pool(
         The values, in the order of the items, or, with ``ordered=False``, as they were ready.
 
     Raises:
+        RuntimeFailure: the script has no main guard, so that its import in a worker has come here.
         RuntimeError: it was called from async code of trio's.
         Exception: as a :meth:`WorkerPool.map` that is read to its end, and :func:`open_worker_pool`; what
             ``on_value`` raises.
     """
+    # Before anything else is looked at: a worker imports the script within its own run of trio.
+    refuse_in_replay(any_thread=True)
     if trio.lowlevel.in_trio_run():
         raise RuntimeError(
             "run_pool() is for code without async; here use `async with tractor.trionics.open_worker_pool()`"
