@@ -116,6 +116,6 @@ def test_what_is_no_plain_file_is_not_removed(tmp_path: Path) -> None:
     # As /dev/null is none, which root could remove.
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with dump_on_hang(60, path):
+    with dump_on_hang(60, path=str(path)):
         pass
     assert path.is_fifo()
