@@ -83,10 +83,10 @@ def serve_control(actor: Actor) -> None:
     root, loop = trio.lowlevel.current_root_task(), threading.get_ident()
 
     def load(control: ControlSocket) -> Serving:
-        from tractor.control._answers import answers_of
+        from tractor.control._wiring import serving_of
 
         assert root is not None
-        return answers_of(actor, root, control, loop)
+        return serving_of(actor, root, control, loop, _look_at_samples)
 
     serve_control(actor, load)
 
@@ -175,6 +175,12 @@ def _look(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None
     serve_look(actor, chan, cid, kwargs, LOOKS)
 
 
+def _ask(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
+    from tractor.control._relay import serve_ask
+
+    serve_ask(actor, chan, cid, kwargs)
+
+
 def _samples(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> None:
     from tractor.observe._in_code import serve_samples
 
@@ -201,6 +207,7 @@ TOOL_REQUESTS: dict[str, ServeRequest] = {
     "_dump_stacks": _dump_stacks,
     "_tree": _tree,
     "_look": _look,
+    "_ask": _ask,
     "_samples": _samples,
     "_otel": _otel,
     "_respawn": _respawn,

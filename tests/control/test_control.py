@@ -263,7 +263,10 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
             ((path, who),) = [one for one in found if one[1].pid == os.getpid()]
             assert (str(path), who.name, who.uuid) == (server.path, "asked", actor.aid.uuid)
             assert (who.parent, who.root) == (None, actor.aid.uuid)
-            assert who.ops == ["hello", "stacks", "recent", "sample", "log", "cancel", "service"]
+            assert who.ops == [
+                *("hello", "stacks", "recent", "sample", "pass", "below"),
+                *("log", "cancel", "service"),
+            ]
 
             def ask() -> Any:
                 with Asked(path, 20) as asked:
@@ -284,7 +287,11 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("setting", "ops"),
-    [("read", ["hello", "stacks", "recent", "sample"]), ("off", None), ("yes", None)],
+    [
+        ("read", ["hello", "stacks", "recent", "sample", "pass", "below"]),
+        ("off", None),
+        ("yes", None),
+    ],
 )
 def test_the_setting(setting: str, ops: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACTOR_CONTROL", setting)

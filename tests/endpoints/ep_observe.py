@@ -37,6 +37,34 @@ async def block(path: str) -> None:
     open(path, "rb").close()
 
 
+async def _wait_there(portal: tractor.Portal) -> None:
+    """Some other one may end it."""
+    with contextlib.suppress(tractor.ContextCancelled, tractor.RemoteActorError):
+        await portal.run(wait_here)
+
+
+@tractor.context
+async def keep_below(ctx: tractor.Context, start_method: str | None = None) -> None:
+    """Have a subactor of its own."""
+    more: dict[str, Any] = {} if start_method is None else {"start_method": start_method}
+    async with tractor.open_nursery(**more) as an:
+        portal = await an.start_actor("below", enable_modules=[__name__])
+        async with trio.open_nursery() as tn:
+            tn.start_soon(_wait_there, portal)
+            await ctx.started(os.getpid())
+            await trio.sleep_forever()
+
+
+@tractor.context
+async def block_below(ctx: tractor.Context, path: str) -> None:
+    """Have a subactor whose loop stands still until somebody opens the pipe."""
+    async with tractor.open_nursery() as an:
+        portal = await an.start_actor("below", enable_modules=[__name__])
+        await ctx.started()
+        await portal.run(block, path=path)
+        await an.cancel()
+
+
 Main = Callable[[tractor.ActorNursery, tractor.Portal], Awaitable[None]]
 
 
@@ -59,7 +87,10 @@ async def command(*argv: str) -> tuple[int, str, str]:
     def in_thread() -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli([*argv])
+            try:
+                code = cli([*argv])
+            except SystemExit as exc:
+                code = int(exc.code or 0)
         return code, out.getvalue(), err.getvalue()
 
     return await trio.to_thread.run_sync(in_thread)

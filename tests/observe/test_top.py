@@ -46,7 +46,7 @@ def looks() -> Callable[[], tuple[Found, TreeSample]]:
 
 def drive(test: Callable[[Top, Pilot], Awaitable[None]], size: tuple[int, int] = (130, 30)) -> None:
     async def main() -> None:
-        app = Top([], interval=0.5, looks=looks())
+        app = Top(looks(), interval=0.5)
         async with app.run_test(size=size) as pilot:
             await until(pilot, lambda: len(names(app)) == 4 or not table(app).display)
             await test(app, pilot)

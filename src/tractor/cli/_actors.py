@@ -9,23 +9,19 @@ import socket
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
-from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress, mk_uuid
+from tractor.address._types import HAS_UDS, UDSAddress, UnwrappedAddress
 from tractor.devx.debug.attach._wire import Wire
-from tractor.ipc._chan import Channel, transport_from_addr
 from tractor.ipc._debug_sock import CONTROL_DIR, DEBUG_DIR, debug_socks
-from tractor.msg._conversion import any_value
-from tractor.msg.types import Aid, Error, Return, Start
+from tractor.observe.afar._by_message import request_of
 from tractor.process._dirs import runtime_dir_path
-from tractor.process.host._host_id import host_id
 from tractor.reaping._table import read_process
 from tractor.transport._addresses import wrap_address
-from tractor.transport._authkey import load_authkey
-from tractor.transport._table import default_lo_addrs, needs_key
+from tractor.transport._table import default_lo_addrs
 from tractor.transport._uds import check_peer_uid, peer_credentials
 from tractor.transport._uds_leftovers import answers
 
@@ -49,7 +45,10 @@ class FoundActor(NamedTuple):
         return f"{self.name}[{self.uuid[:6]}]@{self.pid}"
 
 
-def add_registry_option(parser: argparse.ArgumentParser) -> None:
+def add_registry_option(
+    parser: argparse.ArgumentParser,
+    text: str = "a registrar to ask about names that are not known here, as a multiaddr; may be repeated",
+) -> None:
     """Let a command take addresses of registrars: ``args.registry``, unwrapped."""
     parser.add_argument(
         "--registry",
@@ -57,7 +56,7 @@ def add_registry_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_registry_address,
         metavar="ADDR",
-        help="a registrar to ask about names that are not known here, as a multiaddr; may be repeated",
+        help=text,
     )
 
 
@@ -225,31 +224,3 @@ def _registered(name: str, registries: Sequence[UnwrappedAddress]) -> list[list[
             if uid.rpartition(".")[0] == name
         ]
     return []
-
-
-async def request_of(
-    addr: UnwrappedAddress, func: str, kwargs: dict[str, Any], limit: float
-) -> Any:
-    """Make one request to the runtime of an actor, as a peer that is not an actor itself, within ``limit`` seconds.
-
-    Raises:
-        OSError, TransportClosed: it can't be reached.
-        RuntimeFailure: there is no key, or it is not one that can be used.
-        RuntimeError: it has refused the request.
-        trio.TooSlowError: no answer within ``limit`` seconds.
-    """
-    key = load_authkey(None)[0] if needs_key(wrap_address(addr).proto_key) else None
-    with trio.fail_after(limit):
-        chan = Channel(await transport_from_addr(addr), "connect")
-        try:
-            await chan.handshake(Aid("tractor-cli", mk_uuid(), os.getpid(), host=host_id()), key)
-            cid = chan.new_cid()
-            await chan.send(Start(cid, "self", func, kwargs, chan.local_uid, None, "call"))
-            while True:
-                msg = await chan.recv()
-                if isinstance(msg, Return) and msg.cid == cid:
-                    return any_value(msg.pld)
-                if isinstance(msg, Error):
-                    raise RuntimeError(msg.message)
-        finally:
-            chan.abort()

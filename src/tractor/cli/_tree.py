@@ -10,10 +10,13 @@ import trio
 
 from tractor._errors import RuntimeFailure, TransportClosed
 from tractor.address._types import UnwrappedAddress
-from tractor.cli._actors import add_registry_option, addresses_of, request_of, why_not_one
+from tractor.cli._actors import add_registry_option, addresses_of, why_not_one
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import fail
+from tractor.cli.watch._common import add_host_option, print_json, quiet_pipe
+from tractor.cli.watch._over_there import run_there
 from tractor.devx._picture import ActorPicture, pretty_picture
+from tractor.observe.afar._by_message import request_of
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -30,6 +33,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return run_there(options.host, argv, prog)
     found = addresses_of(options.actor, options.registry)
     if why := why_not_one(options.actor, found, options.registry):
         return fail(f"{prog}: {why}")
@@ -41,7 +46,11 @@ def main(argv: Sequence[str], prog: str) -> int:
         return fail(f"{prog}: {who} can't be asked: {exc}")
     except trio.TooSlowError:
         return fail(f"{prog}: {who} does not answer within {options.limit} s")
-    print(pretty_picture(picture), end="")
+    with quiet_pipe():
+        if options.json:
+            print_json(picture)
+        else:
+            print(pretty_picture(picture), end="")
     return 0
 
 
@@ -65,7 +74,9 @@ def parser(prog: str) -> Parser:
         metavar="SECONDS",
         help="how long it may take (default: %(default)s)",
     )
+    made.add_argument("--json", action="store_true", help="print JSON")
     add_registry_option(made)
+    add_host_option(made)
     return made
 
 

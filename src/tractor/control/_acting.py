@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -13,6 +14,7 @@ from tractor.address._types import mk_uuid
 from tractor.control._protocol import Code, Refusal
 from tractor.control._tap import Tap
 from tractor.msg.types import Aid
+from tractor.process._state import of_process
 from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
 
@@ -44,14 +46,22 @@ class Acting:
         self._taps: dict[int | None, Tap] = {}
         self.acts: dict[str, Callable[[Mapping[str, Any], int | None], Any]] = {
             "log": self._log,
-            "cancel": self._cancel,
+            "cancel": self.cancel,
         }
 
-    def _cancel(self, _request: Mapping[str, Any], pid: int | None) -> Any:
+    def cancel(
+        self, _request: Mapping[str, Any], pid: int | None, host: str | None = None
+    ) -> dict[str, bool]:
+        """Begin to end the actor.
+
+        Args:
+            pid: of who asks.
+            host: the id of the host on which that is a pid; ``None``: this one.
+        """
         actor = self._actor
         already = actor.cancel_called
         log.warning("process %s asks for the cancellation of %s", pid, actor.aid.reprol())
-        actor.start_cancel(Aid(CANCELLER, mk_uuid(), pid, host=host_id()))
+        actor.start_cancel(Aid(CANCELLER, mk_uuid(), pid, host=host or host_id()))
         return {"already": already}
 
     def _log(self, request: Mapping[str, Any], pid: int | None) -> Any:
@@ -119,6 +129,16 @@ class Acting:
                 logging.getLogger(name).setLevel(number)
             self._put_back.clear()
             log.warning("log levels of %s are as before", self._actor.aid.reprol())
+
+
+_acting: WeakKeyDictionary[Actor, Acting] = of_process(WeakKeyDictionary())
+
+
+def acting_of(actor: Actor) -> Acting:
+    """What acts on this process's actor: one, whichever way it is asked."""
+    found = _acting.get(actor)
+    # The control thread and the loop may come to it at once.
+    return _acting.setdefault(actor, Acting(actor)) if found is None else found
 
 
 def _levels() -> dict[str, str]:

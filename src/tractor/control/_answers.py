@@ -10,18 +10,17 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 
 from tractor._util.dist._version import __version__
-from tractor.control._acting import Acting
+from tractor.control._acting import acting_of
 from tractor.control._protocol import Code, Refusal
-from tractor.control._recording import recordings_of
 from tractor.control._sampling import sample_of, stale_sample_of
-from tractor.control._serving import LoopFirst, Serving
-from tractor.control._socket import ControlSocket
+from tractor.control._serving import LoopFirst
+from tractor.control._socket import control_socket
 from tractor.control._stacks import stacks_of
 from tractor.control._walk import copied
 from tractor.process._stat import process_start_time
@@ -37,8 +36,8 @@ class Answers:
         actor: it.
         root: the root task of its run.
         loop: the ident of the run's thread.
-        more: names of the ops that others answer, at its control socket.
-        feeds: names of those that go on there.
+        more: the ops that act, by name.
+        passing: names of those that its control socket has beside them.
 
     Attributes:
         in_thread: what any thread may answer, by op.
@@ -50,13 +49,13 @@ class Answers:
         root: trio.lowlevel.Task,
         loop: int | None,
         more: Callable[[], Mapping[str, Callable[[Mapping[str, Any], int | None], Any]]] = dict,
-        feeds: Iterable[str] = (),
+        passing: Sequence[str] = (),
     ) -> None:
         self._actor = actor
         self._root = root
         self._loop = loop
         self._more = more
-        self._feeds = list(feeds)
+        self._passing = passing
         self.in_thread: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "hello": self._hello,
             "stacks": self._stacks,
@@ -67,14 +66,17 @@ class Answers:
     @property
     def ops(self) -> list[str]:
         """What may be asked."""
-        return [*self.in_thread, *self.either, *self._feeds, *self._more()]
+        return [*self.in_thread, *self.either, *self._passing, *self._more()]
 
-    def answer(self, request: Mapping[str, Any], pid: int | None = None) -> Any:
+    def answer(
+        self, request: Mapping[str, Any], pid: int | None = None, host: str | None = None
+    ) -> Any:
         """The answer to a request, as plain data or a record; in the actor's loop.
 
         Args:
             request: its ``"op"``, and what belongs to that.
             pid: of who asks; ``None``: unknown.
+            host: the id of the host on which that is a pid; ``None``: this one.
 
         Raises:
             Refusal: there is none.
@@ -84,6 +86,8 @@ class Answers:
             return at_once(request)
         if (either := self.either.get(op)) is not None:
             return either.in_loop(request, 0.0)
+        if op == "cancel" and op in self._more():
+            return acting_of(self._actor).cancel(request, pid, host)
         if (act := self._more().get(op)) is not None:
             return act(request, pid)
         raise Refusal(Code.UNKNOWN_OP, f"there is no op {op!r}, but {', '.join(sorted(self.ops))}")
@@ -135,18 +139,14 @@ class Answers:
         return stale_sample_of(self._actor, self._root, self._loop)
 
 
-def answers_of(
-    actor: Actor, root: trio.lowlevel.Task, control: ControlSocket, loop: int | None
-) -> Serving:
-    """What answers for an actor at its control socket.
+def answers_in_loop(actor: Actor, root: trio.lowlevel.Task, loop: int) -> Answers:
+    """What answers for an actor that is asked by a message; its loop alone may use it.
 
     Args:
         actor: it.
         root: the root task of its run.
-        control: where users ask.
         loop: the ident of the run's thread.
     """
-    acts = Acting(actor).acts if control.may_act else {}
-    feeds = {"record": recordings_of(control.token).begin}
-    answers = Answers(actor, root, loop, lambda: {**acts, **control.acts}, feeds)
-    return Serving(control, answers.in_thread, answers.either, acts, feeds)
+    control = control_socket()
+    more = {**acting_of(actor).acts, **(control.acts if control is not None else {})}
+    return Answers(actor, root, loop, lambda: more)

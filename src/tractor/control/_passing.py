@@ -11,14 +11,17 @@ others don't.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import trio
 
 from tractor import log as _log
-from tractor.control._protocol import MAX_ANSWER
+from tractor.control._other_road import ask_past_the_loop, has_other_road, or_past_the_loop
+from tractor.control._protocol import LONGEST, MAX_ANSWER
 from tractor.ipc._chan import Channel
 from tractor.msg._conversion import any_value
 from tractor.msg.types import Return
@@ -35,8 +38,8 @@ Look: TypeAlias = Callable[[Actor, dict[str, Any]], Awaitable[Any]]
 SHARE = 0.75
 """Of an actor's time, what each of those that it asks has."""
 
-LONGEST = 60.0
-"""Seconds that may be asked for."""
+INSTEAD: dict[str, dict[str, Any]] = {"samples": {"op": "sample"}}
+"""What the control socket of one whose loop does not come to an op is asked instead."""
 
 MOST_BELOW = 8 * MAX_ANSWER
 """Bytes of the answers of all below one actor."""
@@ -49,7 +52,9 @@ class Told(msgspec.Struct):
         name, uuid, pid: its identity, as it says itself, else as its parent knows.
         value: its own answer; ``None``: there is none.
         why: why there is none.
-        state: in its parent's words; ``"lost"``: its host is out of reach.
+        state: in its parent's words; ``"lost"``: its host is out of reach; ``"blocked"``: a sub-interpreter whose loop
+            did not answer.
+        silent: seconds since the last sign of life of its host, where that is out of reach.
         place: its host as its parent has named it; empty: that of its parent.
         below: its subactors.
     """
@@ -62,6 +67,7 @@ class Told(msgspec.Struct):
     state: str = ""
     place: str = ""
     below: list[Told] = []
+    silent: float | None = None
 
 
 class Question(NamedTuple):
@@ -113,18 +119,31 @@ async def ask_down(actor: Actor, question: Question, limit: float) -> Told:
         The answers, as a tree; who has none says why.
     """
     told = await _own(actor, question)
-    infos = [record.info() for record in list(actor.children.values())]
-    found: list[Told | None] = [None] * len(infos)
+    told.below = await ask_children(actor, question, limit, list(actor.children.values()))
+    return told
+
+
+async def ask_children(
+    actor: Actor, question: Question, limit: float, records: Sequence[Any]
+) -> list[Told]:
+    """Ask some subactors of this actor, and all below them.
+
+    Args:
+        actor: this process's.
+        question: what.
+        limit: seconds for all of it.
+        records: what the actor keeps of each of them.
+    """
+    found: list[Told | None] = [None] * len(records)
     room = _Room(MOST_BELOW)
 
     async def one(i: int) -> None:
-        found[i] = await _child(actor, infos[i], question, limit * SHARE, room)
+        found[i] = await _child(actor, records[i], question, limit * SHARE, room)
 
     async with collapse_eg(add_notes=False), trio.open_nursery() as tn:
-        for i in range(len(infos)):
+        for i in range(len(records)):
             tn.start_soon(one, i)
-    told.below = [child for child in found if child is not None]
-    return told
+    return [child for child in found if child is not None]
 
 
 class _Room:
@@ -156,37 +175,50 @@ async def _own(actor: Actor, question: Question) -> Told:
     return told
 
 
-async def _child(actor: Actor, info: Any, question: Question, limit: float, room: _Room) -> Told:
+async def _child(actor: Actor, record: Any, question: Question, limit: float, room: _Room) -> Told:
     """What a child and those below it say; else what this actor knows of it."""
+    info = record.info()
     told = Told(info.aid.name, info.aid.uuid, info.pid, state=info.state, place=info.place)
     if info.silent is not None:
         # It would be waited for in vain.
-        told.state = "lost"
+        told.state, told.silent = "lost", info.silent
         told.why = f"no sign of life of its host for {info.silent:.1f} s"
     elif info.portal is None:
         told.why = "is not connected yet"
     else:
+        kwargs = {"op": question.op, "args": question.args, "limit": limit}
+
+        async def by_channel() -> Any:
+            return await answer_of(actor, info.portal.chan, "_look", limit, **kwargs)
+
         try:
-            raw = await answer_of(
-                actor,
-                info.portal.chan,
-                "_look",
-                limit,
-                op=question.op,
-                args=question.args,
-                limit=limit,
-            )
-            if room.take(len(raw)):
-                answer = msgspec.convert(any_value(raw), Told)
+            instead = INSTEAD.get(question.op) if has_other_road(record) else None
+            if instead is None:
+                found = await by_channel()
+            else:
+                found = await or_past_the_loop(by_channel, partial(_stale, record, instead, limit))
+            if not isinstance(found, msgspec.Raw):
+                told.value = found
+            elif room.take(len(found)):
+                answer = msgspec.convert(any_value(found), Told)
                 answer.state, answer.place = told.state, told.place
                 return answer
-            told.why = f"left out: {len(raw)} bytes more than {MOST_BELOW} for all"
+            else:
+                told.why = f"left out: {len(found)} bytes more than {MOST_BELOW} for all"
         except trio.TooSlowError as exc:
             log.warning("%s", exc)
             told.why = f"does not answer: {exc}"
+            if info.pid == os.getpid():
+                told.state = "blocked"
         except Exception as exc:
             told.why = f"can't be asked: {exc}"
     return told
+
+
+async def _stale(record: Any, request: dict[str, Any], limit: float) -> Any:
+    """What a subactor's socket answers for a loop that does not; ``None``: its loop does."""
+    answer = await ask_past_the_loop(record, request, limit)
+    return answer if answer.get("stale") else None
 
 
 async def answer_of(

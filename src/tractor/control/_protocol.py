@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +30,10 @@ SAMPLE_LIMIT = 0.2
 
 LOOP_LIMIT = 3.0
 """Seconds in which the actor's loop must have answered."""
+
+
+LONGEST = 60.0
+"""Seconds that may be asked for, where a request is passed on."""
 
 
 class Code(enum.StrEnum):
@@ -64,6 +69,11 @@ def read_request(line: bytes) -> dict[str, Any]:
     return found
 
 
+def request_line(request: Mapping[str, Any]) -> bytes:
+    """The line of a request."""
+    return msgspec.json.encode({"v": VERSION, **request}) + b"\n"
+
+
 def answer(value: Any) -> bytes:
     """The line of an answer."""
     line = msgspec.json.encode({"v": VERSION, "ok": value}) + b"\n"
@@ -74,19 +84,34 @@ def answer(value: Any) -> bytes:
 
 def refusal(exc: Refusal) -> bytes:
     """The line of an error."""
-    error = {"code": str(exc.code), "text": exc.text}
-    return msgspec.json.encode({"v": VERSION, "error": error}) + b"\n"
+    return msgspec.json.encode({"v": VERSION, **answer_in_words(exc)}) + b"\n"
+
+
+def answer_in_words(exc: Refusal) -> dict[str, Any]:
+    """An error as plain data."""
+    return {"error": {"code": str(exc.code), "text": exc.text}}
 
 
 def read_answer(line: bytes) -> Any:
-    """What was answered.
+    """What was answered; raises as :func:`answer_in`."""
+    return answer_in(msgspec.json.decode(line))
+
+
+def answer_in(found: Any) -> Any:
+    """What was answered, of the decoded line; raises as :func:`outcome_in`."""
+    if not isinstance(found, dict) or found.get("v") != VERSION:
+        raise ValueError(f"no answer of version {VERSION}: {str(found)[:100]!r}")
+    return outcome_in(found)
+
+
+def outcome_in(found: Any) -> Any:
+    """What was answered, of an object with ``ok`` or ``error``.
 
     Raises:
         Refusal: an error was.
         ValueError: that is no answer.
     """
-    found = msgspec.json.decode(line)
-    if isinstance(found, dict) and found.get("v") == VERSION:
+    if isinstance(found, dict):
         if "ok" in found:
             return found["ok"]
         error = found.get("error")
@@ -96,4 +121,4 @@ def read_answer(line: bytes) -> Any:
             except ValueError:
                 code = Code.FAILED
             raise Refusal(code, str(error.get("text")))
-    raise ValueError(f"no answer of version {VERSION}: {line[:100]!r}")
+    raise ValueError(f"no answer: {str(found)[:100]!r}")

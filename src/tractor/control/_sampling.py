@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -19,12 +18,10 @@ import trio
 
 from tractor._proto.dialog.context import StreamState
 from tractor._util._frames import frames_above, is_of, module_of, thread_frame
-from tractor.address._types import HAS_UDS, UDSAddress
 from tractor.control._walk import copied
 from tractor.ipc._chan import Channel
-from tractor.ipc._debug_sock import CONTROL_DIR
+from tractor.ipc._debug_sock import control_path
 from tractor.msg.bounded._bounded import bounds
-from tractor.process._dirs import runtime_dir_path
 from tractor.process._proc import resident_bytes, since_boot
 from tractor.process._stat import process_start_time
 from tractor.process.host._host_id import is_here
@@ -218,13 +215,8 @@ def _waiting(actor: Actor) -> list[ChildSample]:
 
 
 def _socket_of(name: str, pid: int | None) -> str | None:
-    if pid is None or not HAS_UDS:
-        return None
-    space = runtime_dir_path() / CONTROL_DIR
-    try:
-        return str(Path(space, UDSAddress.get_sockname(name, pid, space)))
-    except ValueError:
-        return None
+    path = control_path(name, pid)
+    return None if path is None else str(path)
 
 
 def in_words(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -24,6 +24,7 @@ from tractor import log as _log
 from tractor._errors import TransportClosed
 from tractor.control._protocol import (
     IDLE_LIMIT,
+    LONGEST,
     LOOP_LIMIT,
     MAX_ANSWER,
     MAX_PEERS,
@@ -44,6 +45,16 @@ log = _log.get_logger()
 
 ThreadOp: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """Answers a request in the control thread."""
+
+
+Later: TypeAlias = Callable[[Mapping[str, Any], int | None], Awaitable[Any]]
+"""Answers a request in a task of the loop, within the seconds that the request gives as its ``limit``."""
+
+Spawn: TypeAlias = Callable[[Callable[[], Awaitable[None]]], None]
+"""Starts a task in the loop; called there."""
+
+SLACK = 0.5
+"""Seconds that a task of the loop has beyond the request's limit."""
 
 
 class LoopFirst(NamedTuple):
@@ -93,6 +104,8 @@ class Serving:
         either: what the loop answers, or the thread where the loop does not come to it.
         acts: what the loop answers, beside the acts of the socket.
         feeds: what goes on after its answer.
+        later: what a task of the loop answers.
+        spawn: starts such a task; ``None``: there is none of them.
     """
 
     def __init__(
@@ -102,7 +115,11 @@ class Serving:
         either: Mapping[str, LoopFirst] | None = None,
         acts: Mapping[str, Act] | None = None,
         feeds: Mapping[str, FeedOp] | None = None,
+        later: Mapping[str, Later] | None = None,
+        spawn: Spawn | None = None,
     ) -> None:
+        self.later = dict(later or {})
+        self._spawn = spawn
         self.in_thread = dict(in_thread)
         self.either = dict(either or {})
         self.feeds = dict(feeds or {})
@@ -115,7 +132,7 @@ class Serving:
     @property
     def ops(self) -> list[str]:
         """What may be asked."""
-        return [*self.in_thread, *self.either, *self.feeds, *self._acts]
+        return [*self.in_thread, *self.either, *self.later, *self.feeds, *self._acts]
 
     @property
     def _acts(self) -> dict[str, Act]:
@@ -241,8 +258,10 @@ class Serving:
                 first, peer.feed = feed(request)
                 peer.lines.clear()
                 peer.say(answer(first))
-            elif (later := self._acts.get(op)) is not None:
-                self._ask_loop(peer, later, request)
+            elif (task := self.later.get(op)) is not None and self._spawn is not None:
+                self._ask_task(peer, task, request, self._spawn)
+            elif (act := self._acts.get(op)) is not None:
+                self._ask_loop(peer, act, request)
             else:
                 known = ", ".join(sorted(self.ops))
                 raise Refusal(Code.UNKNOWN_OP, f"there is no op {op!r}, but {known}")
@@ -256,12 +275,42 @@ class Serving:
         self, peer: _Peer, op: Act, request: dict[str, Any], limit: float | None = None
     ) -> None:
         number = peer.asked = peer.asked + 1
-        peer.due = time.monotonic() + (LOOP_LIMIT if limit is None else limit)
 
         def ask() -> None:
-            self._answers.put((peer, number, _made(partial(op, request, peer.pid))))
-            self._control.wake_up()
+            self._put(peer, number, _made(partial(op, request, peer.pid)))
 
+        self._begin(peer, LOOP_LIMIT if limit is None else limit, ask)
+
+    def _ask_task(self, peer: _Peer, op: Later, request: dict[str, Any], spawn: Spawn) -> None:
+        number = peer.asked = peer.asked + 1
+
+        async def task() -> None:
+            try:
+                value = await op(request, peer.pid)
+            except Exception as exc:
+                self._put(peer, number, _made(partial(_raise, exc)))
+            else:
+                self._put(peer, number, _made(lambda: value))
+
+        def begin() -> None:
+            try:
+                spawn(task)
+            except RuntimeError as exc:
+                self._put(peer, number, refusal(Refusal(Code.FAILED, f"it is ending: {exc}")))
+
+        given = request.get("limit")
+        limit = min(float(given), LONGEST) if isinstance(given, int | float) else LOOP_LIMIT
+        self._begin(peer, limit + SLACK, begin)
+
+    def _put(self, peer: _Peer, number: int, line: bytes) -> None:
+        """In the loop: an answer for the thread."""
+        self._answers.put((peer, number, line))
+        self._control.wake_up()
+
+    def _begin(self, peer: _Peer, limit: float, ask: Callable[[], None]) -> None:
+        """Have the loop do something for a peer, within a limit."""
+        peer.limit = limit
+        peer.due = time.monotonic() + limit
         try:
             self._control.token.run_sync_soon(ask)
         except trio.RunFinishedError:
@@ -293,12 +342,16 @@ class Serving:
                     peer.say(_made(instead))
                     self._serve(peer)
                     continue
-                text = f"the actor's loop did not come to it in {LOOP_LIMIT:g} s; `stacks` says what it does"
+                text = f"the actor's loop did not come to it in {peer.limit:g} s; `stacks` says what it does"
                 peer.say(refusal(Refusal(Code.TOO_SLOW, text)))
                 self._serve(peer)
             elif peer.due is None:
                 limit = STALL_LIMIT if peer.out else IDLE_LIMIT
                 peer.gone = peer.gone or now - peer.moved >= limit
+
+
+def _raise(exc: Exception) -> Any:
+    raise exc
 
 
 def _made(make: Callable[[], Any]) -> bytes:
@@ -326,6 +379,8 @@ class _Peer:
         self.due: float | None = None
         # What answers if the loop does not.
         self.instead: Callable[[], Any] | None = None
+        # How long that is, from the request on.
+        self.limit = LOOP_LIMIT
         # How many of its requests went to the loop.
         self.asked = 0
         self.lines: deque[bytes] = deque()

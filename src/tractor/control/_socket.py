@@ -250,6 +250,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
 
 
+def setting() -> str:
+    """What :data:`SETTING` says; what is none of its values counts as ``'off'``."""
+    given = os.environ.get(SETTING) or "on"
+    return given if given in ("on", "read") else "off"
+
+
 def serve_control(actor: Actor, load: Callable[[ControlSocket], Serves]) -> ControlSocket | None:
     """Let users ask this actor until its runtime ends, as :data:`SETTING` says.
 
@@ -260,14 +266,13 @@ def serve_control(actor: Actor, load: Callable[[ControlSocket], Serves]) -> Cont
     Returns:
         The socket, which ends with the actor; ``None``: there is none.
     """
-    setting = os.environ.get(SETTING) or "on"
-    if setting not in ("on", "read", "off"):
-        log.warning("%s=%r is none of 'on', 'read', 'off'; it counts as 'off'", SETTING, setting)
-        setting = "off"
-    if setting == "off" or not HAS_UDS or actor.pid is None:
+    given, how = os.environ.get(SETTING), setting()
+    if given and given != how:
+        log.warning("%s=%r is none of 'on', 'read', 'off'; it counts as 'off'", SETTING, given)
+    if how == "off" or not HAS_UDS or actor.pid is None:
         return None
     try:
-        control = ControlSocket(actor.aid.name, actor.pid, load, setting == "on")
+        control = ControlSocket(actor.aid.name, actor.pid, load, how == "on")
     except (OSError, ValueError, RuntimeError) as exc:
         # Whoever has asked for it wants to know; for others it is a convenience.
         tell = log.warning if os.environ.get(SETTING) else log.info

@@ -29,6 +29,7 @@ MODULES = (
     "tractor.hosts.agent._fields",
     "tractor.hosts.agent._roster",
     "tractor.hosts.agent._guard",
+    "tractor.hosts.agent._looks",
     "tractor.hosts.agent._main",
 )
 """The agent, in an order in which each imports only what stands before it, and the standard library."""

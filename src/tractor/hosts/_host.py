@@ -101,6 +101,9 @@ class Host:
         self._asking = trio.Lock()
         # In their order, which is that of the answers; who has given one up leaves it here.
         self._questions: deque[_Question] = deque()
+        # Those to what runs there, by number: these may be answered in any order.
+        self._looks: dict[int, _Question] = {}
+        self._next_look = 0
 
     @property
     def is_usable(self) -> bool:
@@ -140,6 +143,39 @@ class Host:
         if question.answer is None:
             raise self.unavailable("the link was lost")
         return question.answer
+
+    async def look(
+        self, process: RemoteProcess, request: dict[str, Any], limit: float
+    ) -> dict[str, Any]:
+        """Have the agent ask the control socket of a process there: that answers also while its loop is blocked.
+
+        Args:
+            process: it.
+            request: what is asked.
+            limit: seconds for the answer.
+
+        Returns:
+            The object that it has answered.
+
+        Raises:
+            HostUnavailable: it could not be asked, or has not answered; says why.
+        """
+        number = self._next_look = self._next_look + 1
+        question = self._looks[number] = _Question(("looked",))
+        runtime_dir = self.place.env.get("XDG_RUNTIME_DIR")
+        dirs = [f"{runtime_dir}/tractor"] if runtime_dir else []
+        frame = {"t": "look", "n": number, "request": request, "limit": limit, "dirs": dirs}
+        try:
+            self.send({**frame, "id": process.number})
+            with trio.move_on_after(limit):
+                await question.over.wait()
+        finally:
+            del self._looks[number]
+        told = question.answer or {"error": f"its agent did not answer within {limit:.2f} s"}
+        if told["error"]:
+            raise self.unavailable(f"{process.uid[0]!r} can't be looked at: {told['error']}")
+        answer: dict[str, Any] = told["answer"]
+        return answer
 
     async def ship(self) -> list[str]:
         """Have the place's code there; what stands for it in the import path of an actor there.
@@ -253,6 +289,10 @@ class Host:
             )
             self._last_sign = time.monotonic() - frame["silent"]
             self._fail_question()
+        elif kind == "looked":
+            if (look := self._looks.get(frame["n"])) is not None:
+                look.answer = frame
+                look.over.set()
         elif "id" in frame:
             self._handle_process(kind, frame)
         elif self._questions and kind in self._questions[0].answers:
@@ -290,6 +330,8 @@ class Host:
     def _fail_question(self) -> None:
         while self._questions:
             self._questions.popleft().over.set()
+        for look in self._looks.values():
+            look.over.set()
 
     def _end(self, lost: Lost | None) -> None:
         self.ended.set()

@@ -48,6 +48,11 @@ class Agent(Protocol):
     def note_use(self) -> None:
         """One of its processes is forgotten."""
 
+    async def look(
+        self, process: RemoteProcess, request: dict[str, Any], limit: float
+    ) -> dict[str, Any]:
+        """Have the control socket of one of its processes asked.  Raises HostUnavailable."""
+
 
 class Lost(NamedTuple):
     """Why nothing is known of the end of what ran on a host."""
@@ -63,6 +68,7 @@ class RemoteProcess:
     Attributes:
         host: where it runs.
         uid: the subactor's.
+        number: what its agent calls it.
         id: the process's, once it runs.
         lost: set where it must have ended, and how is not known.
         output: takes what it prints; ``None``: nobody in particular.
@@ -80,7 +86,7 @@ class RemoteProcess:
         self.output = output
         self.uid = uid
         self.id = ProcessId(host.host_id, 0, None)
-        self._number = number
+        self.number = number
         self._cmdline = f"{host.place.name}: {cmdline}"
         self._tail = bytearray()
         self._status: int | None = None
@@ -135,13 +141,13 @@ class RemoteProcess:
 
     async def aclose(self) -> None:
         """Forget it.  Idempotent."""
-        self.host.processes.pop(self._number, None)
+        self.host.processes.pop(self.number, None)
         self.host.note_use()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _order(self, what: str) -> None:
         if not self._ended.is_set():
-            self.host.send({"t": what, "id": self._number})
+            self.host.send({"t": what, "id": self.number})
 
     # -- told by the agent ----------------------------------------------------------------------------
 

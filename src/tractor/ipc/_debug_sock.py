@@ -70,14 +70,21 @@ class UserSocket:
 
 def user_sock_paths(name: str, pid: int | None) -> list[Path]:
     """The paths of the files that an actor may listen at for users; nothing is made or checked."""
-    paths: list[Path] = []
-    if not HAS_UDS or pid is None:
-        return []
-    for directory in (DEBUG_DIR, CONTROL_DIR):
-        space = runtime_dir_path() / directory
-        with contextlib.suppress(ValueError):
-            paths.append(space / UDSAddress.get_sockname(name, pid, space))
-    return paths
+    found = (_user_sock_path(directory, name, pid) for directory in (DEBUG_DIR, CONTROL_DIR))
+    return [path for path in found if path is not None]
+
+
+def control_path(name: str, pid: int | None) -> Path | None:
+    """Where an actor of this host listens for those who ask; ``None``: nowhere.  Nothing is made or checked."""
+    return _user_sock_path(CONTROL_DIR, name, pid)
+
+
+def _user_sock_path(directory: str, name: str, pid: int | None) -> Path | None:
+    space = runtime_dir_path() / directory
+    with contextlib.suppress(ValueError):
+        if HAS_UDS and pid is not None:
+            return space / UDSAddress.get_sockname(name, pid, space)
+    return None
 
 
 def debug_socks() -> list[Path]:

@@ -33,6 +33,8 @@ def assemble(found: Found) -> TreeSample:
     made = _Making(found)
     for one in found.answered:
         made.add_answered(one)
+    for sample in found.elsewhere.actors:
+        made.add_elsewhere(sample)
     for parent in list(made.samples.values()):
         for child in parent.children:
             made.add_child(parent, child)
@@ -45,8 +47,8 @@ def assemble(found: Found) -> TreeSample:
         time=found.time,
         host=found.host,
         actors=tuple(ordered[:MAX_ACTORS]),
-        missing=tuple(made.missing),
-        truncated=max(0, len(ordered) - MAX_ACTORS),
+        missing=(*made.missing, *found.elsewhere.missing),
+        truncated=found.elsewhere.truncated + max(0, len(ordered) - MAX_ACTORS),
     )
 
 
@@ -63,6 +65,11 @@ class _Making:
         if sample is None:
             sample = self._without_figures(one.who, one.why)
         self._add(self._with_facts(sample))
+
+    def add_elsewhere(self, sample: Sample) -> None:
+        """Add one that an actor of this host has asked, unless it has answered here itself."""
+        if sample.uuid not in self.samples:
+            self.samples[sample.uuid or f"?{sample.pid}{sample.name}{sample.parent}"] = sample
 
     def _without_figures(self, who: Who, why: str) -> Sample:
         facts = self._found.facts.get(who.pid)
@@ -107,11 +114,11 @@ class _Making:
     def _state_of(self, parent: Sample, child: ChildSample) -> tuple[str, str | None]:
         """That of a child which has not answered itself."""
         if child.host and not is_here(child.host):
-            return "mute", "it is on another host, and was not asked"
+            return "mute", "it is on another host, and nobody there has answered for it"
         if child.pid is not None and child.pid == parent.pid:
             if parent.stale:
                 return "blocked", "a sub-interpreter of a process whose loop is blocked"
-            return "mute", "a sub-interpreter, which only its parent's process can ask"
+            return "mute", "a sub-interpreter, for which its parent has not answered"
         facts = self._found.facts.get(child.pid) if child.pid is not None else None
         if facts is None and child.pid is not None and self._found.facts:
             return "gone", WHY["gone"]

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tractor.address._types import HAS_UDS
+from tractor.address._types import HAS_UDS, UnwrappedAddress
 from tractor.control._protocol import Refusal
 from tractor.ipc._debug_sock import control_socks
 from tractor.observe._asking import Kept, Reply, ask_all
 from tractor.observe._processes import Facts, Stray, facts_of, strays
+from tractor.observe.afar._by_message import find_registered
+from tractor.observe.afar._elsewhere import Elsewhere, Road, look_elsewhere
 from tractor.process._proc import ON_LINUX
 from tractor.process.host._host_id import is_here
 from tractor.runtime.seen._samples import Sample, Who
@@ -66,6 +68,8 @@ class Found:
         silent: who has not.
         strays: processes that look like actors.
         facts: what the system says of the processes of all these, and of their children.
+        elsewhere: what is known of those that no socket of this host leads to.
+        addrs: where each listens for its peers, by uuid, as far as that is known.
     """
 
     time: float
@@ -74,11 +78,18 @@ class Found:
     silent: list[Silent] = field(default_factory=list)
     strays: list[Stray] = field(default_factory=list)
     facts: dict[int, Facts] = field(default_factory=dict)
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    addrs: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def by_uuid(self) -> dict[str, Answered]:
         """Those who have answered."""
         return {one.who.uuid: one for one in self.answered}
+
+    @property
+    def roads(self) -> dict[str, Road]:
+        """The way to each actor that can be asked, by uuid."""
+        return {**self.elsewhere.roads, **{one.who.uuid: Road(one.path) for one in self.answered}}
 
 
 def find(
@@ -122,10 +133,29 @@ def find(
         one = _answered(path, reply, found.facts)
         if one is not None:
             found.answered.append(one)
+            found.addrs[one.who.uuid] = one.who.addrs
         elif reply.listens is not False and not reply.answers and reply.pid in (None, pid):
             found.silent.append(Silent(path, name, pid, reply.problem))
+    known = [(one.path, one.sample) for one in found.answered if one.sample is not None]
+    found.elsewhere = look_elsewhere(known, limit)
     found.strays = strays() if known_strays is None else list(known_strays)
     _look_at_others(found)
+    return found
+
+
+def find_at(registrars: Sequence[UnwrappedAddress], limit: float) -> Found:
+    """Look for the actors that registrars know, and all of their trees, over their own transports.
+
+    Args:
+        registrars: their addresses.
+        limit: seconds for each answer.
+
+    Raises:
+        ConnectionError: none of them answers.
+    """
+    known = find_registered(registrars, limit)
+    found = Found(time.time(), socket.gethostname(), elsewhere=known.elsewhere)
+    found.addrs = {uuid: list(addrs) for uuid, addrs in known.addrs.items()}
     return found
 
 

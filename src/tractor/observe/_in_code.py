@@ -82,8 +82,9 @@ async def _from_the_root(actor: Actor, limit: float) -> TreeSample:
 
 async def look(actor: Actor, _args: dict[str, Any]) -> Sample:
     """What this actor says of itself; see :mod:`tractor.control._passing`."""
+    asked = time.perf_counter()
     await trio.lowlevel.checkpoint()
-    return sample_of(actor)
+    return sample_of(actor, lag=time.perf_counter() - asked)
 
 
 async def _downwards(actor: Actor, limit: float) -> TreeSample:
@@ -94,7 +95,7 @@ def tree_of(told: Told) -> TreeSample:
     """What actors have said, as a list, with what their parents know of them."""
     actors: list[Sample] = []
     missing: list[Missing] = []
-    _add(told, None, None, actors, missing)
+    list_told(told, None, None, actors, missing)
     return TreeSample(
         time=time.time(),
         host=socket.gethostname(),
@@ -104,14 +105,21 @@ def tree_of(told: Told) -> TreeSample:
     )
 
 
-def _add(
+def list_told(
     told: Told,
     parent: str | None,
     known: ChildSample | None,
     actors: list[Sample],
     missing: list[Missing],
 ) -> None:
-    """Add an actor and those below it; ``known``: what its parent, of that uuid, says."""
+    """Add an actor and those below it to lists.
+
+    Args:
+        told: what they have said.
+        parent: the uuid of its parent.
+        known: what that one says of it.
+        actors, missing: the lists.
+    """
     if told.value is not None:
         sample = msgspec.convert(told.value, Sample)
     else:
@@ -119,8 +127,11 @@ def _add(
             name=told.name, uuid=told.uuid, pid=told.pid, host="", state=told.state
         )
         sample = of_parents_word(word, parent, told.why)
-        if told.state == "lost":
-            sample = msgspec.structs.replace(sample, state="lost")
+        if told.state in ("lost", "blocked"):
+            since = None if told.silent is None else time.time() - told.silent
+            sample = msgspec.structs.replace(sample, state=told.state, since=since)
+        if told.place:
+            sample = msgspec.structs.replace(sample, host=told.place)
         missing.append(Missing(what=f"{told.name}@{told.pid}", why=told.why))
     if known is not None:
         sample = msgspec.structs.replace(
@@ -129,7 +140,7 @@ def _add(
     actors.append(sample)
     words = {child.uuid: child for child in sample.children}
     for below in told.below:
-        _add(below, sample.uuid, words.get(below.uuid), actors, missing)
+        list_told(below, sample.uuid, words.get(below.uuid), actors, missing)
     for child in sample.children:
         if child.state == "backoff":
             down = of_parents_word(child, sample.uuid, child.last_error)

@@ -12,12 +12,16 @@ from tractor.cli.watch._common import (
     common_options,
     is_confirmed,
     look,
+    look_at,
     print_json,
     quiet_pipe,
     seconds,
+    wants_colour,
 )
-from tractor.observe._ending import end_actors, ended_text
+from tractor.cli.watch._over_there import run_there
+from tractor.observe._ending import ended_text
 from tractor.observe._naming import called, with_all_below
+from tractor.observe.afar._ending import end_anywhere
 
 WAIT = 60.0
 """Seconds for the end of all."""
@@ -37,6 +41,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return run_there(options.host, argv, prog, wants_colour(options))
     found, tree = look(options)
     actors, why = chosen([options.actor], found, tree, every=options.all)
     if why:
@@ -46,8 +52,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     below = [one for one in whole if not any(one is it for it in actors)]
     if not options.yes and (refusal := _not_meant([called(one) for one in actors], len(below))):
         return fail(f"{prog}: {refusal}")
-    paths = {uuid: one.path for uuid, one in found.by_uuid.items()}
-    ended = end_actors(actors, below, paths, hard=options.kill, limit=options.wait)
+    ended = end_anywhere(
+        actors, below, found, lambda: look_at(options), hard=options.kill, limit=options.wait
+    )
     with quiet_pipe():
         if options.json:
             told = [

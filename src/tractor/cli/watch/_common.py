@@ -13,9 +13,11 @@ from typing import Any
 
 import msgspec
 
+from tractor.cli._actors import add_registry_option
+from tractor.cli._exit import fail
 from tractor.control._client import runtime_dirs
 from tractor.observe._assembling import assemble
-from tractor.observe._finding import LIMIT, Found, find
+from tractor.observe._finding import LIMIT, Found, find, find_at
 from tractor.observe._naming import called, matching, with_all_below
 from tractor.runtime.seen._samples import Sample, TreeSample
 
@@ -36,8 +38,26 @@ def common_options(parser: argparse.ArgumentParser, limit: float = LIMIT) -> Non
         default="auto",
         help="colours: on a terminal, always, or never (default: auto, and never with NO_COLOR set)",
     )
+    places_options(parser)
+
+
+def places_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where to look."""
     parser.add_argument(
         "--runtime-dir", action="append", default=[], metavar="DIR", help="look there, too"
+    )
+    add_registry_option(
+        parser, "ask this registrar for actors, and them over their own transport; may be repeated"
+    )
+    add_host_option(parser)
+
+
+def add_host_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command be run on another host: ``args.host``."""
+    parser.add_argument(
+        "--host",
+        metavar="NAME",
+        help="run this command there, a name of the hosts table (TRACTOR_HOSTS) or a URL",
     )
 
 
@@ -83,9 +103,26 @@ def print_json(value: Any) -> None:
 def look(
     options: argparse.Namespace, more: Sequence[Mapping[str, Any]] = (), dialogs: bool = False
 ) -> tuple[Found, TreeSample]:
-    """What there is now."""
-    dirs = runtime_dirs(map(Path, options.runtime_dir))
-    found = find(dirs, more, limit=options.limit, dialogs=dialogs)
+    """What there is now.
+
+    Raises:
+        SystemExit: with code 1; no registrar that was named answers.
+    """
+    try:
+        return look_at(options, more, dialogs)
+    except ConnectionError as exc:
+        raise SystemExit(fail(f"tractor: {exc}")) from None
+
+
+def look_at(
+    options: argparse.Namespace, more: Sequence[Mapping[str, Any]] = (), dialogs: bool = False
+) -> tuple[Found, TreeSample]:
+    """What there is now.  Raises ConnectionError: no registrar that was named answers."""
+    if options.registry:
+        found = find_at(options.registry, options.limit)
+    else:
+        dirs = runtime_dirs(map(Path, options.runtime_dir))
+        found = find(dirs, more, limit=options.limit, dialogs=dialogs)
     return found, assemble(found)
 
 
@@ -119,12 +156,11 @@ def chosen(
         found, tree: what there is.
         every: of several that a name leads to, all are meant.
     """
-    addrs = {uuid: one.who.addrs for uuid, one in found.by_uuid.items()}
     actors: list[Sample] = []
     for name in names:
-        these = matching(name, tree.actors, addrs)
+        these = matching(name, tree.actors, found.addrs)
         if not these:
-            return [], f"there is no actor {name!r} of yours on this host; `tractor ps` lists them"
+            return [], f"there is no actor {name!r} of yours in reach; `tractor ps` lists them"
         if len(these) > 1 and not every:
             listed = "".join(f"\n  {called(one)}" for one in these)
             return [], f"several actors are called {name!r}; name one, or give --all:{listed}"

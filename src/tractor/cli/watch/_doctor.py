@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
-from tractor.cli.watch._common import chosen, common_options, look, print_json, quiet_pipe
+from tractor.cli.watch._common import (
+    chosen,
+    common_options,
+    look,
+    print_json,
+    quiet_pipe,
+    wants_colour,
+)
+from tractor.cli.watch._over_there import run_there
 from tractor.observe._diagnosis import all_well, diagnose
 from tractor.observe._naming import with_all_below
 
@@ -25,6 +33,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return run_there(options.host, argv, prog, wants_colour(options))
     found, tree = look(options, [{"op": "recent"}], dialogs=True)
     actors = list(tree.actors)
     if options.actor is not None:

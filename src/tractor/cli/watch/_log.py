@@ -18,7 +18,9 @@ from tractor.cli.watch._common import (
     print_json,
     quiet_pipe,
     seconds,
+    wants_colour,
 )
+from tractor.cli.watch._over_there import run_there
 from tractor.observe._finding import Found
 from tractor.observe._naming import called
 from tractor.observe._requests import ask_each
@@ -46,6 +48,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return run_there(options.host, argv, prog, wants_colour(options))
     if options.seconds is not None and (options.level is None or options.follow):
         return fail(f"{prog}: --for needs a LEVEL that is set")
     actors, found, tree, why = one_actor(options)

@@ -20,6 +20,7 @@ from tractor.cli.watch._common import (
     wants_colour,
     width,
 )
+from tractor.cli.watch._over_there import run_there
 from tractor.observe._naming import with_all_below
 from tractor.observe._openmetrics import openmetrics
 from tractor.observe._processes import proportional_bytes
@@ -46,6 +47,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return run_there(options.host, argv, prog, wants_colour(options))
     with quiet_pipe():
         if options.schema:
             print_json(msgspec.json.schema(TreeSample))

@@ -10,7 +10,14 @@ import msgspec
 
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
-from tractor.cli.watch._common import common_options, one_actor, print_json, quiet_pipe
+from tractor.cli.watch._common import (
+    common_options,
+    one_actor,
+    print_json,
+    quiet_pipe,
+    wants_colour,
+)
+from tractor.cli.watch._over_there import run_there
 from tractor.observe._finding import Found
 from tractor.observe._naming import called
 from tractor.observe._recent_text import Happened, event_text, events_of
@@ -35,6 +42,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return run_there(options.host, argv, prog, wants_colour(options))
     actors, found, _, why = one_actor(options)
     if why:
         return fail(f"{prog}: {why}")

@@ -13,11 +13,13 @@ import msgspec
 
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
-from tractor.cli.watch._common import common_options, one_actor, quiet_pipe
+from tractor.cli.watch._common import common_options, one_actor, quiet_pipe, wants_colour
+from tractor.cli.watch._over_there import run_there
 from tractor.observe._finding import Found
 from tractor.observe._naming import called
 from tractor.observe._requests import ask_each
 from tractor.observe._stacks_text import profile_text, running_stack, stacks_text
+from tractor.observe.afar._ending import is_near
 from tractor.runtime.seen._samples import Missing, Sample
 
 ASK_LIMIT = 3.0
@@ -43,11 +45,13 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return run_there(options.host, argv, prog, wants_colour(options))
     actors, found, _, why = one_actor(options)
     if why:
         return fail(f"{prog}: {why}")
     if options.native:
-        return _native(actors, prog)
+        return _native(actors, found, prog)
     text, missing = _collected(options, actors, found)
     with quiet_pipe():
         if options.output is None:
@@ -145,13 +149,15 @@ def _json(found: Found, more: dict[str, object]) -> str:
     return msgspec.json.encode(whole).decode() + "\n"
 
 
-def _native(actors: list[Sample], prog: str) -> int:
+def _native(actors: list[Sample], found: Found, prog: str) -> int:
     program = shutil.which(PY_SPY)
     if program is None:
         return fail(f"{prog}: --native needs py-spy (`pip install py-spy`)")
     code = 0
     for one in actors:
-        if one.pid is None:
+        if one.pid is None or not is_near(one, found):
+            hint = "`--host NAME` runs the command there"
+            code = fail(f"{prog}: {called(one)} has no process of its own on this host; {hint}")
             continue
         print(called(one), flush=True)
         done = subprocess.run([program, "dump", "--pid", str(one.pid)], check=False)

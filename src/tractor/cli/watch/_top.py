@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 from tractor._util.dist._name import pip_install
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import fail
-from tractor.cli.watch._common import seconds
-from tractor.control._client import runtime_dirs
+from tractor.cli.watch._common import look_at, places_options, seconds
 from tractor.observe._finding import LIMIT
 
 INTERVAL = 1.0
@@ -31,6 +30,10 @@ def main(argv: Sequence[str], prog: str) -> int:
         SystemExit: wrong arguments (code 2), or ``--help``.
     """
     options = parser(prog).parse_args(argv)
+    if options.host is not None:
+        return fail(
+            f"{prog}: --host has no screen there; run `ssh -t HOST tractor top`, or `tractor ps --watch --host NAME`"
+        )
     if importlib.util.find_spec("textual") is None:
         return fail(
             f"{prog}: it needs textual (`{pip_install('top')}`); `tractor ps --watch` needs nothing"
@@ -39,8 +42,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         return fail(f"{prog}: this is no terminal; `tractor ps --watch` needs none")
     from tractor.cli.watch._top_app import Top
 
-    dirs = runtime_dirs(map(Path, options.runtime_dir))
-    return Top(dirs, options.actor, options.interval, options.limit).show()
+    return Top(partial(look_at, options), options.actor, options.interval).show()
 
 
 def parser(prog: str) -> Parser:
@@ -63,7 +65,5 @@ def parser(prog: str) -> Parser:
         metavar="SECONDS",
         help=f"for how long to wait for answers (default: {LIMIT:g})",
     )
-    made.add_argument(
-        "--runtime-dir", action="append", default=[], metavar="DIR", help="look there, too"
-    )
+    places_options(made)
     return made

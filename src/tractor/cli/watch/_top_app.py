@@ -11,8 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -23,16 +22,16 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
 from tractor.control._protocol import Refusal
-from tractor.observe._asking import ask_all
-from tractor.observe._assembling import assemble
-from tractor.observe._ending import end_actors, ended_text
-from tractor.observe._finding import Found, find
+from tractor.observe._ending import ended_text
+from tractor.observe._finding import Found
 from tractor.observe._history import History, key_of, short
 from tractor.observe._naming import called, matching, with_all_below
 from tractor.observe._recent_text import event_text, events_of
+from tractor.observe._requests import answers_of
 from tractor.observe._stacks_text import stacks_text
 from tractor.observe._table import COLUMNS, LAG_IS_HIGH, Row, rows_of
 from tractor.observe._words import plain, span
+from tractor.observe.afar._ending import end_anywhere
 from tractor.observe.tracing._collecting import Collector
 from tractor.observe.tracing._taking import VIEWER, record_to
 from tractor.runtime.seen._samples import Sample, TreeSample
@@ -117,11 +116,9 @@ class Top(App[int]):
     """The application.
 
     Args:
-        dirs: runtime directories.
+        looks: takes a look.  What it raises as a ConnectionError is shown, and the next one taken.
         actor: show it and those below it alone; ``None``: all.
         interval: seconds between two looks.
-        limit: seconds for answers.
-        looks: takes a look instead, for tests.
     """
 
     CSS = """
@@ -152,18 +149,14 @@ class Top(App[int]):
 
     def __init__(
         self,
-        dirs: Sequence[Path],
+        looks: Looks,
         actor: str | None = None,
         interval: float = 1.0,
-        limit: float = 1.0,
-        looks: Looks | None = None,
     ) -> None:
         super().__init__()
-        self._dirs = dirs
         self._actor = actor
         self._interval = interval
-        self._limit = limit
-        self._looks = looks or self._look
+        self._looks = looks
         self._found: Found | None = None
         self._history = History()
         self._folded: set[tuple[str, int | None]] = set()
@@ -202,18 +195,22 @@ class Top(App[int]):
         while True:
             begun = time.monotonic()
             if not self._frozen:
-                self._found, tree = await asyncio.to_thread(self._looks)
-                self._history.add(tree)
+                try:
+                    self._found, tree = await asyncio.to_thread(self._look)
+                except ConnectionError as exc:
+                    self.notify(str(exc), severity="error")
+                else:
+                    self._history.add(tree)
                 self._draw()
                 if self.query_one("#details").has_class("shown"):
                     await self._draw_details()
             await asyncio.sleep(max(0.05, begun + self._interval - time.monotonic()))
 
     def _look(self) -> tuple[Found, TreeSample]:
-        found = find(self._dirs, limit=self._limit)
-        tree = assemble(found)
+        found, tree = self._looks()
         if self._actor is not None:
-            actors = with_all_below(matching(self._actor, tree.actors), tree.actors)
+            chosen = matching(self._actor, tree.actors, found.addrs)
+            actors = with_all_below(chosen, tree.actors)
             tree = TreeSample(
                 time=tree.time, host=tree.host, actors=tuple(actors), missing=tree.missing
             )
@@ -275,7 +272,7 @@ class Top(App[int]):
         roots = sum(one.parent not in known for one in tree.actors)
         odd = [
             f"{count} {state}"
-            for state in ("blocked", "stopped", "zombie", "mute", "gone", "backoff")
+            for state in ("blocked", "stopped", "zombie", "mute", "lost", "gone", "backoff")
             if (count := sum(one.state == state for one in tree.actors))
         ]
         total = self._history.total()
@@ -382,11 +379,14 @@ class Top(App[int]):
 
     async def _ask(self, one: Sample, *requests: dict[str, Any]) -> list[Any]:
         """The answers of an actor; none where it can't be asked."""
-        known = self._found.by_uuid.get(one.uuid) if self._found is not None else None
-        if known is None:
+        found = self._found
+        if found is None:
             return []
-        replies = await asyncio.to_thread(ask_all, [known.path], requests, ASK_LIMIT)
-        return replies[known.path].answers
+        told = [
+            await asyncio.to_thread(answers_of, [one], found, ASK_LIMIT, request)
+            for request in requests
+        ]
+        return [answers[one.uuid] for answers in told if one.uuid in answers]
 
     async def action_stacks(self) -> None:
         """Show where its tasks are."""
@@ -428,10 +428,11 @@ class Top(App[int]):
         more = f" and {len(below)} below" if below else ""
         if await self.push_screen_wait(_Question(f"end {called(one)}{more}? write yes")) != "yes":
             return
-        known = self._found.by_uuid if self._found is not None else {}
-        paths = {uuid: answered.path for uuid, answered in known.items()}
+        found = self._found
+        if found is None:
+            return
         ended = await asyncio.to_thread(
-            end_actors, [one], below, paths, hard=False, limit=ASK_LIMIT * 10
+            end_anywhere, [one], below, found, self._looks, hard=False, limit=ASK_LIMIT * 10
         )
         self.notify("\n".join(map(ended_text, ended)) or f"{called(one)} has no process here")
 

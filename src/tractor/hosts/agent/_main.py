@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from tractor._proto.deadlines import SENTINEL_GRACE, TEARDOWN_TIME
@@ -24,6 +25,7 @@ from tractor.hosts.agent._children import kill_below, processes_below, reap, sta
 from tractor.hosts.agent._facts import facts, lease_clock
 from tractor.hosts.agent._guard import Guard
 from tractor.hosts.agent._link import STUCK, Link, LinkLost
+from tractor.hosts.agent._looks import MOST, Look, open_look
 from tractor.hosts.agent._roster import Roster
 from tractor.hosts.agent._store import CodeStore
 from tractor.process._stdio import dup_above_stdio, take_numbers
@@ -80,6 +82,7 @@ class Agent:
         link.flush()
         self._roster = Roster(link)
         self._store = CodeStore(os.environ)
+        self._looks: list[Look] = []
         self._guard = Guard(self._warn, link.open_fd)
         self._above = os.getppid()
         self._above_fd, self._above_queue = self._watch_above()
@@ -92,6 +95,7 @@ class Agent:
             "term": self._on_signal,
             "kill": self._on_signal,
             "release": self._on_release,
+            "look": self._on_look,
             "pong": self._on_pong,
             "end": self._on_end,
         }
@@ -103,6 +107,8 @@ class Agent:
         while not self._is_over():
             self._tend()
             self._wait()
+        for look in self._looks:
+            look.close()
         self._roster.flush()
         self._link.send({"t": "gone", "why": self._why})
         self._guard.close()
@@ -124,6 +130,8 @@ class Agent:
             self._leave(f"signal {self._signalled}")
         if self._left_at is not None and now >= self._left_at + SENTINEL_GRACE:
             self._kill_all()
+        for look in [look for look in self._looks if now >= look.ends_at]:
+            self._answer(look, {"error": "no answer came in time"})
         stalled = self._lease is not None and now >= self._stalled_from(self._lease)
         self._roster.send(now, stalled or self._left_at is not None)
         self._link.flush()
@@ -160,6 +168,8 @@ class Agent:
                 ready[self._above_fd] = self._on_above_gone
             if self._link.waiting < STUCK:
                 ready[self._link.read_fd] = self._on_readable
+            for look in self._looks:
+                ready[look.fd] = partial(self._on_answer, look)
         for child in self._roster:
             if child.output >= 0 and not child.is_full:
                 ready[child.output] = child.read
@@ -183,6 +193,7 @@ class Agent:
                 times.append(self._lease.next_ping_at())
             if any(child.is_full for child in self._roster):
                 times.append(self._stalled_from(self._lease))
+        times += [look.ends_at for look in self._looks]
         end_told_at = self._roster.next_at()
         if end_told_at is not None:
             times.append(end_told_at)
@@ -294,6 +305,35 @@ class Agent:
         child = self._roster.get(fields.ident(frame))
         if child is not None:
             child.release()
+
+    def _on_look(self, frame: dict[str, Any], _raw: bytes | None) -> None:
+        number, child = fields.number(frame, "n"), self._roster.get(fields.ident(frame))
+        request, limit = frame.get("request"), fields.seconds(frame, "limit")
+        try:
+            if child is None or child.status is not None:
+                raise ValueError("it has ended")
+            if not isinstance(request, dict):
+                raise ValueError(f"'request' is an object, not {str(request)[:80]!r}")
+            if len(self._looks) >= MOST:
+                raise ValueError(f"{MOST} looks are taken there already")
+            dirs = [one for one in fields.items(frame, "dirs") if isinstance(one, str)]
+            self._looks.append(open_look(number, child.pid, request, limit, dirs))
+        except (OSError, ValueError) as exc:
+            self._link.send({"t": "looked", "n": number, "error": str(exc)[:MAX_TEXT]})
+
+    def _on_answer(self, look: Look) -> None:
+        told = look.read()
+        if told is not None:
+            self._answer(look, told)
+
+    def _answer(self, look: Look, told: dict[str, Any]) -> None:
+        look.close()
+        self._looks.remove(look)
+        try:
+            self._link.send({"t": "looked", "n": look.number, **told})
+        except ValueError as exc:
+            # What is no ASCII grows on the way.
+            self._link.send({"t": "looked", "n": look.number, "error": str(exc)[:MAX_TEXT]})
 
     def _on_end(self, _frame: dict[str, Any], _raw: bytes | None) -> None:
         self._leave(_ASKED)

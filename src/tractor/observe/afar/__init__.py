@@ -1,0 +1,1 @@
+"""Actors that no control socket of this host leads to."""
