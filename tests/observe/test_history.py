@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ep_observe import sample
 
-from tractor.observe._history import History, Rates, short
+from tractor.observe._history import History, Rates, short, with_times
 from tractor.runtime.seen._samples import TreeSample
 
 
@@ -61,3 +61,26 @@ def test_the_last_minute_as_bars() -> None:
 )
 def test_a_rate_in_words(number: float | None, text: str) -> None:
     assert short(number) == text
+
+
+def test_what_an_actor_can_not_tell_is_known_from_the_first_look_that_showed_it() -> None:
+    def seen(time: float, **states: tuple[str, float | None]) -> TreeSample:
+        made = [
+            sample(name, name, 1, state=state, since=since)
+            for name, (state, since) in states.items()
+        ]
+        return TreeSample(time=time, host="h1", actors=tuple(made))
+
+    def times(tree: TreeSample) -> dict[str, float | None]:
+        return {one.name: one.since for one in tree.actors}
+
+    first = with_times(seen(1.0, a=("run", 0.5), b=("stopped", None), c=("blocked", 0.9)), None)
+    assert times(first) == {"a": 0.5, "b": None, "c": 0.9}
+    second = with_times(
+        seen(2.0, a=("stopped", None), b=("stopped", None), c=("blocked", 1.9), d=("mute", None)),
+        first,
+    )
+    # Nobody has seen when `b` was stopped, nor `d` before.
+    assert times(second) == {"a": 2.0, "b": None, "c": 0.9, "d": None}
+    third = with_times(seen(3.0, a=("stopped", None), c=("run", 0.5), d=("zombie", None)), second)
+    assert times(third) == {"a": 2.0, "c": 0.5, "d": 3.0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def test_a_blocked_loop_a_stopped_process_and_counts(tmp_path: Path, forked_acto
     os.mkfifo(fifo)
 
     async def main(an: tractor.ActorNursery, portal: tractor.Portal) -> None:
+        begun = time.time()
         other = await an.start_actor("other", enable_modules=["ep_observe"])
         before: dict[str, Any] = {one["name"]: one for one in await listed()}
         assert {name: one["state"] for name, one in before.items()} == {
@@ -47,6 +49,9 @@ def test_a_blocked_loop_a_stopped_process_and_counts(tmp_path: Path, forked_acto
                 pass
             worker = shown["worker"]
             assert (worker["state"], worker["stale"], worker["tasks"]) == ("blocked", True, None)
+            later = {one["name"]: one for one in await listed()}["worker"]
+            # Since before it was asked first.
+            assert begun < later["since"] <= worker["time"]
             assert "ep_observe.py:" in worker["why"]
             assert "in block()" in worker["why"]
             with open(fifo, "wb"):
@@ -61,7 +66,8 @@ def test_a_blocked_loop_a_stopped_process_and_counts(tmp_path: Path, forked_acto
             shown = {one["name"]: one for one in await listed("root", "--depth", "1")}
         finally:
             os.kill(pid, signal.SIGCONT)
-        assert shown["other"]["state"] == "stopped"
+        assert (shown["other"]["state"], shown["other"]["since"]) == ("stopped", None)
+        assert shown["root"]["since"] < time.time() - shown["root"]["uptime"] + 1
         assert shown["other"]["parent"] == shown["root"]["uuid"]
         assert (shown["worker"]["state"], shown["worker"]["stale"]) == ("run", False)
 

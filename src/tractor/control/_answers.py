@@ -135,8 +135,8 @@ class Answers:
     def _sample(self, request: Mapping[str, Any], lag: float) -> Sample:
         return sample_of(self._actor, bool(request.get("dialogs")), lag)
 
-    def _stale_sample(self, _request: Mapping[str, Any]) -> Sample:
-        return stale_sample_of(self._actor, self._root, self._loop)
+    def _stale_sample(self, _request: Mapping[str, Any], silence: float) -> Sample:
+        return stale_sample_of(self._actor, self._root, self._loop, silence)
 
 
 def answers_in_loop(actor: Actor, root: trio.lowlevel.Task, loop: int) -> Answers:

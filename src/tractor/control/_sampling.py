@@ -65,7 +65,9 @@ def sample_of(actor: Actor, dialogs: bool = False, lag: float | None = None) -> 
     return _sample(actor, root, lag, stale=False, dialogs=dialogs)
 
 
-def stale_sample_of(actor: Actor, root: trio.lowlevel.Task | None, loop: int | None) -> Sample:
+def stale_sample_of(
+    actor: Actor, root: trio.lowlevel.Task | None, loop: int | None, silence: float = 0.0
+) -> Sample:
     """One look at an actor whose loop does not come to it; in any thread.
 
     What may change while it is looked at is left out.
@@ -74,8 +76,9 @@ def stale_sample_of(actor: Actor, root: trio.lowlevel.Task | None, loop: int | N
         actor: that of this process.
         root: the root task of its run.
         loop: the ident of its thread.
+        silence: seconds for which it has not come to what it was asked.
     """
-    return _sample(actor, root, None, stale=True, where=_where(loop))
+    return _sample(actor, root, None, stale=True, where=_where(loop), silence=silence)
 
 
 def _sample(
@@ -85,6 +88,7 @@ def _sample(
     stale: bool,
     dialogs: bool = False,
     where: str | None = None,
+    silence: float = 0.0,
 ) -> Sample:
     channels = copied(lambda: list(actor.intakes))
     carried = actor.carried.plus(chan.transport for chan in channels)
@@ -106,6 +110,7 @@ def _sample(
         time=time.time(),
         state=state,
         why=why,
+        since=_since(actor, state, silence),
         stale=stale,
         uptime=time.time() - actor.began,
         cpu=_per_cent(cpu_seconds, actor.began),
@@ -163,6 +168,16 @@ def _state(actor: Actor, stale: bool, where: str | None) -> tuple[str, str | Non
     if actor.draining.is_begun:
         return "run", "drains"
     return "run", None
+
+
+def _since(actor: Actor, state: str, silence: float) -> float | None:
+    """When the state began, as far as the actor can know.  A loop is blocked since before it was asked first."""
+    if state == "blocked":
+        return time.time() - silence
+    if state == "cancel":
+        return actor.cancelled_at
+    changed = actor.hooks.repl_changed_at()
+    return changed if state == "repl" else max(actor.began, changed or 0.0)
 
 
 def _where(loop: int | None) -> str | None:

@@ -62,12 +62,12 @@ class LoopFirst(NamedTuple):
 
     Attributes:
         in_loop: gets the request, and the seconds that the loop took to come to it.
-        in_thread: gets the request.
+        in_thread: gets the request, and the seconds for which the loop has not come to anything that it was asked.
         limit: seconds for the loop.
     """
 
     in_loop: Callable[[Mapping[str, Any], float], Any]
-    in_thread: ThreadOp
+    in_thread: Callable[[Mapping[str, Any], float], Any]
     limit: float = SAMPLE_LIMIT
 
 
@@ -127,6 +127,8 @@ class Serving:
         self._control = control
         self._peers: dict[int, _Peer] = {}
         # Answers of the loop: to whom, to which of its requests, what.
+        # Since when the loop has not come to what it was asked first; `None`: it has come to all.
+        self._silent_since: float | None = None
         self._answers: queue.SimpleQueue[tuple[_Peer, int, bytes]] = queue.SimpleQueue()
 
     @property
@@ -247,7 +249,7 @@ class Serving:
                 peer.say(answer(at_once(request)))
             elif (either := self.either.get(op)) is not None:
                 begun = time.monotonic()
-                peer.instead = partial(either.in_thread, request)
+                peer.instead = lambda: either.in_thread(request, self._silence())
                 self._ask_loop(
                     peer,
                     lambda r, _: either.in_loop(r, time.monotonic() - begun),
@@ -293,6 +295,7 @@ class Serving:
                 self._put(peer, number, _made(lambda: value))
 
         def begin() -> None:
+            self._silent_since = None
             try:
                 spawn(task)
             except RuntimeError as exc:
@@ -302,15 +305,24 @@ class Serving:
         limit = min(float(given), LONGEST) if isinstance(given, int | float) else LOOP_LIMIT
         self._begin(peer, limit + SLACK, begin)
 
+    def _silence(self) -> float:
+        since = self._silent_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def _put(self, peer: _Peer, number: int, line: bytes) -> None:
         """In the loop: an answer for the thread."""
+        # All that was asked before has been come to: it goes in order.
+        self._silent_since = None
         self._answers.put((peer, number, line))
         self._control.wake_up()
 
     def _begin(self, peer: _Peer, limit: float, ask: Callable[[], None]) -> None:
         """Have the loop do something for a peer, within a limit."""
         peer.limit = limit
-        peer.due = time.monotonic() + limit
+        now = time.monotonic()
+        peer.due = now + limit
+        if self._silent_since is None:
+            self._silent_since = now
         try:
             self._control.token.run_sync_soon(ask)
         except trio.RunFinishedError:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tractor.control._protocol import Refusal
 from tractor.observe._finding import Found
 from tractor.observe._naming import called
-from tractor.observe._words import lag, plain
+from tractor.observe._words import lag, plain, span
 from tractor.runtime.seen._samples import Sample
 
 FULL = 90.0
@@ -60,13 +60,17 @@ def diagnose(found: Found, actors: list[Sample]) -> list[Finding]:
 def _of(one: Sample) -> Iterator[Finding]:
     who, why = called(one), one.why or ""
     if one.state == "blocked":
-        yield Finding(True, who, f"loop blocked: {why}", f"tractor stacks {who}")
+        passed = None if one.since is None else one.time - one.since
+        long = "" if passed is None or passed < 1 else f" for at least {span(passed)}"
+        yield Finding(True, who, f"loop blocked{long}: {why}", f"tractor stacks {who}")
     elif one.state == "stopped":
         yield Finding(False, who, "stopped (SIGSTOP)", f"kill -CONT {one.pid}")
     elif one.state == "zombie":
         yield Finding(True, who, f"zombie: {why}")
     elif one.state == "gone":
         yield Finding(True, who, "its process is gone, and its parent does not know")
+    elif one.state == "lost":
+        yield Finding(True, who, f"its host is lost: {why}")
     elif one.state == "mute":
         yield Finding(False, who, f"does not answer: {why}", f"tractor stacks --native {who}")
     if one.lag is not None and one.lag >= SLOW:

@@ -12,6 +12,9 @@ from tractor.runtime.seen._samples import Sample, TreeSample
 KEPT = 60.0
 """Seconds of CPU that are kept."""
 
+UNTOLD = frozenset({"blocked", "stopped", "zombie", "mute", "gone", "backoff"})
+"""States whose begin the actor itself does not tell, or not in full."""
+
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -37,6 +40,7 @@ class History:
 
     def add(self, tree: TreeSample) -> None:
         """Take a look."""
+        tree = with_times(tree, self.latest)
         passed = tree.time - self.latest.time if self.latest is not None else 0.0
         actors = tuple(self._rated(one, passed) for one in tree.actors)
         self._before = {key_of(one): one for one in tree.actors}
@@ -89,6 +93,31 @@ class History:
             else:
                 shown.append(" ")
         return "".join(shown)
+
+
+def with_times(tree: TreeSample, before: TreeSample | None) -> TreeSample:
+    """With the time since when an actor is in a state that it can't tell itself: the first look that showed it so.
+
+    Args:
+        tree: a look.
+        before: the one before, with its times; ``None``: there is none, so nothing is known.
+    """
+    if before is None:
+        return tree
+    past = {key_of(one): one for one in before.actors}
+
+    def timed(one: Sample) -> Sample:
+        then = past.get(key_of(one))
+        if then is None or one.state not in UNTOLD:
+            return one
+        if then.state == one.state:
+            # Nobody knows more than what was seen first.
+            since = one.since if then.since is None else then.since
+        else:
+            since = tree.time if one.since is None else one.since
+        return one if since == one.since else msgspec.structs.replace(one, since=since)
+
+    return msgspec.structs.replace(tree, actors=tuple(map(timed, tree.actors)))
 
 
 def key_of(one: Sample) -> tuple[str, int | None]:

@@ -130,6 +130,8 @@ class Actor:
         self.signals = SignalLog()
         self.cancel_called = False
         self.cancel_caller: Aid | None = None
+        # When that was asked for, by this host's clock.
+        self.cancelled_at: float | None = None
         self.cancel_complete = False
         # Awaited at its end, while it unregisters: nothing that it serves runs any more.
         self.last_acts: list[Callable[[], Awaitable[None]]] = []
@@ -459,6 +461,7 @@ class Actor:
             return
         self.cancel_called = True
         self.cancel_caller = caller
+        self.cancelled_at = time.time()
         self.closed_because = "it is being cancelled"
         by = "itself" if caller is self.aid else caller and caller.reprol(sin_uuid=False)
         self.recorder.note("cancel_requested", kind_of="actor", by=by)

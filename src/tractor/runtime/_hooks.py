@@ -21,6 +21,10 @@ class RuntimeHooks:
         """Whether this very actor holds or awaits the REPL; from any thread."""
         return False
 
+    def repl_changed_at(self) -> float | None:
+        """When this actor came to hold or await the REPL, or ceased to, in s since 1970; ``None``: it never did."""
+        return None
+
     def repl_busy(self) -> bool:
         """Whether somebody in or below this actor holds or awaits the REPL."""
         return False

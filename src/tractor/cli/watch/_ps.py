@@ -21,6 +21,7 @@ from tractor.cli.watch._common import (
     width,
 )
 from tractor.cli.watch._over_there import run_there
+from tractor.observe._history import with_times
 from tractor.observe._naming import with_all_below
 from tractor.observe._openmetrics import openmetrics
 from tractor.observe._processes import proportional_bytes
@@ -121,6 +122,7 @@ def _once(
     options: argparse.Namespace, prog: str, before: TreeSample | None
 ) -> tuple[int, TreeSample]:
     found, whole = look(options)
+    whole = with_times(whole, before)
     actors, why = chosen(options.actors, found, whole, every=True)
     tree = whole
     if actors:

@@ -150,15 +150,14 @@ def _json(found: Found, more: dict[str, object]) -> str:
 
 
 def _native(actors: list[Sample], found: Found, prog: str) -> int:
-    program = shutil.which(PY_SPY)
-    if program is None:
-        return fail(f"{prog}: --native needs py-spy (`pip install py-spy`)")
-    code = 0
+    program, code = shutil.which(PY_SPY), 0
     for one in actors:
         if one.pid is None or not is_near(one, found):
             hint = "`--host NAME` runs the command there"
             code = fail(f"{prog}: {called(one)} has no process of its own on this host; {hint}")
             continue
+        if program is None:
+            return fail(f"{prog}: --native needs py-spy (`pip install py-spy`)")
         print(called(one), flush=True)
         done = subprocess.run([program, "dump", "--pid", str(one.pid)], check=False)
         if done.returncode:

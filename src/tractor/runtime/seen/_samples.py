@@ -108,7 +108,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         state: ``'boot'``, ``'run'``, ``'blocked'``, ``'repl'``, ``'cancel'``, ``'stopped'``, ``'zombie'``, ``'mute'``,
             ``'lost'``, ``'gone'`` or ``'backoff'``.
         why: of a state other than ``'run'``, in words.
-        since: when that state began, in seconds since 1970.
+        since: when that state began, in seconds since 1970; of ``'blocked'``, ``'stopped'`` and what else it can't tell
+            itself: when it was seen first.
         stale: the event loop did not come to the question, so that a thread has answered.
         uptime: seconds since the actor's start.
         cpu: per cent of one core: over the time since the look before, else since the start of the process.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class Debugger(RuntimeHooks):
         self._holders: dict[object, Holder] = {}
         self._watch = _TaskWatch(self)
         self._leaving: list[trio.lowlevel.Task] = []
+        self._changed_at: float | None = None
 
     # -- having the REPL ------------------------------------------------------------------------------
 
@@ -95,6 +97,8 @@ class Debugger(RuntimeHooks):
             DebugRequestError: it was refused, or the parent is gone; nothing is held.
         """
         ident = holder.ident
+        if not self._holders:
+            self._changed_at = time.time()
         self._holders[ident] = holder
         try:
             if self.record.ask(ident) is LockDo.WAIT:
@@ -110,12 +114,16 @@ class Debugger(RuntimeHooks):
                 self._end_turn(ident, RecordEvent.FAILED)
                 raise
         except BaseException:
-            self._holders.pop(ident, None)
+            self._forget(ident)
             raise
         self.record.granted(ident)
         if isinstance(ident, trio.lowlevel.Task):
             self._watch.start(ident)
         return ask
+
+    def _forget(self, ident: object) -> None:
+        if self._holders.pop(ident, None) is not None and not self._holders:
+            self._changed_at = time.time()
 
     async def _wait_turn(self, ident: object) -> None:
         turn = self._turns[ident] = trio.Event()
@@ -140,7 +148,7 @@ class Debugger(RuntimeHooks):
         """The holder is done; in the trio thread."""
         self._watch.stop()
         self.lease = None
-        self._holders.pop(holder.ident, None)
+        self._forget(holder.ident)
         for child in list(self.actor.children.values()):
             # While the loop stood still, the limits of children that are on their way down have run out.
             child.on_repl_change(restart=True)
@@ -195,6 +203,10 @@ class Debugger(RuntimeHooks):
     def has_repl(self) -> bool:
         """Whether this very actor holds or awaits the REPL."""
         return self.record.active
+
+    def repl_changed_at(self) -> float | None:
+        """When this actor came to hold or await the REPL, or ceased to; ``None``: it never did."""
+        return self._changed_at
 
     def repl_busy(self) -> bool:
         """Whether somebody in or below this actor, other than the calling task, holds or awaits the REPL."""
