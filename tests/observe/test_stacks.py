@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import ep_observe
 import msgspec
 import pytest
-import trio
+import trio.testing
 from ep_observe import block, command, run, wait_here
 
 import tractor
+from tractor.control._stacks import stacks_of
 from tractor.observe._stacks_text import IDLE, profile_text, running_stack, stacks_text
 
 
@@ -105,3 +108,44 @@ def test_a_stuck_task_is_shown_where_it_is_stuck(tmp_path: Path, forked_actors: 
         assert (await command("stacks", "nobody-of-this-name"))[0] == 1
 
     run(main)
+
+
+def test_stacks_that_are_encoded_say_the_same() -> None:
+    """Those of one place are made once; of other coroutines, and of a deeper one, they are their own."""
+
+    async def deep(levels: int) -> None:
+        if levels:
+            await deep(levels - 1)
+        else:
+            await trio.sleep_forever()
+
+    async def by_generator() -> None:
+        async def numbers() -> AsyncIterator[int]:
+            await trio.sleep_forever()
+            yield 1
+
+        async for _ in numbers():
+            pass
+
+    async def main() -> None:
+        async with trio.open_nursery() as tn:
+            for levels in (1, 1, 3):
+                tn.start_soon(deep, levels)
+            tn.start_soon(by_generator)
+            await trio.testing.wait_all_tasks_blocked()
+            root, loop = trio.lowlevel.current_root_task(), threading.get_ident()
+            plain = stacks_of(root, loop)["tasks"]
+            encoded = msgspec.json.decode(msgspec.json.encode(stacks_of(root, loop, encoded=True)))
+            tn.cancel_scope.cancel()
+        by_id = {task["id"]: task for task in encoded["tasks"]}
+        for task in plain:
+            if not task["running"]:
+                assert by_id[task["id"]] == task
+        depths = sorted(
+            sum(frame["function"].endswith("deep") for frame in task["frames"]) for task in plain
+        )
+        assert depths[-3:] == [2, 2, 4]
+        (one,) = [task for task in plain if "by_generator" in task["name"]]
+        assert any(frame["function"].endswith("numbers") for frame in one["frames"])
+
+    trio.run(main)

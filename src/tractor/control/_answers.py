@@ -18,12 +18,11 @@ import trio
 from tractor._util.dist._version import __version__
 from tractor.control._acting import acting_of
 from tractor.control._protocol import Code, Refusal
-from tractor.control._sampling import sample_of, stale_sample_of
+from tractor.control._sampling import own_start, sample_of, stale_sample_of
 from tractor.control._serving import LoopFirst
 from tractor.control._socket import control_socket
 from tractor.control._stacks import stacks_of
 from tractor.control._walk import copied
-from tractor.process._stat import process_start_time
 from tractor.process.host._host_id import host_id
 from tractor.runtime._actor import Actor
 from tractor.runtime.seen._samples import Sample, Who
@@ -101,7 +100,7 @@ class Answers:
             name=actor.aid.name,
             uuid=actor.aid.uuid,
             pid=pid,
-            start_time=process_start_time(pid),
+            start_time=own_start(pid),
             host=socket.gethostname(),
             host_id=host_id(),
             parent=parent,
@@ -116,7 +115,7 @@ class Answers:
         )
 
     def _stacks(self, _request: Mapping[str, Any]) -> Any:
-        return stacks_of(self._root, self._loop)
+        return stacks_of(self._root, self._loop, encoded=True)
 
     def _recent(self, request: Mapping[str, Any]) -> Any:
         since = request.get("since", 0)

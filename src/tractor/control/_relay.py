@@ -124,14 +124,14 @@ def _own(actor: Actor, request: Mapping[str, Any], asker: Asker) -> Any:
     assert root is not None
     answers = answers_in_loop(actor, root, threading.get_ident())
     try:
-        value = msgspec.to_builtins(answers.answer(request, asker.pid, asker.host))
+        line = msgspec.json.encode(answers.answer(request, asker.pid, asker.host))
     except Refusal:
         raise
     except Exception as exc:
         raise Refusal(Code.FAILED, repr(exc)) from exc
-    if (size := len(msgspec.json.encode(value))) > MAX_ANSWER:
-        raise Refusal(Code.FAILED, f"its answer has {size} bytes, more than {MAX_ANSWER}")
-    return value
+    if len(line) > MAX_ANSWER:
+        raise Refusal(Code.FAILED, f"its answer has {len(line)} bytes, more than {MAX_ANSWER}")
+    return msgspec.json.decode(line)
 
 
 async def _to_child(

@@ -5,6 +5,7 @@ It costs the actor what one look costs, and nothing in between: the counters are
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -152,9 +153,15 @@ def _peers(actor: Actor) -> int:
 
 
 def _per_cent(cpu_seconds: float, began: float) -> float | None:
-    start, now = process_start_time(os.getpid()), since_boot()
+    start, now = own_start(os.getpid()), since_boot()
     age = time.time() - began if start is None or now is None else now - start
     return 100 * cpu_seconds / age if age > 0 else None
+
+
+@functools.cache
+def own_start(pid: int) -> float | None:
+    """When this process was started; it has another number after a fork."""
+    return process_start_time(pid)
 
 
 def _state(actor: Actor, stale: bool, where: str | None) -> tuple[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,10 +81,15 @@ def control_path(name: str, pid: int | None) -> Path | None:
 
 
 def _user_sock_path(directory: str, name: str, pid: int | None) -> Path | None:
-    space = runtime_dir_path() / directory
+    if not HAS_UDS or pid is None:
+        return None
+    return _path_in(runtime_dir_path() / directory, name, pid)
+
+
+@functools.lru_cache(maxsize=1024)
+def _path_in(space: Path, name: str, pid: int) -> Path | None:
     with contextlib.suppress(ValueError):
-        if HAS_UDS and pid is not None:
-            return space / UDSAddress.get_sockname(name, pid, space)
+        return space / UDSAddress.get_sockname(name, pid, space)
     return None
 
 

@@ -17,10 +17,9 @@ from tractor.address._types import HAS_UDS, UnwrappedAddress
 from tractor.control._protocol import Refusal
 from tractor.ipc._debug_sock import control_socks
 from tractor.observe._asking import Kept, Reply, ask_all
-from tractor.observe._processes import Facts, Stray, facts_of, strays
+from tractor.observe._processes import Facts, Stray, can_tell, facts_of, strays
 from tractor.observe.afar._by_message import find_registered
 from tractor.observe.afar._elsewhere import Elsewhere, Road, look_elsewhere
-from tractor.process._proc import ON_LINUX
 from tractor.process.host._host_id import is_here
 from tractor.runtime.seen._samples import Sample, Who
 
@@ -68,6 +67,7 @@ class Found:
         silent: who has not.
         strays: processes that look like actors.
         facts: what the system says of the processes of all these, and of their children.
+        facts_known: the system tells of processes; one without facts is gone, then.
         elsewhere: what is known of those that no socket of this host leads to.
         addrs: where each listens for its peers, by uuid, as far as that is known.
     """
@@ -78,6 +78,7 @@ class Found:
     silent: list[Silent] = field(default_factory=list)
     strays: list[Stray] = field(default_factory=list)
     facts: dict[int, Facts] = field(default_factory=dict)
+    facts_known: bool = False
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     addrs: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -113,11 +114,12 @@ def find(
     """
     files = [file for path in control_socks(dirs) if HAS_UDS if (file := _file(path)) is not None]
     found = Found(time.time(), socket.gethostname())
+    found.facts_known = can_tell()
     found.facts = facts_of({pid for _, _, pid in files})
     asked: list[tuple[Path, str, int]] = []
     for path, name, pid in files:
         facts = found.facts.get(pid)
-        if facts is None and ON_LINUX:
+        if facts is None and found.facts_known:
             # Nobody listens any more, or it is of another pid namespace, with which this one shares the directory.
             continue
         if facts is not None and facts.state != "run":

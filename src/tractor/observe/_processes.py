@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
-from typing import NamedTuple
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from tractor.process._proc import (
     ON_LINUX,
@@ -23,7 +26,7 @@ class Facts(NamedTuple):
     Attributes:
         state: ``'run'``, ``'stopped'`` or ``'zombie'``.
         ppid: its parent's pid.
-        start_time: in seconds since the boot.
+        start_time: in seconds since the boot; ``None``: unknown.
         age: seconds since its start.
         cpu_seconds: CPU time that it has used.
         rss: bytes that are resident; ``None``: unknown.
@@ -31,7 +34,7 @@ class Facts(NamedTuple):
 
     state: str
     ppid: int
-    start_time: float
+    start_time: float | None
     age: float
     cpu_seconds: float
     rss: int | None
@@ -44,11 +47,23 @@ class Stray(NamedTuple):
     pid: int
 
 
+def has_proc() -> bool:
+    """Whether this system tells of processes by files."""
+    return ON_LINUX and os.path.exists("/proc/self/stat")
+
+
+def can_tell() -> bool:
+    """Whether anything tells of processes: ``/proc``, or psutil, where it is installed."""
+    return has_proc() or importlib.util.find_spec("psutil") is not None
+
+
 def facts_of(pids: Iterable[int]) -> dict[int, Facts]:
-    """What is known of each; a process that is gone, and all where there is no ``/proc``, are not in it."""
+    """What is known of each; a process that is gone is not in it, nor is any where neither ``/proc`` nor psutil is."""
+    if not has_proc():
+        return _facts_by_psutil(pids)
     found: dict[int, Facts] = {}
     now = since_boot()
-    for pid in pids if ON_LINUX and now is not None else ():
+    for pid in pids if now is not None else ():
         with contextlib.suppress(OSError, ValueError, IndexError):
             stat = read_stat(pid)
             found[pid] = Facts(
@@ -60,6 +75,44 @@ def facts_of(pids: Iterable[int]) -> dict[int, Facts]:
                 rss=stat.resident_bytes,
             )
     return found
+
+
+def _facts_by_psutil(pids: Iterable[int]) -> dict[int, Facts]:
+    """As :func:`facts_of`, by psutil where it is installed."""
+    try:
+        psutil: Any = importlib.import_module("psutil")
+    except ImportError:
+        return {}
+    found: dict[int, Facts] = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.Error, OSError, ValueError):
+            process = psutil.Process(pid)
+            with process.oneshot():
+                state = _STATES.get(process.status(), "run")
+                times = _or_none(psutil, process.cpu_times)
+                memory = _or_none(psutil, process.memory_info)
+                found[pid] = Facts(
+                    state=state,
+                    ppid=process.ppid(),
+                    # By another clock than that of an actor's own word.
+                    start_time=None,
+                    age=max(0.0, time.time() - process.create_time()),
+                    cpu_seconds=0.0 if times is None else times.user + times.system,
+                    rss=None if memory is None else memory.rss,
+                )
+    return found
+
+
+_STATES = {"stopped": "stopped", "tracing-stop": "stopped", "zombie": "zombie", "dead": "zombie"}
+"""psutil's words that are none for a process which runs or waits."""
+
+
+def _or_none(psutil: Any, ask: Callable[[], Any]) -> Any:
+    """What psutil says; ``None``: not of this process, as of a zombie."""
+    try:
+        return ask()
+    except (psutil.Error, OSError):
+        return None
 
 
 def _state(stat: ProcStat) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import trio
 
 from tractor import log as _log
-from tractor.process._state import of_process
+from tractor.process._state import ProcessVar, of_process
 from tractor.process._stdio import replace_missing
 from tractor.spawn._contract import CHILD_MODULE, SpawnRequest
 from tractor.spawn._pipes import BootedChild, ChildPipes, forked_cmdline
@@ -28,6 +28,15 @@ log = _log.get_logger()
 
 PRELOADED = (CHILD_MODULE,)
 """What a child needs: loaded once, in the parent, at its first fork."""
+
+
+MANY = 8
+"""Children of this process from which on :data:`PRELOADED_FOR_MANY` is loaded, too."""
+
+PRELOADED_FOR_MANY = ("tractor.control._wiring",)
+"""What a child loads when a user asks it first: of many that are asked at once each would do that for itself."""
+
+_forks = ProcessVar(lambda: 0)
 
 
 class ForkProcess(BootedChild):
@@ -75,6 +84,10 @@ class ForkBackend:
     def _launch(self, request: SpawnRequest, nursery: trio.Nursery) -> ForkProcess:
         for name in PRELOADED:
             importlib.import_module(name)
+        _forks.value += 1
+        if _forks.value == MANY:
+            for name in PRELOADED_FOR_MANY:
+                importlib.import_module(name)
         with ChildPipes(request) as pipes:
             # This thread waits meanwhile, at a place where it holds no lock that the child could need.
             pid = fork_in_fresh_thread(lambda mask: _run_child(request, pipes, mask))
