@@ -28,6 +28,11 @@ async def fail() -> None:
     raise ValueError("no")
 
 
+async def crash_soon() -> None:
+    await trio.sleep(1.0)
+    raise ValueError("boom")
+
+
 async def wait_here() -> None:
     await trio.sleep_forever()
 

@@ -136,8 +136,8 @@ def find(
         if one is not None:
             found.answered.append(one)
             found.addrs[one.who.uuid] = one.who.addrs
-        elif reply.listens is not False and not reply.answers and reply.pid in (None, pid):
-            found.silent.append(Silent(path, name, pid, reply.problem))
+        elif reply.listens is not False and reply.pid in (None, pid) and _says_nothing(reply):
+            found.silent.append(Silent(path, name, pid, _problem(reply)))
     known = [(one.path, one.sample) for one in found.answered if one.sample is not None]
     found.elsewhere = look_elsewhere(known, limit)
     found.strays = strays() if known_strays is None else list(known_strays)
@@ -153,7 +153,7 @@ def find_at(registrars: Sequence[UnwrappedAddress], limit: float) -> Found:
         limit: seconds for each answer.
 
     Raises:
-        ConnectionError: none of them answers.
+        NoRegistrar: none of them answers.
     """
     known = find_registered(registrars, limit)
     found = Found(time.time(), socket.gethostname(), elsewhere=known.elsewhere)
@@ -175,6 +175,16 @@ def _look_at_others(found: Found) -> None:
     # One that was stopped in the middle of its answers.
     silent |= {one.who.pid for one in found.answered if one.sample is None}
     found.facts.update(facts_of(pids - found.facts.keys() | silent))
+
+
+def _says_nothing(reply: Reply) -> bool:
+    """Whether it did not say who it is: it may be flooded."""
+    return not reply.answers or isinstance(reply.answers[0], Refusal)
+
+
+def _problem(reply: Reply) -> str:
+    refused = [one.text for one in reply.answers if isinstance(one, Refusal)]
+    return refused[0] if refused else reply.problem
 
 
 def _file(path: Path) -> tuple[Path, str, int] | None:

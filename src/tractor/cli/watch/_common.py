@@ -19,6 +19,7 @@ from tractor.control._client import runtime_dirs
 from tractor.observe._assembling import assemble
 from tractor.observe._finding import LIMIT, Found, find, find_at
 from tractor.observe._naming import called, matching, with_all_below
+from tractor.observe.afar._by_message import NoRegistrar
 from tractor.runtime.seen._samples import Sample, TreeSample
 
 
@@ -110,14 +111,14 @@ def look(
     """
     try:
         return look_at(options, more, dialogs)
-    except ConnectionError as exc:
+    except NoRegistrar as exc:
         raise SystemExit(fail(f"tractor: {exc}")) from None
 
 
 def look_at(
     options: argparse.Namespace, more: Sequence[Mapping[str, Any]] = (), dialogs: bool = False
 ) -> tuple[Found, TreeSample]:
-    """What there is now.  Raises ConnectionError: no registrar that was named answers."""
+    """What there is now.  Raises NoRegistrar: no registrar that was named answers."""
     if options.registry:
         found = find_at(options.registry, options.limit)
     else:

@@ -20,6 +20,7 @@ from tractor.cli.watch._common import (
     seconds,
     wants_colour,
 )
+from tractor.cli.watch._following import Following
 from tractor.cli.watch._over_there import run_there
 from tractor.observe._finding import Found
 from tractor.observe._naming import called
@@ -86,11 +87,10 @@ def main(argv: Sequence[str], prog: str) -> int:
 
 def _follow(options: argparse.Namespace, actors: list[Sample], found: Found, prog: str) -> int:
     """Print the records of actors until they have ended."""
-    code, limit = 0, max(options.limit, ASK_LIMIT)
-    while actors:
-        told, missing = ask_each(actors, found, limit, "log", follow=options.level)
-        for absent in missing:
-            code = fail(f"{prog}: {absent.what}: {absent.why}")
+    limit = max(options.limit, ASK_LIMIT)
+    following = Following(options, actors, found, prog)
+    while following.actors:
+        told = following.ask(limit, "log", follow=options.level)
         records = [
             {"actor": called(one), **record} for one, answer in told for record in answer["records"]
         ]
@@ -104,9 +104,8 @@ def _follow(options: argparse.Namespace, actors: list[Sample], found: Found, pro
         for one, answer in told:
             if answer["dropped"]:
                 print(f"{called(one)}  … {answer['dropped']} dropped", file=sys.stderr)
-        actors = [one for one, _ in told]
         time.sleep(FOLLOW_INTERVAL)
-    return code
+    return following.code
 
 
 def parser(prog: str) -> Parser:

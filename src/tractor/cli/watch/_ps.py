@@ -14,7 +14,7 @@ from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.cli.watch._common import (
     chosen,
     common_options,
-    look,
+    look_at,
     print_json,
     quiet_pipe,
     wants_colour,
@@ -26,6 +26,7 @@ from tractor.observe._naming import with_all_below
 from tractor.observe._openmetrics import openmetrics
 from tractor.observe._processes import proportional_bytes
 from tractor.observe._table import COLUMNS, columns_for, rows_of, summary, table
+from tractor.observe.afar._by_message import NoRegistrar
 from tractor.runtime.seen._samples import Sample, TreeSample
 
 SHORTEST = 0.2
@@ -55,11 +56,18 @@ def main(argv: Sequence[str], prog: str) -> int:
             print_json(msgspec.json.schema(TreeSample))
             return 0
         if options.watch is None:
-            return _once(options, prog, None)[0]
+            try:
+                return _once(options, prog, None)[0]
+            except NoRegistrar as exc:
+                return fail(f"{prog}: {exc}")
         before: TreeSample | None = None
         while True:
             begun = time.monotonic()
-            _, before = _once(options, prog, before)
+            try:
+                _, before = _once(options, prog, before)
+            except NoRegistrar as exc:
+                # It may come back.
+                fail(f"{prog}: {exc}")
             time.sleep(max(0.0, begun + options.watch - time.monotonic()))
     return 0
 
@@ -121,7 +129,7 @@ def _columns(text: str) -> list[str]:
 def _once(
     options: argparse.Namespace, prog: str, before: TreeSample | None
 ) -> tuple[int, TreeSample]:
-    found, whole = look(options)
+    found, whole = look_at(options)
     whole = with_times(whole, before)
     actors, why = chosen(options.actors, found, whole, every=True)
     tree = whole

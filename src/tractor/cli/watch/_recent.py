@@ -17,12 +17,13 @@ from tractor.cli.watch._common import (
     quiet_pipe,
     wants_colour,
 )
+from tractor.cli.watch._following import Following
 from tractor.cli.watch._over_there import run_there
 from tractor.observe._finding import Found
 from tractor.observe._naming import called
 from tractor.observe._recent_text import Happened, event_text, events_of
-from tractor.observe._requests import ask_each
-from tractor.runtime.seen._samples import Missing, Sample
+from tractor.observe._requests import Told, ask_each
+from tractor.runtime.seen._samples import Missing
 
 INTERVAL = 0.5
 """Seconds between two questions of ``--follow``."""
@@ -48,14 +49,19 @@ def main(argv: Sequence[str], prog: str) -> int:
     if why:
         return fail(f"{prog}: {why}")
     with quiet_pipe():
-        told = _Told(actors, found, options)
-        missing = told.once()
-        while options.follow and told.left:
+        printed = _Printed(options)
+        if not options.follow:
+            told, missing = ask_each(actors, found, options.limit, "recent")
+            printed.take(told, missing, found)
+            for one in missing:
+                fail(f"{prog}: {one.what} tells nothing: {one.why}")
+            return EXIT_FAILED if missing else 0
+        following = Following(options, actors, found, prog)
+        while following.actors:
+            printed.take(following.ask(options.limit, "recent"), [], found)
             time.sleep(INTERVAL)
-            missing = told.once()
-    for one in missing:
-        fail(f"{prog}: {one.what} tells nothing: {one.why}")
-    return EXIT_FAILED if missing else 0
+        return following.code
+    return 0
 
 
 def parser(prog: str) -> Parser:
@@ -72,31 +78,24 @@ def parser(prog: str) -> Parser:
     return made
 
 
-class _Told:
+class _Printed:
     """What is told once is not told again."""
 
-    def __init__(self, actors: list[Sample], found: Found, options: argparse.Namespace) -> None:
-        self._found = found
+    def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._since = {called(one): 0 for one in actors}
-        # Those that still answer.
-        self.left = actors
+        self._since: dict[str, int] = {}
 
-    def once(self) -> list[Missing]:
-        """Print what is new; who has not answered."""
-        told, missing = ask_each(self.left, self._found, self._options.limit, "recent")
-        self.left = [one for one, _ in told]
+    def take(self, told: list[Told], missing: list[Missing], found: Found) -> None:
+        """Print what is new."""
         events: list[Happened] = []
         for one, answer in told:
-            name = called(one)
-            new = [event for event in events_of(name, answer) if event.number > self._since[name]]
-            self._since[name] = answer["count"]
-            events += new
+            name, since = called(one), self._since.get(one.uuid, 0)
+            events += [event for event in events_of(name, answer) if event.number > since]
+            self._since[one.uuid] = answer["count"]
         events.sort(key=lambda event: (event.time, event.actor, event.number))
-        self._print(events, missing)
-        return missing
+        self._print(events, missing, found)
 
-    def _print(self, events: list[Happened], missing: list[Missing]) -> None:
+    def _print(self, events: list[Happened], missing: list[Missing], found: Found) -> None:
         if not self._options.json:
             for event in events:
                 print("\n".join(event_text(event)), flush=True)
@@ -107,8 +106,8 @@ class _Told:
             print_json(
                 {
                     "v": 1,
-                    "time": self._found.time,
-                    "host": self._found.host,
+                    "time": found.time,
+                    "host": found.host,
                     "events": [{"actor": event.actor, **event.event} for event in events],
                     "missing": msgspec.to_builtins(missing),
                 }

@@ -31,6 +31,7 @@ from tractor.observe._requests import answers_of
 from tractor.observe._stacks_text import stacks_text
 from tractor.observe._table import COLUMNS, LAG_IS_HIGH, Row, rows_of
 from tractor.observe._words import plain, span
+from tractor.observe.afar._by_message import NoRegistrar
 from tractor.observe.afar._ending import end_anywhere
 from tractor.observe.tracing._collecting import Collector
 from tractor.observe.tracing._taking import VIEWER, record_to
@@ -116,7 +117,7 @@ class Top(App[int]):
     """The application.
 
     Args:
-        looks: takes a look.  What it raises as a ConnectionError is shown, and the next one taken.
+        looks: takes a look.  What it raises as a NoRegistrar is shown, and the next one taken.
         actor: show it and those below it alone; ``None``: all.
         interval: seconds between two looks.
     """
@@ -197,7 +198,7 @@ class Top(App[int]):
             if not self._frozen:
                 try:
                     self._found, tree = await asyncio.to_thread(self._look)
-                except ConnectionError as exc:
+                except NoRegistrar as exc:
                     self.notify(str(exc), severity="error")
                 else:
                     self._history.add(tree)

@@ -34,6 +34,10 @@ UNREACHABLE = (OSError, TransportClosed, RuntimeFailure, RuntimeError, ValueErro
 """What :func:`request_of` raises where there is no answer, beside its limit's error."""
 
 
+class NoRegistrar(Exception):
+    """None of the registrars answers; says why."""
+
+
 async def request_of(
     addr: UnwrappedAddress, func: str, kwargs: dict[str, Any], limit: float
 ) -> Any:
@@ -86,7 +90,7 @@ class Registered:
         """Ask registrars whom they know, and these for their trees.
 
         Raises:
-            ConnectionError: no registrar answers; says why.
+            NoRegistrar: no registrar answers; says why.
         """
         names = await self._table(registrars, limit)
         waiting = [uuid for uuid in names if uuid not in self._known]
@@ -115,7 +119,7 @@ class Registered:
                 listed += [wrap_address(tuple(a)).unwrap() for a in addrs]
             self._take(tree)
         if len(faults) == len(registrars):
-            raise ConnectionError(f"no registrar answers: {'; '.join(faults)}")
+            raise NoRegistrar(f"no registrar answers: {'; '.join(faults)}")
         self.elsewhere.missing += [Missing(what="a registrar", why=fault) for fault in faults]
         return names
 
@@ -191,7 +195,7 @@ def find_registered(registrars: Sequence[UnwrappedAddress], limit: float) -> Reg
         limit: seconds for each answer.
 
     Raises:
-        ConnectionError: none answers.
+        NoRegistrar: none answers.
     """
     found = Registered()
     trio.run(found.look, registrars, limit)

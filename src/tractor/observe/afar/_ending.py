@@ -10,6 +10,7 @@ from tractor.control._protocol import Refusal
 from tractor.observe._ending import ASK_LIMIT, Ended, end_actors
 from tractor.observe._finding import Found
 from tractor.observe._requests import answers_of
+from tractor.observe.afar._by_message import NoRegistrar
 from tractor.runtime.seen._samples import Sample, TreeSample
 
 LOOK_INTERVAL = 0.3
@@ -100,7 +101,7 @@ def _wait_gone(uuids: set[str], looks: Looks, begun: float, limit: float) -> dic
     while uuids - gone.keys() and time.monotonic() - begun < limit:
         try:
             _, tree = looks()
-        except ConnectionError:
+        except NoRegistrar:
             # Their registrar has gone with them.
             return gone | dict.fromkeys(uuids - gone.keys(), time.monotonic() - begun)
         there = {one.uuid for one in tree.actors if one.state != "gone"}
