@@ -43,8 +43,8 @@ def test_a_flood_is_refused_and_the_rightful_caller_is_served(forked_actors: Non
                 sock = stack.enter_context(socket.socket(socket.AF_UNIX))
                 sock.connect(path)
                 flood.append(sock)
-            # One asks for much and takes nothing, one sends what is no request, one too much; the others are idle.
-            flood[0].sendall(b'{"v":1,"op":"stacks"}\n' * 100)
+            # One takes nothing of its answer, one sends what is no request; the others are idle.
+            flood[0].sendall(b'{"v":1,"op":"stacks"}\n')
             flood[1].sendall(b"\xff" * 64 + b"\n")
             assert await portal.run(add, x=1) == 2
             shown = {one["name"]: one for one in await listed()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import selectors
@@ -278,8 +277,13 @@ class _Conversation:
     def go_on(self) -> bool:
         """Send and take what can be now; whether all is answered.  Raises OSError, ValueError."""
         if self.text:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 self.text = self.text[self.sock.send(self.text) :]
+            except BlockingIOError:
+                pass
+            except (BrokenPipeError, ConnectionResetError):
+                # It has hung up, and may have said why.
+                self.text = b""
         try:
             data = self.sock.recv(262_144)
         except BlockingIOError:

@@ -201,7 +201,8 @@ def _answered(path: Path, reply: Reply, facts: Mapping[int, Facts]) -> Answered 
         if not is_here(who.host_id) or reply.pid not in (None, who.pid):
             return None
         known = facts.get(who.pid)
-        if None not in (known, who.start_time) and known.start_time != who.start_time:  # type: ignore[union-attr]
+        begun = None if known is None else known.start_time
+        if None not in (begun, who.start_time) and begun != who.start_time:
             # A pid that is used again is nobody's.
             return None
         why = reply.problem
