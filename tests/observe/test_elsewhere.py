@@ -222,10 +222,11 @@ def test_a_registrar_leads_to_its_actors_over_their_own_transport(
     os.mkfifo(fifo)
 
     async def main() -> None:
-        host, port = get_rando_addr("tcp")
+        addr = get_rando_addr("tcp")
+        host, port = addr
         at = ("--registry", f"/ip4/{host}/tcp/{port}")
         with trio.fail_after(60):
-            async with tractor.open_nursery(registry_addrs=[(host, port)]) as an:
+            async with tractor.open_nursery(registry_addrs=[addr]) as an:
                 near = await an.start_actor("near", enable_modules=["ep_observe"])
                 async with near.open_context(keep_below) as (ctx, near_pid):
                     code, out, err = await command("ps", "--json", *at, *LIMIT)
