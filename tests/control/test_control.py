@@ -264,7 +264,7 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
             assert (str(path), who.name, who.uuid) == (server.path, "asked", actor.aid.uuid)
             assert (who.parent, who.root) == (None, actor.aid.uuid)
             assert who.ops == [
-                *("hello", "stacks", "recent", "sample", "pass", "below"),
+                *("hello", "stacks", "recent", "sample", "pass", "below", "record"),
                 *("log", "cancel", "service"),
             ]
 
@@ -288,7 +288,7 @@ def test_an_actor_says_who_it_is_and_what_its_tasks_do(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("setting", "ops"),
     [
-        ("read", ["hello", "stacks", "recent", "sample", "pass", "below"]),
+        ("read", ["hello", "stacks", "recent", "sample", "pass", "below", "record"]),
         ("off", None),
         ("yes", None),
     ],

@@ -6,11 +6,13 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from tractor._util.dist._name import pip_install
 from tractor.cli._arguments import Parser
 from tractor.cli._exit import fail
 from tractor.cli.watch._common import look_at, places_options, seconds
+from tractor.control._client import runtime_dirs
 from tractor.observe._finding import LIMIT
 
 INTERVAL = 1.0
@@ -42,7 +44,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         return fail(f"{prog}: this is no terminal; `tractor ps --watch` needs none")
     from tractor.cli.watch._top_app import Top
 
-    return Top(partial(look_at, options), options.actor, options.interval).show()
+    dirs = runtime_dirs(map(Path, options.runtime_dir))
+    return Top(partial(look_at, options), options.actor, options.interval, dirs).show()
 
 
 def parser(prog: str) -> Parser:

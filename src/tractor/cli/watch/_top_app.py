@@ -121,6 +121,7 @@ class Top(App[int]):
         looks: takes a look.  What it raises as a NoRegistrar is shown, and the next one taken.
         actor: show it and those below it alone; ``None``: all.
         interval: seconds between two looks.
+        dirs: runtime directories, for what is recorded.
     """
 
     CSS = """
@@ -154,8 +155,10 @@ class Top(App[int]):
         looks: Looks,
         actor: str | None = None,
         interval: float = 1.0,
+        dirs: Sequence[Path] = (),
     ) -> None:
         super().__init__()
+        self._dirs = dirs
         self._actor = actor
         self._interval = interval
         self._looks = looks
