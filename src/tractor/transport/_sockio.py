@@ -40,6 +40,13 @@ class SocketIO:
         except (BlockingIOError, InterruptedError):
             return None
 
+    def recv_into_nowait(self, room: memoryview) -> int | None:
+        """Write what is there into ``room``; how much, 0 at the end, ``None`` when it would block.  Raises OSError."""
+        try:
+            return self._sock.recv_into(room)
+        except (BlockingIOError, InterruptedError):
+            return None
+
     def send_nowait(self, buffers: list[bytes | bytearray | memoryview]) -> int:
         """Write a prefix of the joined buffers; the bytes taken, 0 when it would block.  Raises OSError."""
         try:

@@ -139,9 +139,8 @@ class MsgpackTransport(FrameSender):
             self._inbox.clear()
             return batch
         while True:
-            data = await self._recv_bytes()
             try:
-                frames = self._frames.feed(data)
+                frames = await self._recv_frames()
             except FrameTooLarge as exc:
                 raise self._fail(f"the peer sent what is not a message: {exc}", exc) from exc
             try:
@@ -195,6 +194,52 @@ class MsgpackTransport(FrameSender):
                 raise StopAsyncIteration from None
             raise
 
+    async def _recv_frames(self) -> list[bytes | memoryview]:
+        """The frames that the next chunk completes.  Raises TransportClosed, FrameTooLarge."""
+        frames = self._frames
+        if frames.pending < FIRST_CHUNK or self._closed_by is not None:
+            return frames.feed(await self._recv_bytes())
+        recv_into = getattr(self.io, "recv_into_nowait", None)
+        room = None if recv_into is None else frames.room()
+        if recv_into is None or room is None:
+            return frames.feed(await self._recv_bytes())
+        # A large frame has begun: its bytes are received where they stay.
+        return frames.wrote(await self._recv_into(recv_into, room))
+
+    async def _recv_into(
+        self, recv_into: Callable[[memoryview], int | None], room: memoryview
+    ) -> int:
+        try:
+            with room:
+                if self._may_have_more:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._wait_for_rest()
+                while (n := recv_into(room)) is None:
+                    await self._wait_for_rest()
+                self._may_have_more = n == len(room)
+        except OSError as exc:
+            raise self._fail("the connection broke", exc) from exc
+        except trio.ClosedResourceError as exc:
+            raise self._closed_here(exc) from exc
+        self.bytes_in += n
+        self._may_write_alone = True
+        if not n:
+            raise self._ended()
+        return n
+
+    def _closed_here(self, exc: trio.ClosedResourceError) -> TransportClosed:
+        if self._closed_by is not None:
+            return self._gone()
+        return self._fail("the connection was closed on this side", exc)
+
+    def _ended(self) -> TransportClosed:
+        """The error for the end of the stream, within a frame or between two."""
+        if self._frames.pending:
+            what = f"the stream ended within a frame, after {self._frames.pending} bytes"
+            return self._fail(what, EOFError(what))
+        return self._fail("the peer closed the connection", None)
+
     async def _recv_bytes(self) -> bytes:
         """The next chunk.
 
@@ -220,19 +265,12 @@ class MsgpackTransport(FrameSender):
         except OSError as exc:
             raise self._fail("the connection broke", exc) from exc
         except trio.ClosedResourceError as exc:
-            if self._closed_by is not None:
-                raise self._gone() from exc
-            raise self._fail("the connection was closed on this side", exc) from exc
+            raise self._closed_here(exc) from exc
         self.bytes_in += len(data)
         self._may_have_more = len(data) == want
         self._may_write_alone = True
         if not data:
-            if self._frames.pending:
-                cut = EOFError(
-                    f"the stream ended within a frame, after {self._frames.pending} bytes"
-                )
-                raise self._fail(str(cut), cut) from None
-            raise self._fail("the peer closed the connection", None) from None
+            raise self._ended() from None
         return data
 
     async def _wait_for_rest(self) -> None:

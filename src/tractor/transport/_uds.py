@@ -27,6 +27,10 @@ AnyUDSAddress = TypeVar("AnyUDSAddress", bound=UDSAddress)
 
 BACKLOG = 128
 
+SEND_BUFFER = 2**20
+"""Bytes that the kernel is to take of what the peer has not read: with its default, 208 KiB, a large payload takes
+many turns of both sides."""
+
 _UCRED = struct.Struct("3i")
 
 
@@ -126,6 +130,9 @@ def uds_from_socket(
     if sys.platform == "win32":
         raise NotImplementedError
     check_peer_uid(sock, may_be_anyone=connected and os.geteuid() == 0)
+    # The system may give less.
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     return MsgpackUDSStream(SocketIO(sock), *both_ends(addr, sock), max_frame_size=max_frame_size)
 
 

@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from tractor._proto.connection.framing import (
     COPY_BELOW,
     DEFAULT_MAX_FRAME_SIZE,
+    GROWTH,
+    KEEP,
+    KEEP_FOR,
     FrameBuffer,
     FrameTooLarge,
+    spare,
 )
 
 
@@ -236,3 +240,112 @@ def test_a_frame_in_tiny_pieces_costs_what_it_holds() -> None:
         tracemalloc.stop()
     assert held < 2 * total
     assert buffer.feed(wire[total:]) == [bytes(total)]
+
+
+# -- large frames, received where they stay --
+
+
+def received(buffer: FrameBuffer, wire: bytes, most: int) -> list[bytes]:
+    """Feed as a transport does: into the room for a large frame, if there is any."""
+    frames: list[bytes] = []
+    pos = 0
+    while pos < len(wire):
+        room = buffer.room()
+        if room is None:
+            data = wire[pos : pos + min(most, 70_000)]
+            frames += map(bytes, buffer.feed(data))
+            pos += len(data)
+            continue
+        with room:
+            n = min(len(room), most, len(wire) - pos)
+            room[:n] = wire[pos : pos + n]
+        frames += map(bytes, buffer.wrote(n))
+        pos += n
+    return frames
+
+
+@settings(deadline=None)
+@given(
+    st.lists(PAYLOADS, max_size=6),
+    st.sampled_from([1000, 65_535, 100_000, 2**20]),
+    st.booleans(),
+)
+def test_frames_received_in_place_are_the_same(
+    payloads: list[bytes], most: int, fresh: bool
+) -> None:
+    if fresh:
+        spare.clear()
+    wire = b"".join(map(frame, payloads))
+    buffer = FrameBuffer()
+    assert received(buffer, wire, most) == payloads
+    assert buffer.pending == buffer.missing() == 0
+
+
+def test_a_chunk_may_follow_what_was_received_in_place() -> None:
+    large, buffer = bytes(200_000), FrameBuffer()
+    assert buffer.feed(frame(large)[:70_000]) == []
+    room = buffer.room()
+    assert room is not None
+    room[:10] = large[:10]
+    room.release()
+    assert buffer.wrote(10) == []
+    assert buffer.pending == 70_010
+    frames = buffer.feed(frame(large)[70_010:] + frame(b"next") + b"\1")
+    assert list(map(bytes, frames)) == [large, b"next"]
+    assert buffer.pending == 1
+
+
+def test_the_memory_of_a_large_frame_is_used_again_once_nobody_holds_it() -> None:
+    spare.clear()
+    buffer = FrameBuffer()
+
+    def take(fill: bytes) -> memoryview:
+        wire = frame(fill * 300_000)
+        assert buffer.feed(wire[:70_000]) == []
+        pos = 70_000
+        while True:
+            room = buffer.room()
+            assert room is not None
+            with room:
+                n = len(room)
+                room[:] = wire[pos : pos + n]
+            pos += n
+            if whole := buffer.wrote(n):
+                assert pos == len(wire)
+                assert isinstance(whole[0], memoryview)
+                return whole[0]
+
+    first = take(b"a")
+    part = first[5:10]
+    first.release()
+    second = take(b"b")
+    assert second.obj is not part.obj
+    assert bytes(part) == b"aaaaa"
+    memory = part.obj
+    part.release()
+    assert take(b"c").obj is memory
+    assert bytes(second) == b"b" * 300_000
+
+
+def test_kept_memory_is_bounded_and_let_go() -> None:
+    spare.clear()
+    for _ in range(3):
+        spare.keep(bytearray(KEEP // 2))
+    assert len(list(spare)) == 2
+    spare.keep(bytearray(KEEP + 1))
+    assert len(list(spare)) == 2
+    buffer = FrameBuffer()
+    for _ in range(KEEP_FOR + 1):
+        buffer.feed(frame(b"small"))
+    assert not spare
+
+
+def test_room_reserves_no_more_than_has_come() -> None:
+    spare.clear()
+    buffer = FrameBuffer()
+    assert buffer.feed(struct.pack("<I", 2**30) + bytes(70_000)) == []
+    with buffer.room() as room:  # type: ignore[union-attr]
+        assert len(room) == GROWTH
+    assert buffer.wrote(GROWTH) == []
+    with buffer.room() as room:  # type: ignore[union-attr]
+        assert len(room) == 70_004 + GROWTH
