@@ -20,7 +20,7 @@ from msgspec.msgpack import Ext, decode
 import tractor
 from tractor.msg._codec import ANY_DEC
 from tractor.pool._values import Packer, Unpacker
-from tractor.shm._lent import Lent, borrow, can_lend
+from tractor.transport.lent._memory import Lent, borrow, can_lend
 from tractor.trionics import WorkerDied, WorkerPool, open_worker_pool
 
 FORKED = "main_thread_forkserver" if sys.platform != "win32" else "trio"

@@ -344,7 +344,10 @@ class Channel:
         self.local_uid = aid.uid
         most = wire_settings().limits.max_served
         number = self._number if self._role == "connect" else None
-        aid = msgspec.structs.replace(aid, max_served=most, claim=claim, channel=number)
+        shares = self.transport.can_share
+        aid = msgspec.structs.replace(
+            aid, max_served=most, claim=claim, channel=number, shares=shares
+        )
         if self._authenticated:
             await self.transport.send(aid)
         else:
@@ -370,10 +373,20 @@ class Channel:
         self.claim = first.claim
         if self._role == "accept" and first.channel is not None:
             self._number = first.channel
-        self.aid = first = msgspec.structs.replace(first, claim=None, channel=None)
+        shares = first.shares
+        self.aid = first = msgspec.structs.replace(first, claim=None, channel=None, shares=None)
         if first.max_served is not None:
             self.set_room(first.max_served)
+        self._share_memory(first, shares)
         return first
+
+    def _share_memory(self, peer: Aid, shares: bool) -> None:
+        """Hand large messages over in shared memory, where the peer is the process at the other end of the socket."""
+        raddr = self.raddr
+        if isinstance(raddr, UDSAddress):
+            direct = raddr.maybe_pid is not None and raddr.maybe_pid == peer.pid
+            may_share = shares and direct and is_here(peer.host)
+            self.transport.share_memory(peer.pid if may_share else None)
 
     def _require_same_host(self, peer: Aid) -> None:
         """Keep a socket file from leading to another host.  Raises TransportClosed."""

@@ -3,7 +3,7 @@
 msgpack has extensions: a code and some bytes.  Paths, arrays, frames and objects of dataclasses and structs travel as
 such, so their receiver knows them wherever they stand, also where nothing is annotated; where something is, that
 decides as it always does.  The bytes of large arrays and frames do not travel: their sender lends them
-(``shm/_lent.py``) until the call is over, or the value was taken.
+(``transport/lent/_memory.py``) until the call is over, or the value was taken.
 
 The receiver trusts its peer to a bound.  A worker may import what its parent names, which could run anything there
 anyway, and shares what that has made by ``open_shm()``.  The pool takes dataclasses and structs only of modules that
@@ -35,8 +35,8 @@ from tractor.msg._ready import PATHS, dec_ready, enc_ready
 from tractor.msg.bounded._bounded import ext_hook
 from tractor.msg.bounded._undecodable import decode_deep
 from tractor.process._state import of_process
-from tractor.shm._lent import Lent, borrow, can_lend
 from tractor.shm._plain import ShmToken, attach_shm, is_shared, shm_token
+from tractor.transport.lent._memory import Lent, borrow, can_lend
 
 PATH, ARRAY, FRAME, OBJECT, SHARED = 0x50, 0x51, 0x52, 0x53, 0x54
 """Codes of the extensions."""

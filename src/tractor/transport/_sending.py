@@ -13,13 +13,14 @@ import msgspec
 import trio
 
 from tractor._errors import MessagingError, TransportClosed
-from tractor._proto.connection.framing import HEADER
+from tractor._proto.connection.framing import CONTROL, FIRST_CONTROL, HEADER
 from tractor._util._plain import class_name, safe_str
 from tractor._util._waiters import Waiters
 from tractor.address._types import Address
 from tractor.msg.bounded._bounded import COUNTED_ABOVE, refuse_crowded
 from tractor.msg.types import MsgType, Return, Start, Started, Yield
 from tractor.transport._contract import ByteIO
+from tractor.transport.lent._slots import LEND_ABOVE, LENT, BadControl, Lender
 
 HIGH_WATER = 262_144
 """Bytes waiting to leave above which senders wait."""
@@ -69,8 +70,10 @@ class FrameSender:
         "_flusher_parked",
         "_held",
         "_last_write",
+        "_lender",
         "_may_write_alone",
         "_out",
+        "_owed",
         "_put_bytes",
         "_raddr",
         "_sealed",
@@ -115,6 +118,10 @@ class FrameSender:
         # Why nothing more can be sent.  What has arrived can still be read, unless `_deaf`, too.
         self._closed_by: TransportClosed | None = None
         self._deaf = False
+        # Hands large frames over in shared memory; `None`: the peer can't have any.  And whether something is in all
+        # of it: as a number, that counts as unsent, so that senders wait until the peer has taken some.
+        self._lender: Lender | None = None
+        self._owed = 0
         # Over its life: messages that were put, and bytes that the pipe took.
         self.sent = 0
         self.bytes_out = 0
@@ -125,7 +132,11 @@ class FrameSender:
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait to leave."""
+        """Bytes that wait to leave, and one more while the peer must take a large frame before the next one."""
+        return len(self._out) + self._sealed_size + self._owed
+
+    @property
+    def _unwritten(self) -> int:
         return len(self._out) + self._sealed_size
 
     def put(self, msg: MsgType, encoder: msgspec.msgpack.Encoder | None = None) -> int:
@@ -169,6 +180,11 @@ class FrameSender:
         encoder = encoder or self._encoder
         # A hook may send on this very channel: nothing of this message may be in the buffer then.
         body = None if encoder.enc_hook is None else _encode_apart(msg, encoder)
+        if body is not None and len(body) >= LEND_ABOVE and self._lender is not None:
+            self._check(msg, body)
+            if self._lend(len(body), body):
+                return len(body)
+            self._lender.offer(len(body))
         out = self._out
         start = len(out)
         out += _HEADER_ROOM
@@ -193,10 +209,85 @@ class FrameSender:
             except BaseException:
                 del out[start:]
                 raise
+        if size >= LEND_ABOVE and body is None and self._lender is not None:
+            with memoryview(out) as view, view[start + 4 :] as frame:
+                number = self._fill(size, frame)
+            if number is not None:
+                del out[start:]
+                self._put_lent(number, size)
+                return size
         HEADER.pack_into(out, start, size)
         self.sent += 1
         self._put_bytes += size + 4
+        if size >= LEND_ABOVE and self._lender is not None:
+            self._lender.offer(size)
         return size
+
+    def _check(self, msg: MsgType, body: bytes) -> None:
+        """Raise MessagingError for a frame that is too large, TypeError for one that holds too much."""
+        if len(body) > self.max_frame_size:
+            raise _too_large(msg, len(body), self.max_frame_size)
+        if len(body) > COUNTED_ABOVE and type(msg) in _AROUND:
+            refuse_crowded(body, _AROUND[type(msg)])
+
+    # -- shared memory --------------------------------------------------------------------------------
+
+    def lend(self) -> None:
+        """Hand large frames over in shared memory from now on: the peer is a process of this host, on Linux."""
+        if self._lender is None and self.max_frame_size < FIRST_CONTROL and self._closed_by is None:
+            self._lender = Lender(self.tell)
+
+    def tell(self, kind: int, *numbers: int) -> None:
+        """Put a record between two frames; the caller sees that it leaves."""
+        if self._closed_by is None:
+            self._out += CONTROL.pack(kind, *numbers)
+            self._put_bytes += CONTROL.size
+
+    def _lend(self, size: int, *parts: bytes) -> bool:
+        """Put a frame that consists of these parts into shared memory, if there is room in it."""
+        number = self._fill(size, *parts)
+        if number is not None:
+            self._put_lent(number, size)
+        return number is not None
+
+    def _fill(self, size: int, *parts: bytes | memoryview) -> int | None:
+        """Copy a frame into a slot; its number, or ``None``: none is free."""
+        lender = self._lender
+        # Without one nobody reads what the peer says of its slots.
+        if lender is None or self._flusher is None or self._closed_by is not None:
+            return None
+        slot = lender.take(size)
+        if slot is None:
+            return None
+        pos = 0
+        for part in parts:
+            end = pos + len(part)
+            slot.memory[pos:end] = part
+            pos = end
+        return slot.number
+
+    def _put_lent(self, number: int, size: int) -> None:
+        assert self._lender is not None
+        self.tell(LENT, number, size, 0)
+        self.sent += 1
+        self._owed = int(self._lender.is_spent)
+
+    def slot_freed(self, number: int) -> None:
+        """The peer says that a slot is free.  Raises BadControl."""
+        if self._lender is None:
+            raise BadControl(
+                f"slot {number} of shared memory is said to be free, and there is none"
+            )
+        self._lender.freed(number)
+        if self._owed:
+            self._owed = 0
+            self._written.wake_all()
+
+    def slot_refused(self, number: int) -> None:
+        """The peer takes no slots.  Raises BadControl."""
+        if self._lender is None:
+            raise BadControl(f"slot {number} of shared memory is refused, and there is none")
+        self._lender.refused(number)
 
     def put_bytes(self, cid: int, payload: bytes) -> int:
         """Like ``put_now(Yield(cid, payload))``, without copying the payload.
@@ -215,6 +306,11 @@ class FrameSender:
         size = len(head) + len(payload)
         if size > self.max_frame_size:
             raise _too_large(Yield(cid, b""), size, self.max_frame_size)
+        if size >= LEND_ABOVE and self._lender is not None:
+            if self._lend(size, head, payload):
+                self.write_now()
+                return size
+            self._lender.offer(size)
         self._out += HEADER.pack(size)
         self._out += head
         self._sealed.append(self._out)
@@ -273,7 +369,7 @@ class FrameSender:
         Raises:
             TransportClosed: the connection broke.
         """
-        while self.unsent:
+        while self._unwritten:
             if self._closed_by is not None:
                 raise self._gone()
             if self._flusher is not None:
@@ -286,7 +382,7 @@ class FrameSender:
 
     async def _flush_alone(self) -> None:
         """Write while no flusher does; a flusher takes the lock before it begins."""
-        while self.unsent and self._closed_by is None:
+        while self._unwritten and self._closed_by is None:
             if self._write_some():
                 self._written.wake_all()
             else:
@@ -303,7 +399,7 @@ class FrameSender:
         task_status.started()
         try:
             while self._closed_by is None:
-                if not self.unsent:
+                if not self._unwritten:
                     # Nothing gathered during the last turn: the burst is over.
                     self._corked = False
                     self._may_write_alone = True
@@ -434,7 +530,10 @@ class FrameSender:
         if self._closed_by is None:
             self._closed_by = error
             # Now, not when the last reference goes: it may be much.
-            self._dropped = self.unsent > 0
+            self._dropped = self._unwritten > 0
+            self._owed = 0
+            if self._lender is not None:
+                self._lender.close()
             # In place: a frame of the error's traceback may know it.
             try:
                 self._out.clear()

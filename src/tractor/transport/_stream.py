@@ -16,7 +16,12 @@ import trio
 
 from tractor._errors import TransportClosed
 from tractor._proto.connection.auth import Handshake, HandshakeError, Step
-from tractor._proto.connection.framing import DEFAULT_MAX_FRAME_SIZE, FrameBuffer, FrameTooLarge
+from tractor._proto.connection.framing import (
+    DEFAULT_MAX_FRAME_SIZE,
+    FIRST_CONTROL,
+    FrameBuffer,
+    FrameTooLarge,
+)
 from tractor.address._policy import maddr_of
 from tractor.address._types import Address
 from tractor.msg.bounded._bounded import SMALL
@@ -27,6 +32,8 @@ from tractor.transport._contract import MsgTransport as MsgTransport
 from tractor.transport._sending import HIGH_WATER as HIGH_WATER
 from tractor.transport._sending import NO_COPY_ABOVE as NO_COPY_ABOVE
 from tractor.transport._sending import FrameSender
+from tractor.transport.lent._memory import can_lend
+from tractor.transport.lent._slots import FREE, LENT, OFFER, REFUSE, WITHDRAW, BadControl, Borrower
 
 CHUNK = 262_144
 """Bytes taken from the pipe at a time while more is waiting there."""
@@ -66,6 +73,8 @@ class MsgpackTransport(FrameSender):
         self._decode = INCOMING.decode
         self._inbox: deque[Incoming] = deque()
         self._may_have_more = False
+        # Takes large frames out of the peer's shared memory.
+        self._borrower: Borrower | None = None
         # Over its life: messages, and bytes that were read.
         self.received = 0
         self.bytes_in = 0
@@ -110,6 +119,48 @@ class MsgpackTransport(FrameSender):
         self.max_frame_size = size
         self._frames.max_frame_size = size
 
+    def take_lent(self) -> None:
+        """Be ready for frames in shared memory; from whom, :meth:`share_memory` says later."""
+        if self.max_frame_size < FIRST_CONTROL:
+            self._borrower = Borrower(self.tell)
+            self._frames.on_control = self._on_control
+
+    @property
+    def can_share(self) -> bool:
+        """Whether this side takes large frames in shared memory."""
+        return self._borrower is not None and can_lend()
+
+    def share_memory(self, pid: int | None) -> None:
+        """Hand large frames over in shared memory, where this transport can.
+
+        Args:
+            pid: the peer's process, which is one of this host; ``None``: it is not known to be, and shares none.
+        """
+        if self._borrower is not None:
+            self._borrower.trust(pid)
+            if pid is not None and can_lend():
+                self.lend()
+            self.write_now()
+
+    def _on_control(self, kind: int, number: int, first: int, second: int) -> memoryview | None:
+        """Carry out a record of the peer's; the frame that it brings.  Raises BadControl."""
+        borrower = self._borrower
+        assert borrower is not None
+        if kind == LENT:
+            return borrower.frame(number, first, self.max_frame_size)
+        if kind == FREE:
+            self.slot_freed(number)
+        elif kind == OFFER:
+            borrower.offered(number, first, second)
+            self.write_now()
+        elif kind == REFUSE:
+            self.slot_refused(number)
+        elif kind == WITHDRAW:
+            borrower.withdrawn(number)
+        else:
+            raise BadControl(f"{kind:#x} is no kind of record")
+        return None
+
     has_watch: ClassVar[bool] = False
     """Whether :meth:`watch` is to run beside the reader."""
 
@@ -141,8 +192,10 @@ class MsgpackTransport(FrameSender):
         while True:
             try:
                 frames = await self._recv_frames()
-            except FrameTooLarge as exc:
+            except (FrameTooLarge, BadControl) as exc:
                 raise self._fail(f"the peer sent what is not a message: {exc}", exc) from exc
+            if self._borrower is not None and self._borrower.settle():
+                self.write_now()
             try:
                 decode = self._decode
                 msgs = [
@@ -292,6 +345,12 @@ class MsgpackTransport(FrameSender):
             self.abort()
             raise error
         return data
+
+    def _fail(self, what: str, exc: BaseException | None) -> TransportClosed:
+        error = super()._fail(what, exc)
+        if self._borrower is not None:
+            self._borrower.close()
+        return error
 
     # -- handshake ------------------------------------------------------------------------------------
 

@@ -133,7 +133,9 @@ def uds_from_socket(
     # The system may give less.
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    return MsgpackUDSStream(SocketIO(sock), *both_ends(addr, sock), max_frame_size=max_frame_size)
+    made = MsgpackUDSStream(SocketIO(sock), *both_ends(addr, sock), max_frame_size=max_frame_size)
+    made.take_lent()
+    return made
 
 
 async def connect_uds(addr: UDSAddress, max_frame_size: int) -> MsgpackUDSStream:

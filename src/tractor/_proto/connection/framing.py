@@ -7,7 +7,7 @@ a peer that lies about a length costs its own connection and no memory.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tractor.process._state import of_process
@@ -20,10 +20,16 @@ COPY_BELOW = 65_536
 """Frames smaller than this are copied out of their chunk, so that a small message kept for long does not keep a
 whole chunk alive; larger ones are views."""
 
+FIRST_CONTROL = 0xFFFF_FFF0
+"""Where both sides know of it, a header from here on is none of a frame: it begins a record."""
+
+CONTROL = struct.Struct("<4I")
+"""A record: its kind, by which it is known, and three numbers."""
+
 GROWTH = 262_144
 """Bytes that are reserved at least for the rest of a large frame, and at most as much as of it has come."""
 
-KEEP = 2**27
+KEEP = 2**25
 """Bytes of buffers that a process keeps at most for the next large frames."""
 
 KEEP_FOR = 64
@@ -93,13 +99,18 @@ class FrameBuffer:
     Args:
         max_frame_size: bytes; a longer frame is refused.
 
+    Attributes:
+        on_control: is given each record; gives the frame that takes its place among the others, if any.  ``None``:
+            there are no records.
+
     After :meth:`feed` has raised, the buffer must not be fed again.
     """
 
-    __slots__ = ("_filled", "_part", "_total", "max_frame_size")
+    __slots__ = ("_filled", "_part", "_total", "max_frame_size", "on_control")
 
     def __init__(self, max_frame_size: int = DEFAULT_MAX_FRAME_SIZE) -> None:
         self.max_frame_size = max_frame_size
+        self.on_control: Callable[[int, int, int, int], memoryview | None] | None = None
         # What has come of a frame that is not whole, its header first.  It grows as bytes come, by as much as
         # they are, however small the pieces; nothing is reserved for what a header merely announces.
         self._part = bytearray()
@@ -119,8 +130,15 @@ class FrameBuffer:
             return self._total - self._filled
         if len(self._part) < 4:
             return 0
+        return self._length() - len(self._part)
+
+    def _length(self) -> int:
+        """Bytes of the frame or record in progress, whose header has come."""
         size: int = HEADER.unpack_from(self._part)[0]
-        return 4 + size - len(self._part)
+        return CONTROL.size if self._is_control(size) else 4 + size
+
+    def _is_control(self, size: int) -> bool:
+        return size >= FIRST_CONTROL and self.on_control is not None and size > self.max_frame_size
 
     def room(self) -> memoryview | None:
         """Where to write what comes next of a large frame that has begun; ``None``: none has, :meth:`feed` it.
@@ -180,7 +198,17 @@ class FrameBuffer:
         while (start := pos + 4) <= end:
             (size,) = unpack(whole, pos)
             if size > limit:
-                raise FrameTooLarge(size, limit)
+                if not self._is_control(size):
+                    raise FrameTooLarge(size, limit)
+                stop = pos + CONTROL.size
+                if stop > end:
+                    break
+                assert self.on_control is not None
+                frame = self.on_control(*CONTROL.unpack_from(whole, pos))
+                if frame is not None:
+                    frames.append(frame)
+                pos = stop
+                continue
             stop = start + size
             if stop > end:
                 break
@@ -208,7 +236,7 @@ class FrameBuffer:
     def _check_head(self) -> None:
         """Refuse an oversized frame as soon as its header is whole."""
         if len(self._part) >= 4:
-            size = self.missing() + len(self._part) - 4
+            size = self._length() - 4
             if size > self.max_frame_size:
                 raise FrameTooLarge(size, self.max_frame_size)
 

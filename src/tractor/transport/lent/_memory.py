@@ -19,8 +19,29 @@ def can_lend() -> bool:
     return sys.platform == "linux"
 
 
+def make_memory(size: int) -> tuple[int, memoryview]:
+    """Memory to lend: a descriptor, which the caller closes, and a mapping that stays while the view is used.
+
+    Raises:
+        OSError: there is no room for it, or no descriptor.
+    """
+    if sys.platform != "linux":
+        raise NotImplementedError(f"memory without a name can't be lent on {sys.platform}")
+    import fcntl
+
+    fd = os.memfd_create("tractor-lent", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        # Who has it mapped would be ended by SIGBUS if it became smaller.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        return fd, _mapped(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
 class Lent:
-    """Memory that is lent.
+    """A copy of some bytes that is lent.
 
     Attributes:
         place: what :func:`borrow` takes, besides the lender: a descriptor there, and the size.
