@@ -84,7 +84,8 @@ INTERNAL = {
     "PldRx": "fixed_decode fixed_encoder",
     "RemoteActorError": "note_caller",
     "MsgpackTransport": "abort authenticate flush put put_bytes put_now put_unwritten recv_batch run_flusher"
-    " can_share lend set_max_frame_size share_memory slot_freed slot_refused take_lent tell unsent wait_below_mark wait_drained wait_written write_is_due write_now",
+    " can_share lend set_max_frame_size share_memory slot_freed slot_refused take_lent tell unsent wait_below_mark"
+    " wait_drained wait_written write_is_due write_now",
     "Server": "add_peer note_departure peer_channels remove_peer serve_endpoints"
     " wait_for_departure wait_for_no_more_peers_but",
     "Endpoint": "accept wrap",

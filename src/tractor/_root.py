@@ -73,6 +73,7 @@ from tractor.spawn._contract import (
 from tractor.spawn._parent_main import refuse_in_replay
 from tractor.spawn._signal_help import ENDING
 from tractor.spawn.mp._tracker import share_tracker
+from tractor.spawn.zygote._tie import preloaded
 from tractor.supervise._arguments import module_names, with_outdated_modules
 from tractor.supervise._nursery import ActorNursery, open_actor_nursery
 from tractor.transport._addresses import wrap_addresses
@@ -112,6 +113,7 @@ async def open_root_actor(
     enable_transports: Sequence[str] | None = None,
     name: str = "root",
     start_method: str | None = None,
+    preload: Sequence[str] | None = None,
     debug_mode: bool = False,
     maybe_enable_greenback: bool = True,
     enable_stack_on_sig: bool = False,
@@ -141,6 +143,10 @@ async def open_root_actor(
             those that the addresses imply, else ``'uds'`` on POSIX and ``'tcp'`` elsewhere.
         name: the actor's name.
         start_method: spawn backend key; default: what `try_set_start_method` has selected, else ``'trio'``.
+        preload: names of modules that the zygote imports before it forks subactors, which then have them at once and
+            share their memory; without effect on other backends. They see the zygote's process when they are imported,
+            and must start no thread, open no file and keep no lock: one that starts a thread has every subactor exec'd,
+            with a warning, and one that fails is told on stderr and left to the subactors.
         debug_mode: arm the tree-wide debugger.
         maybe_enable_greenback: support sync pauses in debug mode, where greenback is installed.
         enable_stack_on_sig: dump the task tree on SIGUSR1.
@@ -177,10 +183,14 @@ async def open_root_actor(
         ValueError: a limit that makes no sense, ``registrar=False`` with ``ensure_registry`` or with a registry address
             to listen on, an unknown backend, a bad address, or one of a transport that is not
             enabled; a hosts file with a fault; a key that is too short; a file of ``tls`` that does not hold what it
-            must; a ``name`` that no message can carry.
+            must; a ``name`` that no message can carry; ``'__main__'`` to preload.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty,
+<<<<<<< HEAD
             ``enable_modules`` no list of strings, ``registrar`` neither a bool nor ``None``, ``instruments`` no list of
             instruments and paths.
+=======
+            ``enable_modules`` or ``preload`` no list of strings, ``registrar`` neither a bool nor ``None``.
+>>>>>>> 0134195 (preload= names modules that the zygote loads before it forks)
         OSError: the key file, the hosts file or a file of ``tls`` can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.
@@ -205,6 +215,7 @@ async def open_root_actor(
             name=name,
             loglevel=loglevel,
             start_method=start_method,
+            preload=preload,
             enable_modules=enable_modules,
             registry_addrs=registry_addrs,
             tpt_bind_addrs=tpt_bind_addrs,
@@ -309,6 +320,8 @@ def _change_process(options: RootOptions, undo: contextlib.ExitStack) -> None:
     undo.enter_context(undone_in_child(put_back))
     undo.callback(put_back)
     try_set_start_method(options.method)
+    undo.callback(preloaded.renew)
+    preloaded.value = options.preload
 
 
 def _level_to_hand_down(options: RootOptions) -> str:

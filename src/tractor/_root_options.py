@@ -35,6 +35,7 @@ class TreeKwargs(TypedDict, total=False):
     enable_transports: Sequence[str] | None
     name: str
     start_method: str | None
+    preload: Sequence[str] | None
     debug_mode: bool
     maybe_enable_greenback: bool
     enable_stack_on_sig: bool
@@ -77,6 +78,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         level: of the log.
         level_is_given: it was asked for; else it gives way to a level that the program has set on the logger itself.
         method: key of the spawn backend.
+        preload: modules that the zygote loads.
         overruled: what to say of variables of the environment that beat arguments.
         modules: that peers may call into.
         registry: where registrars are, or are to be; none: the default addresses.
@@ -99,6 +101,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     level_is_given: bool
     method: str
+    preload: tuple[str, ...]
     overruled: tuple[str, ...]
     modules: tuple[str, ...]
     registry: tuple[Address, ...]
@@ -123,6 +126,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
         name: str,
         loglevel: str | None,
         start_method: str | None,
+        preload: Sequence[str] | None,
         enable_modules: Sequence[str] | None,
         registry_addrs: Sequence[Addr] | None,
         tpt_bind_addrs: Sequence[Addr] | None,
@@ -163,6 +167,7 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             level=level,
             level_is_given=level_is_given,
             method=method,
+            preload=_preload(preload),
             overruled=tuple(_overruled(loglevel, start_method)),
             modules=modules,
             registry=registry,
@@ -180,6 +185,16 @@ class RootOptions(msgspec.Struct, frozen=True, kw_only=True):
             dumps_asked=dumps_asked,
             debug_filter=debug_filter,
         )
+
+
+def _preload(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Modules for the zygote.  Raises TypeError, ValueError: not names of modules, or of none that it can load."""
+    checked = tuple(module_names(names or (), "preload"))
+    if "__main__" in checked:
+        raise ValueError(
+            "`preload` names modules that the zygote imports, and '__main__' is the program, which it does not run"
+        )
+    return checked
 
 
 def _hosts(path: str | os.PathLike[str] | None) -> Tables:

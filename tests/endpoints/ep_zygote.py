@@ -94,3 +94,8 @@ async def after_changes(where: str) -> dict[str, dict[str, Any]]:
             found[method]["forked"] = (await portal.run(pids))[1] != os.getpid()
             await portal.cancel_actor()
     return found
+
+
+async def loaded(names: list[str]) -> dict[str, int | None]:
+    """In which process each module was imported; ``None``: it is not loaded here."""
+    return {name: getattr(sys.modules.get(name), "PID", None) for name in names}

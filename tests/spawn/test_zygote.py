@@ -249,3 +249,80 @@ def test_what_the_user_forks_off_orders_nothing() -> None:
             await an.cancel()
 
     run(main)
+
+
+# -- what it is to load --
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that the program imports from."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "heavy_one.py").write_text("import os\nPID = os.getpid()\n")
+    (tmp_path / "broken_one.py").write_text("raise RuntimeError('not today')\n")
+    (tmp_path / "threaded_one.py").write_text(
+        "import os, threading, time\nPID = os.getpid()\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    )
+    return tmp_path
+
+
+def test_what_is_preloaded_is_there_in_each_fork(
+    modules: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ["heavy_one", "broken_one"]
+
+    async def main() -> None:
+        async with tractor.open_nursery(start_method="zygote", preload=names) as an:
+            one = await an.start_actor("one", enable_modules=HERE)
+            ((pid, zygote),) = [await one.run(ep_zygote.pids)]
+            assert zygote != os.getpid()
+            assert await one.run(ep_zygote.loaded, names=names) == {
+                "heavy_one": zygote,
+                "broken_one": None,
+            }
+            assert pid != zygote
+            await an.cancel()
+        # Not of the next tree.
+        async with tractor.open_nursery(start_method="zygote") as an:
+            one = await an.start_actor("one", enable_modules=HERE)
+            assert await one.run(ep_zygote.loaded, names=names) == dict.fromkeys(names)
+            await an.cancel()
+
+    run(main)
+    assert "heavy_one" not in sys.modules
+    told = capfd.readouterr().err
+    assert "the zygote can't preload 'broken_one'" in told
+    assert "RuntimeError: not today" in told
+
+
+def test_a_preloaded_module_with_a_thread_has_subactors_execd(
+    modules: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with tractor.open_nursery(start_method="zygote", preload=["threaded_one"]) as an:
+            one = await an.start_actor("one", enable_modules=HERE)
+            assert (await one.run(ep_zygote.pids))[1] == os.getpid()
+            assert await one.run(ep_zygote.loaded, names=["threaded_one"]) == {"threaded_one": None}
+            await an.cancel()
+
+    with caplog.at_level(logging.WARNING, logger="tractor"):
+        run(main)
+    assert "'threaded_one', which it was to preload, has started a thread" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ("numpy", TypeError, "`preload` must be a list of module names, not the string 'numpy'"),
+        ([1], TypeError, "`preload` must be a list of module names"),
+        (["__main__"], ValueError, "'__main__' is the program"),
+    ],
+)
+def test_preload_takes_names_of_modules(given: object, error: type[Exception], text: str) -> None:
+    async def main() -> None:
+        async with tractor.open_nursery(preload=given):  # type: ignore[arg-type]
+            raise AssertionError("not reached")
+
+    with pytest.raises(error, match=text):
+        run(main)

@@ -59,6 +59,8 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Descriptors of the child's that its program asks for by name."""
     start_method: str | None = None
     """The backend with which the child starts subactors of its own; ``None``: the default one."""
+    preload: tuple[str, ...] = ()
+    """Modules that a zygote is to load before it forks anything."""
     by_agent: bool = False
     """The lifeline is an agent's, on the child's own host; the parent is on another one."""
     ancestry: list[ProcessId] = msgspec.field(default_factory=lineage)

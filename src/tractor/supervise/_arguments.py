@@ -308,13 +308,13 @@ def with_outdated_modules(
     return [*module_names(modules or ()), *module_names(outdated)]
 
 
-def module_names(names: Sequence[str]) -> list[str]:
-    """The names of modules to enable.
+def module_names(names: Sequence[str], argument: str = "enable_modules") -> list[str]:
+    """The names of modules to enable, or what else the argument has them for.
 
     Raises:
         TypeError: it is a single string, or not all of them are.
     """
-    rule = "`enable_modules` must be a list of module names"
+    rule = f"`{argument}` must be a list of module names"
     if isinstance(names, str):
         raise TypeError(f"{rule}, not the string {names!r}")
     if not isinstance(names, Iterable):

@@ -56,15 +56,17 @@ def main(argv: list[str]) -> NoReturn:
         title = f"zygote of {record.parent_pid}"
         if not set_title(title):
             set_short_name(title)
-        preload()
-        _Zygote(socket.socket(fileno=orders), table, lifeline).run()
+        unfit = preload(record.preload)
+        _Zygote(socket.socket(fileno=orders), table, lifeline, unfit).run()
     except BaseException:
         traceback.print_exc()
         os._exit(1)
 
 
 class _Zygote:
-    def __init__(self, orders: socket.socket, table: int, lifeline: int) -> None:
+    def __init__(self, orders: socket.socket, table: int, lifeline: int, unfit: str | None) -> None:
+        # Why it must not fork.
+        self._unfit = unfit
         self._orders = orders
         self._table = table
         self._lifeline = lifeline
@@ -145,6 +147,9 @@ class _Zygote:
                     os.close(fd)
 
     def _carry_out(self, order: Order, fds: list[int], answers: socket.socket, by: int) -> None:
+        if self._unfit is not None:
+            _tell(answers, Answer(refused=self._unfit))
+            return
         other = self._place.difference(order.place) or out_of_reach(order)
         if other is not None or len(fds) != len(order.numbers) + 1:
             _tell(answers, Answer(refused=f"the subactor is to have another {other}"))

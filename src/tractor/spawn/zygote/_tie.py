@@ -58,6 +58,9 @@ class Tie:
         return None
 
 
+preloaded: ProcessVar[tuple[str, ...]] = ProcessVar(tuple)
+"""Modules that a zygote which this process starts is to load."""
+
 _tie: ProcessVar[Tie | None] = ProcessVar(lambda: None)
 
 

@@ -27,7 +27,7 @@ from tractor.spawn._pipes import ChildPipes
 from tractor.spawn._signal_help import held_off
 from tractor.spawn.fork._forked import UNKNOWN_STATUS
 from tractor.spawn.zygote._order import order_of
-from tractor.spawn.zygote._tie import Tie, current_tie, set_tie
+from tractor.spawn.zygote._tie import Tie, current_tie, preloaded, set_tie
 from tractor.spawn.zygote._words import MAX_ANSWER, Answer, decode_answer, file_with
 
 if sys.platform != "linux":
@@ -69,7 +69,9 @@ class _Own:
             orders = undo.enter_context(socket.socket(fileno=near_fd))
             table = move_above_stdio(os.memfd_create("tractor-zygote"))
             undo.callback(os.close, table)
-            boot_fd, self._lifeline = open_boot_pipe(BootRecord(parent_pid=os.getpid()))
+            boot_fd, self._lifeline = open_boot_pipe(
+                BootRecord(parent_pid=os.getpid(), preload=preloaded.value)
+            )
             undo.callback(self._lifeline.release)
             try:
                 self.popen = _launch(far.fileno(), table, boot_fd)
