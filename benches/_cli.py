@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benches import (
     _backends,
+    _growth,
     _hosts,
     _messages,
     _observing,
@@ -107,6 +108,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benches; the exit status is 1 when a row could not be measured, else 0 (also for a target missed)."""
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["growth"]:
+        if sys.flags.dont_write_bytecode:
+            return _again_with_byte_code(argv)
+        return _growth.main(given[1:])
     parsed = parser()
     args = parsed.parse_args(argv)
     unknown = [name for name in args.rows if name not in rows]

@@ -92,6 +92,32 @@ async def grow_below(
         pids.extend(found)
 
 
+may_go = trio.Event()
+
+
+@tractor.context
+async def stay(ctx: tractor.Context) -> None:
+    """Stay open until :func:`let_go`."""
+    await ctx.started()
+    await may_go.wait()
+
+
+async def let_go() -> None:
+    """End all that :func:`stay`."""
+    may_go.set()
+
+
+@tractor.context
+async def count_when_told(ctx: tractor.Context, n: int) -> None:
+    """The integers below ``n``, once somebody is there to read them."""
+    await ctx.started()
+    async with ctx.open_stream() as stream:
+        await stream.receive()
+        for i in range(n):
+            await stream.send(i)
+        await stream.receive()
+
+
 async def find_often(name: str, times: int) -> float:
     """Seconds that one lookup of the actor ``name`` takes here, on average."""
     began = time.perf_counter()

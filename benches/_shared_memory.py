@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -215,6 +216,49 @@ def _add(
 
 for _name, (_size, _n) in SIZES.items():
     _register(_name, _size, _n)
+
+
+if not _without_numpy():
+    ROWS.append("one_way_arrays")
+
+    @row(
+        "one_way_arrays",
+        "one-way in a context, arrays of 8 MB, unasked",
+        "GB/s",
+        MEMCPY,
+        Target(0.5, times_floor=True),
+    )
+    def one_way_arrays(options: Options) -> Series:
+        """They arrive as read-only views; the first and the last number of each are looked at."""
+        n = options.count(50)
+
+        async def main() -> Series:
+            arrays = importlib.import_module("benches._array_endpoints")
+            async with open_root(options) as an:
+                portal = await an.start_actor("callee", enable_modules=[arrays.__name__])
+                async with (
+                    portal.open_context(arrays.send_arrays) as (ctx, _),
+                    ctx.open_stream() as stream,
+                ):
+
+                    async def rate() -> float:
+                        came = 0
+                        began = time.perf_counter()
+                        await stream.send(n)
+                        for number in range(n):
+                            array = await stream.receive()
+                            assert (array[0], array[-1]) == (number, len(array) - 1)
+                            came += array.nbytes
+                        took = time.perf_counter() - began
+                        _checked(arrays.SIZE, n, came)
+                        return came / took / 1e9
+
+                    series = await alternate(options, rate, _memcpy(arrays.SIZE, n))
+                await an.cancel()
+                return series
+            raise AssertionError("not reached")
+
+        return run(main)
 
 
 if sys.platform == "linux":

@@ -31,7 +31,7 @@ def _registry(transport: str, folder: str) -> tuple[str, int] | tuple[str, str]:
 
 @asynccontextmanager
 async def open_root(
-    options: Options, start_method: str | None = None
+    options: Options, start_method: str | None = None, limits: tractor.Limits | None = None
 ) -> AsyncIterator[tractor.ActorNursery]:
     """A nursery of a root that is its own registrar, over the transport that is measured."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -40,6 +40,7 @@ async def open_root(
             registry_addrs=[_registry(options.transport, folder)],
             authkey=secrets.token_bytes(32) if options.transport == "tcp" else None,
             start_method=start_method,
+            limits=limits,
         ) as an:
             yield an
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -115,3 +116,24 @@ def test_peers_that_are_not_installed_are_said_to_be(tmp_path: Path) -> None:
     assert peers["multiprocessing"].keys() >= {"call", "one_way", "start"}
     for figures in peers.values():
         assert figures == {"error": "not installed"} or "call" in figures
+
+
+def test_growth_is_measured_and_a_slope_is_what_it_says() -> None:
+    done = bench("growth", "registrar", "contexts", "broadcast", "--smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("registrar", "contexts", "broadcast"):
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(name)]
+        assert "FAILED" not in line
+    assert "STEEP" not in done.stdout
+    wrong = bench("growth", "nothing")
+    assert wrong.returncode == 2
+    assert "no such rows: nothing" in wrong.stderr
+
+
+def test_a_slope_is_the_power_of_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    slope = importlib.import_module("benches._growth").slope
+    numbers = [10, 100, 1000]
+    assert slope(numbers, [n * 3e-6 for n in numbers]) == pytest.approx(1)
+    assert slope(numbers, [n * n * 1e-9 for n in numbers]) == pytest.approx(2)
+    assert slope(numbers, [0.5] * 3) == pytest.approx(0)
