@@ -6,14 +6,22 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 import trio
 from ep_run import run
 
 import tractor
 from tractor._proto.connection.framing import CONTROL, FrameBuffer, FrameTooLarge
+from tractor.msg import _arrays
+from tractor.msg._codec import ANY_DEC, apply_codec, mk_codec, mk_dec
+from tractor.msg.hooks import ndarray_hooks
+from tractor.msg.types import Yield, decode_large
+from tractor.transport._sending import _encode_in_parts
 from tractor.transport._uds import MsgpackUDSStream
 from tractor.transport.lent import _slots
 from tractor.transport.lent._memory import borrow, make_memory
@@ -270,7 +278,7 @@ def lends(portal: tractor.Portal) -> bool:
 
 
 def test_streams_and_calls_hand_large_messages_over_unasked() -> None:
-    sizes = [10, LARGE, LEND_ABOVE, 3, 2 * LARGE, LEND_ABOVE - 1, 100] * 3
+    sizes = [10, LARGE, LEND_ABOVE, 3, 2 * LARGE, LEND_ABOVE - 1, 100] * 6
 
     async def main() -> None:
         async with tractor.open_nursery(enable_transports=["uds"]) as an:
@@ -418,3 +426,87 @@ def test_a_false_record_costs_its_sender_the_connection(record: Record) -> None:
 async def peer_is_gone(portal: tractor.Portal) -> None:
     while portal.chan.connected():
         await trio.sleep(0.01)
+
+
+# -- arrays --
+
+
+@tractor.context(pld_spec=Any)
+async def send_back(ctx: tractor.Context) -> None:
+    """What comes, by the hooks of the caller's side."""
+    await ctx.started()
+    with apply_codec(mk_codec(np.ndarray | list, **ndarray_hooks().codec_kwargs()), ctx):
+        async with ctx.open_stream() as stream:
+            async for value in stream:
+                await stream.send(value)
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_large_arrays_arrive_as_they_were_and_lie_as_arrays_do(readonly: bool) -> None:
+    """Through shared memory and, the first ones, over the socket; of a shape that is copied or not."""
+    whole = np.arange(600_000, dtype="<f8")
+    given = [
+        whole,
+        whole.reshape(2, -1).T,
+        whole[::2],
+        np.arange(10),
+        whole.astype("<c16"),
+        np.frombuffer(bytes([*range(256)]) * 2000, "u1"),
+    ]
+
+    async def main() -> None:
+        hooks = ndarray_hooks(readonly=readonly)
+        async with tractor.open_nursery(enable_transports=["uds"]) as an:
+            portal = await an.start_actor("peer", enable_modules=[__name__])
+            async with portal.open_context(send_back) as (ctx, _):
+                with apply_codec(mk_codec(np.ndarray | list, **hooks.codec_kwargs()), ctx):
+                    async with ctx.open_stream() as stream:
+                        for array in given * 3:
+                            await stream.send(array)
+                            came = await stream.receive()
+                            assert came.dtype == array.dtype
+                            assert came.flags.aligned
+                            assert came.flags.writeable is not readonly
+                            assert np.array_equal(came, array)
+                        two = [whole, whole * 2]
+                        await stream.send(two)
+                        await stream.receive()
+            await an.cancel()
+
+    run(main)
+
+
+def test_who_has_no_hooks_gets_the_list_with_bytes() -> None:
+    """Also where the array came as an extension."""
+    octets = bytes(range(256)) * 2000
+    array = np.frombuffer(octets, "u1")
+
+    @contextmanager
+    def carrying() -> Iterator[list[memoryview]]:
+        found: list[memoryview] = []
+        token = _arrays.carried.set(found)
+        yield found
+        _arrays.carried.reset(token)
+
+    encoder = msgspec.msgpack.Encoder(enc_hook=ndarray_hooks().enc_hook)
+    with carrying() as found:
+        encoder.encode([array, array])
+        assert len(found) == 1
+    msg = Yield(4, array)
+    head, data, tail = _encode_in_parts(msg, encoder)
+    frame = head + bytes(data) + tail
+    raw = decode_large(frame).pld  # type: ignore[union-attr]
+    value = ANY_DEC.decode(raw)
+    assert value == ["tractor.ndarray", "|u1", [len(octets)], "C", octets]
+    assert type(value[-1]) is bytes
+    assert np.array_equal(mk_dec(np.ndarray, **ndarray_hooks().dec_kwargs()).decode(raw), array)
+
+
+def test_a_hook_that_makes_something_else_of_an_array_sends_that() -> None:
+    def twice(obj: Any) -> Any:
+        _arrays.to_wire(obj)
+        return "none of it"
+
+    encoder = msgspec.msgpack.Encoder(enc_hook=twice)
+    (body,) = _encode_in_parts(Yield(4, np.zeros(600_000)), encoder)
+    assert decode_large(body).pld == msgspec.Raw(msgspec.msgpack.encode("none of it"))  # type: ignore[union-attr]

@@ -374,18 +374,21 @@ class Channel:
         if self._role == "accept" and first.channel is not None:
             self._number = first.channel
         shares = first.shares
+        if self._role == "accept" and first.channel is not None:
+            self._number = first.channel
+        shares = first.shares
         self.aid = first = msgspec.structs.replace(first, claim=None, channel=None, shares=None)
         if first.max_served is not None:
             self.set_room(first.max_served)
         self._share_memory(first, shares)
         return first
 
-    def _share_memory(self, peer: Aid, shares: bool) -> None:
+    def _share_memory(self, peer: Aid, shares: bool | None) -> None:
         """Hand large messages over in shared memory, where the peer is the process at the other end of the socket."""
         raddr = self.raddr
         if isinstance(raddr, UDSAddress):
             direct = raddr.maybe_pid is not None and raddr.maybe_pid == peer.pid
-            may_share = shares and direct and is_here(peer.host)
+            may_share = bool(shares) and direct and is_here(peer.host)
             self.transport.share_memory(peer.pid if may_share else None)
 
     def _require_same_host(self, peer: Aid) -> None:

@@ -7,12 +7,28 @@ An array is ``[TAG, dtype, shape, order, bytes]``.  A dtype is numpy's text for 
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
+from contextvars import ContextVar
 from math import prod
 from typing import Any, get_args, get_origin
 
+from msgspec.msgpack import Ext
+
 TAG = "tractor.ndarray"
+
+BLOB = 0x55
+"""Code of the extension in which the bytes of a large array travel: unlike a ``bin`` it can be read where it is."""
+
+MARK = os.urandom(16)
+"""What stands in a message for the bytes of a large array, which its sender puts there without copying them before."""
+
+CARRY_ABOVE = 2**18
+"""Bytes from which on an array is large."""
+
+carried: ContextVar[list[memoryview] | None] = ContextVar("carried", default=None)
+"""While a message is encoded whose sender puts one large array in place of :data:`MARK` by itself: that array."""
 
 MAX_DEPTH = 16
 """How deep the dtype of a structure may nest."""
@@ -98,6 +114,10 @@ def to_wire(obj: Any) -> Any:
         # What lies between the fields may be any memory of this process: no peer's business.
         octets = octets.copy()
         octets.reshape(-1, array.dtype.itemsize)[:, gaps] = 0
+    found = carried.get()
+    if found is not None and not found and octets.nbytes >= CARRY_ABOVE:
+        found.append(octets.data)
+        return [TAG, dtype, list(array.shape), order, Ext(BLOB, MARK)]
     return [TAG, dtype, list(array.shape), order, octets.data]
 
 
@@ -205,7 +225,8 @@ def from_wire(wanted: Any, obj: Any, readonly: bool) -> Any:
         array = np.ndarray(tuple(shape), dtype=dtype, buffer=data, order=order)
     except (TypeError, OverflowError, MemoryError) as exc:
         raise ValueError(f"numpy takes no array of shape {reprlib.repr(shape)}: {exc}") from exc
-    return array if readonly else array.copy(order="K")
+    # One that a peer has put at an odd place is not for every function.
+    return array if readonly and array.flags.aligned else array.copy(order="K")
 
 
 def checked(wanted: Any, array: Any) -> Any:

@@ -244,7 +244,7 @@ class _FirstMatch:
         hook = self._hook
         if hook is not None:
             # Once for all of them: a large payload is not copied for each.
-            value = ANY_DEC.dec.decode(buf)
+            value = _for_hooks(buf)
             for member, cls in self._custom:
                 try:
                     made = hook(member, value)
@@ -281,6 +281,9 @@ def _mk_decoder(spec: Any, extra: tuple[Any, ...], hook: DecHook | None) -> _Dec
 
 ANY_DEC = mk_dec(Any)
 """The decoder of payloads of any type."""
+
+_for_hooks = Bounded(Any, views=True).decode
+"""The same for a hook's eyes alone."""
 
 _default_codec = mk_codec()
 _codec_var: ContextVar[MsgCodec] = ContextVar("tractor_codec", default=_default_codec)

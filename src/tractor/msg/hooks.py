@@ -223,7 +223,10 @@ def ndarray_hooks(*types: Any, readonly: bool = False) -> Hooks:
     ndarray, generic = _arrays.array_types()
 
     def dec_hook(wanted: Any, obj: Any) -> Any:
-        return _arrays.from_wire(wanted, obj, readonly)
+        array = _arrays.from_wire(wanted, obj, readonly)
+        if readonly:
+            array.flags.writeable = False
+        return array
 
     return Hooks(
         enc_hook=_arrays.to_wire,

@@ -57,7 +57,7 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
         claim: in a subactor's first hello to its parent the one-time secret of its boot pipe; ``None`` everywhere else.
         host: the id of the host on which its pid is one; ``None``: it does not say.
         channel: from the side that connects: a number that it gives to no other of its channels.
-        shares: at the handshake: it takes large messages in shared memory.
+        shares: at the handshake: it takes large messages in shared memory; ``None``: it does not say.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Aid(msgspec.Struct, frozen=True, array_like=True, tag=1, eq=False):
     claim: bytes | None = None
     host: str | None = None
     channel: int | None = None
-    shares: bool = False
+    shares: bool | None = None
 
     @property
     def uid(self) -> Uid:

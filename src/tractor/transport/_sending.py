@@ -17,6 +17,7 @@ from tractor._proto.connection.framing import CONTROL, FIRST_CONTROL, HEADER
 from tractor._util._plain import class_name, safe_str
 from tractor._util._waiters import Waiters
 from tractor.address._types import Address
+from tractor.msg._arrays import BLOB, MARK, carried
 from tractor.msg.bounded._bounded import COUNTED_ABOVE, refuse_crowded
 from tractor.msg.types import MsgType, Return, Start, Started, Yield
 from tractor.transport._contract import ByteIO
@@ -179,12 +180,11 @@ class FrameSender:
             raise self._gone()
         encoder = encoder or self._encoder
         # A hook may send on this very channel: nothing of this message may be in the buffer then.
-        body = None if encoder.enc_hook is None else _encode_apart(msg, encoder)
-        if body is not None and len(body) >= LEND_ABOVE and self._lender is not None:
-            self._check(msg, body)
-            if self._lend(len(body), body):
-                return len(body)
-            self._lender.offer(len(body))
+        body = None
+        if encoder.enc_hook is not None:
+            if self._lender is not None:
+                return self._put_parts(msg, _encode_in_parts(msg, encoder))
+            body = _encode_apart(msg, encoder)
         out = self._out
         start = len(out)
         out += _HEADER_ROOM
@@ -223,12 +223,25 @@ class FrameSender:
             self._lender.offer(size)
         return size
 
-    def _check(self, msg: MsgType, body: bytes) -> None:
-        """Raise MessagingError for a frame that is too large, TypeError for one that holds too much."""
-        if len(body) > self.max_frame_size:
-            raise _too_large(msg, len(body), self.max_frame_size)
-        if len(body) > COUNTED_ABOVE and type(msg) in _AROUND:
-            refuse_crowded(body, _AROUND[type(msg)])
+    def _put_parts(self, msg: MsgType, parts: list[bytes | memoryview]) -> int:
+        """Put a frame that consists of these parts; of three the second one is the bytes of an array."""
+        size = sum(map(len, parts))
+        if size > self.max_frame_size:
+            raise _too_large(msg, size, self.max_frame_size)
+        if len(parts[0]) > COUNTED_ABOVE and type(msg) in _AROUND:
+            refuse_crowded(parts[0], _AROUND[type(msg)])
+        if size >= LEND_ABOVE and self._lender is not None:
+            number = self._fill(size, *parts)
+            if number is not None:
+                self._put_lent(number, size, len(parts[0]) if len(parts) > 1 else 0)
+                return size
+            self._lender.offer(size)
+        self._out += HEADER.pack(size)
+        for part in parts:
+            self._out += part
+        self.sent += 1
+        self._put_bytes += size + 4
+        return size
 
     # -- shared memory --------------------------------------------------------------------------------
 
@@ -266,11 +279,14 @@ class FrameSender:
             pos = end
         return slot.number
 
-    def _put_lent(self, number: int, size: int) -> None:
+    def _put_lent(self, number: int, size: int, array: int = 0) -> None:
         assert self._lender is not None
-        self.tell(LENT, number, size, 0)
+        self.tell(LENT, number, size, array)
         self.sent += 1
-        self._owed = int(self._lender.is_spent)
+        if self._lender.is_spent:
+            self._owed = 1
+            # With a second one the next frame is filled in while this one is copied out.
+            self._lender.offer_second(size)
 
     def slot_freed(self, number: int) -> None:
         """The peer says that a slot is free.  Raises BadControl."""
@@ -560,6 +576,25 @@ def _encode_apart(msg: MsgType, encoder: msgspec.msgpack.Encoder) -> bytes:
         raise
     except Exception as exc:
         raise _cannot_carry(exc) from exc
+
+
+def _encode_in_parts(msg: MsgType, encoder: msgspec.msgpack.Encoder) -> list[bytes | memoryview]:
+    """A message, whole; or, where it holds a large array, what is before that, its bytes, and what follows."""
+    found: list[memoryview] = []
+    token = carried.set(found)
+    try:
+        body = _encode_apart(msg, encoder)
+    finally:
+        carried.reset(token)
+    if not found:
+        return [body]
+    data = found[0]
+    mark = b"\xd8" + bytes((BLOB,)) + MARK
+    if body.count(mark) != 1:
+        # A hook around this one has made something else of it.
+        return [_encode_apart(msg, encoder)]
+    head, _, tail = body.partition(mark)
+    return [head + b"\xc9" + len(data).to_bytes(4, "big") + bytes((BLOB,)), data, tail]
 
 
 def _cannot_carry(exc: BaseException) -> TypeError:

@@ -147,7 +147,7 @@ class MsgpackTransport(FrameSender):
         borrower = self._borrower
         assert borrower is not None
         if kind == LENT:
-            return borrower.frame(number, first, self.max_frame_size)
+            return borrower.frame(number, first, self.max_frame_size, second)
         if kind == FREE:
             self.slot_freed(number)
         elif kind == OFFER:

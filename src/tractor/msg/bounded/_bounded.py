@@ -33,6 +33,7 @@ from tractor._proto.connection.containers import (
     shape_of,
 )
 from tractor._proto.limits import Limits
+from tractor.msg._arrays import BLOB
 from tractor.msg.bounded._keys import KeyCheck, KeyTypes
 
 log = _log.get_logger()
@@ -165,8 +166,15 @@ ext_hook: ContextVar[Callable[[int, memoryview], Any] | None] = ContextVar("ext_
 
 
 def _on_ext(code: int, data: memoryview) -> Any:
+    if code == BLOB:
+        # As if it had come as a `bin`.
+        return bytes(data)
     hook = ext_hook.get()
     return Ext(code, bytes(data)) if hook is None else hook(code, data)
+
+
+def _with_views(code: int, data: memoryview) -> Any:
+    return data if code == BLOB else _on_ext(code, data)
 
 
 class Bounded:
@@ -175,6 +183,7 @@ class Bounded:
     Args:
         spec: the type.
         dec_hook: makes what msgspec does not know; see ``msgspec``.
+        views: what it makes is for a hook, which takes the bytes of large arrays as views.
 
     Attributes:
         decode: the value in a buffer.  Raises as that of ``msgspec.msgpack.Decoder``; ``ValidationError`` also for a
@@ -188,8 +197,14 @@ class Bounded:
 
     decode: Callable[[Any], Any]
 
-    def __init__(self, spec: Any = Any, dec_hook: Callable[[type, Any], Any] | None = None) -> None:
-        slow = Decoder(spec, dec_hook=dec_hook, ext_hook=_on_ext).decode
+    def __init__(
+        self,
+        spec: Any = Any,
+        dec_hook: Callable[[type, Any], Any] | None = None,
+        views: bool = False,
+    ) -> None:
+        on_ext = _with_views if views or dec_hook is not None else _on_ext
+        slow = Decoder(spec, dec_hook=dec_hook, ext_hook=on_ext).decode
         keys = KeyTypes(spec)
         check = KeyCheck(keys, dec_hook).refuse if keys.can_meet else None
         if check is not None and keys.is_open and not keys.has_arrays:

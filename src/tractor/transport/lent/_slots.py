@@ -29,7 +29,7 @@ log = _log.get_logger()
 
 OFFER, FREE, REFUSE, LENT, WITHDRAW = range(FIRST_CONTROL, FIRST_CONTROL + 5)
 """Kinds of records: a slot is offered (number, descriptor, bytes); it is free, or was refused, or is offered no more
-(number); a frame is in it (number, bytes)."""
+(number); a frame is in it (number, bytes, and where in it the bytes of an array begin)."""
 
 LEND_ABOVE = 2**18
 """Bytes from which on a frame is handed over in a slot."""
@@ -45,6 +45,9 @@ MAX_TOTAL = 2**28
 
 SMALLEST = 2**20
 """Bytes of a slot at least: frames of about the same size share one."""
+
+ALIGNMENT = 16
+"""Bytes; what memory from the allocator and the elements of arrays are aligned to at most."""
 
 _offered = ProcessVar(lambda: 0)
 """Bytes of all slots that this process offers."""
@@ -139,6 +142,11 @@ class Lender:
         _offered.value += room
         self._tell(OFFER, slot.number, slot.descriptor.fd, room)
 
+    def offer_second(self, size: int) -> None:
+        """As :meth:`offer`, unless there are two slots for so many bytes."""
+        if sum(len(slot.memory) >= size for slot in self._slots.values()) < 2:
+            self.offer(size)
+
     def _has_room(self, size: int) -> bool:
         own = sum(len(slot.memory) for slot in self._slots.values())
         return (
@@ -231,13 +239,14 @@ class Borrower:
         self._free.discard(number)
         del self._slots[number]
 
-    def frame(self, number: int, size: int, limit: int) -> memoryview:
+    def frame(self, number: int, size: int, limit: int, offset: int = 0) -> memoryview:
         """A frame that came in a slot, in memory of this process's own.
 
         Args:
             number: of the slot.
             size: bytes of the frame.
             limit: of a frame's bytes.
+            offset: where in it the bytes of an array begin, which are to lie as arrays do.
 
         Raises:
             BadControl: there is none.
@@ -246,14 +255,14 @@ class Borrower:
         if memory is None or number not in self._free or not 0 < size <= min(len(memory), limit):
             raise BadControl(f"a frame of {size} bytes can't be in slot {number} of shared memory")
         self._free.discard(number)
-        buffer = spare.take(size)
-        if buffer is None:
-            buffer = bytearray(memory[:size])
-        else:
-            buffer[:size] = memory[:size]
+        first = -offset % ALIGNMENT
+        last = first + size
+        buffer = spare.take(last) or bytearray(last)
+        with memoryview(buffer) as view:
+            view[first:last] = memory[:size]
         spare.keep(buffer)
         self._copied.append(number)
-        return memoryview(buffer)[:size]
+        return memoryview(buffer)[first:last]
 
     def settle(self) -> bool:
         """After each chunk: say which slots are free again; whether there are any."""
