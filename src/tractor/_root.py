@@ -185,12 +185,8 @@ async def open_root_actor(
             enabled; a hosts file with a fault; a key that is too short; a file of ``tls`` that does not hold what it
             must; a ``name`` that no message can carry; ``'__main__'`` to preload.
         TypeError: ``tls`` is no :class:`TLSConfig`, ``authkey`` no bytes, ``name`` no string or empty,
-<<<<<<< HEAD
-            ``enable_modules`` no list of strings, ``registrar`` neither a bool nor ``None``, ``instruments`` no list of
-            instruments and paths.
-=======
-            ``enable_modules`` or ``preload`` no list of strings, ``registrar`` neither a bool nor ``None``.
->>>>>>> 0134195 (preload= names modules that the zygote loads before it forks)
+            ``enable_modules`` or ``preload`` no list of strings, ``registrar`` neither a bool nor ``None``,
+            ``instruments`` no list of instruments and paths.
         OSError: the key file, the hosts file or a file of ``tls`` can't be read; nothing was bound.
         NotImplementedError: an unknown transport.
         ImportError: another package's transport can't be loaded.

@@ -374,9 +374,6 @@ class Channel:
         if self._role == "accept" and first.channel is not None:
             self._number = first.channel
         shares = first.shares
-        if self._role == "accept" and first.channel is not None:
-            self._number = first.channel
-        shares = first.shares
         self.aid = first = msgspec.structs.replace(first, claim=None, channel=None, shares=None)
         if first.max_served is not None:
             self.set_room(first.max_served)
