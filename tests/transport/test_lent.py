@@ -493,8 +493,7 @@ def test_who_has_no_hooks_gets_the_list_with_bytes() -> None:
         encoder.encode([array, array])
         assert len(found) == 1
     msg: Yield[Any] = Yield(4, array)
-    head, data, tail = _encode_in_parts(msg, encoder)
-    frame = head + bytes(data) + tail
+    frame = b"".join(_encode_in_parts(msg, encoder))
     came: Any = decode_large(frame)
     raw = came.pld
     value = ANY_DEC.decode(raw)

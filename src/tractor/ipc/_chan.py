@@ -344,9 +344,9 @@ class Channel:
         self.local_uid = aid.uid
         most = wire_settings().limits.max_served
         number = self._number if self._role == "connect" else None
-        shares = self.transport.can_share
+        takes = self.transport.can_share
         aid = msgspec.structs.replace(
-            aid, max_served=most, claim=claim, channel=number, shares=shares
+            aid, max_served=most, claim=claim, channel=number, shares=takes
         )
         if self._authenticated:
             await self.transport.send(aid)
