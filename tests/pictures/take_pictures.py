@@ -157,9 +157,16 @@ def take_top(opened: Any, pid: int) -> None:
     """The full screen, as its library draws it."""
     from tractor.cli.watch._top_app import Top
     from tractor.control._client import runtime_dirs
+    from tractor.observe._assembling import assemble
+    from tractor.observe._finding import Found, find
+    from tractor.runtime.seen._samples import TreeSample
+
+    def look() -> tuple[Found, TreeSample]:
+        found = find(runtime_dirs())
+        return found, assemble(found)
 
     async def drawn() -> str:
-        app = Top(runtime_dirs(), str(pid), interval=0.5)
+        app = Top(look, str(pid), interval=0.5)
         async with app.run_test(size=(112, 24)) as pilot:
             for _ in range(10):
                 await pilot.pause(0.5)
