@@ -8,6 +8,7 @@ tree's key, or is this user's.  `TRACTOR_CONTROL` of the actor that answers hold
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 import trio
 
+from tractor import log as _log
+from tractor._errors import MessagingError, MsgTypeError
 from tractor.control._answers import answers_in_loop
 from tractor.control._other_road import ask_past_the_loop, has_other_road, or_past_the_loop
 from tractor.control._passing import SHARE, Question, Told, answer_of, ask_children
@@ -37,6 +40,8 @@ from tractor.process.host._host_id import host_id, is_here
 from tractor.runtime._actor import Actor
 from tractor.runtime.dialog._callee import put_return
 from tractor.trionics._groups import collapse_eg
+
+log = _log.get_logger()
 
 MOST_AT_A_TIME = 64
 """Questions that an actor has under way."""
@@ -66,11 +71,14 @@ def serve_ask(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> 
     """The request ``self:_ask(path, request, limit, pid, host)``.
 
     Raises:
-        msgspec.ValidationError, KeyError: an argument is missing, or none.
+        msgspec.ValidationError, ValueError, TypeError, KeyError: an argument is missing, or none.
     """
     path = msgspec.convert(kwargs["path"], list[str])
     request = msgspec.convert(kwargs["request"], dict[str, Any])
-    limit = min(max(float(kwargs["limit"]), 0.0), LONGEST)
+    limit = float(kwargs["limit"])
+    if not math.isfinite(limit):
+        raise ValueError(f"`limit` is {limit}; it is a number of seconds")
+    limit = min(max(limit, 0.0), LONGEST)
     asker = msgspec.convert({"pid": kwargs.get("pid"), "host": kwargs.get("host")}, Asker)
 
     async def answer() -> None:
@@ -79,7 +87,15 @@ def serve_ask(actor: Actor, chan: Channel, cid: int, kwargs: dict[str, Any]) -> 
             told = {"ok": await pass_down(actor, path, request, limit, asker)}
         except Refusal as exc:
             told = answer_in_words(exc)
-        put_return(chan, cid, told)
+        except Exception as exc:
+            # What a peer asks for must not end this actor, whatever goes wrong.
+            log.exception("a question from outside has failed")
+            told = answer_in_words(Refusal(Code.FAILED, repr(exc)))
+        try:
+            put_return(chan, cid, told)
+        except (MessagingError, MsgTypeError) as exc:
+            # Above the tree's frame limit, say.
+            put_return(chan, cid, answer_in_words(Refusal(Code.FAILED, str(exc)[:200])))
 
     actor.io_nursery.start_soon(answer, name="question from outside")
 
