@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,17 @@ def test_type_text_and_source_of_every_known_kind(reg_addr: Any, how: str) -> No
                 assert expected.__name__ in str(error)
                 assert isinstance(error.unwrap(), (expected, RuntimeError))
             assert await portal.run(ep_peer.ping) == "pong"
+
+    run(main)
+
+
+def test_the_cancellation_that_an_error_has_caused_is_not_shown() -> None:
+    async def main() -> None:
+        async with open_peer("ep_errors") as portal:
+            error = await failure_of(portal, "builtin", "context")
+            text = "".join(traceback.format_exception(error))
+            assert "ZeroDivisionError" in text
+            assert "Cancelled" not in text
 
     run(main)
 

@@ -508,3 +508,32 @@ if __name__ == "__main__":
 def test_strings_that_are_no_plain_ones(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(STRINGS)
     assert run("job.py", *METHODS, cwd=tmp_path) == said("there", *METHODS)
+
+
+BELOW_THE_GUARD = """
+import trio, tractor
+
+if __name__ == "__main__":
+    # The names of what starts a process, which must not be what they lead to there.
+    async def f() -> int:
+        return 1
+
+    async def main() -> None:
+        async with tractor.open_nursery() as an:
+            portal = await an.start_actor("w", enable_modules=[__name__])
+            for fn in (f, main):
+                try:
+                    await portal.run(fn)
+                except tractor.RemoteActorError as exc:
+                    print(exc.ipc_msg.message, flush=True)
+            await portal.cancel_actor()
+
+    trio.run(main)
+"""
+
+
+def test_what_starts_a_process_is_not_found_by_name(tmp_path: Path) -> None:
+    (tmp_path / "prog.py").write_text(BELOW_THE_GUARD)
+    said = run("prog.py", cwd=tmp_path)
+    for name in ("f", "main"):
+        assert f"__main__:{name}: this module has no attribute {name!r}" in said

@@ -48,6 +48,8 @@ def program_command(module: str, argv: list[str]) -> Iterator[tuple[list[str], t
         else:
             code = f"import sys; f = open({fd}, 'rb'); sys.path[:] = {_READ}; f.close(); "
             code += _RUN.format(module)
+        # In a namespace of its own: what `__main__` holds can be called by name.
+        code = f"exec({code!r}, {{}})"
         yield (
             [sys.executable, *interpreter_flags(), "-c", code, *shown],
             () if fd is None else (fd,),

@@ -239,7 +239,8 @@ class ParentContext(ContextCore):
             await self._stop_endpoint()
         error = error or self.overrun
         if error is not None:
-            raise error
+            # Without the cancellation of the block, which it has caused: that says nothing more.
+            raise error from error.__cause__
         if self.rx.fixed_decode is not None or self.endpoint.conversions.result is not None:
             self.take_result()
 
