@@ -249,3 +249,33 @@ def test_what_a_type_takes_as_keys(spec: Any, numbers: bool, chosen: list[Any]) 
     assert keys.has_numbers == numbers
     assert keys.chosen == chosen
     assert keys.can_meet == (numbers or bool(chosen))
+
+
+BLOB = b"\x93" * 100_000
+"""As an array's bytes may be: each could begin a container."""
+
+
+@pytest.mark.parametrize(
+    ("value", "few"),
+    [
+        (BLOB, True),
+        ([BLOB, {"dtype": "<f8", "shape": [10, 10]}, msgspec.msgpack.Ext(3, BLOB)], True),
+        ({"a": [1, -1, 2.5, None, True, "text", 2**40, BLOB]}, True),
+        ([BLOB, list(range(MANY))], False),
+        ([BLOB, dict.fromkeys(range(MANY), 0)], False),
+        ([BLOB, [[[[0] * 20] * 4]]], False),
+    ],
+)
+def test_what_holds_few_values_is_known_without_a_copy(value: Any, few: bool) -> None:
+    assert _keys.holds_few(encode(value)) is few
+
+
+def test_what_is_no_msgpack_is_not_taken_for_few() -> None:
+    for data in (b"", b"\xc1", b"\x92\x01", b"\xdd\xff\xff\xff\xff", b"\xdf\x00\x00"):
+        assert not _keys.holds_few(data)
+
+
+def test_keys_that_meet_beside_a_blob_are_refused() -> None:
+    data = b"\x92" + encode(BLOB) + as_dict(meeting(17))
+    with pytest.raises(msgspec.ValidationError, match="meet"):
+        mk_dec(list[Any]).decode(data)

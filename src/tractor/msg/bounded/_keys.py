@@ -25,7 +25,7 @@ from uuid import UUID
 from msgspec import Raw, ValidationError, inspect
 from msgspec.msgpack import Decoder
 
-from tractor._proto.connection.containers import header_of, is_container
+from tractor._proto.connection.containers import end_of, header_of, is_container
 
 EACH = 2_000
 """Nanoseconds that a key may take in a table, beyond three times what its hash takes."""
@@ -38,6 +38,9 @@ MANY = 64
 
 LEAST = 512
 """Bytes; a container of fewer is not looked into."""
+
+BLOB = 16 * 1024
+"""Bytes of a payload that may be one large value, as an array is: it is not copied to be looked at, if it holds few."""
 
 STEP = 64
 """Keys between two looks at the clock."""
@@ -151,6 +154,27 @@ def _array(number: int, body: Any) -> bytes:
     return b"".join((b"\xdd", number.to_bytes(4, "big"), body))
 
 
+def holds_few(data: Any) -> bool:
+    """Whether msgpack holds at most :data:`MANY` values in all, so no table of that many keys; nothing is copied."""
+    left, pos, seen = 1, 0, 0
+    with memoryview(data) as view:
+        try:
+            while left:
+                seen += 1
+                if seen > MANY or left > MANY:
+                    return False
+                left -= 1
+                if is_container(view[pos : pos + 1]):
+                    number, _, pos = header_of(view, pos)
+                    left += number
+                else:
+                    pos = end_of(view, pos)
+        except (IndexError, ValueError):
+            # No msgpack: that is told by whoever decodes it.
+            return False
+        return pos <= len(view)
+
+
 class _KeyType:
     """Decodes keys of one type out of keys of any."""
 
@@ -204,6 +228,8 @@ class KeyCheck:
         Raises:
             ValidationError: it has them.
         """
+        if len(data) >= BLOB and holds_few(data):
+            return
         tables = _Tables()
         left: list[Any] = [data]
         while left:
