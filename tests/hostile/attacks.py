@@ -336,13 +336,13 @@ for _what in BOMBS:
 
 
 def _taken(how: str, it: Stage) -> Facts:
-    """Each is just not refused."""
-    return _read_late(it, how, 0, *[msgspec.Raw(numbers(15))] * 8)
+    """None is refused, also where the machine is slow."""
+    return _read_late(it, how, 0, *[msgspec.Raw(numbers(14))] * 16)
 
 
 for _how in ("one by one", "in batches", "by closing"):
-    ATTACKS[f"8 times 90 kB of numbers that meet, read {_how}"] = Attack(
-        # Each takes 0.15 s, and all 1.2 s: `lets_others_run` says how long the loop may be held.
+    ATTACKS[f"16 times 44 kB of numbers that meet, read {_how}"] = Attack(
+        # Each takes 0.05 s, and all 0.8 s: `lets_others_run` says how long the loop may be held.
         lambda it, how=_how: _taken(how, it),  # type: ignore[misc]
         lag=10,
         latency=10,

@@ -135,7 +135,7 @@ class Request(msgspec.Struct, array_like=True, tag=3):
     uid: Uid
     pld_spec: str | None = None
     kind: Literal["call", "asyncgen", "context"] = "call"
-    headers: Raw = Raw()
+    headers: Raw = Raw(b"\xc0")
 
 
 class StartAck(msgspec.Struct, array_like=True, tag=4):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,6 @@ def default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "testing.rst"
-
-
-def test_the_tests_of_the_guide(pytester: pytest.Pytester) -> None:
-    blocks = re.findall(
-        r"^\.\. code-block:: python\n\n((?:(?: {3}.*)?\n)+)", PAGE.read_text(), re.M
-    )
-    (tests,) = [block for block in map(textwrap.dedent, blocks) if "def test_" in block]
-    pytester.makepyfile(test_guide=tests)
-    result = pytester.runpytest_subprocess(
-        "-p", "tractor.testing.pytest", "-W", "error", "--tpt-proto=tcp", timeout=40
-    )
-    result.assert_outcomes(passed=3)
 
 
 def test_the_guide_names_everything(pytester: pytest.Pytester) -> None:
