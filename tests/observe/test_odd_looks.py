@@ -115,6 +115,7 @@ def test_another_user_is_refused_by_the_files_and_by_the_kernels_word(
         shutil.rmtree(top)
 
 
+@pytest.mark.long
 def test_without_proc_psutil_tells(
     tmp_path: Path, forked_actors: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
