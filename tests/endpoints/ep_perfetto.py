@@ -83,7 +83,7 @@ class Perfetto:
     """
 
     def __init__(self, driver: Any, traces: Path) -> None:
-        self._driver = driver
+        self.driver = driver
         self._traces = traces
         self._count = 0
 
@@ -92,12 +92,12 @@ class Perfetto:
         self._count += 1
         name = f"{self._count}{''.join(path.suffixes)}"
         shutil.copy(path, self._traces / name)
-        answer = self._driver.execute_async_script(OPEN, name)
+        answer = self.driver.execute_async_script(OPEN, name)
         assert answer == "open", answer
 
     def query(self, sql: str) -> list[list[Any]]:
         """The rows of a query, by the trace processor."""
-        answer = self._driver.execute_async_script(QUERY, sql)
+        answer = self.driver.execute_async_script(QUERY, sql)
         assert isinstance(answer, list), answer
         return answer
 
@@ -107,7 +107,7 @@ class Perfetto:
         script = (
             "return window.app.trace.workspaces.currentWorkspace.flatTracks.map(one => one.name)"
         )
-        return list(self._driver.execute_script(script))
+        return list(self.driver.execute_script(script))
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

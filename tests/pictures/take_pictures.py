@@ -1,9 +1,9 @@
 """Takes the pictures of the guide, of a program that runs: ``make docs-pictures``.
 
-    python tests/pictures/take_pictures.py [top] [dash] [pages]
+    python tests/pictures/take_pictures.py [top] [dash] [trace] [pages]
 
-``top`` and ``dash`` go into ``docs/pictures``; ``pages``, those of the documentation as ``make docs`` has built it,
-into ``docs/_build/pictures``. Another picture is one more function in :data:`PICTURES`.
+``top``, ``dash`` and ``trace`` go into ``docs/pictures``; ``pages``, those of the documentation as ``make docs`` has
+built it, into ``docs/_build/pictures``. Another picture is one more function in :data:`PICTURES`.
 """
 
 from __future__ import annotations
@@ -187,6 +187,33 @@ def take_top(opened: Any, pid: int) -> None:
         save(opened, PICTURED / "top.png")
 
 
+def take_trace(_opened: Any, pid: int) -> None:
+    """What is recorded of the program, in Perfetto's viewer."""
+    sys.path.insert(0, str(HERE.parent / "endpoints"))
+    import ep_perfetto
+
+    with tempfile.TemporaryDirectory() as folder, ep_perfetto.perfetto() as viewer:
+        file = Path(folder, "trace.json.gz")
+        command = [sys.executable, "-m", "tractor", "trace", str(pid), "--seconds", "6"]
+        # It says by its status that one has told nothing: that which stands still as a whole.
+        subprocess.run([*command, "-o", str(file)], check=False, stdout=subprocess.DEVNULL)
+        opened = viewer.driver
+        opened.set_window_size(1280, 800)
+        sized(opened, 1280, 800)
+        viewer.open(file)
+        time.sleep(3)
+        # It has looked for a trace at an address, too, and found none.
+        opened.execute_script(
+            "document.querySelectorAll('.modal-backdrop, .pf-modal-backdrop, dialog').forEach(e => e.remove());"
+            "document.querySelector('.sidebar-button, .pf-sidebar__button, header button')?.click();"
+            "for (let i = 0; i < 3; i++)"
+            "  window.app.trace.workspaces.currentWorkspace.flatTracks.forEach(one => one.expand());"
+            "window.app.raf?.scheduleFullRedraw();"
+        )
+        time.sleep(3)
+        save(opened, PICTURED / "trace.png")
+
+
 def take_pages(opened: Any, _pid: int) -> None:
     """The documentation's own."""
     if not (BUILT / "html").is_dir():
@@ -205,6 +232,7 @@ def take_pages(opened: Any, _pid: int) -> None:
 PICTURES: dict[str, Callable[[Any, int], None]] = {
     "top": take_top,
     "dash": take_dash,
+    "trace": take_trace,
     "pages": take_pages,
 }
 
