@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
 
 import trio
@@ -162,24 +162,26 @@ async def entered(dash: Dash) -> str:
     return secret
 
 
-@asynccontextmanager
-async def viewing(
+def viewing(
     dash: Dash, secret: str, *panels: str, actor: str = ""
-) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
+) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, Any]]]:
     """The states of a viewer, as they come."""
-    body = json.dumps({"panels": panels, "actor": actor}).encode()
-    head = head_of(
-        dash,
-        "POST",
-        "/api/events",
-        {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            "Authorization": f"Bearer {secret}",
-        },
-    )
+    return following(dash, secret, "/api/events", {"panels": panels, "actor": actor})
+
+
+@asynccontextmanager
+async def following(
+    dash: Dash, secret: str, path: str, asked: Any
+) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
+    """The lines of an answer, as they come; who leaves the block hangs up."""
+    body = json.dumps(asked).encode()
+    headers: dict[str, str | None] = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Authorization": f"Bearer {secret}",
+    }
     async with await connected(dash) as stream:
-        await stream.send_all(head.encode() + body)
+        await stream.send_all(head_of(dash, "POST", path, headers).encode() + body)
         async with aclosing(_states(stream)) as states:
             yield states
 

@@ -16,14 +16,14 @@ from tractor.cli._arguments import Parser
 from tractor.cli._exit import EXIT_FAILED, fail
 from tractor.cli.watch._common import chosen, common_options, look, print_json, quiet_pipe, seconds
 from tractor.control._client import runtime_dirs
-from tractor.observe._naming import called, with_all_below
+from tractor.observe._naming import with_all_below
 from tractor.observe._words import plain
 from tractor.observe.tracing._collecting import Collector
 from tractor.observe.tracing._format import Trace
 from tractor.observe.tracing._recorded import Recording
-from tractor.observe.tracing._taking import VIEWER, in_words
+from tractor.observe.tracing._taking import VIEWER, in_words, missing_of
 from tractor.observe.tracing._writing import TraceFile, Written
-from tractor.runtime.seen._samples import Missing, Sample
+from tractor.runtime.seen._samples import Missing
 
 SECONDS = 10.0
 LONGEST = 600.0
@@ -73,7 +73,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     except BaseException:
         file.give_up()
         raise
-    missing = _missing(actors, recording)
+    missing = missing_of(actors, recording)
     if not recording.actors:
         file.give_up()
         for one in missing:
@@ -166,19 +166,6 @@ def _ctrl_c(stop: Callable[[], None]) -> Iterator[list[int]]:
         yield came
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _missing(actors: Sequence[Sample], recording: Recording) -> list[Missing]:
-    """Who was not recorded, and why: those that were there at the beginning first."""
-    recorded = {one.uuid for one in recording.actors}
-    known = {one.what: one for one in recording.missing}
-    found: list[Missing] = []
-    for one in actors:
-        if one.uuid not in recorded:
-            why = known.pop(called(one), None)
-            text = f"{one.state}: {one.why}" if one.why else "no answer"
-            found.append(why or Missing(what=called(one), why=text))
-    return found + list(known.values())
 
 
 def _tell(

@@ -20,12 +20,16 @@ from tractor.observe.page._collector import PANELS, Collector, Full, in_thread
 from tractor.observe.page._doors import Doors
 from tractor.observe.page._gate import Gate, Refused
 from tractor.observe.page._looks import Looks, Unknown
+from tractor.observe.page._recording import Recorder, Take
 
 MAX_BODY = 4 * 1024
 """Bytes of a request's body."""
 
 BODY_LIMIT = 10.0
 """Seconds for a request's body."""
+
+TELL_INTERVAL = 0.5
+"""Seconds between two states of a recording."""
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -43,13 +47,22 @@ class Page:
         doors: who may look.
         collector: asks for all who look.
         looks: asks at a click.
+        recorder: records at a click.
         control: whether users may act.
     """
 
-    def __init__(self, doors: Doors, collector: Collector, looks: Looks, control: bool) -> None:
+    def __init__(
+        self,
+        doors: Doors,
+        collector: Collector,
+        looks: Looks,
+        recorder: Recorder,
+        control: bool,
+    ) -> None:
         self._doors = doors
         self._collector = collector
         self._looks = looks
+        self._recorder = recorder
         self._control = control
         self.used = trio.Event()
         """A token was exchanged."""
@@ -63,6 +76,9 @@ class Page:
             Route("/api/events", self._events, methods=["POST"]),
             Route("/api/look", self._look, methods=["POST"]),
             Route("/api/stacks", self._stacks, methods=["POST"]),
+            Route("/api/record", self._record, methods=["POST"]),
+            Route("/api/record/stop", self._stop, methods=["POST"]),
+            Route("/api/record/file", self._trace_file, methods=["POST"]),
             Route("/api/act", self._act, methods=["POST"]),
         ]
         handlers: Any = {Refused: _refused, Unknown: _unknown, NotMeant: _not_meant}
@@ -106,6 +122,23 @@ class Page:
         answer = await in_thread(self._looks.stacks, _text(given, "uuid"))
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
+    async def _record(self, request: Request) -> Response:
+        given = await _body(request)
+        return _Recording(self._recorder.begin(_text(given, "uuid")))
+
+    async def _stop(self, request: Request) -> Response:
+        await _body(request)
+        self._recorder.stop()
+        return Response(status_code=204)
+
+    async def _trace_file(self, request: Request) -> Response:
+        number = (await _body(request)).get("number")
+        if not isinstance(number, int):
+            raise Refused(400, "'number' is missing, or no number")
+        taken = self._recorder.taken(number)
+        name = {"content-disposition": f'attachment; filename="{taken.name}"'}
+        return Response(taken.file, media_type="application/gzip", headers=name)
+
     async def _act(self, request: Request) -> Response:
         given = await _body(request)
         if not self._control:
@@ -127,6 +160,35 @@ class _Stream(StreamingResponse):
                 await super().__call__(scope, receive, send)
         finally:
             self._viewing.__exit__(None, None, None)
+
+
+class _Recording(StreamingResponse):
+    """How a recording goes, and what it has brought.  Nobody reads it any more: it ends."""
+
+    def __init__(self, take: Take) -> None:
+        super().__init__(self._lines(), media_type="application/x-ndjson")
+        self._take = take
+
+    async def _lines(self) -> AsyncGenerator[bytes, None]:
+        take = self._take
+        while not take.done.is_set():
+            yield _line("recording", take.state())
+            with trio.move_on_after(TELL_INTERVAL):
+                await take.done.wait()
+        if take.taken is not None:
+            yield _line("timeline", take.taken.told)
+        else:
+            yield _line("failed", {"why": take.why or "it was given up"})
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._take.give_up()
+
+
+def _line(kind: str, state: Any) -> bytes:
+    return msgspec.json.encode({"kind": kind, "data": state}) + b"\n"
 
 
 @functools.cache

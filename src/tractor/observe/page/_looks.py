@@ -39,12 +39,15 @@ class Looks:
         dirs: runtime directories.
         actor: it and those below it alone; ``None``: all.
         limit: seconds for answers to a look.
+
+    Attributes:
+        dirs: runtime directories.
     """
 
     def __init__(
         self, dirs: Sequence[Path], actor: str | None = None, limit: float = LIMIT
     ) -> None:
-        self._dirs = dirs
+        self.dirs = dirs
         self._actor = actor
         self._limit = limit
         self._kept = Kept()
@@ -61,7 +64,7 @@ class Looks:
         at, strays = self._strays
         is_due = time.monotonic() - at >= STRAYS_INTERVAL
         found = find(
-            self._dirs,
+            self.dirs,
             limit=self._limit,
             kept=self._kept,
             known_strays=None if is_due else strays,

@@ -26,6 +26,7 @@ from tractor.observe.page._collector import Collector
 from tractor.observe.page._doors import Doors
 from tractor.observe.page._gate import MAX_HEAD
 from tractor.observe.page._looks import Looks
+from tractor.observe.page._recording import SECONDS, Recorder
 
 ADDRESS = "127.0.0.1"
 
@@ -62,6 +63,7 @@ class Dash:
         control: whether the page may act.
         limit: seconds for answers to a look.
         looks: takes them instead, for tests.
+        recorded: seconds of a recording.
 
     Attributes:
         port: on which it listens.
@@ -78,12 +80,14 @@ class Dash:
         control: bool = False,
         limit: float = 1.0,
         looks: Looks | None = None,
+        recorded: float = SECONDS,
     ) -> None:
         self._sock = _listening(port)
         self.port: int = self._sock.getsockname()[1]
         self._doors = Doors()
         self._looks = looks or Looks(dirs, actor, limit)
         self._control = control
+        self._recorded = recorded
         self._facts = {
             "actor": actor,
             "control": control,
@@ -132,9 +136,11 @@ class Dash:
         """Serve for the block, once."""
         ending = trio.Event()
         collector = Collector(self._looks, self._facts)
-        page = Page(self._doors, collector, self._looks, self._control)
+        recorder = Recorder(self._looks, self._recorded)
+        page = Page(self._doors, collector, self._looks, recorder, self._control)
         async with trio.open_nursery() as tn:
             tn.start_soon(collector.run)
+            tn.start_soon(recorder.run)
             tn.start_soon(self._serve, page, ending)
             try:
                 yield page

@@ -146,6 +146,18 @@ class Collector:
         """Have :meth:`run` return soon; from any thread, or a signal handler."""
         self._is_enough = True
 
+    def leave(self) -> None:
+        """Part from everybody at once, with nothing to show for it; instead of :meth:`finish`.  Actors stop by that."""
+        for one in self._actors:
+            one.close()
+        self._selector.close()
+
+    @property
+    def count(self) -> int:
+        """Events that have come; from any thread."""
+        recorded = [one.recorded for one in list(self._actors)]
+        return sum(len(one.events) for one in recorded if one is not None)
+
     def _has_ended(self) -> bool:
         return bool(self._actors) and all(one.is_over for one in self._actors)
 

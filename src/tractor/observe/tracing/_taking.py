@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from tractor.observe._naming import called
 from tractor.observe._words import size
 from tractor.observe.tracing._collecting import Collector
 from tractor.observe.tracing._format import Trace
 from tractor.observe.tracing._recorded import Recording
 from tractor.observe.tracing._writing import TraceFile, Written
+from tractor.runtime.seen._samples import Missing, Sample
 
 VIEWER = "https://ui.perfetto.dev"
 """Where a trace can be looked at; the page keeps it in the browser."""
@@ -52,3 +55,21 @@ def in_words(path: Path, recording: Recording, written: Written) -> str:
     more = f", {lost} lost" if lost else ""
     cut = f", cut: {written.left_out} records had no room" if written.left_out else ""
     return f"{text}, {size(written.size)}{more}{cut}"
+
+
+def missing_of(actors: Sequence[Sample], recording: Recording) -> list[Missing]:
+    """Who was not recorded, and why: those that were there at the beginning first.
+
+    Args:
+        actors: that were there.
+        recording: what was recorded.
+    """
+    recorded = {one.uuid for one in recording.actors}
+    known = {one.what: one for one in recording.missing}
+    found: list[Missing] = []
+    for one in actors:
+        if one.uuid not in recorded:
+            why = known.pop(called(one), None)
+            text = f"{one.state}: {one.why}" if one.why else "no answer"
+            found.append(why or Missing(what=called(one), why=text))
+    return found + list(known.values())

@@ -55,7 +55,8 @@ export class Details {
     if (made === this.made) return;
     this.made = made;
     const buttons = [];
-    if (one.uuid && !one.over) buttons.push(make("button", { type: "button", id: "stacks", onclick: () => this.stacks() }, "stacks"));
+    if (one.uuid && !one.over) buttons.push(make("button", { type: "button", id: "stacks", onclick: () => this.stacks() }, "stacks"),
+      make("button", { type: "button", id: "record", onclick: () => this.app.record(this.one) }, "record 10 s"));
     if (this.app.control && one.uuid && !one.over) {
       buttons.push(make("button", { type: "button", onclick: () => this.confirm("log") }, "log level…"));
       if (known(one.restarts)) {

@@ -38,9 +38,45 @@ function request(path, body, signal) {
 export async function ask(path, body) {
   const answer = await request(path, body);
   if (answer.status === 204) return null;
-  const told = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(told.error ?? `status ${answer.status}`), { status: answer.status });
-  return told;
+  if (!answer.ok) throw await refusal(answer);
+  return answer.json();
+}
+
+async function refusal(answer) {
+  const told = await answer.json().catch(() => ({}));
+  return Object.assign(new Error(told.error ?? `status ${answer.status}`), { status: answer.status });
+}
+
+// A file, and what it is called.
+export async function load(path, body) {
+  const answer = await request(path, body);
+  if (!answer.ok) throw await refusal(answer);
+  const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "");
+  return { blob: await answer.blob(), name: name?.[1] ?? "trace.json.gz" };
+}
+
+// What comes line by line, until its end.
+export async function follow(path, body, signal, tells) {
+  const answer = await request(path, body, signal);
+  if (!answer.ok) throw await refusal(answer);
+  await read(answer.body.getReader(), tells);
+}
+
+async function read(reader, tells) {
+  const decoder = new TextDecoder();
+  let rest = [];
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = decoder.decode(value, { stream: true }).split("\n");
+    // A long line comes in many parts, which are put together once.
+    rest.push(lines.shift());
+    for (const next of lines) {
+      const { kind, data } = JSON.parse(rest.join(""));
+      rest = [next];
+      tells(kind, data);
+    }
+  }
 }
 
 export class Stream {
@@ -68,7 +104,10 @@ export class Stream {
         why = { status: answer.status, text: (await answer.json()).error };
       } else {
         this.beat = setInterval(() => this.look(), 2000);
-        await this.read(answer.body.getReader());
+        await read(answer.body.getReader(), (kind, data) => {
+          if (kind === "hello") this.viewer = data.viewer;
+          this.tells(kind, data);
+        });
       }
     } catch (error) {
       if (abort.signal.aborted) return;
@@ -77,22 +116,6 @@ export class Stream {
       if (this.abort === abort) this.close();
     }
     if (!abort.signal.aborted || this.abort === null) this.ended(why);
-  }
-
-  async read(reader) {
-    const decoder = new TextDecoder();
-    let rest = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
-      rest = lines.pop();
-      for (const line of lines) {
-        const { kind, data } = JSON.parse(line);
-        if (kind === "hello") this.viewer = data.viewer;
-        this.tells(kind, data);
-      }
-    }
   }
 
   // Says what is looked at, and with that, that somebody is there.

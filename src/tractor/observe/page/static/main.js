@@ -4,10 +4,11 @@ import { Stream, enter, leave } from "./link.js";
 import { Tree } from "./tree.js";
 import { Table } from "./table.js";
 import { Details } from "./details.js";
+import { Timeline } from "./timeline.js";
 import { list } from "./events.js";
 
 const $ = (id) => document.getElementById(id);
-const VIEWS = ["tree", "table", "crashes"];
+const VIEWS = ["tree", "table", "crashes", "timeline"];
 const DOOR = 'open the address that "tractor dash" prints; press enter there for another';
 const OLD = 3.5; // Seconds without a new state after which what is shown counts as old.
 const NAMED = 8;
@@ -27,6 +28,7 @@ class App {
     this.tree = new Tree($("tree"), (one, follow) => this.choose(one, follow));
     this.table = new Table($("table"), (one, follow) => this.choose(one, follow));
     this.details = new Details(this);
+    this.timeline = new Timeline(this);
     this.stream = new Stream((kind, data) => this.tell(kind, data), () => this.looks(), (why) => this.ended(why));
     this.wire();
   }
@@ -48,7 +50,7 @@ class App {
       root.dataset.theme = dark ? "light" : "dark";
     });
     document.addEventListener("keydown", (event) => {
-      if (event.target.matches?.("input") || document.querySelector("dialog[open]")) return;
+      if (event.target.matches?.("input, select") || document.querySelector("dialog[open]")) return;
       if (event.key === "/") {
         event.preventDefault();
         $("filter").focus();
@@ -226,6 +228,12 @@ class App {
     }
   }
 
+  record(one) {
+    this.open("timeline");
+    if (this.narrow.matches) $("view-timeline").scrollIntoView();
+    this.timeline.record(one);
+  }
+
   open(view) {
     this.view = view;
     for (const other of VIEWS) {
@@ -236,6 +244,7 @@ class App {
     }
     this.draw();
     this.drawEvents();
+    if (view === "timeline") this.timeline.draw();
     this.look();
   }
 
