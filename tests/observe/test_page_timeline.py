@@ -21,13 +21,17 @@ from ep_page import ask, entered, following, viewing
 
 import tractor
 
-for _name in ("starlette", "hypercorn"):
+for _name in ("starlette", "hypercorn", "selenium"):
     pytest.importorskip(_name, reason=f"needs {_name}")
 
-from tractor.control import _recording as at_the_actor  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
 from tractor.control._client import runtime_dirs  # noqa: E402
+from tractor.control._recording import AT_A_TIME  # noqa: E402
 from tractor.observe.page._drawn import drawn  # noqa: E402
 from tractor.observe.page._serve import Dash  # noqa: E402
+from tractor.observe.tracing._collecting import Collector  # noqa: E402
 from tractor.observe.tracing._format import Trace  # noqa: E402
 from tractor.observe.tracing._recorded import Recorded, Recording  # noqa: E402
 from tractor.runtime.seen._events import CallEnded, CallStarted  # noqa: E402
@@ -75,6 +79,10 @@ def uuid_of(portal: tractor.Portal) -> str:
     return portal.chan.aid.uuid
 
 
+def has_begun(collector: Collector) -> bool:
+    return any(one.recorded is not None for one in collector._actors)
+
+
 def slices(told: dict[str, Any]) -> list[tuple[str, str, bool, str]]:
     """Name, kind, whether it is an error, and the actor, of each slice that is drawn."""
     return [
@@ -92,7 +100,10 @@ def test_calls_that_were_made_are_the_slices_of_the_page_and_of_the_file(
         told: dict[str, Any] = {}
         kinds: Counter[str] = Counter()
         asked = {"uuid": uuid_of(portal)}
-        async with following(dash, secret, "/api/record", asked) as lines, trio.open_nursery() as tn:
+        async with (
+            following(dash, secret, "/api/record", asked) as lines,
+            trio.open_nursery() as tn,
+        ):
 
             async def work() -> None:
                 await until_recorded(portal)
@@ -162,19 +173,26 @@ def test_who_may_not_record_is_told_why(forked_actors: None) -> None:
     with_dash(test)
 
 
-def test_an_actor_that_is_recorded_as_often_as_it_may_be_says_so(
-    monkeypatch: pytest.MonkeyPatch, forked_actors: None
-) -> None:
-    # Forked actors have it as well.
-    monkeypatch.setattr(at_the_actor, "AT_A_TIME", 0)
-
+def test_an_actor_that_is_recorded_as_often_as_it_may_be_says_so(forked_actors: None) -> None:
     async def test(dash: Dash, secret: str, portal: tractor.Portal) -> None:
-        asked = {"uuid": uuid_of(portal)}
-        async with following(dash, secret, "/api/record", asked) as lines:
-            *_, (kind, data) = [line async for line in lines]
+        uuid = uuid_of(portal)
+        others = [Collector(runtime_dirs(), {uuid}, 1000) for _ in range(AT_A_TIME)]
+        async with trio.open_nursery() as tn:
+            try:
+                for one in others:
+                    tn.start_soon(trio.to_thread.run_sync, one.run, LONG)
+                while not all(has_begun(one) for one in others):
+                    await trio.sleep(0.02)
+                async with following(dash, secret, "/api/record", {"uuid": uuid}) as lines:
+                    *_, (kind, data) = [line async for line in lines]
+            finally:
+                for one in others:
+                    one.stop()
+        for one in others:
+            one.leave()
         assert kind == "failed"
         assert "traced@" in data["why"]
-        assert "record" in data["why"]
+        assert f"{AT_A_TIME} recordings of this actor run already" in data["why"]
 
     with_dash(test, seconds=1.0)
 
@@ -189,7 +207,9 @@ def test_nothing_stays_on_when_the_page_is_closed(forked_actors: None) -> None:
                 await until_recorded(portal)
             await until_recorded(portal, False)
             with trio.fail_after(30):
-                while (await ask(dash, "/api/record", "POST", body={}, secret=secret)).status != 400:
+                while (
+                    await ask(dash, "/api/record", "POST", body={}, secret=secret)
+                ).status != 400:
                     await trio.sleep(0.02)
 
     with_dash(test)
@@ -211,6 +231,128 @@ def test_nothing_stays_on_when_the_command_ends(forked_actors: None) -> None:
     run(main)
 
 
+# -- in a browser --
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.timeout(180)
+def test_a_click_records_and_the_slices_are_seen_listed_and_saved(
+    tmp_path: Path, forked_actors: None
+) -> None:
+    saved = tmp_path / "saved"
+
+    async def main(an: tractor.ActorNursery, _: tractor.Portal) -> None:
+        portal = await an.start_actor("traced", enable_modules=[traced.__name__, fail.__module__])
+        dash = Dash(runtime_dirs(), str(os.getpid()), limit=20.0, recorded=LONG)
+        async with dash.serving():
+            is_over = trio.Event()
+            async with trio.open_nursery() as tn:
+
+                async def work() -> None:
+                    await until_recorded(portal)
+                    for _ in range(CALLS):
+                        await portal.run(traced.nap, seconds=0.001)
+                    with pytest.raises(tractor.RemoteActorError):
+                        await portal.run(fail)
+                    is_over.set()
+
+                tn.start_soon(work)
+                await trio.to_thread.run_sync(look, dash.new_address(), is_over)
+
+    def look(address: str, is_over: trio.Event) -> None:
+        with browser(tmp_path / "profile") as opened:
+            opened.execute_cdp_cmd(
+                "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(saved)}
+            )
+            opened.get(address)
+            wait(lambda: "traced" in nodes(opened), "the tree")
+            opened.find_element(By.CSS_SELECTOR, '#tree [data-name="traced"]').click()
+            opened.find_element(By.ID, "record").click()
+            assert opened.find_element(By.ID, "view-timeline").is_displayed()
+            wait(lambda: "events" in opened.find_element(By.ID, "take-count").text, "it goes on")
+            wait(is_over.is_set, "the calls")
+            opened.find_element(By.ID, "take-stop").click()
+            wait(opened.find_element(By.ID, "drawn").is_displayed, "the timeline")
+            listed = [one.text for one in opened.find_elements(By.CSS_SELECTOR, "#slices button")]
+            nap = f"{traced.__name__}:nap"
+            assert sum(one.startswith(nap) for one in listed) == CALLS
+            # What has failed is first, and has more than a colour.
+            assert listed[0].startswith("▲ ")
+            assert f"{fail.__module__}:fail" in listed[0]
+            by_keys(opened, nap)
+            colours(opened)
+            opened.find_element(By.ID, "take-save").click()
+            (path,) = wait(lambda: list(saved.glob("traced-*.json.gz")), "the file")
+            records = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+            assert sum(one["name"] == nap and one["ph"] == "X" for one in records) == CALLS
+            assert not opened.find_elements(By.ID, "cancel")
+            narrow(opened)
+            assert errors_of(opened) == []
+
+    def by_keys(opened: Any, nap: str) -> None:
+        """A slice of the list is led to, and told; the picture is zoomed and moved."""
+        all_of_it = picture(opened)
+        entry = opened.find_element(By.CSS_SELECTOR, "#slices button")
+        entry.send_keys(Keys.ENTER)
+        assert "outcome error" in opened.find_element(By.ID, "what").text
+        assert picture(opened) != all_of_it
+        lanes = opened.find_element(By.ID, "lanes")
+        before = picture(opened)
+        for key in ("+", "-", Keys.ARROW_RIGHT, Keys.ARROW_LEFT):
+            lanes.send_keys(key)
+        lanes.send_keys("+")
+        assert picture(opened) != before
+        lanes.send_keys("0")
+
+    def colours(opened: Any) -> None:
+        """An error has the danger colour, light and dark; the mouse says what is there."""
+        for _ in range(2):
+            assert opened.execute_script(HAS_COLOUR, "--bad")
+            assert opened.execute_script(HAS_COLOUR, "--accent")
+            opened.find_element(By.ID, "theme").click()
+        tip = opened.execute_script(TIP)
+        assert "m" in tip
+        assert "traced[" in tip
+
+    def narrow(opened: Any) -> None:
+        opened.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+        )
+        for view in ("timeline", "tree"):
+            opened.find_element(By.ID, f"tab-{view}").click()
+            wide = "return document.documentElement.scrollWidth <= 360"
+            wait(lambda: opened.execute_script(wide), "it is as wide as a phone")
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    run(main)
+
+
+def picture(opened: Any) -> str:
+    found: str = opened.execute_script("return document.getElementById('canvas').toDataURL()")
+    return found
+
+
+HAS_COLOUR = """
+const wanted = getComputedStyle(document.documentElement).getPropertyValue(arguments[0]).trim();
+const [r, g, b] = [1, 3, 5].map((i) => parseInt(wanted.slice(i, i + 2), 16));
+const canvas = document.getElementById("canvas");
+const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+for (let i = 0; i < data.length; i += 4) if (data[i] === r && data[i + 1] === g && data[i + 2] === b) return true;
+return false;
+"""
+
+TIP = """
+const canvas = document.getElementById("canvas"), box = canvas.getBoundingClientRect();
+const tip = document.getElementById("tip");
+for (let y = 20; y < box.height; y += 6) for (let x = 1; x < box.width; x += 3) {
+  canvas.dispatchEvent(new MouseEvent("mousemove", {bubbles: true, clientX: box.left + x, clientY: box.top + y}));
+  if (!tip.hidden) return tip.textContent;
+}
+return "";
+"""
+
+
 # -- what is drawn --
 
 
@@ -220,12 +362,12 @@ def recording(calls: int) -> Recording:
     time = 0
     for number in range(1, calls + 1):
         common: dict[str, Any] = {"actor": "a" * 32, "dialog": ("b" * 32, number)}
-        common |= {"side": "callee", "peer": "b" * 32, "peer_name": "b", "function": f"m:f{number}"}
-        common |= {"task": 1 + number % 3, "kind": "call", "transport": "uds"}
-        events.append(CallStarted(time=time, **common))
+        common |= {"side": "callee", "function": f"m:f{number}"}
+        peer = {"peer": "b" * 32, "peer_name": "b", "transport": "uds", "kind": "call"}
+        events.append(CallStarted(time=time, task=1 + number % 3, **common, **peer))
         time += 1000 * number
-        outcome = "error" if number == 1 else "ok"
-        more = {"outcome": outcome, "duration": 1000 * number}
+        outcome, error = ("error", "builtins:ValueError") if number == 1 else ("ok", None)
+        more: dict[str, Any] = {"outcome": outcome, "error": error, "duration": 1000 * number}
         events.append(CallEnded(time=time, **common, **more))
     actor = Recorded("a", "a" * 32, 7, "h", None, 0, time, events=events)
     return Recording(1.0, "h", 0, time, [actor])

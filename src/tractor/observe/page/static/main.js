@@ -48,6 +48,7 @@ class App {
       const root = document.documentElement;
       const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
       root.dataset.theme = dark ? "light" : "dark";
+      this.timeline.draw();
     });
     document.addEventListener("keydown", (event) => {
       if (event.target.matches?.("input, select") || document.querySelector("dialog[open]")) return;

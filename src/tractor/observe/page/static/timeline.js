@@ -43,7 +43,6 @@ export class Timeline {
     lanes.addEventListener("mouseleave", () => { $("tip").hidden = true; });
     lanes.addEventListener("click", (event) => this.choose(this.under(event)));
     new ResizeObserver(() => this.draw()).observe(lanes);
-    $("theme").addEventListener("click", () => this.draw());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     addEventListener("pagehide", () => this.abort?.abort());
   }
@@ -106,7 +105,7 @@ export class Timeline {
     for (const one of told.missing.slice(0, 8)) notes.push(`${plain(one.what)}: ${plain(one.why)}`);
     if (told.missing.length > 8) notes.push(`${told.missing.length - 8} more have told nothing`);
     $("take-notes").replaceChildren(...notes.map((note) => make("li", {}, note)));
-    put($("take-save"), `save ${size(told.file.bytes)} for Perfetto`);
+    put($("take-save"), `save for Perfetto (${size(told.file.bytes)})`);
     const all = make("option", { value: "" }, "all actors");
     $("take-of").replaceChildren(all, ...told.actors.map((actor, i) => make("option", { value: String(i) }, plain(actor.title))));
     put($("what"), "");
@@ -268,27 +267,38 @@ export class Timeline {
     pen.fillStyle = colours["--muted"];
     pen.fillText(plain(line.row.name), 6, y + LABEL / 2);
     const scale = width / (this.to - this.from);
-    const until = [];
+    const until = [], late = [];
     for (const slice of line.row.slices) {
-      const [start, dur, name, cat, depth, bad] = slice;
+      const [start, dur, , , depth, bad] = slice;
       if (start > this.to) break;
       if (start + dur < this.from) continue;
-      const left = Math.max(0, (start - this.from) * scale);
-      const right = Math.min(width, Math.max(left + 2, (start + dur - this.from) * scale));
-      const isChosen = slice === this.chosen;
-      // What would be painted over its neighbour within a pixel is seen once; errors and the chosen one always.
-      if (right <= (until[depth] ?? -1) && !bad && !isChosen) continue;
-      until[depth] = right;
-      const top = y + LABEL + depth * BAR;
-      pen.fillStyle = bad ? colours["--bad"] : looks[cat];
-      pen.fillRect(left, top, Math.max(2, right - left - (right - left > 4 ? 1 : 0)), BAR - 2);
-      if (isChosen) {
-        pen.strokeStyle = colours["--text"];
-        pen.lineWidth = 2;
-        pen.strokeRect(left, top, right - left, BAR - 2);
+      // Whole pixels: a thin one has its colour, unmixed.
+      const left = Math.max(0, Math.min(width - 2, Math.floor((start - this.from) * scale)));
+      const right = Math.min(width, Math.max(left + 2, Math.round((start + dur - this.from) * scale)));
+      const box = { left, right, top: y + LABEL + depth * BAR };
+      if (bad || slice === this.chosen) {
+        late.push([slice, box]);
+      } else if (right > (until[depth] ?? -1)) {
+        // What would be painted over its neighbour within a pixel is seen once.
+        until[depth] = right;
+        this.drawSlice(pen, slice, box, colours, looks);
       }
-      if (right - left > 28) this.label(pen, `${bad ? "▲ " : ""}${plain(this.told.names[name])}`, left + 4, top + BAR / 2 - 1, right - left - 8, colours["--panel"]);
     }
+    // Nothing lies over an error, and over the chosen one.
+    for (const [slice, box] of late) this.drawSlice(pen, slice, box, colours, looks);
+  }
+
+  drawSlice(pen, slice, { left, right, top }, colours, looks) {
+    const [, , name, cat, , bad] = slice;
+    const wide = right - left;
+    pen.fillStyle = bad ? colours["--bad"] : looks[cat];
+    pen.fillRect(left, top, Math.max(2, wide > 4 ? wide - 1 : wide), BAR - 2);
+    if (slice === this.chosen) {
+      pen.strokeStyle = colours["--text"];
+      pen.lineWidth = 2;
+      pen.strokeRect(left - 1, top - 1, wide + 2, BAR);
+    }
+    if (wide > 28) this.label(pen, `${bad ? "▲ " : ""}${plain(this.told.names[name])}`, left + 4, top + BAR / 2 - 1, wide - 8, colours["--panel"]);
   }
 
   label(pen, text, x, y, room, colour) {
