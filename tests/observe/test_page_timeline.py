@@ -319,10 +319,11 @@ def test_a_click_records_and_the_slices_are_seen_listed_and_saved(
             "Emulation.setDeviceMetricsOverride",
             {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True},
         )
+        wide = "return document.documentElement.scrollWidth <= 360"
         for view in ("timeline", "tree"):
             opened.find_element(By.ID, f"tab-{view}").click()
-            wide = "return document.documentElement.scrollWidth <= 360"
             wait(lambda: opened.execute_script(wide), "it is as wide as a phone")
+            assert not opened.find_element(By.ID, "tip").is_displayed()
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     run(main)

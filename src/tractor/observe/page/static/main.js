@@ -237,6 +237,7 @@ class App {
 
   open(view) {
     this.view = view;
+    $("tip").hidden = true;
     for (const other of VIEWS) {
       const isIt = other === view;
       $(`tab-${other}`).setAttribute("aria-selected", isIt);

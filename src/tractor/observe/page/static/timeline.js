@@ -226,6 +226,7 @@ export class Timeline {
 
   draw() {
     const lanes = $("lanes"), canvas = $("canvas");
+    $("tip").hidden = true;
     if (!this.told || !lanes.clientWidth) return;
     const seen = Math.min(this.height, Math.max(160, Math.round(innerHeight * 0.6)));
     lanes.style.height = `${seen + 2}px`;
