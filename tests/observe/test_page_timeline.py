@@ -364,7 +364,12 @@ def recording(calls: int) -> Recording:
     for number in range(1, calls + 1):
         common: dict[str, Any] = {"actor": "a" * 32, "dialog": ("b" * 32, number)}
         common |= {"side": "callee", "function": f"m:f{number}"}
-        peer = {"peer": "b" * 32, "peer_name": "b", "transport": "uds", "kind": "call"}
+        peer: dict[str, Any] = {
+            "peer": "b" * 32,
+            "peer_name": "b",
+            "transport": "uds",
+            "kind": "call",
+        }
         events.append(CallStarted(time=time, task=1 + number % 3, **common, **peer))
         time += 1000 * number
         outcome, error = ("error", "builtins:ValueError") if number == 1 else ("ok", None)
