@@ -395,6 +395,36 @@ def test_a_receiver_that_is_stopped_holds_its_sender_and_a_cancelled_send_leaves
     run(main)
 
 
+@tractor.context
+async def read_and_die(ctx: tractor.Context) -> None:
+    """Killed while more is under way."""
+    await ctx.started()
+    async with ctx.open_stream() as stream:
+        for _ in range(8):
+            await stream.receive()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def send_until_it_ends(portal: tractor.Portal) -> None:
+    async with portal.open_context(read_and_die) as (ctx, _), ctx.open_stream() as stream:
+        while True:
+            await stream.send(b"z" * LARGE)
+
+
+def test_a_killed_receiver_ends_the_sending_and_leaves_no_memory() -> None:
+    async def main() -> None:
+        async with tractor.open_nursery(enable_transports=["uds"]) as an:
+            portal = await an.start_actor("peer", enable_modules=[__name__])
+            with pytest.raises(tractor.TransportClosed):
+                await send_until_it_ends(portal)
+            assert mapped() == 0
+            await an.cancel()
+
+    with pytest.raises(tractor.ActorFailure, match="SIGKILL"):
+        run(main)
+    assert mapped() == 0
+
+
 @pytest.mark.parametrize(
     "record",
     [
