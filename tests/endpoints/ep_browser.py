@@ -1,7 +1,8 @@
-"""A real browser for a test, which leaves nothing behind; skips the test where there is none."""
+"""A real browser for a test, which leaves nothing behind; the mark `needs_browser` skips where there is none."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,15 @@ FLAGS = (
     "--disable-dev-shm-usage",
 )
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None or importlib.util.find_spec("selenium") is None,
+    reason="needs selenium, Chromium and its driver (`apt-get install chromium chromium-driver`)",
+)
+"""Of a test, before it opens anything else."""
+
 PATIENCE = 40.0
 """Seconds that a busy machine may take for what is expected."""
 
@@ -35,19 +45,16 @@ def browser(profile: Path, width: int = 1280, height: int = 900) -> Iterator[Any
         profile: an empty directory.
         width, height: of its window.
     """
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs Chromium and its driver (`apt-get install chromium chromium-driver`)")
+    from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
+    assert CHROMIUM is not None
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = CHROMIUM
     for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
+    opened = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
         yield opened
     finally:

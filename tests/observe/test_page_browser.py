@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trio
-from ep_browser import browser, errors_of, nodes, rows, wait
+from ep_browser import browser, errors_of, needs_browser, nodes, rows, wait
 from ep_observe import listed, run, sample
 from ep_page import MadeUp, served
 
@@ -30,6 +30,7 @@ from tractor.observe._words import lag, per_cent, whole  # noqa: E402
 from tractor.observe.page._serve import Dash  # noqa: E402
 
 pytestmark = [
+    needs_browser,
     pytest.mark.skipif(sys.platform != "linux", reason="/proc"),
     pytest.mark.timeout(180),
 ]

@@ -15,7 +15,7 @@ from typing import Any
 import ep_trace_tree as traced
 import pytest
 import trio
-from ep_browser import browser, errors_of, nodes, wait
+from ep_browser import browser, errors_of, needs_browser, nodes, wait
 from ep_observe import fail, run
 from ep_page import ask, entered, following, viewing
 
@@ -235,6 +235,7 @@ def test_nothing_stays_on_when_the_command_ends(forked_actors: None) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@needs_browser
 @pytest.mark.timeout(180)
 def test_a_click_records_and_the_slices_are_seen_listed_and_saved(
     tmp_path: Path, forked_actors: None
