@@ -207,7 +207,7 @@ class Top(App[int]):
                 else:
                     self._history.add(tree)
                 self._draw()
-                if self.query_one("#details").has_class("shown"):
+                if self.query("#details.shown"):
                     await self._draw_details()
             await asyncio.sleep(max(0.05, begun + self._interval - time.monotonic()))
 
@@ -227,7 +227,8 @@ class Top(App[int]):
 
     def _draw(self) -> None:
         tree = self._history.latest
-        if tree is None:
+        # The screen may be gone already when the last look comes to its end.
+        if tree is None or not self.query("#head"):
             return
         head = self.query_one("#head", Static)
         table: DataTable[Text] = self.query_one(DataTable)
