@@ -160,8 +160,9 @@ def test_who_records_nothing_is_named(tmp_path: Path) -> None:
         old.control.close()
 
     trio.run(main)
-    (missing,) = read(path)["metadata"]["missing"]
-    assert missing["what"].startswith("trace-old@")
+    # A busy machine may leave out a look, too, which is named as well.
+    missing = [one["what"] for one in read(path)["metadata"]["missing"]]
+    assert [what for what in missing if what.startswith("trace-old@")]
 
 
 def test_others_that_record_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

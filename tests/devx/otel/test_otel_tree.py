@@ -115,7 +115,10 @@ def test_calls_over_three_levels_are_one_trace(received: Received) -> None:
     assert abs(nap.seconds - histogram(received, "rpc.server.call.duration", "nap")) < 0.04
     assert relay.seconds > nap.seconds + 0.4
     echo_client = received.one("otel_acts/echo", "CLIENT")
-    assert echo_client.seconds >= received.one("otel_acts/echo", "SERVER").seconds >= 0.3
+    echo_server = received.one("otel_acts/echo", "SERVER")
+    assert echo_server.seconds >= 0.3
+    # Its end is told when the reply is on its way, so the caller may have it a moment earlier.
+    assert echo_client.seconds > echo_server.seconds - 0.2
 
     # A log record of the program's own.
     log = next(one for one in received.logs if one.text == "nap")
